@@ -1,1 +1,1 @@
-"""HTTP, and nothing but HTTP: read the request, make one call into ``workflows``, answer."""
+"""HTTP and nothing else: read the request, make one call into ``workflows``, answer."""

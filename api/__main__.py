@@ -1,4 +1,4 @@
-"""``python -m api``: one API process. ``mpac api`` and the containers start it like this."""
+"""Run one API process: ``python -m api``. ``mpac api`` and the containers start it like this."""
 
 import argparse
 import sys
@@ -11,20 +11,24 @@ from workflows.devices.assertions import Assertions
 from workflows.settings import settings_or_exit
 from workflows.tenants.tokens import Tokens
 
-GRACE_SECONDS = 5  # for requests in flight at a stop; a hanging ?wait= is cut then, and its terminal asks anew
-KEEP_ALIVE_SECONDS = 75  # longer than clients and proxies keep an idle connection, so that it is they who close it
-BACKLOG = 4_096  # connections that wait to be taken in: a shop's terminals all wake up at nine
+GRACE_SECONDS = (
+    5  # for requests in flight at a stop; a waiting ?wait= is cut off then, and its terminal repeats the request
+)
+KEEP_ALIVE_SECONDS = (
+    75  # longer than clients and proxies keep an idle connection, so that they are the ones to close it
+)
+BACKLOG = 4_096  # connections that wait to be accepted: a shop's terminals all wake up at nine
 
 
 def main() -> None:
-    """Serve until told to stop. No access log: ``api.middleware`` says one line per request itself."""
+    """Serve until a signal stops it. No access log: ``api.middleware`` logs one line per request."""
     parser = argparse.ArgumentParser(prog="python -m api", description="Serve the HTTP interface.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8800)
     options = parser.parse_args()
     settings = settings_or_exit()
     try:
-        Tokens(settings), Assertions(settings)  # their settings may be missing: report that now, in a sentence
+        Tokens(settings), Assertions(settings)  # their settings may be missing: report that now, in one sentence
     except ValueError as error:
         sys.exit(str(error))
     uvicorn.run(

@@ -1,4 +1,4 @@
-"""The API process: ``create_app`` is what uvicorn calls, and the only place where the parts of the API meet."""
+"""Build the API application: the only place where its parts meet. uvicorn calls ``create_app``."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -58,7 +58,10 @@ ROUTERS = (
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """Set up logging and build the application. Raises ``pydantic.ValidationError`` if a setting is missing."""
+    """Set up logging and build the application.
+
+    Raises ``pydantic.ValidationError`` if a setting is missing.
+    """
     settings = settings or load_settings()
     configure_logs(settings.log_level)
     return build_app(settings)
@@ -84,7 +87,7 @@ def build_app(settings: Settings) -> FastAPI:
         dependencies=[Depends(check) for check in BEFORE_EVERY_ROUTE],
     )
     install_errors(app)
-    for router in ROUTERS:  # each by itself: a router of routers is looked through anew for every request
+    for router in ROUTERS:  # one by one: a router that includes routers is searched again for every request
         app.include_router(router, prefix=PREFIX)
     app.include_router(health.router)
     app.include_router(metrics.router)

@@ -1,9 +1,9 @@
-"""Meaning: the canonical form of a request body, which tells a repeated request from a different one.
+"""Compute the canonical form of a request body, to tell a repeated request from a different one.
 
-Two bodies mean the same if they are validated to the same values: the order of names, blanks, escapes and spelled-out
+Two bodies mean the same if they are validated to the same values: the order of names, whitespace, escapes and explicit
 defaults do not matter. Texts are compared as they are, without Unicode normalisation, and lists in their order.
 
-Measured for a payment: 1 µs, of 17 µs for reading and validating it.
+For a payment this takes 1 µs, of 17 µs for decoding and validating it.
 """
 
 import json
@@ -19,7 +19,8 @@ from workflows.tenants.caller import Caller, Scope
 def canonical_form(body: BaseModel, caller: Caller) -> tuple[bytes, str]:
     """Return the canonical form of a valid body without its currency, and the currency if it names one.
 
-    The store's own currency is the default, which only the use-case knows. A caller of one store means that store.
+    The default currency is the store's own, which only the use-case knows, so it is compared separately. A caller that belongs
+    to one store means that store, whether it names it or not.
     """
     fields = _plain(body)
     if "store_id" in fields:
@@ -29,7 +30,7 @@ def canonical_form(body: BaseModel, caller: Caller) -> tuple[bytes, str]:
 
 
 def canonical_form_of_invalid(value: Any, raw: bytes) -> bytes:
-    """Return the canonical form of a body that was parsed from ``raw`` and is not valid."""
+    """Return the canonical form of a JSON value that was parsed from ``raw`` but is not a valid body."""
     try:
         return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
     except RecursionError:  # nested so deep that it can be parsed but not written

@@ -1,4 +1,4 @@
-"""What routes ask for by type: the caller, its role, the idempotency key, the page."""
+"""Dependencies that routes declare by type: the caller and its role, the idempotency key, the page."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -21,7 +21,7 @@ _bearer = HTTPBearer(auto_error=False, description="A device's access token or a
 async def authenticate(request: Request) -> Caller:
     """Return the caller, whatever its role, and count the request against its merchant's limit.
 
-    Raises ``NotAuthenticated``, or ``RateLimitExceeded`` instead if its address has made too many such attempts.
+    Raises ``NotAuthenticated``, or ``RateLimitExceeded`` if its address has made too many such attempts.
     """
     runtime = runtime_of(request)
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
@@ -46,19 +46,19 @@ def count_unknown_caller(request: Request, error: NotAuthenticated) -> None:
 async def known_caller(
     request: Request, _credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
 ) -> Caller:
-    """The caller of a request; the credentials are declared for the OpenAPI document."""
+    """Return the caller of a request. The credentials are declared for the OpenAPI document."""
     return await authenticate(request)
 
 
 def at_least(role: CallerRole) -> Any:
-    """A dependency that lets ``role`` and every higher one pass. Raises ``NotAuthorized`` to others.
+    """Return a dependency that raises ``NotAuthorized`` for roles below ``role``.
 
-    Its scope is for the OpenAPI document only: it names the role there.
+    Its scope is for the OpenAPI document only, where it names the role.
     """
 
     async def check(caller: Annotated[Caller, Depends(known_caller)]) -> Caller:
         if caller.role < role:
-            raise NotAuthorized(message=f"This needs the role {role.name.lower()} or a higher one")
+            raise NotAuthorized(message=f"This operation requires the role {role.name.lower()} or a higher one")
         return caller
 
     return Security(check, scopes=[role.name.lower()])
@@ -72,9 +72,11 @@ SystemOperator = Annotated[Caller, at_least(CallerRole.SYSTEM_OP)]
 
 
 async def idempotency_key(request: Request, _caller: AnyCaller) -> Key:
-    """Return the request's key. The caller is checked first, so that a stranger does not learn whether a key is valid.
+    """Return the request's key.
 
-    For the documentation of hot routes, which take it together with the body (``api.fast_route``).
+    The caller is checked first, so that nobody else learns whether a key is valid.
+
+    Declared for the documentation of fast routes, which read it together with the body (``api.fast_route``).
     """
     secret = runtime_of(request).settings.secret_key.get_secret_value().encode()
     key = request.state.key = key_of(request, key_value(request), body=await request.body(), secret=secret)
@@ -84,16 +86,16 @@ async def idempotency_key(request: Request, _caller: AnyCaller) -> Key:
 IdempotencyKey = Annotated[Key, Depends(idempotency_key)]
 
 
-# The two below are async although they wait for nothing: FastAPI calls a plain function in another thread, which took a
-# sixth of the API's time.
+# The two functions below are async although they await nothing: FastAPI calls a plain function in another thread, which
+# took a sixth of the API's time.
 async def request_id(request: Request) -> str:
-    """The id of this request, as its answer's ``X-Request-Id`` says it."""
+    """Return the id of this request, which its answer repeats as ``X-Request-Id``."""
     value: str = request.state.request_id
     return value
 
 
 async def current_runtime(request: Request) -> Runtime:
-    """What the process has that serves this request."""
+    """Return the long-lived objects of this process."""
     return runtime_of(request)
 
 
@@ -102,29 +104,31 @@ RuntimeDep = Annotated[Runtime, Depends(current_runtime)]
 
 
 async def reason(body: ReasonIn | None = None) -> str | None:
-    """Why something is done, where the body says so."""
+    """Return the reason that the body gives, if any."""
     return body.reason if body else None
 
 
 Reason = Annotated[str | None, Depends(reason)]
-EntityId = Annotated[str, Path(pattern=ID_PATTERN, description="An id as answers give it")]
+EntityId = Annotated[str, Path(pattern=ID_PATTERN, description="An id from an answer")]
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Which part of a list: up to ``limit`` entries older than the id ``before``."""
+    """A part of a list: up to ``limit`` entries that are older than the id ``before``."""
 
     limit: int
     before: str | None
 
 
 async def page(
-    limit: Annotated[WholeNumber, Query(ge=1, le=MAX_LIMIT, description="Entries at most")] = DEFAULT_LIMIT,
-    cursor: Annotated[str | None, Query(pattern=ID_PATTERN, description="`next_cursor` of the page before")] = None,
+    limit: Annotated[
+        WholeNumber, Query(ge=1, le=MAX_LIMIT, description="The largest number of entries to return")
+    ] = DEFAULT_LIMIT,
+    cursor: Annotated[str | None, Query(pattern=ID_PATTERN, description="`next_cursor` of the previous page")] = None,
 ) -> Page:
-    """The page that ``limit`` and ``cursor`` ask for."""
+    """Return the page that ``limit`` and ``cursor`` select."""
     return Page(limit, cursor)
 
 

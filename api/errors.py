@@ -1,7 +1,7 @@
-"""Errors over HTTP: the one place that knows both the kinds of error and the status codes.
+"""Turn errors into HTTP answers. Only this module maps kinds of error to status codes.
 
-Every error body is ``{"error": {"code", "message", "details"}}``, whatever went wrong and wherever: in a route, in the
-framework's own validation, or for a path that does not exist. Only the codes of the status code reference are ever sent.
+Every error body is ``{"error": {"code", "message", "details"}}``, wherever the error comes from: a route, the framework's
+validation, or a path that does not exist. No other codes are ever sent than those of ``workflows.errors``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from api.idempotency import store_refusal
 from api.media_types import JSON
 from api.schemas.patterns import DAY_PATTERN, IN_WORDS
 from api.schemas.payments import METHOD_TYPES
-from api.schemas.query_values import INSTANT_ISSUE
+from api.schemas.query_values import TIMESTAMP_ISSUE
 from workflows.database.row_json import render
 from workflows.errors import (
     Detail,
@@ -60,9 +60,9 @@ ISSUES: Mapping[str, str] = {
     "string_too_short": "Must have at least {min_length} characters",
     "string_pattern_mismatch": "Must match {pattern}",
     "string_unicode": "Must be valid Unicode text",
-    "datetime_parsing": INSTANT_ISSUE,
-    "datetime_from_date_parsing": INSTANT_ISSUE,
-    "datetime_type": INSTANT_ISSUE,
+    "datetime_parsing": TIMESTAMP_ISSUE,
+    "datetime_from_date_parsing": TIMESTAMP_ISSUE,
+    "datetime_type": TIMESTAMP_ISSUE,
     "too_long": "Must have at most {max_length} entries",
     "too_short": "Must have at least {min_length} entries",
     "literal_error": "Must be {expected}",
@@ -75,21 +75,21 @@ ISSUES: Mapping[str, str] = {
     "date_from_datetime_parsing": DAY,
     "date_from_datetime_inexact": DAY,
     "date_type": DAY,
-    "timezone_aware": INSTANT_ISSUE,
-    "union_tag_not_found": "Must say its type",
+    "timezone_aware": TIMESTAMP_ISSUE,
+    "union_tag_not_found": "Must have a type",
     "union_tag_invalid": "Must be one of {expected_tags}",
 }
-"""What the validator found → what to do about it, in the contract's words. Others keep the validator's own words."""
+"""Kind of the validator's finding → what the client must do. For other kinds the validator's own message is sent."""
 
 
 def error_body(error: DomainError) -> dict[str, Any]:
-    """The envelope of ``error``."""
+    """Return the body of an error answer."""
     details = [{"field": detail.field, "issue": detail.issue} for detail in error.details]
     return {"error": {"code": error.code, "message": error.text, "details": details}}
 
 
 def error_response(error: DomainError) -> Response:
-    """``error`` as a response."""
+    """Return the HTTP response for ``error``."""
     response = Response(render(error_body(error)), STATUS[error.kind], media_type=JSON)
     if error.retry_after_seconds is not None:
         response.headers["Retry-After"] = str(error.retry_after_seconds)
@@ -99,7 +99,7 @@ def error_response(error: DomainError) -> Response:
 
 
 def install_errors(app: FastAPI) -> None:
-    """Make ``app`` answer every expected error in the envelope; ``api.middleware`` answers for the unexpected."""
+    """Make ``app`` answer expected errors in the envelope; ``api.middleware`` answers unexpected ones."""
     app.add_exception_handler(DomainError, _domain)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _framework)
@@ -111,8 +111,8 @@ async def _domain(request: Request, error: Exception) -> Response:
         return error_response(error)
     try:
         return await store_refusal(request, error, error_response(error))
-    except DomainError as trouble:
-        return error_response(trouble)
+    except DomainError as other:
+        return error_response(other)
 
 
 async def _validation(request: Request, error: Exception) -> Response:
@@ -120,7 +120,7 @@ async def _validation(request: Request, error: Exception) -> Response:
 
 
 def from_validation(found: Sequence[Mapping[str, Any]]) -> DomainError:
-    """What the validator found as an error of ours: 400 where the request could not be read, 422 where its body is wrong."""
+    """Return the error for the validator's findings: 400 for unreadable requests, 422 for invalid bodies."""
     places = {entry["loc"][0] for entry in found}
     is_malformed = places != {"body"} or any(entry["type"].startswith("json") for entry in found)
     details = [Detail(_field(entry), _issue(entry)) for entry in found]
@@ -132,7 +132,7 @@ def _field(entry: Mapping[str, Any]) -> str:
         return "body"
     path = [str(part) for part in entry["loc"][1:]]
     if path[:1] == ["method"] and path[1:2] and path[1] in METHOD_TYPES:
-        del path[1]  # which of the methods it was; in the body itself there is no such level
+        del path[1]  # the type of the method, which the validator adds; the body has no such level
     return ".".join(path) or str(entry["loc"][0])
 
 
@@ -140,7 +140,7 @@ def _issue(entry: Mapping[str, Any]) -> str:
     kind = entry["type"]
     context = entry.get("ctx") or {}
     if kind in ("too_long", "too_short") and context.get("field_type") == "Value":
-        kind = f"string_{kind}"  # a limit that stands after a validator of ours is reported without saying of what
+        kind = f"string_{kind}"  # behind one of our validators, the limit does not say whether it counts characters or entries
     if kind.endswith("too_short") and context.get("min_length") == 1:
         return "Must not be empty"
     if context.get("pattern") in IN_WORDS:
@@ -159,12 +159,12 @@ FRAMEWORK_ERRORS: Mapping[int, type[DomainError]] = {
     404: ResourceNotFound,
     405: ResourceNotFound,
 }
-"""Errors that the framework itself raises. An unknown method on a known path is as unknown as the path."""
+"""Errors that the framework raises itself. An unknown method on a known path is answered like an unknown path."""
 
 
 async def _framework(_request: Request, error: Exception) -> Response:
     if isinstance(error.__cause__, DomainError):
         return error_response(error.__cause__)
-    said = cast(HTTPException, error)
-    kind = FRAMEWORK_ERRORS.get(said.status_code, InternalError)
-    return error_response(kind(Detail("body", str(said.detail))) if kind is MalformedRequest else kind())
+    raised = cast(HTTPException, error)
+    kind = FRAMEWORK_ERRORS.get(raised.status_code, InternalError)
+    return error_response(kind(Detail("body", str(raised.detail))) if kind is MalformedRequest else kind())

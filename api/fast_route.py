@@ -44,7 +44,7 @@ ARGUMENTS = frozenset({known_caller, idempotency_key, request_id, current_runtim
 
 
 class Plan(NamedTuple):
-    """What a fast route does for each request: the checks to run, and the arguments of its endpoint to fill in."""
+    """The steps of a fast route: the checks to run, and the arguments of its endpoint to fill in."""
 
     checks: tuple[Check, ...]
     has_ids: bool
@@ -157,7 +157,9 @@ def _ids(request: Request) -> dict[str, Any]:
 
 
 def _read(request: Request, model: type[BaseModel], raw: bytes, key: str) -> tuple[BaseModel, Key]:
-    """Return ``raw`` as a ``model``, and the key of the request. Raises the errors that FastAPI would, with the same text.
+    """Return ``raw`` as a ``model``, and the key of the request.
+
+    Raises the errors that FastAPI would, with the same text.
 
     The request's state has the key even if the body is not valid, so that a 422 is stored as its answer.
     """

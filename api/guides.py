@@ -1,7 +1,7 @@
-"""The guides of ``docs/`` as web pages: what people read beside the API documentation.
+"""Serve the guides of ``docs/`` as web pages.
 
-A guide is rendered from the committed file by ``markdown-it-py`` without raw HTML, so that a page holds nothing but text,
-tables, code and links. Links lead to other guides; those to files that are not served are shown as text.
+A guide is rendered from the committed file by ``markdown-it-py`` without raw HTML, so that a page holds only text, tables,
+code and links. Links lead to other guides; a link to a file that is not served becomes text.
 """
 
 import re
@@ -25,7 +25,7 @@ GUIDES = {
     "sandbox": "The sandbox provider and its faults",
     "operations": "Operate an installation",
 }
-"""The guides that are served, in the order of the list, each with what it is about."""
+"""Name of a guide → its subject, in the order of the list."""
 
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --faint: #8882; }
@@ -46,7 +46,7 @@ POLICY = (
     f"default-src 'none'; style-src 'sha256-{b64encode(sha256(STYLE.encode()).digest()).decode()}'; img-src 'self'; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 )
-"""No script at all, and no style but the one above."""
+"""No script, and no style except the one above."""
 
 _COMMENT = re.compile(r"<!--.*?-->\n?", re.DOTALL)
 _OTHER = re.compile(r"[^\w\- ]")
@@ -58,13 +58,13 @@ def styled_page(title: str, body: str) -> str:
 
 
 def offered_guides() -> dict[str, str]:
-    """Return the guides that are there: an installation may come without them."""
+    """Return the guides that exist: an installation may lack them."""
     return {name: about for name, about in GUIDES.items() if _file(name).is_file()}
 
 
 @cache
 def read_guide(name: str) -> str | None:
-    """Return the page of a guide; ``None`` if there is none of this name."""
+    """Return the page of a guide, or ``None`` if there is no guide of this name."""
     if name not in GUIDES or not _file(name).is_file():
         return None
     body = rendered(_COMMENT.sub("", _file(name).read_text(encoding="utf-8")))
@@ -74,7 +74,7 @@ def read_guide(name: str) -> str | None:
 
 
 def rendered(text: str) -> str:
-    """Return Markdown as HTML, with anchors at its headings and no link to what is not served."""
+    """Return Markdown as HTML, with anchors at headings and without links to files that are not served."""
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = parser.parse(text)
     for token, following in pairwise(tokens):
@@ -96,7 +96,7 @@ def _anchor(heading: str) -> str:
 
 
 def _served(token: Token) -> Token:
-    """Return an inline token with the address of its link changed to where that is served."""
+    """Return an inline token whose link points to where its target is served."""
     if token.type == "image":
         return Token("text", "", 0, content=token.content)
     if token.type != "link_open":

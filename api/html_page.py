@@ -1,4 +1,4 @@
-"""The one template of the HTML pages that the API serves: the welcome page, the guides and the API documentation."""
+"""The template of all HTML pages: the welcome page, the guides and the API documentation."""
 
 from html import escape
 

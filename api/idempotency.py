@@ -1,7 +1,7 @@
-"""Idempotency keys over HTTP: the header, and the refusals that are kept as answers.
+"""Read idempotency keys, and store a 422 as the answer to its key.
 
 A 422 is an answer like any other: the same key and body get it again, and another body with that key is refused. It is
-stored here, after the fact, because no row was written that it could have shared a transaction with.
+stored in a transaction of its own, because no row was written with which it could have shared one.
 """
 
 import re
@@ -35,11 +35,11 @@ KEY_PARAMETER: dict[str, Any] = {
         }
     ]
 }
-"""``openapi_extra=`` of a route that reads a key. Declared by hand: a parameter of FastAPI's would be validated twice."""
+"""``openapi_extra=`` of a route that reads a key. Declared by hand: FastAPI would validate a parameter a second time."""
 
 
 def key_value(request: Request) -> str:
-    """Return the header's value.
+    """Return the value of the ``Idempotency-Key`` header.
 
     Raises ``MalformedRequest`` if it is missing or not 1-100 printable characters, ``InvalidRequest`` for card data.
     """
@@ -67,11 +67,11 @@ def key_of(
 
 
 async def store_refusal(request: Request, error: DomainError, response: Response) -> Response:
-    """Keep a 422 as the answer to its key, or give the one that is kept already.
+    """Store a 422 as the answer to its key, or return the answer that is stored already.
 
-    Of a caller above the merchants it is kept with the merchant of what the request names. One that names nothing is nobody's:
-    whatever comes after it with that key could not have been taken for it. Raises ``IdempotencyKeyReused``, and
-    ``ServiceUnavailable`` where nothing can be kept now.
+    For callers above merchant level the answer is stored under the merchant that the request refers to. If it refers to none,
+    nothing is stored: no later request with that key could be mistaken for it. Raises ``IdempotencyKeyReused``, and
+    ``ServiceUnavailable`` if nothing can be stored now.
     """
     key: Key | None = getattr(request.state, "key", None)
     caller: Caller | None = getattr(request.state, "caller", None)
@@ -80,16 +80,16 @@ async def store_refusal(request: Request, error: DomainError, response: Response
     merchant_id = caller.merchant_id or await _merchant_named(request, caller)
     if not merchant_id:
         return response
-    kept = await store_or_replay(
+    stored = await store_or_replay(
         caller, key, merchant_id=merchant_id, status=response.status_code, body=bytes(response.body)
     )
-    if kept.is_replay:
-        return Response(kept.body, kept.status, media_type=JSON, headers={REPLAYED: "true"})
+    if stored.is_replay:
+        return Response(stored.body, stored.status, media_type=JSON, headers={REPLAYED: "true"})
     return response
 
 
 async def _merchant_named(request: Request, caller: Caller) -> str | None:
-    named = next(iter(request.path_params.values()), None)  # ids, all of them
+    named = next(iter(request.path_params.values()), None)  # all path parameters are ids
     if named is None:
         raw = await request.body()
         body = read_json(raw) if raw else None

@@ -1,14 +1,14 @@
-"""Limits: how many requests at once, how many a minute, and whether anything is served at all.
+"""Limit the requests in flight and per minute, and refuse them during maintenance.
 
-| limit         | measured over                          | beyond it                                       |
+| limit         | counts                                 | answer beyond it                                |
 |---------------|----------------------------------------|-------------------------------------------------|
-| in flight     | this process, except requests that wait for their client | 503 with ``Retry-After``: overload  |
-| waiting       | this process (`wait=`, streams)        | the same, at a limit of their own: they cost little|
+| in flight     | this process, except requests that wait for their client | 503 with ``Retry-After``        |
+| waiting       | this process (`wait=`, streams)        | the same; a higher limit, because they cost little|
 | per minute    | all processes, per merchant and overall| 429 with ``Retry-After``; known callers only      |
-| maintenance   | all processes                          | 503 with ``Retry-After`` and the operator's words|
+| maintenance   | all processes                          | 503 with ``Retry-After`` and the operator's text|
 
-Counts per minute are kept in this process and exchanged with the broker twice a second, so that no request waits for it;
-while the broker is away each process counts for itself. Unknown callers are counted elsewhere (``api.unknown_callers``).
+Counts per minute are held in this process and exchanged with the broker twice a second, so that no request waits for it;
+while the broker is unavailable each process counts alone. Unknown callers are counted elsewhere (``api.unknown_callers``).
 """
 
 import asyncio
@@ -37,11 +37,11 @@ RETRY_AFTER_OVERLOAD_SECONDS = 1
 RETRY_AFTER_MAINTENANCE_SECONDS = 30
 OVERALL = "*"
 ALWAYS_SERVED = ("/health/", "/metrics")
-"""Paths that answer also in maintenance and overload: they are how one learns of it."""
+"""Paths that are served during maintenance and overload, too: operators see there what is wrong."""
 
 
 CAN_WAIT = re.compile(r"/api/v1/payments/[^/]+(/stream)?")
-"""The only paths that wait for a payment to move; any other waits for nothing, whatever its query says."""
+"""The only paths that wait for a payment to change. On any other path `wait=` has no effect."""
 
 
 def _may_wait(scope: Scope) -> bool:
@@ -50,9 +50,11 @@ def _may_wait(scope: Scope) -> bool:
 
 
 class Admission:
-    """The place of one request in flight. It is given up while the request waits for its own client.
+    """The place of one request among those in flight.
 
-    Otherwise unknown clients that send their bodies byte by byte or do not read their answers would take all places.
+    It is released while the request waits for its own client.
+
+    Otherwise a few clients that send bodies byte by byte or do not read their answers would take all places.
     """
 
     __slots__ = ("_in_flight", "_is_waiting", "_most")
@@ -69,7 +71,7 @@ class Admission:
 
     @property
     def is_beyond(self) -> bool:
-        """Whether more places are taken than there are, because others came while this request waited for its client."""
+        """Whether more places are taken than allowed: others entered while this request waited."""
         return self._in_flight[self._is_waiting] > self._most[self._is_waiting]
 
     def enter(self) -> None:
@@ -77,7 +79,7 @@ class Admission:
         self._in_flight[self._is_waiting] += 1
 
     def leave(self) -> None:
-        """Give the place up."""
+        """Release the place."""
         self._in_flight[self._is_waiting] -= 1
 
     async def away(self, client: Awaitable[Answer]) -> Answer:
@@ -100,12 +102,12 @@ class Limits:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._in_flight = {False: 0, True: 0}  # by whether the request only waits for a payment to move
+        self._in_flight = {False: 0, True: 0}  # by whether the request only waits for a payment to change
         self._most = {False: settings.max_requests_in_flight, True: settings.max_waiting_requests}
         self._window = 0
         self._mine: Counter[str] = Counter()  # counted here since the window began
-        self._sent: Counter[str] = Counter()  # of these, already told to the broker
-        self._others: Counter[str] = Counter()  # counted elsewhere, as last heard
+        self._sent: Counter[str] = Counter()  # of these, already sent to the broker
+        self._others: Counter[str] = Counter()  # counted by other processes, as of the last exchange
         self._maintenance = Maintenance(is_on=False, message=None)
         self._task: asyncio.Task[None] | None = None
 
@@ -116,7 +118,7 @@ class Limits:
         is_always_served = scope["path"].startswith(ALWAYS_SERVED)
         if not is_always_served:
             if self._maintenance.is_on and not scope["path"].startswith("/api/v1/ops/"):
-                message = self._maintenance.message or "Closed for maintenance, try again later"
+                message = self._maintenance.message or "The service is closed for maintenance; retry later"
                 raise ServiceUnavailable(message=message, retry_after_seconds=RETRY_AFTER_MAINTENANCE_SECONDS)
             if admission.is_full:
                 raise overloaded()
@@ -138,11 +140,11 @@ class Limits:
                 self._mine[name] += 1
 
     def start(self) -> None:
-        """Begin to exchange counts and to look for the maintenance switch."""
-        self._task = asyncio.create_task(self._exchange_for_ever())
+        """Start the background exchange of counts and the check of the maintenance switch."""
+        self._task = asyncio.create_task(self._exchange_periodically())
 
     async def stop(self) -> None:
-        """Stop that."""
+        """Stop the background exchange."""
         if self._task:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
@@ -155,20 +157,29 @@ class Limits:
             for counter in (self._mine, self._sent, self._others):
                 counter.clear()
 
-    async def _exchange_for_ever(self) -> None:
+    async def _exchange_periodically(self) -> None:
         broker = Redis.from_url(
             self._settings.broker_url.get_secret_value(), socket_timeout=1, socket_connect_timeout=1, protocol=2
         )
         async with broker:
             while True:
                 try:
-                    with suppress(ServiceUnavailable):  # the database is away: the last word of the operator stands
+                    with suppress(
+                        ServiceUnavailable
+                    ):  # the database is unavailable: the last known state of the switch stays in force
                         self._maintenance = await read_maintenance()
                     await self._exchange(broker)
                 except (RedisError, OSError) as error:
-                    logger.debug("rate limits are counted alone: %s", type(error).__name__)
-                except Exception:  # it must not end: without it no maintenance and no shared limits until a restart
-                    logger.exception("looking at the maintenance switch and the rate limits failed")
+                    logger.debug(
+                        "the broker is unavailable, so this process counts rate limits alone: %s", type(error).__name__
+                    )
+                except (
+                    Exception
+                ):  # the loop must survive: without it there is no maintenance and no shared limit until a restart
+                    logger.exception(
+                        "cannot exchange rate limits or read the maintenance switch; retrying",
+                        extra={"event": "limits.exchange_failed"},
+                    )
                 await asyncio.sleep(EXCHANGE_SECONDS)
 
     async def _exchange(self, broker: "Redis") -> None:

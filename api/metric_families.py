@@ -1,7 +1,7 @@
-"""Families of metrics for Prometheus: gauges from what is open now, counters and histograms from the totals.
+"""Build metric families for Prometheus: gauges of the current state, and counters and histograms.
 
 A series that can exist shows zero instead of vanishing, so that alerts resolve: status × provider of the registry × entity ×
-currency of a store. What was seen beside these is remembered by the process. No family has a tenant's id for a label.
+currency of a store. Any other series stays once the process has shown it. No family has a tenant's id as a label.
 """
 
 import math
@@ -23,31 +23,31 @@ from workflows.providers.registry import PROVIDERS, remote_names
 
 NOT_FINAL = ("pending", "processing")
 EVERY_STATUS = {"payment": (*NOT_FINAL, "completed", "refunded"), "refund": NOT_FINAL}
-"""Entity → statuses in which a row may need review; in all else only rows that are not final are counted."""
+"""Entity → statuses in which a row may need review. All other gauges count only rows that are not final."""
 
 OPEN_ROWS = {
     "open": "Payments and refunds that are not final.",
     "overdue": "Of these, due for over a minute.",
     "needs_review": "Payments and refunds that wait for a person.",
     "in_doubt": "Payments and refunds whose outcome is unknown.",
-    "needs_action": "Refunds that a person has to give back at the till and report.",
+    "needs_action": "Refunds that a person has to return at the till and report.",
 }
-"""Group of ``OpenRows`` → what its gauge says. Each but the first has a sum and an age beside it."""
+"""Group of ``OpenRows`` → the help text of its gauge. Most groups have two more gauges: a sum and an age."""
 
 WITHOUT_SUM = frozenset({"overdue"})
 
-KEPT: set[tuple[str, str, str, str]] = set()
+SHOWN: set[tuple[str, str, str, str]] = set()
 """Entity, status, provider and currency of every row that this process has ever shown."""
 
 REMOTE_METHODS, LOCAL_METHODS = ("card", "qr"), {"cash": ("cash",), "external": ("card", "emoney")}
 """The methods by which payments can go to a provider."""
 
 SHOWN_FAILURES = ("declined", "refused_by_provider", "provider_unavailable", OTHER_FAILURE)
-"""Failure codes that are shown before one has happened."""
+"""Failure codes that are shown with zero before the first failure."""
 
 
 class Now(NamedTuple):
-    """What is open at this moment, and who is heard."""
+    """The current state of the installation: open rows, and when each part was last heard."""
 
     overview: Overview
     waiting: Iterable[WaitingDays]
@@ -77,9 +77,9 @@ def gauges(now: Now) -> Iterator[Metric]:
 
 def _open_rows(overview: Overview) -> Iterator[Metric]:
     found = {(row.entity, row.status, row.provider, row.currency): row for row in overview.open}
-    KEPT.update(found)
+    SHOWN.update(found)
     for entity, statuses in EVERY_STATUS.items():
-        KEPT.update(product((entity,), statuses, PROVIDERS, overview.currencies))
+        SHOWN.update(product((entity,), statuses, PROVIDERS, overview.currencies))
     for group, meaning in OPEN_ROWS.items():
         yield _group(group, meaning, group, found)
         if group not in WITHOUT_SUM:
@@ -93,7 +93,7 @@ def _group(name: str, meaning: str, field: str, found: Mapping[tuple[str, str, s
     is_of_review = field.startswith("needs_review")
     values = {
         key: getattr(found[key], field) if key in found else 0
-        for key in sorted(KEPT)
+        for key in sorted(SHOWN)
         if key in found or is_of_review or key[1] in NOT_FINAL
     }
     return _labelled(name, meaning, ["entity", "status", "provider", "currency"], values)
@@ -123,11 +123,14 @@ def _settlements(now: Now) -> Iterator[Metric]:
         breaks[each.currency,] = breaks.get((each.currency,), 0) + each.open_breaks
     meaning = "Settlements that are not reconciled; of closed ones at most the 10,000 oldest."
     yield _labelled("settlements", meaning, ["status", "currency"], counts)
-    yield _labelled("breaks_open", "Breaks of closed settlements that nobody has resolved.", ["currency"], breaks)
+    yield _labelled("breaks_open", "Unresolved breaks of closed settlements.", ["currency"], breaks)
 
 
 def _invariants(rules: list[dict[str, Any]]) -> Iterator[Metric]:
-    """Return the families of the invariants. A rule that was never finished has no sample: zero would be a claim."""
+    """Return the families of the invariants.
+
+    A rule that never finished has no sample: zero would claim that it holds.
+    """
     found = {(rule["invariant"], rule["rule"]): rule["violations"] for rule in rules if rule["finished_at"]}
     meaning = "Violations of a rule when it was last checked."
     yield _labelled("invariant_violations", meaning, ["invariant", "rule"], found)
@@ -150,7 +153,7 @@ def totals(deltas: Iterable[CountDelta]) -> Iterator[Metric]:
     for delta in deltas:
         found[delta.name][delta.labels][delta.part] = delta.value
     for name, metric in METRICS.items():
-        # Another release may have counted with other labels.
+        # Another release may have counted with different labels.
         series = sorted((labels, parts) for labels, parts in found[name].items() if len(labels) == len(metric.labels))
         if metric.buckets:
             histogram = HistogramMetricFamily(f"mpac_{name}", metric.meaning, labels=metric.labels)

@@ -1,7 +1,7 @@
-"""Middleware around every request: its id, the size of its body, admission, security headers, and a line in the log.
+"""Wrap every request: its id, the limit of its body, admission, security headers, and its log line.
 
-Plain ASGI: Starlette's ``BaseHTTPMiddleware`` starts two tasks and a stream per request, which costs more than all else
-here together.
+Plain ASGI, because Starlette's ``BaseHTTPMiddleware`` starts two tasks and a stream per request, which costs more than
+everything else here together.
 """
 
 import logging
@@ -28,14 +28,14 @@ logger = logging.getLogger("api.requests")
 BAD_REQUEST = 400
 
 PERIODIC = frozenset({"/health/live", "/health/ready", "/metrics"})
-"""Probes and scrapers ask these every few seconds; their successes are logged at DEBUG, so that a service at rest is quiet."""
+"""Probes and scrapers request these every few seconds; successes are logged at DEBUG, so that an idle service is quiet."""
 
 ACCEPTABLE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-"""A caller's own request id is taken over if it looks like one: it goes into logs and task headers."""
+"""A request id that a caller may choose itself: it goes into logs and task headers."""
 
 
 class RequestMiddleware:
-    """Wraps the application."""
+    """The middleware around the application."""
 
     def __init__(self, app: ASGIApp, *, limits: Limits, max_body_bytes: int, max_upload_bytes: int) -> None:
         self._app = app
@@ -44,7 +44,7 @@ class RequestMiddleware:
         self._max_upload_bytes = max_upload_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -67,10 +67,11 @@ class RequestMiddleware:
         except DomainError as error:
             await error_response(error)(scope, receive, send_with_id)
         except ClientDisconnect:
-            status = BAD_REQUEST  # nobody is there to be told, and it was no error of ours
+            status = BAD_REQUEST  # the client is gone, and the service is not at fault
         except Exception:
-            # Caught here, not by the framework, which would close the connection after its answer.
-            logger.exception("unexpected error", extra={"request_id": request_id, "method": scope["method"]})
+            # Caught here rather than by the framework, which would close the connection after its answer.
+            context = {"event": "api.unexpected_error", "request_id": request_id, "method": scope["method"]}
+            logger.exception("unexpected error", extra=context)
             if not is_answered:
                 await error_response(InternalError())(scope, receive, send_with_id)
         finally:
@@ -80,9 +81,9 @@ class RequestMiddleware:
         return self._max_upload_bytes if is_upload(scope["path"]) else self._max_body_bytes
 
     def _measured(self, scope: Scope, receive: Receive, admission: Admission) -> Receive:
-        """``receive``, which raises once the body is over the path's limit, announced or not.
+        """Return a ``receive`` that raises once the body exceeds the path's limit, announced or not.
 
-        While the body is still coming the request has no place among those in flight; if it finds none afterwards, 503.
+        While the body arrives, the request has no place among those in flight; if there is none afterwards, it gets 503.
         """
         limit = self._limit(scope)
         _check_announced(scope, limit)
@@ -90,11 +91,11 @@ class RequestMiddleware:
 
         async def measured() -> Message:
             nonlocal seen, is_whole
-            if is_whole:  # what comes now is only that the client has gone
+            if is_whole:  # all that can follow is that the client disconnects
                 return await receive()
             message = await admission.away(receive())
             is_whole = not message.get("more_body", False)
-            # As the framework's own kind of error, because it turns any other into a 400 that says nothing.
+            # Raised as the framework's own error, because it turns any other into a 400 without details.
             if is_whole and admission.is_beyond:
                 raise HTTPException(503) from overloaded()
             if message["type"] == "http.request":
@@ -107,7 +108,7 @@ class RequestMiddleware:
 
 
 def _away(send: Send, admission: Admission) -> Send:
-    """Return ``send``, which gives up the request's place while the client reads its answer."""
+    """Return a ``send`` that releases the request's place while the client reads its answer."""
 
     async def send_away(message: Message) -> None:
         await admission.away(send(message))
@@ -139,12 +140,12 @@ def _log_answer(scope: Scope, *, status: int, request_id: str, seconds: float) -
     level = logging.DEBUG if status < BAD_REQUEST and scope["path"] in PERIODIC else logging.INFO
     if not logger.isEnabledFor(level):
         return
-    marks: dict[str, Any] = {
+    context: dict[str, Any] = {
         "request_id": request_id,
         "method": scope["method"],
-        # Of a path that led nowhere anything may have been typed, even a card number.
+        # A path that was not found may hold anything that somebody typed, even a card number.
         "path": scope["path"][:200] if status < BAD_REQUEST else mask(scope["path"][:200]),
         "status": status,
         "milliseconds": round(seconds * 1000, 1),
     }
-    logger.log(level, "%s answered %d", scope["method"], status, extra=marks)
+    logger.log(level, "%s answered %d", scope["method"], status, extra=context)

@@ -1,4 +1,4 @@
-"""Check query strings before their route: readable text, no card data, and only declared names, each once.
+"""Check query strings before their route: valid text, no card data, only declared names, each once.
 
 Otherwise a mistyped filter is ignored and everything is listed. Queries are percent-encoded UTF-8; a reader that replaces what
 it cannot decode would look for a reference that nobody sent.
@@ -25,16 +25,16 @@ from workflows.card_data import ISSUE, looks_like_card_data
 from workflows.errors import Detail, InvalidRequest, MalformedRequest
 
 MAX_DETAILS = 10
-"""Names reported in one answer: looking for a similar name takes up to 0.1 ms, and a query may hold thousands."""
+"""Names reported in one answer: finding a similar name takes up to 0.1 ms, and a query may hold thousands."""
 
 NOTHING: frozenset[str] = frozenset()
 
 _REPEATABLE_NAME = re.compile(r"(?!.*[0-9]{5})[A-Za-z_][A-Za-z0-9_.\[\]-]{0,63}")
-"""An unknown name that is repeated in the answer. Any other could hold anything, even a part of a card number."""
+"""An unknown name that the answer may repeat. Any other could hold anything, even a part of a card number."""
 
 _HUMP = re.compile("(?<=[a-z0-9])(?=[A-Z])")
 
-_NUL = b"%00"  # the only form in which it can arrive: a request line with the byte itself is not HTTP
+_NUL = b"%00"  # the only form in which NUL can arrive: a request line with the byte itself is not valid HTTP
 
 
 def install_query_check(app: FastAPI) -> None:
@@ -72,13 +72,16 @@ def _declared(dependant: Dependant) -> Iterator[str]:
 
 
 async def check_query(request: Request) -> None:
-    """Raise ``MalformedRequest`` if the query is not text or has a wrong name, ``InvalidRequest`` for card data."""
+    """Check the query.
+
+    Raises ``MalformedRequest`` for bad text or names, ``InvalidRequest`` for card data.
+    """
     if request.scope["query_string"]:
         check_names(query_names(request), known=request.app.state.query_names[id(request.scope["route"])])
 
 
 def query_names(request: Request) -> list[str]:
-    """Return the names in the query, in their order and as often as they are there.
+    """Return the names in the query, in their order, repeated ones included.
 
     Raises ``MalformedRequest`` if the query is not UTF-8 or holds a NUL character, ``InvalidRequest`` if it holds card data.
     """
@@ -96,14 +99,14 @@ def query_names(request: Request) -> list[str]:
 
 
 def check_names(names: list[str], *, known: frozenset[str]) -> None:
-    """Raise ``MalformedRequest`` if one of ``names`` is not ``known``, or is there twice."""
+    """Raise ``MalformedRequest`` if one of ``names`` is not ``known`` or occurs twice."""
     if unknown := [name for name in dict.fromkeys(names) if name not in known]:
         raise MalformedRequest(*(_detail(name, sorted(known)) for name in unknown[:MAX_DETAILS]))
     check_once(names, field="query")
 
 
 def _without_query(app: ASGIApp) -> ASGIApp:
-    """Return ``app``, the application of a route that declares no query names, with its query checked first."""
+    """Return the application of a route without query names, with its query checked first."""
 
     async def checked(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["query_string"]:
@@ -114,7 +117,7 @@ def _without_query(app: ASGIApp) -> ASGIApp:
 
 
 def _detail(name: str, known: list[str]) -> Detail:
-    """Return what is wrong with ``name``, with the name that was probably meant."""
+    """Return what is wrong with ``name``, and the name that was probably meant."""
     if not _REPEATABLE_NAME.fullmatch(name):
         issue = "One of its parameters does not exist on this route" if name else "One of its parameters has no name"
         return Detail("query", issue)

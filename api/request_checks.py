@@ -1,4 +1,4 @@
-"""Check every request before its route: the type of its body, its query, and names that are repeated in its body.
+"""Check every request before its route: the type of its body, its query, repeated names in its body.
 
 These are dependencies of all routes rather than a middleware, so that an unknown path stays a 404 whatever was sent to it.
 Queries are checked in ``api.query_checks``.
@@ -32,7 +32,7 @@ async def check_content_type(request: Request) -> None:
 
 
 async def check_body_names(request: Request) -> None:
-    """Raise ``MalformedRequest`` if the body repeats a name or is not valid JSON; otherwise the last value silently wins.
+    """Raise ``MalformedRequest`` if the body is not valid JSON, or repeats a name: the last would win.
 
     Uploads are streamed, and checked while they are read.
     """

@@ -1,4 +1,7 @@
-"""Answers: rows as JSON, rendered straight to bytes, because validating our own rows again would only cost time; and files."""
+"""Build responses: rows as JSON, pages, streams and files.
+
+Rows are rendered straight to bytes: validating our own rows again would only cost time.
+"""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -25,11 +28,11 @@ DOCUMENTED_STREAM: dict[str, Any] = {
         }
     },
 }
-"""The 200 of a stream, for the OpenAPI document, which has no words for events; the example leaves most fields out."""
+"""The 200 of a stream in the OpenAPI document, which cannot describe events. The example omits most fields."""
 
 
 class EventStream(StreamingResponse):
-    """Server-sent events; no proxy may keep them back."""
+    """Server-sent events, with headers that keep proxies from buffering them."""
 
     media_type = EVENT_STREAM
 
@@ -40,10 +43,10 @@ class EventStream(StreamingResponse):
 async def payment_events(
     first: Mapping[str, Any] | None, rows: AsyncIterator[Mapping[str, Any] | None], show: Serializer
 ) -> AsyncIterator[bytes]:
-    """Payments as events whose id is the version; a comment where there is nothing to tell."""
+    """Yield payments as events whose id is the version, and a comment where nothing has changed."""
     yield _event(first, show)
-    # Trouble on the way (the database is away, the device was suspended) ends the stream: the terminal asks anew and is
-    # told why by a status code, which a stream that has begun cannot send any more.
+    # An error during the stream (the database is unavailable, the device was suspended) ends it: a stream that has begun
+    # cannot send a status code. The terminal repeats the request and gets the code then.
     with suppress(DomainError):
         async for row in rows:
             yield _event(row, show)
@@ -56,13 +59,13 @@ def _event(row: Mapping[str, Any] | None, show: Serializer) -> bytes:
 
 
 def prefers_csv(accept: str) -> bool:
-    """Whether an ``Accept`` header names CSV, and JSON not rather (RFC 9110 §12.5.1, of which no more is needed here)."""
+    """Return whether an ``Accept`` header names CSV and does not prefer JSON (RFC 9110 §12.5.1)."""
     weights = _weights(accept)
     return weights.get(CSV, 0) > 0 and weights[CSV] >= weights.get(JSON, 0)
 
 
 def prefers_json(accept: str) -> bool:
-    """Return whether an ``Accept`` header prefers JSON to a page: by its weight, or because it names JSON and no page."""
+    """Return whether an ``Accept`` header prefers JSON to HTML: by weight, or because it names only JSON."""
     weights = _weights(accept)
     others = weights.get("*/*", 0)
     json, page = (
@@ -84,25 +87,31 @@ def _weights(accept: str) -> dict[str, float]:
 
 
 def json_response(value: Any, *, status: int = 200) -> Response:
-    """``value`` as a JSON response."""
+    """Return ``value`` as a JSON response."""
     return Response(render(value), status, media_type=JSON)
 
 
 def stored_response(stored: Stored) -> Response:
-    """An answer as it was kept beside its key; a repeated one says so."""
+    """Return an answer as it was stored with its key. A replay has the header ``Idempotent-Replayed``."""
     headers = {REPLAYED: "true"} if stored.is_replay else None
     return Response(stored.body, stored.status, headers=headers, media_type=JSON)
 
 
 def page_response(rows: Sequence[Mapping[str, Any]], page: Page, show: Callable[[Mapping[str, Any]], Any]) -> Response:
-    """A page of a list: ``data``, and ``next_cursor`` (null on the last page)."""
+    """Return a page of a list: ``data``, and ``next_cursor``, which is null on the last page.
+
+    ``rows`` holds one more than the page if there is a next one.
+    """
     shown = rows[: page.limit]
     next_cursor = shown[-1]["id"] if len(rows) > page.limit else None
     return json_response({"data": [show(row) for row in shown], "next_cursor": next_cursor})
 
 
 async def file_response(pieces: AsyncIterator[bytes], *, media_type: str, name: str) -> Response:
-    """A file, piece by piece. The first is awaited before the answer begins, so that what is not there is a 404."""
+    """Return a file that is sent piece by piece.
+
+    The first piece is awaited before the answer begins, so that a missing file is a 404.
+    """
     first = await anext(pieces)
 
     async def whole() -> AsyncIterator[bytes]:

@@ -1,4 +1,4 @@
-"""Run time: what one API process is made of, built once when it starts, reached by routes through ``request.app.state``."""
+"""The long-lived objects of one API process, built at its start and available to routes."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -25,10 +25,10 @@ from workflows.settings import Settings
 from workflows.tenants.tokens import Tokens
 
 API_ROLES = (Role.CALLER, Role.ACCEPT)
-"""Whose rights a request may have."""
+"""The database roles in whose name requests run."""
 
 STATEMENT_MARGIN_SECONDS = 2.0
-"""A database that is alive ends a statement that takes too long by itself; this much later nobody believes in it any more."""
+"""Margin after ``statement_timeout`` at which a waiting request fails: a live database would have cancelled it by then."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Runtime:
 
 @asynccontextmanager
 async def running(settings: Settings, limits: Limits) -> AsyncIterator[Runtime]:
-    """Everything built and started, and at the end stopped in the reverse order."""
+    """Build and start all objects; at the end, stop them in the reverse order."""
     connect(settings, roles=API_ROLES)
     tokens = Tokens(settings)
     timeout_seconds = settings.statement_timeout_ms / 1000 + STATEMENT_MARGIN_SECONDS
@@ -86,5 +86,5 @@ async def running(settings: Settings, limits: Limits) -> AsyncIterator[Runtime]:
 
 
 def runtime_of(request: Request) -> Runtime:
-    """What the process has that serves ``request``."""
+    """Return the long-lived objects of the process that serves ``request``."""
     return cast(Runtime, request.app.state.runtime)

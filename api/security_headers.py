@@ -1,6 +1,6 @@
-"""Security headers of every answer: a browser may do nothing with it, except with the documentation page.
+"""Security headers of every answer: without a policy of its own, a browser may do nothing with it.
 
-The API is for programs. These matter when an answer is opened in a browser after all, or put into a frame of another site.
+The API is for programs. The headers matter if an answer is opened in a browser or framed by another site.
 """
 
 Headers = tuple[tuple[bytes, bytes], ...]
@@ -16,11 +16,11 @@ CACHE = b"cache-control"
 NO_STORE = b"no-store"  # payments and tokens must not be cached
 
 USUAL: Headers = (*ALWAYS, (POLICY, NOTHING), (CACHE, NO_STORE))
-"""What an answer has that says nothing else itself."""
+"""The headers of an answer that sets none of them itself."""
 
 
 def completed(headers: Headers) -> Headers:
-    """Return the headers to add to an answer that has ``headers``: none is given twice."""
+    """Return the headers to add to an answer that has ``headers``. None is sent twice."""
     own = {name.lower() for name, _ in headers}
     return USUAL if own.isdisjoint(_NAMES) else tuple(one for one in USUAL if one[0] not in own)
 

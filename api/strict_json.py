@@ -1,7 +1,8 @@
-"""Reading: JSON in which each name stands once. Of two amounts in one body nobody can say which was meant.
+"""Decode JSON strictly: reject repeated names, NaN and infinity.
 
-The standard reader lets the last one win without a word, and another reader on the way may have taken the first. It is told
-here while the text is read, because a value that was read has lost it. That makes 10.5 µs out of 8.2 for a payment's body.
+The standard decoder silently keeps the last of two equal names, and another reader in between may have taken the first. They
+are rejected while decoding, because the decoded value no longer shows them. This raises the cost of decoding a payment body
+from 8.2 to 10.5 µs.
 """
 
 import json
@@ -13,13 +14,15 @@ from workflows.errors import Detail, MalformedRequest
 from workflows.reconciliation.statements.lines import JsonNumber
 
 REPEATABLE = re.compile(r"[A-Za-z_]{1,64}")
-"""A name that is said back; anywhere else anything may have been typed, even a card number."""
+"""A name that may be repeated in an answer. Any other could be anything that somebody typed, even a card number."""
 
 
 def read_json(raw: bytes, *, field: str = "body", exact: bool = False) -> Any:
-    """Return ``raw`` as a value. Raise ``MalformedRequest`` for ``field`` if it is not valid JSON or repeats a name.
+    """Return ``raw`` as a value.
 
-    With ``exact`` a number with a fraction or an exponent is the text that was written, because a float keeps 16 digits only.
+    Raise ``MalformedRequest`` for ``field`` if it is not valid JSON or repeats a name.
+
+    With ``exact``, a number with a fraction or an exponent stays the text that was sent, because a float has 16 digits only.
     """
     try:
         return (_EXACT if exact else _DECODER).decode(raw.decode(json.detect_encoding(raw), "surrogatepass"))
@@ -30,12 +33,12 @@ def read_json(raw: bytes, *, field: str = "body", exact: bool = False) -> Any:
 
 
 def check_once(names: Iterable[str], *, field: str) -> None:
-    """Raise ``MalformedRequest`` about ``field`` where one of ``names`` stands there twice."""
+    """Raise ``MalformedRequest`` for ``field`` if one of ``names`` occurs twice."""
     seen = set[str]()
     for name in names:
         if name in seen:
-            said = name if REPEATABLE.fullmatch(name) else "the same thing"
-            raise MalformedRequest(Detail(field, f"Must name {said} only once"))
+            shown = name if REPEATABLE.fullmatch(name) else "the same thing"
+            raise MalformedRequest(Detail(field, f"Must name {shown} only once"))
         seen.add(name)
 
 

@@ -1,19 +1,19 @@
-"""Count refused attempts of unknown callers per address, so that one caller's attempts do not limit another.
+"""Count refused attempts of unknown callers per address, so that none limits another's.
 
 | request                                            | counted                                                         |
 |----------------------------------------------------|-----------------------------------------------------------------|
-| a good token                                       | never here: against its merchant's limit and the one over all    |
-| a good assertion or activation code                | never: ten thousand terminals behind one address wake up at once |
-| a good signature that is refused (expired, used)   | never: the caller is known                                       |
+| a valid token                                      | not here, but by the limit of its merchant and the overall one   |
+| a valid assertion or activation code               | never: ten thousand terminals behind one address wake up at once |
+| a valid signature that is refused (expired, used)  | never: the caller is known                                       |
 | no token, any other token, assertion or code       | for its address; above the limit the answer is 429 instead of 401 |
 
-A proof is checked before it is counted, so that no caller is refused for the attempts of a neighbour behind the same address.
+A proof is checked before it is counted, so that no caller is refused for the attempts of another one behind the same address.
 Cheap checks come first: all claims of an assertion are checked before the database and the signature. A code cannot be
 checked cheaply, so an address above its limit is refused before its code is checked.
 
-Each process counts by itself: the limit bounds what strangers cost, which is per process too, and a flood of addresses
-must not become a flood to the broker. IPv6 counts by /64, which is what one customer gets. The number of addresses is
-bounded; those beyond it share one count, which affects refused attempts only.
+Each process counts alone: the limit bounds the cost of unknown callers, which is per process too, and a flood of addresses
+must not become a flood of messages to the broker. IPv6 counts by /64, which is what one customer gets. The number of
+addresses is bounded; those beyond it share one count, which affects refused attempts only.
 """
 
 import time
@@ -33,7 +33,7 @@ Address = IPv4Address | IPv6Address
 
 
 class UnknownCallers:
-    """The refused attempts of one process."""
+    """The refused attempts that one process has counted."""
 
     def __init__(self, settings: Settings) -> None:
         self._limit = settings.rate_limit_unknown_per_address
@@ -60,7 +60,7 @@ class UnknownCallers:
         return name if name in self._counts or len(self._counts) < MAX_ADDRESSES else OTHERS
 
     def _caller(self, scope: Scope) -> Address | None:
-        """Return the last address that is not a trusted proxy: the caller may have written everything before it."""
+        """Return the last address that is not a trusted proxy; a caller may invent everything before it."""
         client = scope.get("client")
         found = _address(client[0]) if client else None
         hops = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]

@@ -1,4 +1,6 @@
-"""Uploads: the one route whose body may be large. It is streamed into a temporary file, never held in memory.
+"""Receive statement files: the only route whose body may be large.
+
+It is streamed into a temporary file.
 
 | Content-Type            | body                                                    | provider, mapping            |
 |-------------------------|----------------------------------------------------------|------------------------------|
@@ -7,7 +9,7 @@
 | ``multipart/form-data`` | ``file``, its name ending in ``.csv`` or ``.ndjson``     | ``provider``, ``mapping``     |
 | ``application/json``    | ``{"provider", "mapping", "lines": [{…}]}``, up to 1 MiB | in the body                  |
 
-``mapping`` is JSON (``StatementMapping``); left out, the last one declared for the provider is used, or its default.
+``mapping`` is JSON (``StatementMapping``). Without it, the last one declared for the provider is used, or its default.
 """
 
 import hashlib
@@ -45,11 +47,11 @@ FORM_FIELDS = ("provider", "mapping", "file")
 MAX_JSON_BYTES = 1024 * 1024  # parsed as a whole; larger files come as CSV or as lines, which are streamed
 
 FILE = {"type": "string", "format": "binary"}
-PROVIDER = {"type": "string", "enum": reporting_names(), "description": "Whose statement it is"}
+PROVIDER = {"type": "string", "enum": reporting_names(), "description": "The provider that issued the statement"}
 MAPPING = {
     "type": "string",
-    "description": "How the file is read: `StatementMapping` as JSON. Without it, the last one that was declared for the "
-    "provider is used, or the provider's own",
+    "description": "How to read the file: `StatementMapping` as JSON. Without it, the last one that was declared for the "
+    "provider is used, or the provider's default",
 }
 DOCUMENTED_BODY: dict[str, Any] = {
     "required": True,
@@ -62,7 +64,7 @@ DOCUMENTED_BODY: dict[str, Any] = {
                 "properties": {
                     "provider": PROVIDER,
                     "mapping": MAPPING,
-                    "file": {**FILE, "description": "A name ending in `.ndjson` says JSON lines; any other is CSV"},
+                    "file": {**FILE, "description": "JSON lines if the name ends in `.ndjson`, else CSV"},
                 },
             }
         },
@@ -71,7 +73,7 @@ DOCUMENTED_BODY: dict[str, Any] = {
         JSON: {"schema": {"$ref": "#/components/schemas/StatementIn"}},
     },
 }
-"""``requestBody`` of the route. By hand, because the framework would read the body as a whole to know it.
+"""``requestBody`` of the route. Declared by hand, because the framework would read the body as a whole.
 
 The form comes first: generators that offer one kind of body take the first, and openapi-generator imports a class that it
 does not make if a form is any other.
@@ -86,19 +88,19 @@ DOCUMENTED_QUERY: list[dict[str, Any]] = [
     }
     for name, schema in (("provider", PROVIDER), ("mapping", MAPPING))
 ]
-"""``parameters`` of the route that say what a bare file cannot."""
+"""``parameters`` of the route, for bodies that are a bare file."""
 
 
 def is_upload(path: str) -> bool:
-    """Whether bodies to ``path`` may be as large as a statement."""
+    """Return whether bodies to ``path`` may be as large as a statement."""
     return UPLOAD_PATH.fullmatch(path) is not None
 
 
 @asynccontextmanager
 async def received(request: Request, settlement_id: str, *, secret: bytes) -> AsyncIterator[tuple[Incoming, Key]]:
-    """The file that came with ``request``, and its key; the file is gone afterwards.
+    """Yield the file that came with ``request``, and its key; the file is deleted afterwards.
 
-    Raises ``MalformedRequest`` (the key, the query, broken JSON), ``InvalidRequest`` (what the body says).
+    Raises ``MalformedRequest`` for the key, the query or broken JSON, and ``InvalidRequest`` for the content of the body.
     """
     value = key_value(request)  # check the key before anything large is read
 
@@ -107,25 +109,25 @@ async def received(request: Request, settlement_id: str, *, secret: bytes) -> As
         _refuse_query(request)
     with tempfile.TemporaryFile() as file:
         if media_type == MULTIPART:
-            said = await _from_form(request, file)
+            fields = await _from_form(request, file)
         elif media_type == JSON:
-            said = await _from_json(request, file)
+            fields = await _from_json(request, file)
         else:
             await _stream(request, file)
-            said = {**dict(request.query_params), "format": FORMATS[media_type]}
+            fields = {**dict(request.query_params), "format": FORMATS[media_type]}
         content = digest(file)[0]
-        body = orjson.dumps([content, said.get("provider"), said["format"], str(said.get("mapping"))])
-        request.state.key = key_of(request, value, body=body, secret=secret)  # of a refusal
-        incoming = _incoming(settlement_id, file, said, field="query" if media_type in FORMATS else "body")
+        body = orjson.dumps([content, fields.get("provider"), fields["format"], str(fields.get("mapping"))])
+        request.state.key = key_of(request, value, body=body, secret=secret)  # for a refusal
+        incoming = _incoming(settlement_id, file, fields, field="query" if media_type in FORMATS else "body")
         mapping = incoming.mapping.model_dump(mode="json") if incoming.mapping else None
-        meant = [said.get("content", content), incoming.provider, incoming.format, mapping]
+        meant = [fields.get("content", content), incoming.provider, incoming.format, mapping]
         meaning = orjson.dumps(meant, option=orjson.OPT_SORT_KEYS)
         key = request.state.key = key_of(request, value, body=body, secret=secret, meaning=meaning)
         yield incoming, key
 
 
 def _refuse_query(request: Request) -> None:
-    """Raise ``MalformedRequest`` for names in the query if the body has them: one of the two would be ignored."""
+    """Raise ``MalformedRequest`` for names in the query that belong in the body; they would be ignored."""
     if names := list(request.query_params):
         raise MalformedRequest(
             *(Detail(name, "Must be in the body, unless the body is CSV or ndjson") for name in names)
@@ -145,7 +147,7 @@ async def _from_json(request: Request, file: IO[bytes]) -> dict[str, Any]:
             raise MalformedRequest(
                 Detail("body", f"Must be at most {MAX_JSON_BYTES // 1024} KiB; send a larger file as CSV")
             )
-    value = read_json(bytes(raw), exact=True)  # digits are text
+    value = read_json(bytes(raw), exact=True)  # exact: numbers stay as they were written
     try:
         body = StatementIn.model_validate(value)
     except ValidationError as error:
@@ -156,12 +158,12 @@ async def _from_json(request: Request, file: IO[bytes]) -> dict[str, Any]:
         raise InvalidRequest(Detail("lines", "Must not be nested so deeply")) from error
     content = hashlib.sha256(
         canonical_form_of_invalid(body.lines, bytes(raw))
-    ).hexdigest()  # names in any order are one line
+    ).hexdigest()  # the order of names in a line does not matter
     return {"provider": body.provider, "mapping": body.mapping, "format": "json_lines", "content": content}
 
 
 def _json(value: Any) -> str:
-    """Return ``value`` as JSON with each number as it came."""
+    """Return ``value`` as JSON with each number as it was sent."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{json.dumps(name)}: {_json(inner)}" for name, inner in value.items()) + "}"
     if isinstance(value, list):
@@ -182,7 +184,7 @@ async def _from_form(request: Request, file: IO[bytes]) -> dict[str, Any]:
 
 
 def _check_names(names: list[str]) -> None:
-    """Raise if a form names something twice, of which the last would win, or what nobody reads."""
+    """Raise if a form repeats a name, of which the last would win, or has an unknown one."""
     check_once(names, field="body")
     unknown = [name for name in names if name not in FORM_FIELDS]
     if unknown:
@@ -196,13 +198,13 @@ def _text(form: FormData, name: str) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _incoming(settlement_id: str, file: IO[bytes], said: dict[str, Any], *, field: str) -> Incoming:
+def _incoming(settlement_id: str, file: IO[bytes], fields: dict[str, Any], *, field: str) -> Incoming:
     wrong = MalformedRequest if field == "query" else InvalidRequest
     try:
-        provider = reporting_provider(said.get("provider"))
+        provider = reporting_provider(fields.get("provider"))
     except ValueError as error:
         raise wrong(Detail("provider", str(error))) from error
-    mapping = said.get("mapping")
+    mapping = fields.get("mapping")
     if isinstance(mapping, str):
         try:
             value = read_json(mapping.encode(errors="surrogatepass"), field="mapping")
@@ -211,7 +213,7 @@ def _incoming(settlement_id: str, file: IO[bytes], said: dict[str, Any], *, fiel
         except ValidationError as error:
             details = [Detail(_path(one), str(one["msg"]).removeprefix("Value error, ")) for one in error.errors()]
             raise wrong(*details) from error
-    return Incoming(settlement_id, provider, file, said["format"], mapping=mapping, is_declared=mapping is not None)
+    return Incoming(settlement_id, provider, file, fields["format"], mapping=mapping, is_declared=mapping is not None)
 
 
 def _path(error: Any) -> str:

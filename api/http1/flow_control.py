@@ -1,4 +1,4 @@
-"""Flow control of one connection: how much is read ahead, and how long a client may leave its answers unread.
+"""Limit what a connection reads ahead, and how long a client may leave its answers unread.
 
 | situation                               | reaction                                                                      |
 |-----------------------------------------|-------------------------------------------------------------------------------|

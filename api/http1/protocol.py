@@ -45,7 +45,7 @@ TOO_LONG = f"Request headers, and chunk sizes and trailers around a body, must n
 
 
 class SequentialProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP with one request at a time, refusals in the error envelope, and limits for slow or endless requests."""
+    """uvicorn's protocol with one request at a time, errors in the envelope, and limits for slow requests."""
 
     flow: ConnectionFlowControl
     _waiting = b""  # bytes read; from ``_at`` on not yet given to the parser
@@ -87,7 +87,10 @@ class SequentialProtocol(HttpToolsProtocol):
         self._advance()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio asks for it
-        """Keep the connection open for answers that are still due. A stream never ends by itself, so it is closed."""
+        """Keep the connection open for answers that are still due.
+
+        A stream never ends by itself, so it is closed.
+        """
         self._client_has_ended = True
         if self._is_finished or (self._is_busy and self.cycle.scope["path"].endswith("/stream")):
             return False
@@ -196,7 +199,7 @@ class SequentialProtocol(HttpToolsProtocol):
             self._start_arrival_timer()
 
     def _next_piece(self) -> bytes:
-        """Return the bytes that may be parsed now: to the end of a body of known length, else to the next ``END``."""
+        """Return the bytes to parse now: to the end of a body of known length, else to the next ``END``."""
         waiting, at = self._waiting, self._at
         if self._left:
             end = at + min(self._left, len(waiting) - at)
@@ -241,14 +244,14 @@ class SequentialProtocol(HttpToolsProtocol):
             self._refuse(self._refusal or "The request is not valid HTTP/1.1")
 
     def _has_too_much_framing(self, around: int) -> bool:
-        """Count the bytes ``around`` a chunked body in the last piece (sizes, extensions, trailers), and check the limits."""
+        """Count the framing bytes of the last piece (chunk sizes, extensions, trailers) and check the limits."""
         self._body += self._piece_body
         self._around = around if self._piece_body else self._around + around
         self._around_all += around
         return self._around > MAX_HEAD_BYTES or self._around_all > MAX_HEAD_BYTES + FRAMING_PER_BYTE * self._body
 
     def _refuse(self, issue: str) -> None:
-        """Answer a request that cannot be read any further with 400, unless it is answered already, and hang up."""
+        """Answer an unreadable request with 400, unless it is answered already, and hang up."""
         if self._is_finished:
             return
         if self._has_head and self.cycle.response_complete:  # it is answered already, without the rest of its body

@@ -1,4 +1,4 @@
-"""Complete the document that FastAPI made: names, headers, formats, examples, and the text of the page."""
+"""Complete the document that FastAPI makes: names, headers, formats, examples, the text of the page."""
 
 from typing import Any
 
@@ -39,7 +39,7 @@ def complete(document: dict[str, Any], settings: Settings) -> None:
 
 
 def drop_framework_errors(document: dict[str, Any]) -> None:
-    """Take out the 422 that FastAPI writes for any route with parameters: ours answers those with 400, in the envelope."""
+    """Remove the 422 that FastAPI declares for any route with parameters: this API answers 400 there."""
     for _, _, operation in operations(document):
         if FRAMEWORK_ERRORS[0] in str(operation["responses"].get("422")):
             del operation["responses"]["422"]
@@ -67,19 +67,19 @@ def name_operations(document: dict[str, Any]) -> None:
 
 
 def tidy_schemas(document: dict[str, Any]) -> None:
-    """Drop titles that repeat a name, which generators would make types of; write descriptions as Markdown has it."""
+    """Remove titles, which generators would turn into types, and convert descriptions to Markdown."""
     for each in objects(document):
         if each is not document["info"]:
             each.pop("title", None)
-        if isinstance(said := each.get("description"), str):
-            each["description"] = said.replace("``", "`")
+        if isinstance(text := each.get("description"), str):
+            each["description"] = text.replace("``", "`")
 
 
 def close_objects(document: dict[str, Any]) -> None:
-    """Say by ``unevaluatedProperties`` that an object takes no other fields. It means the same as ``additionalProperties``.
+    """Close objects with ``unevaluatedProperties``, which means the same as ``additionalProperties``.
 
-    Of an object with ``additionalProperties: false``, openapi-generator (7.9 to 7.17) makes a hash map in Java and Kotlin, and
-    its Java writes every request as ``{}``.
+    From an object with ``additionalProperties: false``, openapi-generator (7.9 to 7.17) makes a hash map in Java and Kotlin,
+    and its Java writes every request as ``{}``.
     """
     for each in objects(document):
         if each.get("additionalProperties") is False:

@@ -1,4 +1,4 @@
-"""Errors on the documentation page: code, HTTP status, meaning, and what a client does next."""
+"""Render the errors of the documentation page: code, HTTP status, meaning, and what a client must do."""
 
 from collections.abc import Mapping
 
@@ -37,7 +37,7 @@ WHAT_TO_DO: Mapping[type[DomainError], str] = {
     InternalError: "Repeat the same request with the same key; it may have been carried out.",
     ServiceUnavailable: "Wait for `Retry-After` seconds, then repeat the same request with the same key.",
 }
-"""What a client does about each error."""
+"""Error → what a client must do."""
 
 
 def render_errors() -> str:

@@ -1,4 +1,4 @@
-"""The headers of answers, for the OpenAPI document: each declared once, and named where it is sent."""
+"""Declare the headers of answers once each in the OpenAPI document, and refer to them where sent."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ REQUEST_ID, RETRY_AFTER, DISPOSITION, AUTHENTICATE = (
 
 HEADERS: dict[str, Header] = {
     REQUEST_ID: {
-        "description": "Identifies this request in logs and traces; name it to support. Your own `X-Request-Id` is taken over "
+        "description": "Identifies this request in logs and traces; name it to support. Your own `X-Request-Id` is used "
         "if it has 1 to 64 letters, digits, `.`, `_` or `-`.",
         "required": True,
         "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
@@ -46,10 +46,10 @@ HEADERS: dict[str, Header] = {
 }
 
 BY_STATUS = {"401": (AUTHENTICATE,), "429": (RETRY_AFTER,), "503": (RETRY_AFTER,)}
-"""Status → the headers that its answers have besides the request's id."""
+"""Status → the headers of its answers besides the request id."""
 
 STORED = ("200", "201", "422")
-"""The statuses of answers that are stored beside their key."""
+"""The statuses of answers that are stored with their key."""
 
 FILES = ("/lines", "/export.csv", "/export.json", "/report.pdf")
 """The ends of paths whose 200 may be a file."""

@@ -1,25 +1,25 @@
-"""Say of each integer how many bits it needs: without a format, generated Kotlin, Java and C# have 32-bit amounts."""
+"""Give each integer its format: without one, generated Kotlin, Java and C# have 32-bit amounts."""
 
 from typing import Any
 
 from api.openapi.walk import objects
 
 BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
-"""Python's names of bounds → those of JSON Schema."""
+"""Name of a bound in Python → in JSON Schema."""
 
 SMALLEST, LARGEST = -(2**31), 2**31 - 1
 
 
 def name_bounds(document: dict[str, Any]) -> None:
-    """Write the bounds of numbers by their names in JSON Schema.
+    """Rename the bounds of numbers to their names in JSON Schema.
 
-    Behind a validator of ours, as the query values have one, pydantic writes them by its own names, which no client reads.
+    Behind a custom validator, which the query values have, pydantic writes its own names, which no client reads.
     """
     for schema in objects(document):
         if schema.get("type") in ("integer", "number"):
-            for ours, theirs in BOUNDS.items():
-                if ours in schema:
-                    schema[theirs] = schema.pop(ours)
+            for python_name, name in BOUNDS.items():
+                if python_name in schema:
+                    schema[name] = schema.pop(python_name)
 
 
 def add_integer_formats(document: dict[str, Any]) -> None:

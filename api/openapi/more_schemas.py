@@ -1,4 +1,4 @@
-"""Schemas of bodies that FastAPI does not know, because their routes read them themselves."""
+"""Add the schemas of bodies that FastAPI does not know, because their routes read them themselves."""
 
 from typing import Any
 
@@ -8,13 +8,13 @@ from api.schemas.statements import StatementIn
 
 READ_BY_ROUTES: tuple[type[BaseModel], ...] = (StatementIn,)
 RENAMED = {"StatementMapping": "StatementMappingIn"}
-"""Names that stand for what is answered already, where every field is there."""
+"""Names that the document uses for answers already, with other required fields."""
 
 WHERE = "#/components/schemas/"
 
 
 def add_schemas(document: dict[str, Any]) -> None:
-    """Add the schemas of ``READ_BY_ROUTES`` and of everything that they refer to."""
+    """Add the schemas of ``READ_BY_ROUTES`` and of all models that they refer to."""
     schemas = document["components"]["schemas"]
     for model in READ_BY_ROUTES:
         made = model.model_json_schema(mode="validation", ref_template="{model}")

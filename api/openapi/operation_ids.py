@@ -1,7 +1,7 @@
 """Name the operations of the OpenAPI document: a verb and a noun, from the method and the path.
 
 Generators make function names of them, so an id must never change: the method and the path are the contract, while the
-name of a Python function is not. A route whose path does not say its verb has an entry in ``NAMED``.
+name of a Python function is not. A route whose path does not contain its verb has an entry in ``NAMED``.
 """
 
 import re
@@ -33,7 +33,7 @@ OF_ALL = {"GET": "list", "POST": "create", "PUT": "set"}
 
 
 def operation_id(method: str, path: str) -> str:
-    """Return the id of an operation, for example ``cancelPayment`` for ``POST /api/v1/payments/{payment_id}/cancel``."""
+    """Return the id of an operation: ``POST /api/v1/payments/{payment_id}/cancel`` is ``cancelPayment``."""
     method, path = method.upper(), path.removeprefix(PREFIX)
     if named := NAMED.get(f"{method} {path}"):
         return named
@@ -49,7 +49,7 @@ def operation_id(method: str, path: str) -> str:
 
 
 def summary(identifier: str) -> str:
-    """Return an operation's id as the words that a list of operations shows, for example "Cancel payment"."""
+    """Return the summary of an operation, for example "Cancel payment" for ``cancelPayment``."""
     words = re.sub(r"(?<!^)(?=[A-Z])", " ", identifier).lower()
     return words[0].upper() + words[1:]
 

@@ -1,6 +1,6 @@
 """The text of the documentation page: ``info.description`` of the OpenAPI document, in Markdown.
 
-Everything that the code has a table or a setting for is rendered from it, so that the page cannot say something else.
+Everything for which the code has a table or a setting is rendered from it, so that the page cannot contradict the code.
 """
 
 from api.dependencies import DEFAULT_LIMIT, MAX_LIMIT
@@ -66,7 +66,7 @@ FATES = (
     ),
     (
         "`timeout_before_charge`, `error_500_before_charge`",
-        "does nothing; no answer",
+        "does nothing and does not answer",
         "in doubt, sent again with the same reference, `completed`",
     ),
     (
@@ -136,7 +136,7 @@ def _limits(settings: Settings) -> str:
         ("requests of all", per_minute(settings.rate_limit_overall), "429"),
         ("refused attempts without a valid token", per_minute(settings.rate_limit_unknown_per_address), "429"),
         ("`limit` of a page", f"{DEFAULT_LIMIT}, at most {MAX_LIMIT}", "400"),
-        ("`wait` of a payment", f"{settings.max_wait_seconds} s", "answered then"),
+        ("`wait` of a payment", f"{settings.max_wait_seconds} s", "answered after that time"),
         ("`expires_in`", f"{DEFAULT_EXPIRY_SECONDS} s, at most {MAX_EXPIRY_SECONDS} s", "422"),
         ("requests in progress, per process", f"{settings.max_requests_in_flight:,}", "503"),
     ]

@@ -1,4 +1,4 @@
-"""Describe the parameters whose meaning is the same wherever they stand; a route may say more of its own."""
+"""Describe query parameters that mean the same on every route. A route may have its own description."""
 
 from typing import Any
 
@@ -14,14 +14,14 @@ DESCRIPTIONS: dict[str, str] = {
     "payment_id": "Only those of this payment",
     "status": "Only those in this status",
     "category": "Only those of this category",
-    "client_reference": "Only the one with this reference of your own; it is unique within the merchant",
+    "client_reference": "Only the one with this reference, which is unique within the merchant",
     "order_number": "Only the one with this number",
     "bill_number": "Only the one with this number",
     "table_number": "Only those of this table",
     "created_from": "Only those created at this time or later",
     "created_to": "Only those created before this time",
 }
-"""Names of query parameters that have no description of their own."""
+"""Name of a query parameter → its description, unless the route has one."""
 
 
 def describe_parameters(document: dict[str, Any]) -> None:
@@ -33,7 +33,7 @@ def describe_parameters(document: dict[str, Any]) -> None:
 
 
 def describe_answers(document: dict[str, Any]) -> None:
-    """Say of each success what it brings: FastAPI writes "Successful Response" everywhere."""
+    """Describe the content of each success, for which FastAPI writes "Successful Response"."""
     schemas = document["components"]["schemas"]
     for _, _, operation in operations(document):
         for status, answer in operation["responses"].items():

@@ -1,4 +1,4 @@
-"""Leave out the errors that an operation cannot send: ``api.openapi.error_responses`` lists what routes of its kind may."""
+"""Remove the declared errors that an operation cannot send."""
 
 from typing import Any
 
@@ -34,11 +34,11 @@ OF_KEYS = (IdempotencyKeyInUse, IdempotencyKeyReused)
 """Errors of operations that take an idempotency key."""
 
 PROBES_NEVER_SEND = ("404", "429")
-"""Probes take neither a token nor an id, and no limit counts them."""
+"""Probes take neither a token nor an id, and are not counted by any limit."""
 
 
 def drop_impossible_errors(document: dict[str, Any]) -> None:
-    """Take impossible statuses and examples out of ``document``. Operations must have their ids."""
+    """Remove impossible statuses and examples from ``document``. Operations must have their ids."""
     for path, _, operation in operations(document):
         answers = operation["responses"]
         if operation["tags"] == ["health"]:
@@ -46,7 +46,7 @@ def drop_impossible_errors(document: dict[str, Any]) -> None:
                 answers.pop(status, None)
         names_nothing = "{" not in path and "requestBody" not in operation
         if names_nothing and not any(each["required"] for each in operation.get("parameters", ())):
-            answers.pop("404", None)  # a list of what is not there is empty
+            answers.pop("404", None)  # a list without rows is empty, not missing
         impossible = [error for error, ids in OF_SOME.items() if operation["operationId"] not in ids]
         impossible += () if takes_key(operation) else OF_KEYS
         for error in impossible:

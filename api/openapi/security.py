@@ -1,4 +1,4 @@
-"""Who may call an operation, for the OpenAPI document: the kind of token, and the lowest role."""
+"""Declare in the OpenAPI document who may call an operation: the kinds of token, and the lowest role."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ SCHEMES: dict[str, dict[str, Any]] = {
 
 
 def add_security(document: dict[str, Any]) -> None:
-    """Declare the two kinds of token, and say for each operation which of them it takes and who may call."""
+    """Declare the two kinds of token, and for each operation which of them it takes and the lowest role."""
     document["components"]["securitySchemes"] = SCHEMES
     for _, _, operation in operations(document):
         made = operation.pop("security", [])

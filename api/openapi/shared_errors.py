@@ -1,4 +1,4 @@
-"""Declare each error answer once, under ``components.responses``: written out, they were three fifths of the document."""
+"""Declare each error answer once: repeated, they were three fifths of the OpenAPI document."""
 
 from typing import Any
 
@@ -10,7 +10,9 @@ ERROR = {"$ref": "#/components/schemas/ErrorOut"}
 
 
 def share_errors(document: dict[str, Any]) -> None:
-    """Replace the error answers of every operation by references. Their headers and examples must be complete.
+    """Replace the error answers of every operation by references.
+
+    Their headers and examples must be complete.
 
     Raises ``ValueError`` if answers with the same errors differ in anything else.
     """
@@ -18,7 +20,7 @@ def share_errors(document: dict[str, Any]) -> None:
     for _, _, operation in operations(document):
         for status, answer in operation["responses"].items():
             if int(status) >= FIRST_ERROR:
-                # A stream, too, is refused in JSON; FastAPI gives errors the media type of the route.
+                # Errors are JSON, even those of a stream; FastAPI gives them the media type of the route.
                 examples = answer["content"][JSON]["examples"]
                 answer["content"] = {JSON: {"schema": ERROR, "examples": examples}}
                 name = "Or".join(examples)

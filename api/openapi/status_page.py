@@ -1,4 +1,4 @@
-"""Statuses on the documentation page: each entity's, from its table of edges."""
+"""Render the statuses of the documentation page from each entity's table of edges."""
 
 from api.openapi.markdown import table
 from workflows.bills.states import BILL

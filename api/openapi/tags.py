@@ -1,10 +1,10 @@
-"""The groups of operations in the OpenAPI document, in the order in which an integrator meets them."""
+"""The groups of operations in the OpenAPI document, in the order in which an integrator needs them."""
 
 TAGS: dict[str, str] = {
-    "payments": "Take money. `createPayment` records a payment and answers 201 `pending` at once; a worker carries it out. "
+    "payments": "Take money. `createPayment` stores a payment and answers 201 `pending` at once; a worker processes it. "
     "Wait for the outcome with `getPayment` and `wait`, or with `streamPayment`. A terminal that lost the 201 finds its "
     "payment by `client_reference`.",
-    "refunds": "Give money back, in whole or in part. A refund is a resource of its own and asynchronous like a payment. "
+    "refunds": "Return money, in whole or in part. A refund is a resource of its own and asynchronous like a payment. "
     "A refund with `needs_action: true` waits until a person has returned the money at the till and reported it.",
     "orders": "What is sold: items, tax, discount. Totals are computed by the server.",
     "bills": "What is owed for one order or several. A bill can be split, and each payment reserves its share.",
@@ -15,8 +15,8 @@ TAGS: dict[str, str] = {
     "merchants": "Merchants of a PSP.",
     "stores": "Stores of a merchant, and the providers that charge for them.",
     "terminals": "Terminals (devices): registration, activation with a code, access tokens, suspension.",
-    "operations": "What system operators do: the maintenance switch and dead letters.",
-    "health": "Probes and metrics, without a token. They answer during maintenance and overload, too.",
+    "operations": "Actions of system operators: the maintenance switch and dead letters.",
+    "health": "Probes and metrics, without a token. They are served during maintenance and overload, too.",
 }
 """Tag → its description."""
 

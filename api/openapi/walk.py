@@ -1,14 +1,14 @@
-"""Walk through an OpenAPI document: its operations, and the objects of which it is made."""
+"""Iterate over an OpenAPI document: its operations, and the objects of its structure."""
 
 from collections.abc import Iterator
 from typing import Any
 
 METHODS = ("get", "put", "post", "patch", "delete")
 VALUES = frozenset({"example", "examples", "default", "const", "enum", "value"})
-"""Keywords whose content is a value of the API, and no part of the document's structure."""
+"""Keywords whose content is a value of the API rather than a part of the document's structure."""
 
 NAMED = frozenset({"properties", "schemas", "headers", "responses", "$defs", "patternProperties"})
-"""Keywords whose content is named freely: a property may well be called ``default``."""
+"""Keywords whose content has free names: a property may be called ``default``."""
 
 
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:

@@ -1,1 +1,1 @@
-"""One module per entity."""
+"""The routes, one module per entity."""

@@ -1,4 +1,4 @@
-"""Authentication over HTTP: access tokens for devices. Users bring theirs from the login system."""
+"""Routes that issue access tokens to devices. Users bring theirs from the login system."""
 
 from typing import Annotated
 
@@ -16,7 +16,7 @@ router = APIRouter(prefix="/auth", tags=["terminals"])
 
 @router.post("/device/token", response_model=TokenOut, responses=error_responses(401, 403, 422))
 async def post_device_token(form: Annotated[TokenForm, Form()], request: Request, runtime: RuntimeDep) -> Response:
-    """An access token for an active device: OAuth 2 client credentials with a `private_key_jwt` assertion (ES256)."""
+    """Issue an access token to an active device (OAuth 2 client credentials, `private_key_jwt`, ES256)."""
     try:
         issued = await runtime.token_issuer.issue_device_token(form.client_assertion)
     except NotAuthenticated as error:

@@ -1,4 +1,4 @@
-"""Bills over HTTP."""
+"""Routes of bills."""
 
 from typing import Annotated
 
@@ -23,13 +23,16 @@ router = APIRouter(prefix="/bills", tags=["bills"])
 
 
 async def post_bill(*, body: BillIn, caller: AnyCaller, key: IdempotencyKey, request_id: RequestId) -> Response:
-    """Make a bill for what of an order is on no bill yet. The same key again returns the same answer."""
+    """Create a bill for the part of an order that is not billed yet.
+
+    Repeating the key returns the same answer.
+    """
     stored = await bill_orders([body.order_id], field="order_id", caller=caller, key=key, request_id=request_id)
     return stored_response(stored)
 
 
 async def post_combine(*, body: CombineIn, caller: AnyCaller, key: IdempotencyKey, request_id: RequestId) -> Response:
-    """Make one bill for several orders of one store and currency."""
+    """Create one bill for several orders of one store and currency."""
     stored = await bill_orders(body.order_ids, field="order_ids", caller=caller, key=key, request_id=request_id)
     return stored_response(stored)
 
@@ -37,7 +40,7 @@ async def post_combine(*, body: CombineIn, caller: AnyCaller, key: IdempotencyKe
 async def post_split(
     *, bill_id: EntityId, body: SplitIn, caller: AnyCaller, key: IdempotencyKey, request_id: RequestId
 ) -> Response:
-    """Replace a bill that nobody has paid on by parts that sum to it; the bill itself is voided."""
+    """Replace an unpaid bill by parts that add up to it. The bill itself is voided."""
     stored = await split_bill(bill_id, body.to_splitting(), caller=caller, key=key, request_id=request_id)
     return stored_response(stored)
 
@@ -72,7 +75,7 @@ async def get_bills(
     created_from: Annotated[Instant | None, Query()] = None,
     created_to: Annotated[Instant | None, Query(description="Exclusive")] = None,
 ) -> Response:
-    """The bills you may see, newest first."""
+    """List the bills that you may see, newest first."""
     wanted = BillFilter(status, store_id, order_id, parent_bill_id, bill_number, created_from, created_to)
     rows = await list_bills(wanted, caller=caller, limit=page.limit + 1, before=page.before)
     return page_response(rows, page, bill_fields)
@@ -80,11 +83,11 @@ async def get_bills(
 
 @router.get("/{bill_id}", response_model=BillOut, responses=error_responses(401, 403))
 async def get_bill(bill_id: EntityId, caller: AnyCaller) -> Response:
-    """One bill."""
+    """Return one bill."""
     return json_response(bill_fields(await read_bill(bill_id, caller=caller)))
 
 
 @router.post("/{bill_id}/void", response_model=BillOut, responses=error_responses(401, 403, 409, 422))
 async def post_void(bill_id: EntityId, caller: AnyCaller, request_id: RequestId, reason: Reason) -> Response:
-    """Withdraw a bill on which nothing is paid or reserved."""
+    """Void a bill on which nothing is paid or reserved."""
     return json_response(bill_fields(await void_bill(bill_id, caller=caller, reason=reason, request_id=request_id)))

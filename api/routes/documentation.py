@@ -1,9 +1,9 @@
-"""The documentation page at ``/docs``: Swagger UI over our own OpenAPI document, without a CDN.
+"""Serve the API documentation at ``/docs``: Swagger UI with the OpenAPI document, without a CDN.
 
-FastAPI's default page loads its script from the internet, which a shop's network or a review on a train does not have.
-The files come with the wheel ``fastapi-offline`` and are served here, not by ``StaticFiles``, which answers 206 and 304:
-only the codes of the status code reference are ever sent. The page is our own because FastAPI's has its script in the page
-itself, which a content security policy would have to allow for every script.
+FastAPI's default page loads its script from the internet, which many shops' networks do not reach. The files come with the
+wheel ``fastapi-offline`` and are served here rather than by ``StaticFiles``, which would answer 206 and 304, statuses that
+this API does not use. The page is our own because FastAPI's has an inline script, for which a content security policy would
+have to allow every script.
 """
 
 import asyncio
@@ -26,13 +26,13 @@ from workflows.settings import Settings
 PATH = "/docs"
 DOCUMENT = "/api/v1/openapi.json"
 ASSETS = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css", "favicon.png": "image/png"}
-ONE_DAY = "public, max-age=86400"  # they change with a release only
+ONE_DAY = "public, max-age=86400"  # they change only with a release
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 )
-"""Everything from here and nothing in the page itself, but for styles: Swagger UI sets them while it runs."""
+"""Everything from this server and no inline script. Inline styles are allowed: Swagger UI sets them while it runs."""
 
 HEAD = f'<link rel="stylesheet" href="{PATH}/swagger-ui.css">'
 BODY = f"""<div id="swagger-ui"></div>
@@ -54,7 +54,7 @@ router = APIRouter(include_in_schema=False)
 
 
 class PublishedDocument:
-    """The OpenAPI document of one application. It is made when it is first asked for, and kept as bytes."""
+    """The OpenAPI document of one application, made at the first request and stored as bytes."""
 
     def __init__(self, app: FastAPI, settings: Settings) -> None:
         self._app = app
@@ -63,7 +63,10 @@ class PublishedDocument:
         self._raw = b""
 
     async def read(self) -> bytes:
-        """Return the document as JSON. It is made in a thread: half a second of work would hold up every payment."""
+        """Return the document as JSON.
+
+        It is made in a thread: half a second of work would delay every payment.
+        """
         async with self._making:
             self._raw = self._raw or await asyncio.to_thread(self._make)
         return self._raw
@@ -73,9 +76,9 @@ class PublishedDocument:
 
 
 def document_of(app: FastAPI, settings: Settings) -> dict[str, Any]:
-    """Return the document of ``app``: what FastAPI makes, completed."""
+    """Return the document of ``app``: the one that FastAPI makes, completed."""
     made = app.openapi()
-    app.openapi_schema = None  # FastAPI would keep it, which takes more memory than all bytes of the page
+    app.openapi_schema = None  # FastAPI would cache it, which takes more memory than the bytes of the document
     complete(made, settings)
     return made
 
@@ -95,7 +98,10 @@ async def document(request: Request) -> Response:
 
 @router.get(PATH)
 async def page(request: Request) -> Response:
-    """The page; `Authorize` takes a token of `mpac token`, and `Try it out` calls this very process."""
+    """Return the page.
+
+    `Authorize` takes a token of `mpac token`, and `Try it out` calls this very process.
+    """
     page = html_page(request.app.title, head=HEAD, body=BODY)
     return HTMLResponse(page, headers={"Content-Security-Policy": POLICY})
 
@@ -110,7 +116,7 @@ async def start() -> Response:
 
 @router.get(f"{PATH}/{{name}}")
 async def asset(name: str) -> Response:
-    """One of the page's files."""
+    """Return one of the page's files."""
     if name not in ASSETS:
         raise ResourceNotFound()
     return Response(_read(name), media_type=ASSETS[name], headers={"Cache-Control": ONE_DAY})

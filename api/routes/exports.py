@@ -1,4 +1,4 @@
-"""Exports and the printable report over HTTP."""
+"""Routes of exports and the printable report."""
 
 from typing import Annotated, Any, Literal
 
@@ -19,10 +19,11 @@ from workflows.reports.render_pdf import render_pdf
 router = APIRouter(tags=["settlements"])
 
 Lang = Annotated[
-    Literal["ja", "en"] | None, Query(description="The language; left out, Japanese for yen and English for others")
+    Literal["ja", "en"] | None,
+    Query(description="The language; the default is Japanese for yen and English for other currencies"),
 ]
 REPORT_HEADERS = {
-    # A page of ours alone, without scripts, with the style and the font that it brings.
+    # A page without scripts, with its own inline style and font.
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; font-src data:",
     "Cache-Control": "no-store",
 }
@@ -32,7 +33,7 @@ def _content(media_type: str, schema: dict[str, Any], description: str) -> dict[
     return {200: {"description": description, "content": {media_type: {"schema": schema}}}}
 
 
-TABLE = "A table in UTF-8: the lines, then the breaks; `record` says which a row is. Amounts are minor units"
+TABLE = "A table in UTF-8: the lines, then the breaks; `record` distinguishes them. Amounts are minor units"
 _TEXT = {"type": "string"}
 _BINARY = {"type": "string", "format": "binary"}
 
@@ -46,7 +47,7 @@ _BINARY = {"type": "string", "format": "binary"}
     },
 )
 async def get_export_csv(settlement_id: EntityId, caller: StoreManager) -> Response:
-    """All lines and breaks in one table."""
+    """Export all lines and breaks in one table."""
     pieces = export_csv(settlement_id, caller=caller)
     return await file_response(pieces, media_type=CSV, name=f"{settlement_id}.csv")
 
@@ -57,7 +58,7 @@ async def get_export_csv(settlement_id: EntityId, caller: StoreManager) -> Respo
     responses=error_responses(401, 403),
 )
 async def get_export_json(settlement_id: EntityId, caller: StoreManager) -> Response:
-    """The settlement with all lines and breaks."""
+    """Export the settlement with all lines and breaks."""
     pieces = export_json(settlement_id, caller=caller)
     return await file_response(pieces, media_type=JSON, name=f"{settlement_id}.json")
 
@@ -68,7 +69,7 @@ async def get_export_json(settlement_id: EntityId, caller: StoreManager) -> Resp
     responses={**_content(HTML, _TEXT, "A page without scripts"), **error_responses(401, 403, 409)},
 )
 async def get_report(settlement_id: EntityId, caller: StoreManager, lang: Lang = None) -> Response:
-    """The report of a closed settlement, for people: a page that a browser prints."""
+    """Return the report of a closed settlement as a page to print."""
     document = compose(await load_report(settlement_id, caller=caller), lang)
     return Response(await render_html(document), media_type=f"{HTML}; charset=utf-8", headers=REPORT_HEADERS)
 
@@ -79,7 +80,7 @@ async def get_report(settlement_id: EntityId, caller: StoreManager, lang: Lang =
     responses={**_content(PDF, _BINARY, "A PDF"), **error_responses(401, 403, 409)},
 )
 async def get_report_pdf(settlement_id: EntityId, caller: StoreManager, lang: Lang = None) -> Response:
-    """The same as a PDF with its font inside."""
+    """Return the report of a closed settlement as a PDF with an embedded font."""
     document = compose(await load_report(settlement_id, caller=caller), lang)
     name = {"Content-Disposition": f'inline; filename="{settlement_id}.pdf"', "Cache-Control": "no-store"}
     return Response(await render_pdf(document), media_type=PDF, headers=name)

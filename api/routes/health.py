@@ -1,4 +1,4 @@
-"""Health: is this process alive, can it store a payment right now, and which parts behind it are silent?"""
+"""Routes of the probes: liveness, readiness, and the parts that are silent."""
 
 from typing import Any
 
@@ -19,19 +19,19 @@ router = APIRouter(prefix="/health", tags=["health"])
 
 @router.get("/live", response_model=LivenessOut, responses=error_responses())
 async def live() -> Response:
-    """This process runs."""
+    """Report that this process runs."""
     return json_response({"status": "live"})
 
 
 @router.get("/ready", response_model=ReadinessOut, responses=error_responses())
 async def ready(request: Request) -> Response:
-    """Check that this process can store a payment, and name the queues, workers, beat and broker that are silent.
+    """Check that this process can store a payment, and report which parts of the installation are silent.
 
     A silent part is no reason to send traffic elsewhere: payments are stored as before and processed later, but an operator
-    has to act. `silent` lists what is not `heard`, as it was known a few seconds ago. `queues` and `workers` list all of
+    has to act. `silent` lists the parts that are not `heard`, as of a few seconds ago. `queues` and `workers` list all of
     them, with the seconds since each last consumed a message. A worker is `deaf` if it runs and consumes nothing, and
-    `silent` if it does not even write that it runs. `unknown` means that nothing can be said: the broker is away or, for
-    beat, nobody consumes its messages.
+    `silent` if it does not even write that it runs. `unknown` means that the state cannot be determined: the broker is
+    unavailable or, for beat, no worker consumes its messages.
     """
     await _PROBE.result()
     listening = runtime_of(request).silence_watch

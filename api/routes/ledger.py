@@ -1,4 +1,4 @@
-"""The ledger over HTTP."""
+"""Routes of the ledger."""
 
 from typing import Annotated
 
@@ -17,7 +17,7 @@ router = APIRouter(prefix="/ledger", tags=["ledger"])
 
 @router.get("/accounts", response_model=AccountsOut, responses=error_responses(401, 403))
 async def get_accounts(caller: MerchantAdmin, page: CurrentPage) -> Response:
-    """The accounts you may see, with their balances."""
+    """List the accounts that you may see, with their balances."""
     rows = await list_accounts(caller=caller, limit=page.limit + 1, before=page.before)
     return page_response(rows, page, dict)
 
@@ -26,6 +26,9 @@ async def get_accounts(caller: MerchantAdmin, page: CurrentPage) -> Response:
 async def get_journals(
     caller: MerchantAdmin, page: CurrentPage, payment_id: Annotated[Id | None, Query()] = None
 ) -> Response:
-    """The journals you may see, newest first, with their entries; of one payment: its own and those of its refunds."""
+    """List the journals that you may see, newest first, with their entries.
+
+    With `payment_id`, only those of the payment and of its refunds.
+    """
     rows = await list_journals(caller=caller, limit=page.limit + 1, before=page.before, payment_id=payment_id)
     return page_response(rows, page, dict)

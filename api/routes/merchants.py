@@ -1,4 +1,4 @@
-"""Merchants over HTTP."""
+"""Routes of merchants."""
 
 from fastapi import APIRouter
 from starlette.responses import Response
@@ -24,19 +24,19 @@ async def post_merchant(body: MerchantIn, caller: PspAdmin) -> Response:
 
 @router.get("", response_model=MerchantsOut, responses=error_responses(401, 403))
 async def get_merchants(caller: PspAdmin, page: CurrentPage) -> Response:
-    """The merchants of your PSP, newest first."""
+    """List the merchants of your PSP, newest first."""
     rows = await list_merchants(caller=caller, limit=page.limit + 1, before=page.before)
     return page_response(rows, page, merchant_fields)
 
 
 @router.get("/{merchant_id}", response_model=MerchantOut, responses=error_responses(401, 403))
 async def get_merchant(merchant_id: EntityId, caller: PspAdmin) -> Response:
-    """One merchant."""
+    """Return one merchant."""
     return json_response(merchant_fields(await read_merchant(merchant_id, caller=caller)))
 
 
 @router.patch("/{merchant_id}", response_model=MerchantOut, responses=error_responses(401, 403, 422))
 async def patch_merchant(merchant_id: EntityId, body: MerchantChange, caller: PspAdmin) -> Response:
-    """Change a merchant; what is left out stays."""
+    """Change a merchant. Omitted fields stay."""
     changes = body.model_dump(exclude_unset=True)
     return json_response(merchant_fields(await change_merchant(merchant_id, changes, caller=caller)))

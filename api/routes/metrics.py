@@ -1,4 +1,4 @@
-"""Metrics for Prometheus: what all processes have counted, and what is open, in doubt or given up on in the installation."""
+"""The metrics for Prometheus: totals of all processes, and the current state of the installation."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -31,7 +31,7 @@ Found = tuple[
 
 
 class _Families(Collector):
-    """Families that were made before."""
+    """A collector of families that are made already."""
 
     def __init__(self, families: Iterable[Metric]) -> None:
         self._families = list(families)

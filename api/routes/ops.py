@@ -1,4 +1,7 @@
-"""What operators press. Every action is theirs alone, idempotent, and leaves a name behind."""
+"""Routes of operator actions.
+
+Each is reserved to system operators, idempotent, and recorded with their name.
+"""
 
 from typing import Annotated
 
@@ -40,19 +43,19 @@ async def get_dead_letters(
     caller: SystemOperator,
     page: CurrentPage,
     is_open: Annotated[
-        Flag | None, Query(alias="open", description="`true`: neither requeued nor closed; `false`: one of both")
+        Flag | None, Query(alias="open", description="`true`: neither requeued nor closed; `false`: requeued or closed")
     ] = None,
 ) -> Response:
-    """What was given up on, newest first."""
+    """List the dead letters, newest first."""
     rows = await list_dead_letters(caller=caller, limit=page.limit + 1, before=page.before, is_open=is_open)
     return page_response(rows, page, dict)
 
 
 @router.get("/invariants", response_model=InvariantsOut, responses=error_responses(401, 403))
 async def get_invariants(_caller: SystemOperator) -> Response:
-    """What the scheduled check of the invariants last found, rule by rule.
+    """Return the last result of the scheduled check of the invariants, rule by rule.
 
-    It runs once an hour within narrow limits. A rule that is not finished was too slow for them and keeps its last result;
+    It runs once an hour with a short time limit. A rule that did not finish in time shows its previous result;
     `mpac invariants` checks everything.
     """
     rules = await read_results(Role.ACCEPT)
@@ -71,7 +74,7 @@ async def get_invariants(_caller: SystemOperator) -> Response:
     "/dead-letters/{letter_id}/close", response_model=DeadLetterOut, responses=error_responses(401, 403, 409, 422)
 )
 async def post_close(letter_id: EntityId, body: CloseIn, caller: SystemOperator) -> Response:
-    """Close a letter that is not to be tried again. The same reason again answers the same."""
+    """Close a dead letter that must not be retried. Repeating the same reason returns the same answer."""
     return json_response(await close_dead_letter(letter_id, reason=body.reason, caller=caller))
 
 
@@ -81,6 +84,9 @@ async def post_close(letter_id: EntityId, body: CloseIn, caller: SystemOperator)
 async def post_requeue(
     letter_id: EntityId, caller: SystemOperator, request_id: RequestId, _body: NothingIn | None = None
 ) -> Response:
-    """Have it tried again, once you know why it failed. What a provider may know of is asked about first."""
+    """Retry a dead letter, once the cause is fixed.
+
+    If the provider may know the operation, it is inquired about first.
+    """
     requeued = await requeue_dead_letter(letter_id, publish=publish_task, caller=caller, request_id=request_id)
     return json_response({"task": requeued.task, "arguments": requeued.arguments})

@@ -1,4 +1,4 @@
-"""Orders over HTTP."""
+"""Routes of orders."""
 
 from typing import Annotated
 
@@ -27,7 +27,7 @@ router = APIRouter(prefix="/orders", tags=["orders"])
 async def post_order(
     *, body: OrderIn, caller: AnyCaller, key: IdempotencyKey, request_id: RequestId, runtime: RuntimeDep
 ) -> Response:
-    """Record an order as a draft, or open with `submit`. The same key again returns the same answer."""
+    """Create an order as a draft, or open with `submit`. Repeating the key returns the same answer."""
     return stored_response(
         await runtime.order_intake.create_order(Creation(body.to_request(), caller, key, request_id))
     )
@@ -57,7 +57,7 @@ async def get_orders(
     created_from: Annotated[Instant | None, Query()] = None,
     created_to: Annotated[Instant | None, Query(description="Exclusive")] = None,
 ) -> Response:
-    """The orders you may see, newest first."""
+    """List the orders that you may see, newest first."""
     wanted = OrderFilter(status, store_id, table_number, order_number, created_from, created_to)
     rows = await list_orders(wanted, caller=caller, limit=page.limit + 1, before=page.before)
     return page_response(rows, page, order_fields)
@@ -65,7 +65,7 @@ async def get_orders(
 
 @router.get("/{order_id}", response_model=OrderOut, responses=error_responses(401, 403))
 async def get_order(order_id: EntityId, caller: AnyCaller) -> Response:
-    """One order."""
+    """Return one order."""
     return json_response(order_fields(await read_order(order_id, caller=caller)))
 
 
@@ -97,9 +97,9 @@ async def post_submit(
 async def post_cancel(
     order_id: EntityId, caller: AnyCaller, request_id: RequestId, body: ReasonedVersionIn | None = None
 ) -> Response:
-    """Withdraw an order with no bill awaiting payment and no payment that is not fully refunded."""
-    asked = body or ReasonedVersionIn()
-    row = await cancel_order(order_id, caller=caller, reason=asked.reason, request_id=request_id, version=asked.version)
+    """Cancel an order without an unpaid bill, all payments of which are fully refunded."""
+    given = body or ReasonedVersionIn()
+    row = await cancel_order(order_id, caller=caller, reason=given.reason, request_id=request_id, version=given.version)
     return json_response(order_fields(row))
 
 
@@ -107,7 +107,7 @@ async def post_cancel(
 async def post_complete(
     order_id: EntityId, caller: AnyCaller, request_id: RequestId, body: VersionIn | None = None
 ) -> Response:
-    """Close a paid order that was fulfilled. An order that was refunded in full cannot be completed."""
+    """Complete a paid order that was fulfilled. An order that was refunded in full cannot be completed."""
     version = body.version if body else None
     row = await complete_order(order_id, caller=caller, request_id=request_id, version=version)
     return json_response(order_fields(row))

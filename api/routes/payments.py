@@ -1,4 +1,4 @@
-"""Payments over HTTP."""
+"""Routes of payments."""
 
 from typing import Annotated
 
@@ -25,15 +25,13 @@ from workflows.timeline import read_whole_timeline
 
 router = APIRouter(prefix="/payments", tags=["payments"])
 
-LONGEST_STREAM_SECONDS = (
-    600  # longer than any payment takes but one in doubt, which is asked about by then and not watched
-)
+LONGEST_STREAM_SECONDS = 600  # longer than any payment takes, except one in doubt
 
 
 async def create_payment(
     *, body: PaymentIn, caller: AnyCaller, key: IdempotencyKey, request_id: RequestId, runtime: RuntimeDep
 ) -> Response:
-    """Record a pending payment and start it on its way. The same key again returns the same answer."""
+    """Create a pending payment and start processing it. Repeating the key returns the same answer."""
     submission = PaymentSubmission(body.to_request(), caller, key, request_id)
     stored = await runtime.payment_intake.accept_payment(submission)
     if stored.resource_id and not stored.is_replay:
@@ -57,7 +55,10 @@ router.add_api_route(
 
 @router.get("", response_model=PaymentsOut, responses=error_responses(401, 403))
 async def get_payments(caller: AnyCaller, page: CurrentPage, wanted: Annotated[PaymentQuery, Query()]) -> Response:
-    """The payments you may see, newest first. A terminal that lost its 201 finds its payment by `client_reference`."""
+    """List the payments that you may see, newest first.
+
+    A terminal that lost its 201 finds its payment by `client_reference`.
+    """
     rows = await list_payments(wanted.to_filter(), caller=caller, limit=page.limit + 1, before=page.before)
     return page_response(rows, page, with_progress(caller, payment_fields))
 
@@ -68,10 +69,10 @@ async def get_payment(
     payment_id: EntityId,
     caller: AnyCaller,
     runtime: RuntimeDep,
-    wait: Annotated[Seconds, Query(ge=0, le=60, description="Seconds to wait for a newer version, 25 at most")] = 0,
+    wait: Annotated[Seconds, Query(ge=0, le=60, description="Seconds to wait for a newer version, at most 25")] = 0,
     since_version: Annotated[WholeNumber | None, Query(ge=0, le=2**31 - 1, description="The version you know")] = None,
 ) -> Response:
-    """One payment; with `wait`, as soon as its version is newer than `since_version`."""
+    """Return one payment; with `wait`, as soon as its version is newer than `since_version`."""
     if wait:
         seconds = min(wait, runtime.settings.max_wait_seconds)
         row = await await_payment(
@@ -89,18 +90,18 @@ async def get_payment(
     responses={200: DOCUMENTED_STREAM, **error_responses(401, 403)},
 )
 async def stream_payment(payment_id: EntityId, caller: AnyCaller, runtime: RuntimeDep) -> Response:
-    """One payment as server-sent events: as it is now, and again whenever its version moves, until it is final."""
+    """Stream one payment as server-sent events: its current version and each newer one, until it is final."""
     rows = follow_payment(
         payment_id, caller=caller, watch=runtime.change_listener, longest_seconds=LONGEST_STREAM_SECONDS
     )
-    # The first row is read before the answer begins, so that a payment that is not there is a 404 and no empty stream.
+    # The first row is read before the answer begins, so that a missing payment is a 404 rather than an empty stream.
     first = await anext(rows)
     return EventStream(payment_events(first, rows, with_progress(caller, payment_fields)))
 
 
 @router.get("/{payment_id}/events", response_model=EventsOut, responses=error_responses(401, 403))
 async def get_events(payment_id: EntityId, caller: AnyCaller) -> Response:
-    """What happened to a payment, oldest first."""
+    """List the events of a payment, oldest first."""
     return json_response({"data": await read_whole_timeline(payment_id, caller=caller)})
 
 
@@ -108,10 +109,10 @@ async def get_events(payment_id: EntityId, caller: AnyCaller) -> Response:
 async def post_cancel(
     *, payment_id: EntityId, caller: AnyCaller, runtime: RuntimeDep, request_id: RequestId, body: CancelIn | None = None
 ) -> Response:
-    """Withdraw a payment: at once while it is pending, by asking the provider while it is being processed.
+    """Cancel a payment: at once while it is pending, through the provider while it is processing.
 
-    Cash and a sale that the terminal's own application approved have moved already: they are `completed` with
-    `cancel_outcome: too_late`. With `on_too_late: refund` a refund is recorded as well, which a person has to carry out.
+    Cash, and a sale that the terminal's own application approved, have moved already: they are `completed` with
+    `cancel_outcome: too_late`. With `on_too_late: refund` a refund is created as well, which a person must carry out.
     """
     row = await cancel_payment(
         payment_id,

@@ -22,9 +22,9 @@ router = APIRouter(prefix="/device/provision", tags=["terminals"])
     "/generateActivationCode", status_code=201, response_model=CodeOut, responses=error_responses(401, 403, 409, 422)
 )
 async def post_code(body: CodeIn, caller: StoreManager, runtime: RuntimeDep, request_id: RequestId) -> Response:
-    """Create an activation code for a terminal. It is shown this once and replaces any earlier code.
+    """Create an activation code for a terminal. It is shown only here and replaces any earlier code.
 
-    A terminal that has lost its key can be activated with it again: the old key ends when the code is used.
+    A terminal that has lost its key can be activated again with it: the old key ends when the code is used.
     """
     secret = runtime.settings.secret_key.get_secret_value().encode()
     fresh = await generate_code(body.device_id, caller=caller, secret=secret, request_id=request_id)
@@ -55,6 +55,6 @@ async def post_activate(body: ActivateIn, request: Request, runtime: RuntimeDep,
 
 @router.get("/activationStatus", response_model=ActivationStatusOut, responses=error_responses(401, 403))
 async def get_status(caller: StoreManager, device_id: Annotated[Id, Query()]) -> Response:
-    """How far the activation of a terminal is."""
+    """Return the activation status of a terminal."""
     row = await read_device(device_id, caller=caller)
     return json_response({"device_id": row["id"], "status": row["status"]})

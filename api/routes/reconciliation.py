@@ -1,4 +1,4 @@
-"""Statements and reconciliation over HTTP."""
+"""Routes of statements and reconciliation."""
 
 from typing import Annotated
 
@@ -51,7 +51,10 @@ router = APIRouter(tags=["reconciliation"])
 async def post_statement(
     *, settlement_id: EntityId, request: Request, caller: StoreManager, request_id: RequestId, runtime: RuntimeDep
 ) -> Response:
-    """Take in a provider's statement: all of it, or none with each bad line named. The same file again changes nothing."""
+    """Store a provider's statement, or refuse all of it and name each bad line.
+
+    The same file again changes nothing.
+    """
     secret = runtime.settings.secret_key.get_secret_value().encode()
     async with received(request, settlement_id, secret=secret) as (incoming, key):
         stored = await receive_statement(incoming, actor=Actor(caller, request_id=request_id), key=key)
@@ -62,7 +65,7 @@ async def post_statement(
     "/settlements/{settlement_id}/statements", response_model=StatementsOut, responses=error_responses(401, 403)
 )
 async def get_statements(settlement_id: EntityId, caller: StoreManager) -> Response:
-    """The statements of a settlement, newest first; of each provider the newest counts."""
+    """List the statements of a settlement, newest first. The newest of each provider counts."""
     rows = await list_statements(settlement_id, caller=caller)
     return json_response({"data": [statement_fields(row) for row in rows]})
 
@@ -78,7 +81,9 @@ async def post_reconcile(
     runtime: RuntimeDep,
     body: ReconcileIn | None = None,
 ) -> Response:
-    """Compare with the providers' statements now. Statements that were not uploaded are fetched first.
+    """Compare a settlement with the providers' statements now.
+
+    Statements that were not uploaded are fetched first.
 
     Lines without a statement are listed as `uncompared`; only `accept_uncompared` with a note signs the day off without them.
     """
@@ -95,7 +100,7 @@ async def post_reconcile(
 
 @router.get("/settlements/{settlement_id}/runs", response_model=RunsOut, responses=error_responses(401, 403))
 async def get_runs(settlement_id: EntityId, caller: StoreManager) -> Response:
-    """The runs of a settlement, newest first."""
+    """List the runs of a settlement, newest first."""
     return json_response({"data": [run_fields(run) for run in await list_runs(settlement_id, caller=caller)]})
 
 
@@ -108,7 +113,7 @@ async def get_breaks(
     category: Annotated[Category | None, Query()] = None,
     is_open: Annotated[Flag | None, Query(alias="open", description="Only open ones, or only resolved ones")] = None,
 ) -> Response:
-    """What the last run found that is not matched or expected."""
+    """List the breaks of the last run: everything that is neither matched nor expected."""
     wanted = BreakFilter(category, is_open)
     rows = await list_breaks(settlement_id, wanted, caller=caller, limit=page.limit + 1, before=page.before)
     return page_response(rows, page, break_fields)
@@ -116,12 +121,12 @@ async def get_breaks(
 
 @router.post("/breaks/{break_id}/resolve", response_model=BreakOut, responses=error_responses(401, 403, 409, 422))
 async def post_resolve(break_id: EntityId, body: ResolveIn, caller: MerchantAdmin, request_id: RequestId) -> Response:
-    """Say how a break ends. With the last one its settlement is reconciled."""
+    """Resolve a break. With the last one its settlement is reconciled."""
     actor = Actor(caller, request_id=request_id)
     return json_response(break_fields(await resolve_break(break_id, body.to_request(), actor=actor)))
 
 
 @router.post("/breaks/{break_id}/assign", response_model=BreakOut, responses=error_responses(401, 403, 422))
 async def post_assign(break_id: EntityId, body: AssignIn, caller: MerchantAdmin) -> Response:
-    """Say whose break it is."""
+    """Assign a break to a person."""
     return json_response(break_fields(await assign_break(break_id, body.owner, caller=caller)))

@@ -1,4 +1,4 @@
-"""Refunds over HTTP."""
+"""Routes of refunds."""
 
 from typing import Annotated
 
@@ -30,7 +30,7 @@ async def create_refund(
     request_id: RequestId,
     runtime: RuntimeDep,
 ) -> Response:
-    """Record a pending refund and start it on its way: only of what is left, and asynchronous like a payment."""
+    """Create a pending refund of at most what is left, and start processing it."""
     stored = await request_refund(
         payment_id,
         body.to_request(),
@@ -58,14 +58,14 @@ router.add_api_route(
 
 @router.get("/payments/{payment_id}/refunds", response_model=RefundsOut, responses=error_responses(401, 403))
 async def get_refunds_of_payment(payment_id: EntityId, caller: AnyCaller, page: CurrentPage) -> Response:
-    """The refunds of one payment, newest first."""
+    """List the refunds of one payment, newest first."""
     rows = await list_refunds_of(payment_id, caller=caller, limit=page.limit + 1, before=page.before)
     return page_response(rows, page, with_progress(caller, refund_fields))
 
 
 @router.get("/refunds", response_model=RefundsOut, responses=error_responses(401, 403))
 async def get_refunds(caller: AnyCaller, page: CurrentPage, wanted: Annotated[RefundQuery, Query()]) -> Response:
-    """The refunds you may see, newest first."""
+    """List the refunds that you may see, newest first."""
     rows = await list_refunds(wanted.to_filter(), caller=caller, limit=page.limit + 1, before=page.before)
     return page_response(rows, page, with_progress(caller, refund_fields))
 
@@ -74,7 +74,7 @@ async def get_refunds(caller: AnyCaller, page: CurrentPage, wanted: Annotated[Re
 async def post_report(
     *, refund_id: EntityId, body: ReportIn, caller: AnyCaller, request_id: RequestId, runtime: RuntimeDep
 ) -> Response:
-    """Report whether the money of a refund with `needs_action` was given back at the till.
+    """Report whether the money of a refund with `needs_action` was returned at the till.
 
     A worker records it: `approved` completes the refund, `declined` fails it. The same report again changes nothing; a
     different one is refused.
@@ -86,5 +86,5 @@ async def post_report(
 
 @router.get("/refunds/{refund_id}", response_model=RefundOut, responses=error_responses(401, 403))
 async def get_refund(refund_id: EntityId, caller: AnyCaller) -> Response:
-    """One refund."""
+    """Return one refund."""
     return json_response(with_progress(caller, refund_fields)(await read_refund(refund_id, caller=caller)))

@@ -1,4 +1,4 @@
-"""Settlements over HTTP."""
+"""Routes of settlements."""
 
 from typing import Annotated, Any
 
@@ -48,7 +48,7 @@ async def get_settlements(
         Flag | None, Query(description="Only settlements that wait until a person accepts that lines were not compared")
     ] = None,
 ) -> Response:
-    """The settlements you may see, newest first."""
+    """List the settlements that you may see, newest first."""
     wanted = SettlementFilter(store_id, status, business_date, needs_acceptance)
     rows = await list_settlements(wanted, caller=caller, limit=page.limit + 1, before=page.before)
     return page_response(rows, page, settlement_fields)
@@ -56,7 +56,7 @@ async def get_settlements(
 
 @router.get("/settlements/{settlement_id}", response_model=SettlementOut, responses=error_responses(401, 403))
 async def get_settlement(settlement_id: EntityId, caller: StoreManager) -> Response:
-    """One settlement; an open one with the figures it would have if it were closed now."""
+    """Return one settlement. An open one shows the figures that it would have if it were closed now."""
     return json_response(settlement_fields(await read_settlement(settlement_id, caller=caller)))
 
 
@@ -74,7 +74,7 @@ async def get_lines(
     page: CurrentPage,
     accept: Annotated[str, Header(description="`text/csv` brings all lines as a file instead of a page")] = "",
 ) -> Response:
-    """What a settlement is made of; an open one has only corrections yet."""
+    """List the lines of a settlement. An open one has only corrections so far."""
     if prefers_csv(accept):
         pieces = export_lines_csv(settlement_id, caller=caller)
         return await file_response(pieces, media_type=CSV, name=f"{settlement_id}-lines.csv")
@@ -88,7 +88,7 @@ async def get_lines(
 async def post_close(
     settlement_id: EntityId, caller: StoreManager, request_id: RequestId, _body: NothingIn | None = None
 ) -> Response:
-    """Close a settlement now. What comes after it goes into the next one, which begins at this instant."""
+    """Close a settlement now. Later lines go into the next one, which begins at this moment."""
     await close_manually(settlement_id, caller=caller, request_id=request_id)
     return json_response(settlement_fields(await read_settlement(settlement_id, caller=caller)))
 
@@ -101,7 +101,10 @@ async def post_close(
 async def post_cash_count(
     settlement_id: EntityId, body: CashCountIn, caller: StoreManager, request_id: RequestId
 ) -> Response:
-    """Say what was counted in the drawer of a closed settlement; again, until it is reconciled, to correct it."""
+    """Record the cash counted in the drawer of a closed settlement.
+
+    Repeat to correct it, until it is reconciled.
+    """
     row = await count_cash(
         settlement_id, cash_actual=body.cash_actual, note=body.note, caller=caller, request_id=request_id
     )
@@ -114,7 +117,10 @@ async def post_cash_count(
     responses=error_responses(401, 403, 422),
 )
 async def put_policy(store_id: EntityId, body: PolicyIn, caller: MerchantAdmin) -> Response:
-    """Set whether a provider sends this store statements. If it sends none, no settlement waits for its statements."""
+    """Set whether a provider sends this store statements.
+
+    If it sends none, no settlement waits for its statements.
+    """
     return json_response(policy_fields(await set_policy(store_id, body.to_request(), caller=caller)))
 
 
@@ -131,6 +137,6 @@ async def get_policies(store_id: EntityId, caller: MerchantAdmin) -> Response:
     responses=error_responses(401, 403, 422),
 )
 async def post_override(store_id: EntityId, body: OverrideIn, caller: StoreManager) -> Response:
-    """Let one business day end at another time; a second one for the same day replaces the first."""
+    """Change the end of one business day. A second override of the same day replaces the first."""
     row = await override_day(store_id, body.to_request(), caller=caller)
     return json_response(override_fields(row), status=201)

@@ -1,4 +1,7 @@
-"""The providers of a store over HTTP. ``{provider}`` is its name or the id of the answer: a store has each only once."""
+"""Routes of a store's providers.
+
+``{provider}`` is its name or its id: a store has each provider only once.
+"""
 
 from typing import Annotated
 
@@ -23,7 +26,7 @@ router = APIRouter(prefix="/stores/{store_id}/providers", tags=["stores"])
 
 
 def vault(runtime: RuntimeDep) -> Vault:
-    """What seals credentials. Made per request: rare here, and 20 µs."""
+    """Return the vault of credentials. It is made per request, which costs 20 µs on rare requests."""
     return Vault(runtime.settings.secret_key.get_secret_value().encode())
 
 
@@ -39,14 +42,14 @@ async def post_provider(store_id: EntityId, body: StoreProviderIn, caller: Merch
 
 @router.get("", response_model=StoreProvidersOut, responses=error_responses(401, 403))
 async def get_providers(store_id: EntityId, caller: MerchantAdmin, page: CurrentPage, vault: VaultDep) -> Response:
-    """The providers of a store, newest first."""
+    """List the providers of a store, newest first."""
     rows = await list_providers(store_id, caller=caller, limit=page.limit + 1, before=page.before)
     return page_response(rows, page, lambda row: store_provider_fields(row, vault))
 
 
 @router.get("/{provider}", response_model=StoreProviderOut, responses=error_responses(401, 403))
 async def get_provider(store_id: EntityId, provider: EntityId, caller: MerchantAdmin, vault: VaultDep) -> Response:
-    """One provider of a store."""
+    """Return one provider of a store."""
     return json_response(store_provider_fields(await read_provider(store_id, provider, caller=caller), vault))
 
 
@@ -54,7 +57,7 @@ async def get_provider(store_id: EntityId, provider: EntityId, caller: MerchantA
 async def patch_provider(
     store_id: EntityId, provider: EntityId, *, body: StoreProviderChange, caller: MerchantAdmin, vault: VaultDep
 ) -> Response:
-    """Change a provider of a store; what is left out stays, credentials are replaced as a whole."""
+    """Change a provider of a store. Omitted fields stay; credentials are replaced as a whole."""
     changes = body.model_dump(exclude_unset=True)
     row = await change_provider(store_id, provider, changes, caller=caller, vault=vault)
     return json_response(store_provider_fields(row, vault))
@@ -62,6 +65,6 @@ async def patch_provider(
 
 @router.delete("/{provider}", status_code=204, responses=error_responses(401, 403))
 async def delete_provider(store_id: EntityId, provider: EntityId, caller: MerchantAdmin) -> Response:
-    """Remove a provider from a store, with its credentials. Payments that are with it already go on."""
+    """Remove a provider from a store, with its credentials. Payments already sent to it continue."""
     await remove_provider(store_id, provider, caller=caller)
     return Response(status_code=204)

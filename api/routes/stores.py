@@ -1,4 +1,4 @@
-"""Stores over HTTP."""
+"""Routes of stores."""
 
 from typing import Annotated
 
@@ -28,18 +28,18 @@ async def post_store(body: StoreIn, caller: MerchantAdmin) -> Response:
 async def get_stores(
     caller: MerchantAdmin, page: CurrentPage, merchant_id: Annotated[Id | None, Query()] = None
 ) -> Response:
-    """The stores you may see, newest first."""
+    """List the stores that you may see, newest first."""
     rows = await list_stores(merchant_id=merchant_id, caller=caller, limit=page.limit + 1, before=page.before)
     return page_response(rows, page, store_fields)
 
 
 @router.get("/{store_id}", response_model=StoreOut, responses=error_responses(401, 403))
 async def get_store(store_id: EntityId, caller: MerchantAdmin) -> Response:
-    """One store."""
+    """Return one store."""
     return json_response(store_fields(await read_store(store_id, caller=caller)))
 
 
 @router.patch("/{store_id}", response_model=StoreOut, responses=error_responses(401, 403, 422))
 async def patch_store(store_id: EntityId, body: StoreChange, caller: MerchantAdmin) -> Response:
-    """Change a store; what is left out stays."""
+    """Change a store. Omitted fields stay."""
     return json_response(store_fields(await change_store(store_id, body.to_changes(), caller=caller)))

@@ -33,33 +33,33 @@ async def get_terminals(
     store_id: Annotated[Id | None, Query()] = None,
     status: Annotated[DeviceStatus | None, Query()] = None,
 ) -> Response:
-    """The terminals you may see, newest first."""
+    """List the terminals that you may see, newest first."""
     rows = await list_devices(store_id=store_id, status=status, caller=caller, limit=page.limit + 1, before=page.before)
     return page_response(rows, page, device_fields)
 
 
 @router.get("/{device_id}", response_model=TerminalOut, responses=error_responses(401, 403))
 async def get_terminal(device_id: EntityId, caller: StoreManager) -> Response:
-    """One terminal."""
+    """Return one terminal."""
     return json_response(device_fields(await read_device(device_id, caller=caller)))
 
 
 @router.post("/{device_id}/suspend", response_model=TerminalOut, responses=error_responses(401, 403, 409, 422))
 async def post_suspend(device_id: EntityId, caller: StoreManager, request_id: RequestId, reason: Reason) -> Response:
-    """Suspend an active terminal: its very next request is refused."""
+    """Suspend an active terminal. Its next request is refused."""
     row = await suspend_device(device_id, caller=caller, reason=reason, request_id=request_id)
     return json_response(device_fields(row))
 
 
 @router.post("/{device_id}/resume", response_model=TerminalOut, responses=error_responses(401, 403, 409, 422))
 async def post_resume(device_id: EntityId, caller: StoreManager, request_id: RequestId, reason: Reason) -> Response:
-    """Let a suspended terminal call again."""
+    """Resume a suspended terminal."""
     row = await resume_device(device_id, caller=caller, reason=reason, request_id=request_id)
     return json_response(device_fields(row))
 
 
 @router.post("/{device_id}/deactivate", response_model=TerminalOut, responses=error_responses(401, 403, 409, 422))
 async def post_deactivate(device_id: EntityId, caller: StoreManager, request_id: RequestId, reason: Reason) -> Response:
-    """Take a terminal out of service for ever."""
+    """Deactivate a terminal permanently."""
     row = await deactivate_device(device_id, caller=caller, reason=reason, request_id=request_id)
     return json_response(device_fields(row))

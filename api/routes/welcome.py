@@ -1,7 +1,7 @@
-"""The page at ``/``: where somebody who has only the address of the API finds everything else. And the guides it links.
+"""Serve the welcome page at ``/``, which links everything else, and the guides.
 
-It names what is there and nothing more: a guide that was installed, Flower where its address is configured. Neither asks for
-a token, as the API documentation does not: they hold nothing of this installation but that address.
+It links only what exists: installed guides, and Flower if its address is configured. Like the API documentation, these
+pages need no token: apart from that address they hold nothing about this installation.
 """
 
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ def install_welcome(app: FastAPI, settings: Settings) -> None:
 
 
 def _links(flower_url: str | None) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Yield name → address and text of everything that is linked, but for the guides."""
+    """Yield name → address and text of every link except the guides."""
     yield "documentation", ("/docs", "API documentation")
     yield "openapi", ("/api/v1/openapi.json", "OpenAPI document")
     yield "health", ("/health/ready", "Health")

@@ -1,1 +1,1 @@
-"""What comes in and what goes out, as the OpenAPI document shows it."""
+"""The bodies of requests and answers, one module per entity."""

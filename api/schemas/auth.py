@@ -1,4 +1,4 @@
-"""Device tokens: the form of OAuth 2 client credentials with a signed assertion, and the token."""
+"""Bodies of the token route: the OAuth 2 form with a signed assertion, and the token."""
 
 from typing import Annotated, Literal
 
@@ -6,22 +6,22 @@ from pydantic import BaseModel, Field
 
 from api.schemas.base import Body, Id
 
-MAX_ASSERTION_LENGTH = 4_000  # one of ours has some 450 characters
+MAX_ASSERTION_LENGTH = 4_000  # an assertion of a terminal has some 450 characters
 
 
 class TokenForm(Body):
-    """What a device sends, form-encoded."""
+    """The form that a device sends."""
 
     grant_type: Literal["client_credentials"]
     client_assertion_type: Literal["urn:ietf:params:oauth:client-assertion-type:jwt-bearer"]
     client_assertion: Annotated[
         str, Field(min_length=1, max_length=MAX_ASSERTION_LENGTH, description="A JWT signed with the device's key")
     ]
-    client_id: Annotated[Id | None, Field(description="Not needed: the assertion names it")] = None
+    client_id: Annotated[Id | None, Field(description="Optional: the assertion names it")] = None
 
 
 class TokenOut(BaseModel):
-    """An access token and the seconds it lives."""
+    """An access token and its lifetime."""
 
     access_token: str
     token_type: Literal["Bearer"]

@@ -1,4 +1,4 @@
-"""What all bodies have in common: no unknown fields, no coercion, no card data, no text a database would choke on."""
+"""The base of all bodies: no unknown fields, no coercion, no card data, no text that cannot be stored."""
 
 import math
 from datetime import datetime
@@ -14,12 +14,12 @@ from workflows.money import MAX_AMOUNT, currencies
 
 
 class Part(BaseModel):
-    """A part of a request body: it knows its fields, and the whole has been looked through for card data."""
+    """A part of a request body. Unknown fields are refused; ``Body`` has searched the whole for card data."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     def meant(self) -> dict[str, Any]:
-        """Return the fields' values for comparing two requests, with defaults that depend on other fields filled in."""
+        """Return the fields for comparing two requests, including defaults that depend on other fields."""
         return dict(self.__dict__)
 
 
@@ -27,7 +27,7 @@ class Body(Part):
     """The root of every request body."""
 
     masked_later: ClassVar[frozenset[str]] = frozenset()
-    """Fields whose card data is not refused, because it is masked before anything is stored."""
+    """Fields in which card data is accepted, because it is masked before anything is stored."""
 
     @model_validator(mode="before")
     @classmethod
@@ -40,11 +40,11 @@ class Body(Part):
 
 
 def refuse_card_data(value: Any, path: str = "") -> None:
-    """Raise ``InvalidRequest`` if a parsed JSON ``value`` has card data, with each path to it below ``path``."""
-    # Raised as our own error, not the validator's: that one would carry the value along.
+    """Raise ``InvalidRequest`` with each path below ``path`` at which the JSON ``value`` holds card data."""
+    # Raised as our own error: the validator's would carry the value along.
     try:
         found = [Detail(place, ISSUE) for place in find_card_data(value, path)]
-    except RecursionError as error:  # nested so deep that it can be parsed but not searched
+    except RecursionError as error:  # nested so deeply that it can be parsed but not searched
         raise ValueError("Must not be nested so deeply") from error
     if found:
         raise InvalidRequest(*found)
@@ -71,7 +71,7 @@ def _clean_json(value: dict[str, Any]) -> dict[str, Any]:
 
 MAX_DEPTH, MAX_ENTRIES, MAX_TEXT = 5, 50, 500
 EXACT = 2**53
-"""Whole numbers from here on are not exact for every reader of JSON."""
+"""Integers of this size and above are not exact for every reader of JSON."""
 
 
 def _check_json(value: Any, *, depth: int) -> None:
@@ -96,64 +96,73 @@ def _check_scalar(value: Any) -> None:
 
 
 Printable = Annotated[str, Field(min_length=1), AfterValidator(_clean)]
-"""A text without control characters that says something; its longest is said where it is used."""
+"""A text without control characters that is not blank. Its maximum length is set where it is used."""
 
 
 def absent() -> Any:
-    """The default of a field that a PATCH may leave out: read it only where it is among the fields that are set."""
+    """Return the placeholder for a field that a PATCH may omit.
+
+    Read such a field only if ``model_fields_set`` has it.
+    """
     return None
 
 
 Amount = Annotated[int, Field(gt=0, le=MAX_AMOUNT, description="Minor units of the currency; 1000 JPY is 1,000 yen")]
 Tip = Annotated[int, Field(ge=0, le=MAX_AMOUNT, description="On top of the amount, minor units")]
 Currency = Annotated[str, AfterValidator(_tender), Field(description="ISO 4217", examples=["JPY"])]
-Metadata = Annotated[dict[str, Any], AfterValidator(_clean_json), Field(description="Whatever you want to find again")]
+Metadata = Annotated[
+    dict[str, Any], AfterValidator(_clean_json), Field(description="Your own data, returned unchanged")
+]
 Id = Annotated[str, Field(pattern=ID_PATTERN)]
 
 
 class ReasonIn(Body):
-    """Why; it is kept in the history."""
+    """A reason, which the history records."""
 
     reason: Annotated[Printable, Field(max_length=200)] | None = None
 
 
 _FOR_MANAGERS = "Only in answers to a GET by store managers and above"
 DueAt = Annotated[
-    datetime | None, Field(description=f"When a worker looks at it next; null if none will. {_FOR_MANAGERS}")
+    datetime | None, Field(description=f"When a worker processes it next; null if none will. {_FOR_MANAGERS}")
 ]
-InDoubtSince = Annotated[datetime | None, Field(description=f"Null as soon as the outcome is known. {_FOR_MANAGERS}")]
-Attempts = Annotated[int | None, Field(description=f"Calls that were to move money. {_FOR_MANAGERS}")]
-Inquiries = Annotated[int | None, Field(description=f"Questions about the outcome. {_FOR_MANAGERS}")]
+InDoubtSince = Annotated[
+    datetime | None, Field(description=f"Since when the outcome is unknown; null once it is known. {_FOR_MANAGERS}")
+]
+Attempts = Annotated[
+    int | None, Field(description=f"Number of calls to the provider that could move money. {_FOR_MANAGERS}")
+]
+Inquiries = Annotated[int | None, Field(description=f"Number of inquiries about the outcome. {_FOR_MANAGERS}")]
 Version = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 
 class VersionIn(Body):
-    """The version that the caller has read; if it is no longer the current one, nothing is done (409)."""
+    """The version that the caller has read. If it is not the current one, nothing is changed (409)."""
 
     version: Version | None = None
 
 
 class ReasonedVersionIn(ReasonIn, VersionIn):
-    """The version that the caller has read, and why; the reason is kept in the history."""
+    """The version that the caller has read, and a reason, which the history records."""
 
 
 class NothingIn(Body):
-    """Nothing: whatever is sent along is refused, because it would be lost."""
+    """An empty body. Any field is refused, because it would be ignored."""
 
 
 class ErrorDetail(BaseModel):
-    """One thing that is wrong."""
+    """One fault of the request."""
 
     field: Annotated[str, Field(description="The field, header or part of the request", examples=["amount"])]
     issue: Annotated[str, Field(description="What to do about it", examples=["Must be greater than 0"])]
 
 
 class ErrorBody(BaseModel):
-    """What went wrong."""
+    """The code of an error, its message and its details."""
 
     code: ErrorCode
-    message: Annotated[str, Field(description="For people; the words may change")]
-    details: Annotated[list[ErrorDetail], Field(description="What exactly is wrong, possibly empty")]
+    message: Annotated[str, Field(description="For people; the wording may change")]
+    details: Annotated[list[ErrorDetail], Field(description="Each fault of the request; may be empty")]
 
 
 class ErrorOut(BaseModel):

@@ -1,4 +1,4 @@
-"""Bills: what a terminal sends, and what it gets to see."""
+"""Bodies of requests and answers about bills."""
 
 from datetime import datetime
 from typing import Annotated
@@ -10,7 +10,7 @@ from api.schemas.outputs import Currency, Cursor, Minor, Version
 from workflows.bills.split import Splitting
 from workflows.bills.states import BillStatus
 
-MAX_ORDERS = 50  # one table's worth: each is locked while its bill is made
+MAX_ORDERS = 50  # one table's worth; each order is locked while the bill is made
 MAX_PARTS = 100
 
 
@@ -33,28 +33,33 @@ class CombineIn(Body):
 
 
 class SplitIn(Body):
-    """How to split: exactly one of the three."""
+    """How to split a bill: exactly one of the three fields."""
 
-    parts: Annotated[int | None, Field(ge=2, le=MAX_PARTS, description="Equal parts, the first ones one unit more")] = (
-        None
-    )
+    parts: Annotated[
+        int | None,
+        Field(ge=2, le=MAX_PARTS, description="Number of equal parts; the first ones are one unit larger if needed"),
+    ] = None
     amounts: Annotated[
-        list[Amount] | None, Field(min_length=2, max_length=MAX_PARTS, description="They sum to the bill")
+        list[Amount] | None, Field(min_length=2, max_length=MAX_PARTS, description="Amounts that add up to the bill")
     ] = None
     items: Annotated[
         list[Annotated[list[Id], Field(min_length=1)]] | None,
-        Field(min_length=2, max_length=MAX_PARTS, description="Ids of items, each in one part"),
+        Field(
+            min_length=2,
+            max_length=MAX_PARTS,
+            description="For each part, the ids of its items; each item is in one part",
+        ),
     ] = None
 
     @model_validator(mode="after")
     def _one_of_three(self) -> "SplitIn":
         given = [name for name in ("parts", "amounts", "items") if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError("Say exactly one of parts, amounts or items")
+            raise ValueError("Send exactly one of parts, amounts or items")
         return self
 
     def to_splitting(self) -> Splitting:
-        """The same in the domain's words."""
+        """Return the split as the use-case takes it."""
         return Splitting(
             parts=self.parts,
             amounts=None if self.amounts is None else tuple(self.amounts),
@@ -68,7 +73,7 @@ class BillOut(BaseModel):
     id: str
     bill_number: str
     order_ids: list[str]
-    parent_bill_id: Annotated[str | None, Field(description="The bill this is a part of")]
+    parent_bill_id: Annotated[str | None, Field(description="The bill of which this is a part")]
     status: BillStatus
     currency: Currency
     subtotal: Minor
@@ -76,9 +81,9 @@ class BillOut(BaseModel):
     discount_amount: Minor
     total_amount: Minor
     paid_amount: Minor
-    reserved_amount: Annotated[Minor, Field(description="Held by payments under way")]
-    balance_amount: Annotated[Minor, Field(description="What a new payment may take")]
-    refunded_amount: Annotated[Minor, Field(description="Given back after it was paid in full; it stays paid")]
+    reserved_amount: Annotated[Minor, Field(description="Reserved by payments in progress")]
+    balance_amount: Annotated[Minor, Field(description="The largest amount of a new payment")]
+    refunded_amount: Annotated[Minor, Field(description="Refunded after it was paid in full; it stays paid")]
     paid_at: datetime | None
     voided_at: datetime | None
     store_id: str
@@ -96,6 +101,6 @@ class BillsOut(BaseModel):
 
 
 class PartsOut(BaseModel):
-    """The parts of a bill, in the order they were asked for."""
+    """The parts of a bill, in the requested order."""
 
     data: list[BillOut]

@@ -1,8 +1,7 @@
-"""Named enumerations of answers, each from the table of the code that sends it, so that none can drift.
+"""Named enumerations of answers, each made from the code that sends it, so that none can drift.
 
-Answers are not validated against these: they say in the OpenAPI document what the rows hold. ``TypeAliasType`` gives each a
-name there, and one definition for all fields that have it. Bodies of requests keep plain literals: they are validated on
-hot paths.
+Answers are not validated against these; they describe them in the OpenAPI document. ``TypeAliasType`` gives each a name
+there, and one definition for all fields of that type. Request bodies use plain literals, which are faster to validate.
 """
 
 from collections.abc import Iterable
@@ -32,15 +31,15 @@ def one_of(values: Iterable[str], description: str) -> FieldInfo:
 
 
 def member_of(kind: type[StrEnum], description: str) -> FieldInfo:
-    """Return the schema of a member of ``kind``, with what each means."""
+    """Return the schema of a member of ``kind``, with the meaning of each."""
     return one_of(kind, f"{description}\n\n{explained(kind)}")
 
 
 def member_or_text(kind: type[StrEnum], description: str) -> FieldInfo:
-    """Return the schema of a text for which ``kind`` has our own values, while others may come from outside.
+    """Return the schema of a text that may be a member of ``kind`` or a value from outside.
 
-    It is a plain string with our values beside it: as ``anyOf`` of an enumeration and a string, generated Kotlin and Java have
-    an empty class, which no answer fits.
+    It is a plain string with our values beside it: for ``anyOf`` of an enumeration and a string, generators of Kotlin and
+    Java make an empty class, which no answer fits.
     """
     values: list[Any] = [str(value) for value in kind]
     found: FieldInfo = Field(
@@ -69,34 +68,37 @@ CREATED = "create"
 
 ErrorCode = TypeAliasType(
     "ErrorCode",
-    Annotated[str, one_of((error.code for error in every_error()), "What went wrong, for programs: see Errors.")],
+    Annotated[str, one_of((error.code for error in every_error()), "The kind of error, for programs: see Errors.")],
 )
 Advice = TypeAliasType("Advice", Annotated[str, member_of(codes.Advice, "What to do while the outcome is unknown.")])
 FailureCode = TypeAliasType(
     "FailureCode",
     Annotated[
         str,
-        member_or_text(OurFailureCode, "Why it failed or needs review: one of ours, or a code of the provider's own."),
+        member_or_text(OurFailureCode, "Why it failed or needs review: one of these, or the provider's own code."),
     ],
 )
 CancelReason = TypeAliasType(
     "CancelReason",
     Annotated[
         str,
-        member_or_text(processing.CancelReason, "Why it was cancelled: one of ours, or the reason that a caller gave."),
+        member_or_text(
+            processing.CancelReason, "Why it was cancelled: one of these, or the reason that a caller gave."
+        ),
     ],
 )
 CancelOutcome = TypeAliasType(
-    "CancelOutcome", Annotated[str, member_of(codes.CancelOutcome, "What became of the requested cancel.")]
+    "CancelOutcome", Annotated[str, member_of(codes.CancelOutcome, "The outcome of the requested cancel.")]
 )
 NextActionType = TypeAliasType(
-    "NextActionType", Annotated[str, member_of(OurNextActionType, "What the terminal has to do next.")]
+    "NextActionType", Annotated[str, member_of(OurNextActionType, "What the terminal must do next.")]
 )
 AttemptOutcome = TypeAliasType(
-    "AttemptOutcome", Annotated[str, member_of(codes.AttemptOutcome, "What the provider's answer to an attempt meant.")]
+    "AttemptOutcome",
+    Annotated[str, member_of(codes.AttemptOutcome, "The meaning of the provider's answer to an attempt.")],
 )
 MessageKind = TypeAliasType(
-    "MessageKind", Annotated[str, member_of(codes.MessageKind, "Why the provider was asked, or why it answered.")]
+    "MessageKind", Annotated[str, member_of(codes.MessageKind, "The kind of message exchanged with the provider.")]
 )
 AccountKind = TypeAliasType("AccountKind", Annotated[str, member_of(chart.AccountKind, "A kind of ledger account.")])
 JournalKind = TypeAliasType("JournalKind", Annotated[str, one_of(chart.JournalKind, "What a journal records.")])

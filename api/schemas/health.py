@@ -1,4 +1,4 @@
-"""What the probes answer."""
+"""Answers of the probes."""
 
 from typing import Annotated, Literal
 
@@ -12,15 +12,15 @@ State = Literal["heard", "silent", "unknown"]
 
 
 class LivenessOut(BaseModel):
-    """This process runs."""
+    """The answer of a running process."""
 
     status: Literal["live"]
 
 
 class SilentPartOut(BaseModel):
-    """A part that was not heard for `MPAC_SILENCE_SECONDS`, or of which nothing can be said."""
+    """A part that was not heard for `MPAC_SILENCE_SECONDS`, or whose state is unknown."""
 
-    kind: Annotated[str, one_of(KINDS, "What is silent.")]
+    kind: Annotated[str, one_of(KINDS, "The kind of part that is silent.")]
     name: str
     state: Literal["silent", "deaf", "unknown"]
     silent_seconds: int | None = Field(description="Since it was last heard; null if it never was.")
@@ -44,7 +44,7 @@ class WorkerOut(BaseModel):
 
 
 class ReadinessOut(BaseModel):
-    """Payments can be stored. What is silent behind the API delays them."""
+    """The answer if payments can be stored. Silent parts only delay them."""
 
     status: Literal["ready"]
     beat: State

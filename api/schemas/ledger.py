@@ -1,4 +1,4 @@
-"""The ledger: what is shown."""
+"""Answers about the ledger."""
 
 from datetime import datetime
 from typing import Annotated
@@ -38,7 +38,7 @@ class EntryOut(BaseModel):
 
 
 class JournalOut(BaseModel):
-    """One thing that happened to money; its entries sum to zero."""
+    """One movement of money. Its entries add up to zero."""
 
     id: str
     merchant_id: str

@@ -1,4 +1,4 @@
-"""Merchants: what comes in and what goes out."""
+"""Bodies of requests and answers about merchants."""
 
 from datetime import datetime
 from typing import Annotated
@@ -12,14 +12,14 @@ Name = Annotated[Printable, Field(max_length=100)]
 
 
 class MerchantIn(Body):
-    """A merchant to be registered."""
+    """A merchant to register."""
 
     name: Name
-    psp_id: Id | None = Field(None, description="Needed from a system operator; else your own")
+    psp_id: Id | None = Field(None, description="Required from a system operator; the default is your own")
 
 
 class MerchantChange(Body):
-    """What changes; what is left out stays."""
+    """The fields to change; omitted fields stay."""
 
     name: Name = Field(default_factory=absent)
 

@@ -1,4 +1,4 @@
-"""The filters of payments and refunds in a query."""
+"""Query filters of payments and refunds."""
 
 from typing import Annotated
 
@@ -16,29 +16,31 @@ AmountBound = Annotated[WholeNumber, Field(ge=0, le=MAX_MOVED)]
 
 
 class MoneyQuery(BaseModel):
-    """The filters that payments and refunds have in common. All that are given have to hold."""
+    """The filters that payments and refunds share. A row must match all that are given."""
 
     store_id: Text80 | None = None
     needs_review: Annotated[
-        Flag | None, Field(description="Whether a person has to look at it; completed payments may need that too")
+        Flag | None, Field(description="Whether it waits for a person; completed payments may, too")
     ] = None
     outcome_known: Annotated[Flag | None, Field(description="`false`: only those in doubt")] = None
     overdue: Annotated[
         Flag | None, Field(description="Whether it has been due for more than a minute, as `mpac_overdue` counts")
     ] = None
-    provider: Annotated[Text80 | None, Field(description="Its name; `cash` and `external` are providers too")] = None
+    provider: Annotated[
+        Text80 | None, Field(description="The name of a provider; `cash` and `external` are providers, too")
+    ] = None
     provider_reference: Annotated[Text200 | None, Field(description="The provider's own reference")] = None
     amount_from: Annotated[
         AmountBound | None,
-        Field(description="The least `amount`, in minor units of whatever currency; tips are not part of it"),
+        Field(description="The smallest `amount`, in minor units of any currency, without the tip"),
     ] = None
-    amount_to: Annotated[AmountBound | None, Field(description="The greatest `amount`, itself included")] = None
+    amount_to: Annotated[AmountBound | None, Field(description="The largest `amount`, inclusive")] = None
     created_from: Instant | None = None
     created_to: Annotated[Instant | None, Field(description="Exclusive")] = None
 
 
 class PaymentQuery(MoneyQuery):
-    """Which payments to list."""
+    """The filters of a list of payments."""
 
     status: PaymentStatus | None = None
     device_id: Text80 | None = None
@@ -47,12 +49,12 @@ class PaymentQuery(MoneyQuery):
     card_last_4: Annotated[str | None, Field(pattern=LAST_4_PATTERN, description="The card's last four digits")] = None
 
     def to_filter(self) -> PaymentFilter:
-        """The same in the domain's words."""
+        """Return the filter as the use-case takes it."""
         return PaymentFilter(**self.__dict__)
 
 
 class RefundQuery(MoneyQuery):
-    """Which refunds to list."""
+    """The filters of a list of refunds."""
 
     status: RefundStatus | None = None
     payment_id: Text80 | None = None
@@ -61,5 +63,5 @@ class RefundQuery(MoneyQuery):
     ] = None
 
     def to_filter(self) -> RefundFilter:
-        """The same in the domain's words."""
+        """Return the filter as the use-case takes it."""
         return RefundFilter(**self.__dict__)

@@ -1,4 +1,4 @@
-"""What operators send and see."""
+"""Bodies of requests and answers of operator actions."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -10,34 +10,37 @@ from api.schemas.outputs import LARGEST_INT32, Cursor
 
 
 class MaintenanceIn(Body):
-    """Close the installation, or open it again."""
+    """Whether the installation is closed for maintenance."""
 
     enabled: bool
     message: Annotated[Printable, Field(max_length=200)] | None = None
 
 
 class MaintenanceOut(BaseModel):
-    """The switch as it is now."""
+    """The state of the maintenance switch."""
 
     enabled: bool
     message: str | None
 
 
 class CloseIn(Body):
-    """Why a dead letter is not to be tried again."""
+    """The reason for closing a dead letter."""
 
     reason: Annotated[Printable, Field(min_length=1, max_length=500, examples=["Sent by a test of the old release"])]
 
 
 class DeadLetterOut(BaseModel):
-    """A task, message, payment or refund that was given up on, with the reason. It is open until it is requeued or closed."""
+    """A task, message, payment or refund that is no longer retried, with the reason.
+
+    Requeueing or closing ends it.
+    """
 
     id: str
     task: Annotated[str, Field(examples=["payments.process"])]
     task_id: Annotated[str | None, Field(description="`null` for a quarantined payment or refund")]
     arguments: list[Any]
     entity_id: Annotated[str | None, Field(description="The quarantined payment or refund")]
-    deliveries: Annotated[int, Field(ge=0, le=LARGEST_INT32, description="How often it was tried")]
+    deliveries: Annotated[int, Field(ge=0, le=LARGEST_INT32, description="How often it was delivered")]
     reason: str
     traceback: str | None
     created_at: datetime
@@ -45,7 +48,7 @@ class DeadLetterOut(BaseModel):
     requeued_by: str | None
     message: Annotated[
         str | None,
-        Field(description="The content of a message that no task could be made of, cut, with card numbers masked"),
+        Field(description="The content of a message that is not a valid task, truncated, with card numbers masked"),
     ]
     closed_at: datetime | None
     closed_by: str | None
@@ -67,32 +70,33 @@ class RequeuedOut(BaseModel):
 
 
 class ViolationOut(BaseModel):
-    """What breaks a rule."""
+    """A row that breaks a rule."""
 
     id: Annotated[str, Field(description="The payment, refund or other entity")]
     problem: str
 
 
 class InvariantRuleOut(BaseModel):
-    """A rule and what it last found."""
+    """A rule and its last result."""
 
     rule: str
     invariant: Annotated[str, Field(examples=["I1"])]
     sentence: str
     tried_at: datetime
-    is_finished: Annotated[bool, Field(description="Whether the last try was finished within its time")]
+    is_finished: Annotated[bool, Field(description="Whether the last check finished in time")]
     finished_at: Annotated[datetime | None, Field(description="When the result below was found")]
-    seconds: Annotated[float | None, Field(description="How long the last try took")]
-    checked: Annotated[int | None, Field(ge=0, description="Rows that were judged")]
+    seconds: Annotated[float | None, Field(description="How long the last check took")]
+    checked: Annotated[int | None, Field(ge=0, description="Rows that were checked")]
     violations: Annotated[int | None, Field(ge=0)]
     examples: Annotated[list[ViolationOut], Field(description="The first twenty violations")]
 
 
 class InvariantsOut(BaseModel):
-    """The invariants as they were last checked."""
+    """The last results of the invariants."""
 
     checked_at: Annotated[
-        datetime | None, Field(description="The oldest result; `null` until every rule was finished once")
+        datetime | None,
+        Field(description="When the oldest result was found; `null` until every rule has finished once"),
     ]
     clean: Annotated[bool | None, Field(description="Whether no rule is broken; `null` until that is known")]
     rules: list[InvariantRuleOut]

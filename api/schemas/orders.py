@@ -1,4 +1,4 @@
-"""Orders: what a terminal sends, and what it gets to see."""
+"""Bodies of requests and answers about orders."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -19,14 +19,17 @@ from workflows.orders.create import OrderRequest
 from workflows.orders.states import OrderStatus
 from workflows.orders.totals import OrderLine
 
-MAX_ITEMS = 200  # they fit into the largest body, and into one screen of any terminal
+MAX_ITEMS = 200  # fits into the largest body, and onto a terminal's screen
 MAX_QUANTITY = 99_999
 
 OrderTypeIn = Literal["dine_in", "takeaway", "delivery"]
 OrderType = TypeAliasType("OrderType", OrderTypeIn)
 TableNumber = Annotated[Printable, Field(max_length=50)]
 Discount = Annotated[
-    int, Field(ge=0, le=MAX_AMOUNT, description="Off the whole order, minor units, before tax; at most the subtotal")
+    int,
+    Field(
+        ge=0, le=MAX_AMOUNT, description="Deducted from the whole order before tax, minor units; at most the subtotal"
+    ),
 ]
 
 
@@ -46,11 +49,11 @@ class ItemIn(Part):
     ]
 
     def meant(self) -> dict[str, Any]:
-        """``0.1`` and ``0.10`` are one rate."""
+        """Return the fields with a normalised rate: ``0.1`` and ``0.10`` are equal."""
         return {**self.__dict__, "tax_rate": str(Decimal(self.tax_rate).normalize())}
 
     def to_line(self) -> OrderLine:
-        """The same in the domain's words."""
+        """Return the line as the use-case takes it."""
         return OrderLine(self.name, self.quantity, self.unit_price, Decimal(self.tax_rate))
 
 
@@ -58,18 +61,18 @@ Items = Annotated[list[ItemIn], Field(min_length=1, max_length=MAX_ITEMS)]
 
 
 class OrderIn(Body):
-    """An order to be recorded; what it comes to is computed here."""
+    """An order to record. The server computes its totals."""
 
     order_type: OrderTypeIn
     table_number: TableNumber | None = None
     items: Items
     discount_amount: Discount = 0
-    currency: Annotated[CurrencyIn | None, Field(description="The store's own unless you say another")] = None
-    submit: Annotated[bool, Field(description="Begin open rather than as a draft")] = False
-    store_id: Annotated[Id | None, Field(description="Only for callers above a store")] = None
+    currency: Annotated[CurrencyIn | None, Field(description="The default is the store's own currency")] = None
+    submit: Annotated[bool, Field(description="Create the order open rather than as a draft")] = False
+    store_id: Annotated[Id | None, Field(description="Only for callers above store level")] = None
 
     def to_request(self) -> OrderRequest:
-        """The same in the domain's words."""
+        """Return the order request as the use-case takes it."""
         return OrderRequest(
             order_type=self.order_type,
             lines=tuple(item.to_line() for item in self.items),
@@ -82,7 +85,10 @@ class OrderIn(Body):
 
 
 class OrderPatch(Body):
-    """The fields to change; omitted fields stay. Items are replaced as a whole, so they need the version that was read."""
+    """The fields to change; omitted fields stay.
+
+    Items are replaced as a whole, so they need the version that was read.
+    """
 
     version: Annotated[
         VersionIn | None,
@@ -101,7 +107,7 @@ class OrderPatch(Body):
         return self
 
     def to_change(self) -> OrderChange:
-        """The same in the domain's words."""
+        """Return the change as the use-case takes it."""
         given = self.model_fields_set
         return OrderChange(
             lines=tuple(item.to_line() for item in self.items) if "items" in given else None,

@@ -1,4 +1,4 @@
-"""Types of fields in answers: what a number counts, and in how many bits it fits."""
+"""Types of fields in answers: what a number counts, and how many bits it needs."""
 
 from typing import Annotated
 

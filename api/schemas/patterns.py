@@ -1,14 +1,14 @@
-"""Patterns of texts that have a form of their own, and what ``api.errors`` says of each to a person."""
+"""Patterns of texts in a fixed format, and the message about each to a client."""
 
 from collections.abc import Mapping
 
 from workflows.ids import WELL_FORMED
 
 ID_PATTERN = f"^{WELL_FORMED.pattern}$"
-"""An id of anything: what it begins with is not looked at, an unknown one is simply not found."""
+"""An id of any entity. Its prefix is not checked: an unknown id is simply not found."""
 
 RATE_PATTERN = r"^0(\.[0-9]{1,5})?$"
-"""A tax rate: a fraction as a decimal text, because a JSON number would be a float for most who read it."""
+"""A tax rate: a fraction as a decimal text, because most readers would make a float of a JSON number."""
 
 # Not \d anywhere: that matches the digits of all scripts.
 _DAY = "[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
@@ -22,11 +22,11 @@ NAME_PATTERN = r"^[a-z][a-z0-9_]{0,63}$"
 """The name of a provider's credential."""
 
 IN_WORDS: Mapping[str, str] = {
-    ID_PATTERN: "Must be an id as answers give it: letters, digits, - and _, 80 at most",
+    ID_PATTERN: "Must be an id from an answer: letters, digits, - and _, 80 at most",
     RATE_PATTERN: 'Must be a fraction below 1 with 5 decimals at most, for example "0.08" for 8 %',
     DAY_PATTERN: "Must be a date, for example 2026-11-23",
     TIME_PATTERN: "Must be a time of day from 00:00 to 23:59, for example 05:00",
-    LOCAL_TIME_PATTERN: "Must be a date and time by the store's clocks without an offset, for example 2026-11-24T03:00",
+    LOCAL_TIME_PATTERN: "Must be a local date and time of the store without an offset, for example 2026-11-24T03:00",
     LAST_4_PATTERN: "Must be the last four digits of the card's number",
     NAME_PATTERN: "Must be a name of small letters, digits and _ that begins with a letter, 64 at most",
 }

@@ -1,4 +1,4 @@
-"""Payments: what a terminal sends, and what it gets to see."""
+"""Bodies of requests and answers about payments."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal, get_args
@@ -30,7 +30,7 @@ from workflows.payments.states import PaymentStatus
 from workflows.providers import cash, external
 
 DEFAULT_EXPIRY_SECONDS, MAX_EXPIRY_SECONDS = 300, 900
-MAX_CASH = 10 * MAX_AMOUNT  # amount and tip at their largest, with room for change; exact for every reader of JSON
+MAX_CASH = 10 * MAX_AMOUNT  # the largest amount and tip, with room for change; exact for every reader of JSON
 
 Code = Annotated[Printable, Field(max_length=64)]
 Reference = Annotated[Printable, Field(max_length=100)]
@@ -38,16 +38,16 @@ Token = Annotated[Printable, Field(max_length=200)]
 
 
 class CashMethod(Part):
-    """Banknotes and coins; the change is computed."""
+    """Cash. The server computes the change."""
 
     type: Literal["cash"]
     cash_received: Annotated[
-        int | None, Field(ge=0, le=MAX_CASH, description="What the customer handed over; default: exact")
+        int | None, Field(ge=0, le=MAX_CASH, description="What the customer handed over; default: the exact sum")
     ] = None
 
 
 class TerminalResult(Part):
-    """What the terminal's own card application reported."""
+    """The report of the terminal's own card application."""
 
     result: Annotated[
         Literal["approved", "declined"] | None, Field(description="May be left out with an approval code")
@@ -78,7 +78,7 @@ class CardMethod(TerminalResult):
                 raise ValueError("Name the provider that holds this token")
             _check_reported(self)
         elif self.result is not None or self.approval_code is not None:
-            # Whatever the terminal's own application took would be taken once more.
+            # What the terminal's own application has charged would be charged again.
             raise ValueError("Send what the terminal reported, or the provider that is to charge, not both")
         return self
 
@@ -95,7 +95,7 @@ class EmoneyMethod(TerminalResult):
 
 
 class QrMethod(Part):
-    """A QR code: ``mpm`` is shown by the merchant and scanned by the customer, ``cpm`` the other way round."""
+    """A QR code: ``mpm`` is shown by the merchant, ``cpm`` by the customer; the other one scans it."""
 
     type: Literal["qr"]
     mode: Literal["mpm", "cpm"]
@@ -105,7 +105,7 @@ class QrMethod(Part):
 
 def _check_reported(method: TerminalResult) -> None:
     if method.result is None and method.approval_code is None:
-        raise ValueError("Say what the terminal reported: a result of approved or declined, or an approval_code")
+        raise ValueError("Send what the terminal reported: a result of approved or declined, or an approval_code")
 
 
 MethodIn = CashMethod | CardMethod | EmoneyMethod | QrMethod
@@ -114,17 +114,17 @@ METHOD_TYPES = frozenset(str(get_args(one.model_fields["type"].annotation)[0]) f
 
 
 class PaymentIn(Body):
-    """A payment to be made."""
+    """A payment to make."""
 
     amount: Amount
-    currency: Annotated[CurrencyIn | None, Field(description="The store's own unless you say another")] = None
+    currency: Annotated[CurrencyIn | None, Field(description="The default is the store's own currency")] = None
     tip_amount: Tip = 0
     method: Method
     bill_id: Id | None = None
-    store_id: Annotated[Id | None, Field(description="Only for callers above a store")] = None
-    client_reference: Annotated[Reference | None, Field(description="Yours, unique for ever within the merchant")] = (
-        None
-    )
+    store_id: Annotated[Id | None, Field(description="Only for callers above store level")] = None
+    client_reference: Annotated[
+        Reference | None, Field(description="Your own reference; it stays unique within the merchant permanently")
+    ] = None
     expires_in: Annotated[
         int,
         Field(
@@ -135,7 +135,7 @@ class PaymentIn(Body):
         ),
     ] = DEFAULT_EXPIRY_SECONDS
     on_too_late: Annotated[
-        Literal["refund"] | None, Field(description="What to do if a cancel comes after the money moved")
+        Literal["refund"] | None, Field(description="What to do if a cancel arrives after the money has moved")
     ] = None
     metadata: Metadata = Field(default_factory=dict)
 
@@ -144,19 +144,19 @@ class PaymentIn(Body):
         if isinstance(self.method, CashMethod) and self.method.cash_received is not None:
             due = self.amount + self.tip_amount
             if self.method.cash_received < due:
-                # As our own error, which names the field: of what a model as a whole says, the validator knows no field.
+                # Raised as our own error, which names the field: for a validator of the whole model, pydantic knows none.
                 raise InvalidRequest(Detail("method.cash_received", f"Must be at least {due}, the amount and the tip"))
         return self
 
     def meant(self) -> dict[str, Any]:
-        """Cash that is not counted is the exact sum."""
+        """Return the fields with the exact sum as the default of the cash received."""
         if isinstance(self.method, CashMethod) and self.method.cash_received is None:
             exact = CashMethod(type="cash", cash_received=self.amount + self.tip_amount)
             return {**self.__dict__, "method": exact}
         return dict(self.__dict__)
 
     def to_request(self) -> PaymentRequest:
-        """The same in the domain's words."""
+        """Return the payment request as the use-case takes it."""
         mode, provider, facts = _FACTS[type(self.method)](self, self.method)
         return PaymentRequest(
             amount=self.amount,
@@ -206,19 +206,19 @@ _FACTS: dict[type, Any] = {CashMethod: _cash, CardMethod: _card, EmoneyMethod: _
 
 
 class CancelIn(Body):
-    """Why a payment is withdrawn."""
+    """The reason of a cancel, and what to do if it arrives too late."""
 
     reason: Annotated[Printable, Field(max_length=200)] | None = None
     on_too_late: Literal["refund"] | None = None
 
 
-MethodType = TypeAliasType("MethodType", Annotated[str, one_of(sorted(METHOD_TYPES), "How it is paid.")])
+MethodType = TypeAliasType("MethodType", Annotated[str, one_of(sorted(METHOD_TYPES), "How the customer pays.")])
 MethodMode = TypeAliasType("MethodMode", Literal["mpm", "cpm"])
 ProcessingMode = TypeAliasType("ProcessingMode", Literal["manual", "external", "provider"])
 
 
 class MethodOut(BaseModel):
-    """How it is paid."""
+    """How the customer pays."""
 
     type: MethodType
     mode: Annotated[
@@ -227,7 +227,7 @@ class MethodOut(BaseModel):
 
 
 class NextAction(BaseModel):
-    """What the terminal has to show."""
+    """An action of the terminal, such as showing a QR code."""
 
     type: NextActionType
     qr_content: str
@@ -243,8 +243,8 @@ class PaymentOut(BaseModel):
     amount: Minor
     tip_amount: Minor
     currency: Currency
-    captured_amount: Annotated[Minor, Field(description="What was taken, tip included; 0 until it is completed")]
-    refunded_amount: Annotated[Minor, Field(description="What was given back of it so far")]
+    captured_amount: Annotated[Minor, Field(description="The amount charged, tip included; 0 until it is completed")]
+    refunded_amount: Annotated[Minor, Field(description="The amount refunded so far")]
     method: MethodOut
     processing_mode: Annotated[
         ProcessingMode,
@@ -273,7 +273,7 @@ class PaymentOut(BaseModel):
     cancel_outcome: CancelOutcome | None
     outcome_known: Annotated[bool, Field(description="`false`: money may have moved. Do not charge again")]
     advice: Advice | None
-    needs_review: Annotated[bool, Field(description="A person has to look; name this payment to support")]
+    needs_review: Annotated[bool, Field(description="A person must look at it; name this payment to support")]
     needs_action: Annotated[bool, Field(description="A refund of it waits for a person to return the money")]
     settlement_id: str | None
     metadata: dict[str, Any]

@@ -1,4 +1,4 @@
-"""Names of providers in requests: those of the table (``workflows.providers.registry``), in messages and in the document."""
+"""Names of providers in requests, taken from ``workflows.providers.registry``."""
 
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -27,7 +27,7 @@ def _shown(names: Names) -> Callable[[dict[str, Any]], None]:
 
 
 reporting_provider = _one_of(reporting_names)
-"""The name of a provider whose statements can be taken in. Raises ``ValueError``."""
+"""Return the name of a provider that issues statements. Raises ``ValueError`` for any other."""
 
 StoreProvider = Annotated[str, AfterValidator(_one_of(remote_names)), Field(json_schema_extra=_shown(remote_names))]
 StatementProvider = Annotated[str, AfterValidator(reporting_provider), Field(json_schema_extra=_shown(reporting_names))]

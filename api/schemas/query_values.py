@@ -1,7 +1,7 @@
-"""Values in a query: accept one spelling of each, because the validator accepts some that other readers take differently.
+"""Values in a query string: accept one spelling of each, because readers disagree about the rest.
 
-``1_0``, ``5.0`` and ``05`` are no whole numbers for most readers, ``on`` is no boolean, and a number is no timestamp: of
-one without a unit nobody can say whether it counts seconds or milliseconds.
+The validator alone would accept ``1_0``, ``5.0`` and ``05`` as integers, ``on`` as a boolean, and a number as a timestamp,
+although it does not say whether it counts seconds or milliseconds.
 """
 
 import re
@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, BeforeValidator, Field
 
 from api.schemas.patterns import DAY_PATTERN, IN_WORDS
 
-INSTANT_ISSUE = "Must be an instant with its offset, for example 2026-11-23T10:00:00Z"
+TIMESTAMP_ISSUE = "Must be a timestamp with an offset, for example 2026-11-23T10:00:00Z"
 
 
 def _written(pattern: str, issue: str) -> BeforeValidator:
@@ -33,12 +33,12 @@ Instant = Annotated[
     AwareDatetime,
     _written(
         "[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]+)?)?([Zz]|[+-][0-9]{2}:?[0-9]{2})",
-        INSTANT_ISSUE,
+        TIMESTAMP_ISSUE,
     ),
 ]
 Text50 = Annotated[str, Field(min_length=1, max_length=50)]
 Text80 = Annotated[str, Field(min_length=1, max_length=80)]
 Text100 = Annotated[str, Field(min_length=1, max_length=100)]
 Text200 = Annotated[str, Field(min_length=1, max_length=200)]
-"""Texts to look for. An empty one is refused: it is a variable that was not set, and no row has it."""
+"""Texts to search for. An empty one is refused: no row has it, so a variable was probably not set."""
 Day = Annotated[date, _written(DAY_PATTERN, IN_WORDS[DAY_PATTERN])]

@@ -1,4 +1,4 @@
-"""Refunds: what is asked for, and what is shown."""
+"""Bodies of requests and answers about refunds."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
@@ -28,11 +28,11 @@ Number = Annotated[Printable, Field(max_length=64)]
 
 
 class ReportPart(Part):
-    """A terminal's report of money that it gave back itself: cash, or by its own card application."""
+    """A terminal's report of money that it has returned itself: in cash, or by its own card application."""
 
     result: Annotated[
         Literal["approved", "declined"] | None,
-        Field(description="Whether the money was given back. May be left out with an approval code"),
+        Field(description="Whether the money was returned. May be omitted with an approval code"),
     ] = None
     approval_code: Number | None = None
     slip_number: Number | None = None
@@ -41,7 +41,7 @@ class ReportPart(Part):
     @model_validator(mode="after")
     def _says_something(self) -> Self:
         if self.result is None and self.approval_code is None:
-            raise ValueError("Say what happened: a result of approved or declined, or an approval_code")
+            raise ValueError("Report what happened: a result of approved or declined, or an approval_code")
         return self
 
     def meant(self) -> dict[str, Any]:
@@ -54,14 +54,14 @@ class ReportPart(Part):
 
 
 class ReportIn(Body, ReportPart):
-    """The report of a refund that needs action."""
+    """The report of a refund with `needs_action`."""
 
 
 class RefundIn(Body):
-    """Money to be given back."""
+    """A refund to make."""
 
     amount: Annotated[
-        int | None, Field(gt=0, le=MAX_MOVED, description="Minor units, tip included; default: all that is left")
+        int | None, Field(gt=0, le=MAX_MOVED, description="Minor units, tip included; default: everything that is left")
     ] = None
     reason: Annotated[Printable, Field(max_length=200)]
     staff_code: Annotated[Printable, Field(max_length=64)]
@@ -69,19 +69,19 @@ class RefundIn(Body):
     report: Annotated[
         ReportPart | None,
         Field(
-            description="For a sale in cash or by the terminal's own card application: what the terminal reports of the "
-            "refund it has carried out. A card refund without it has `needs_action: true` until it is reported"
+            description="For a sale in cash or by the terminal's own card application: the terminal's report of the "
+            "refund that it has carried out. A card refund without it has `needs_action: true` until it is reported"
         ),
     ] = None
 
     def to_request(self) -> RefundRequest:
-        """The same in the domain's words."""
+        """Return the refund request as the use-case takes it."""
         report = self.report.to_report() if self.report else None
         return RefundRequest(self.amount, self.reason, self.staff_code, self.metadata, report)
 
 
 class ReportOut(BaseModel):
-    """The terminal's report of a refund that it carried out itself; what it did not report is left out."""
+    """The terminal's report of a refund that it carried out itself. Fields not reported are omitted."""
 
     result: Literal["approved", "declined"]
     approval_code: str = Field(default_factory=absent)
@@ -105,10 +105,10 @@ class RefundOut(BaseModel):
     failure_code: FailureCode | None
     failure_message: str | None
     outcome_known: Annotated[
-        bool, Field(description="`false`: the money may have gone back; the amount stays reserved")
+        bool, Field(description="`false`: the money may have been returned; the amount stays reserved")
     ]
-    needs_review: Annotated[bool, Field(description="A person has to look; name this refund to support")]
-    needs_action: Annotated[bool, Field(description="A person has to return the money, and the terminal to report it")]
+    needs_review: Annotated[bool, Field(description="A person must look at it; name this refund to support")]
+    needs_action: Annotated[bool, Field(description="A person must return the money, and the terminal report it")]
     report: ReportOut | None
     settlement_id: str | None
     store_id: str

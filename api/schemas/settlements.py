@@ -1,4 +1,4 @@
-"""Settlements: what comes in and what goes out."""
+"""Bodies of requests and answers about settlements."""
 
 from datetime import date, datetime
 from typing import Annotated, Literal
@@ -21,7 +21,7 @@ LocalTime = Annotated[
     str,
     Field(
         pattern=LOCAL_TIME_PATTERN,
-        description="By the store's own clocks, without an offset",
+        description="Local time of the store, without an offset",
         examples=["2026-11-24T03:00"],
     ),
 ]
@@ -30,23 +30,23 @@ Day = Annotated[
     Field(pattern=DAY_PATTERN, description="A date", examples=["2026-11-23"]),
 ]
 
-MAX_IN_DRAWER = 1_000 * MAX_AMOUNT  # more than any day's sales of any size, and exact for every reader of JSON
+MAX_IN_DRAWER = 1_000 * MAX_AMOUNT  # more than any day's sales, and exact for every reader of JSON
 
 
 class CashCountIn(Body):
-    """What was counted in the drawer."""
+    """The cash that was counted in the drawer."""
 
     cash_actual: Annotated[
         int,
         Field(
             ge=-MAX_IN_DRAWER,
             le=MAX_IN_DRAWER,
-            description="Minor units; what is in the drawer. Below zero only where `cash_expected` is, because more was given"
-            " back than taken, out of the float.",
+            description="The cash in the drawer, minor units. Negative only if `cash_expected` is, because more was refunded"
+            " than taken, out of the float.",
         ),
     ]
     note: Annotated[Printable, Field(max_length=500)] | None = Field(
-        None, description="Why it is not what it should be; needed where it is not"
+        None, description="Why it differs from `cash_expected`; required if it does"
     )
 
 
@@ -58,7 +58,10 @@ class OverrideIn(Body):
     reason: Annotated[Printable, Field(max_length=200)] | None = None
 
     def to_request(self) -> OverrideRequest:
-        """The same in the domain's words. Raises ``InvalidRequest`` for a date that no calendar has."""
+        """Return the override as the use-case takes it.
+
+        Raises ``InvalidRequest`` for a date that does not exist.
+        """
         return OverrideRequest.of(self.business_date, self.ends_at_local, self.reason)
 
 
@@ -82,20 +85,23 @@ class Breakdown(BaseModel):
 
     cash: Totals
     qr: Annotated[dict[str, Totals], Field(description="By provider")]
-    card: Annotated[dict[str, Totals], Field(description="By brand; `unknown` if nobody reported it")]
-    emoney: Annotated[dict[str, Totals], Field(description="By brand; `unknown` if nobody reported it")]
-    other: Annotated[Totals, Field(description="What has no method: corrections")]
+    card: Annotated[dict[str, Totals], Field(description="By brand; `unknown` if it was not reported")]
+    emoney: Annotated[dict[str, Totals], Field(description="By brand; `unknown` if it was not reported")]
+    other: Annotated[Totals, Field(description="Corrections, which have no method")]
 
 
 class InDoubt(BaseModel):
-    """Payments of which nobody knew yet whether money had moved: in no total."""
+    """Payments whose outcome was unknown at the close; they are in no total."""
 
     count: Count
     amount: Minor
 
 
 class UncomparedProvider(BaseModel):
-    """Lines of one provider that were compared with no statement; ``is_policy``: it sends this store none."""
+    """Lines of one provider that were not compared.
+
+    ``is_policy``: the provider sends this store no statements.
+    """
 
     provider: str
     count: Count
@@ -105,7 +111,10 @@ class UncomparedProvider(BaseModel):
 
 
 class UncomparedOut(BaseModel):
-    """Lines that the last run could not compare, in minor units. While ``needs_acceptance``, only a person signs off."""
+    """Lines that the last run could not compare, minor units.
+
+    With ``needs_acceptance``, only a person signs off.
+    """
 
     count: Count
     amount: Minor
@@ -125,12 +134,12 @@ class PolicyIn(Body):
     note: Annotated[Printable, Field(min_length=1, max_length=500)]
 
     def to_request(self) -> PolicyRequest:
-        """The same in the domain's words."""
+        """Return the policy as the use-case takes it."""
         return PolicyRequest(self.provider, self.statements, self.note)
 
 
 class PolicyOut(BaseModel):
-    """A policy about statements, with its author and date."""
+    """Whether a provider sends a store statements, with author and date."""
 
     store_id: str
     provider: str
@@ -141,13 +150,13 @@ class PolicyOut(BaseModel):
 
 
 class PoliciesOut(BaseModel):
-    """The policies of a store, newest first; of each provider the newest counts."""
+    """The statement policies of a store, newest first. The newest of each provider applies."""
 
     data: list[PolicyOut]
 
 
 class SettlementOut(BaseModel):
-    """A store's business day in one currency. Of an open one, lists leave out the figures."""
+    """A store's business day in one currency. Lists omit the totals of open ones."""
 
     id: str
     merchant_id: str
@@ -216,7 +225,7 @@ class OverrideOut(BaseModel):
 
     store_id: str
     business_date: date
-    ends_at_local: Annotated[str, Field(description="By the store's own clocks, without an offset")]
+    ends_at_local: Annotated[str, Field(description="Local time of the store, without an offset")]
     ends_at: datetime
     reason: str | None
     created_at: datetime

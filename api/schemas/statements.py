@@ -1,4 +1,4 @@
-"""Statements, runs and breaks: what comes in and what goes out."""
+"""Bodies of requests and answers about statements, reconciliation runs and breaks."""
 
 from datetime import date, datetime
 from typing import Annotated, Any, Literal, get_args
@@ -21,13 +21,15 @@ from workflows.settlements.states import SettlementStatus
 
 
 class StatementIn(Body):
-    """A statement's lines as JSON, for a few; larger ones come as a file."""
+    """A small statement as JSON; larger ones are sent as a file."""
 
     masked_later = frozenset({"lines"})  # like the columns of a file
 
     provider: StatementProvider
     mapping: StatementMapping | None = None
-    lines: list[dict[str, Any]] = Field(min_length=1, description="One object for each line, by the mapping's columns")
+    lines: list[dict[str, Any]] = Field(
+        min_length=1, description="One object per line, with the mapping's columns as names"
+    )
 
 
 StatementSource = TypeAliasType("StatementSource", Literal["api", "upload"])
@@ -39,7 +41,7 @@ BreakKind = TypeAliasType(
         str,
         one_of(
             (*get_args(SettlementLineKind.__value__), *get_args(LineKind)),
-            "What the line of ours or of theirs records.",
+            "What our line, or the provider's, records.",
         ),
     ],
 )
@@ -47,7 +49,7 @@ Resolution = TypeAliasType("Resolution", ResolutionIn)
 
 
 class StatementOut(BaseModel):
-    """A file of a provider, as it was taken in. The newest of a provider is the one that counts."""
+    """A provider's statement as received. The newest of each provider counts."""
 
     id: str
     settlement_id: str
@@ -70,7 +72,7 @@ class StatementsOut(BaseModel):
 
 
 class CategorySum(BaseModel):
-    """How many lines or pairs, and what they come to on both sides, minor units of the settlement's currency."""
+    """The number of lines or pairs and their sums on both sides, minor units of the settlement's currency."""
 
     count: Count
     ours: Minor
@@ -88,20 +90,23 @@ class SideSum(BaseModel):
 
 
 class TheirSum(SideSum):
-    """Their side; what they say in other currencies is in no other sum here."""
+    """The provider's side. Amounts in other currencies are in no other sum here."""
 
     other_currencies: dict[str, Minor]
 
 
 class EndedSum(BaseModel):
-    """How many payments and refunds, and how much money moved by them, minor units."""
+    """The number of payments and refunds, and the money that they moved, minor units."""
 
     count: Count
     amount: Minor
 
 
 class RunSummary(BaseModel):
-    """Our sum − their sum is ``difference``, and the categories' differences add up to it, to the unit."""
+    """The sums of a run.
+
+    ``difference`` is ours minus theirs; the categories' differences add up to it exactly.
+    """
 
     currency: Currency
     ours: SideSum
@@ -113,14 +118,14 @@ class RunSummary(BaseModel):
     ended_by_statement: Annotated[
         EndedSum,
         Field(
-            description="Payments and refunds in doubt that a statement of this settlement decided, refunds below zero;"
-            " left out of runs of an earlier release"
+            description="Payments and refunds in doubt that a statement of this settlement decided; refunds are negative."
+            " Runs of an earlier release lack it"
         ),
     ] = Field(default_factory=absent)
 
 
 class ReconcileIn(Body):
-    """Sign the day off although some of its lines were not compared, and say why."""
+    """Whether to sign the day off although some lines were not compared, and why."""
 
     accept_uncompared: bool = False
     note: Annotated[Printable, Field(min_length=1, max_length=500)] | None = Field(
@@ -130,14 +135,14 @@ class ReconcileIn(Body):
     def to_acceptance(self) -> UncomparedAcceptance | None:
         """Return the acceptance as the use-case takes it. Raises ``InvalidRequest``."""
         if self.accept_uncompared and self.note is None:
-            raise InvalidRequest(Detail("note", "Say why these lines need no comparison"))
+            raise InvalidRequest(Detail("note", "State why these lines need no comparison"))
         if self.note is not None and not self.accept_uncompared:
             raise InvalidRequest(Detail("accept_uncompared", "Must be true if a note is sent"))
         return UncomparedAcceptance(self.note) if self.note is not None else None
 
 
 class FetchOut(BaseModel):
-    """What came of asking a provider for its statement before the run."""
+    """The result of fetching a provider's statement before the run."""
 
     provider: str
     statement_id: str | None
@@ -145,7 +150,7 @@ class FetchOut(BaseModel):
 
 
 class RunOut(BaseModel):
-    """A numbered comparison."""
+    """A numbered comparison of a settlement with its statements."""
 
     run: RunNumber
     settlement_id: str
@@ -156,7 +161,7 @@ class RunOut(BaseModel):
 
 
 class NewRunOut(RunOut):
-    """A comparison that has just been made."""
+    """A comparison that was just made."""
 
     status: SettlementStatus
     open_breaks: Count
@@ -170,7 +175,7 @@ class RunsOut(BaseModel):
 
 
 class OurLine(BaseModel):
-    """The line of ours that a break is about."""
+    """Our line of a break."""
 
     entity_id: str
     amount: Minor
@@ -183,7 +188,7 @@ class OurLine(BaseModel):
 
 
 class TheirLine(BaseModel):
-    """The line of the provider's statement that a break is about."""
+    """The provider's line of a break."""
 
     statement_id: str
     line_number: Annotated[int, Field(ge=0)]
@@ -199,7 +204,10 @@ class TheirLine(BaseModel):
 
 
 class BreakOut(BaseModel):
-    """A difference. ``ours`` and ``theirs`` are amounts in minor units, of a ``fee_mismatch`` fees."""
+    """A difference.
+
+    ``ours`` and ``theirs`` are amounts in minor units; for a ``fee_mismatch`` they are fees.
+    """
 
     id: str
     settlement_id: str
@@ -221,21 +229,21 @@ class BreakOut(BaseModel):
     age_days: Count
     owner: str
     waits_for: str | None = Field(
-        description="The payment or refund that their line quotes and that was not final: wait, it is compared again;"
-        " or, if the line of an uploaded file is right, `confirm`"
+        description="The payment or refund that their line names and that was not final: wait until it is compared again,"
+        " or `confirm` if the line of an uploaded file is right"
     )
     resolution: Resolution | None
     note: str | None
     reference: str | None
     other_reference: str | None = Field(
-        description="The adjustment in the currency of their line, where that is not the settlement's"
+        description="The adjustment in the currency of their line, if that differs from the settlement's"
     )
     resolved_at: datetime | None
     resolved_by: str | None
 
 
 class BreaksOut(BaseModel):
-    """Breaks that the last run saw, newest first."""
+    """A page of the breaks of the last run, newest first."""
 
     data: list[BreakOut]
     next_cursor: Cursor
@@ -250,9 +258,9 @@ class ExportOut(BaseModel):
 
 
 class ResolveIn(Body):
-    """How a break ends. ``note`` says why; ``reference`` is what a link is to.
+    """How to resolve a break. ``note`` is the reason; ``reference`` is the target of a link.
 
-    ``confirm`` completes the payment or refund in doubt that their line is about, if the line agrees with what was asked for.
+    ``confirm`` completes the payment or refund in doubt that their line names, if the line agrees with the request.
     """
 
     resolution: ResolutionIn
@@ -260,11 +268,11 @@ class ResolveIn(Body):
     reference: Annotated[Printable, Field(max_length=80)] | None = None
 
     def to_request(self) -> ResolutionRequest:
-        """The same in the domain's words."""
+        """Return the resolution request as the use-case takes it."""
         return ResolutionRequest(self.resolution, self.note, self.reference)
 
 
 class AssignIn(Body):
-    """Whose break it is from now on."""
+    """The new owner of a break."""
 
     owner: Annotated[Printable, Field(max_length=80)]

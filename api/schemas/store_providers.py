@@ -1,4 +1,4 @@
-"""The providers of a store: what comes in and what goes out. Credentials only come in."""
+"""Bodies of requests and answers about the providers of a store. Answers never hold credentials."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -22,28 +22,28 @@ def _distinct(value: list[str]) -> list[str]:
     return value
 
 
-# Without emoney: that is run by the terminal's own application, and no provider is asked. It has a name in the document:
-# openapi-generator's Java does not compile with an unnamed enumeration in an array.
+# Without emoney, which the terminal's own application charges without a provider. The type has a name in the document,
+# because openapi-generator's Java does not compile with an unnamed enumeration in an array.
 ProviderMethod = TypeAliasType("ProviderMethod", Literal["card", "qr"])
 Methods = Annotated[
     list[ProviderMethod],
     AfterValidator(_distinct),
     Field(min_length=1, json_schema_extra={"uniqueItems": True}),
 ]
-Priority = Annotated[int, Field(ge=1, le=MAX_PRIORITY, description="The lowest is asked first")]
+Priority = Annotated[int, Field(ge=1, le=MAX_PRIORITY, description="The provider with the lowest number is used first")]
 Secret = Annotated[Printable, Field(max_length=4_000)]
 Credentials = Annotated[
     dict[Annotated[str, Field(pattern=NAME_PATTERN)], Secret],
     Field(
         max_length=MAX_CREDENTIALS,
-        description="What the provider gave you; never shown again",
+        description="From the provider; never shown again",
         json_schema_extra={"additionalProperties": False},
     ),
 ]
 
 
 class StoreProviderIn(Body):
-    """A provider to be added to a store."""
+    """A provider to add to a store."""
 
     provider: StoreProvider
     methods: Methods
@@ -52,12 +52,12 @@ class StoreProviderIn(Body):
     enabled: bool = True
 
     def to_request(self) -> ProviderRequest:
-        """The same in the domain's words."""
+        """Return the provider request as the use-case takes it."""
         return ProviderRequest(self.provider, list(self.methods), self.priority, self.enabled, self.credentials)
 
 
 class StoreProviderChange(Body):
-    """What changes; what is left out stays. Credentials replace all that were there."""
+    """The fields to change; omitted fields stay. Credentials replace all earlier ones."""
 
     methods: Methods = Field(default_factory=absent)
     priority: Priority = Field(default_factory=absent)

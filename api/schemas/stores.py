@@ -1,4 +1,4 @@
-"""Stores: what comes in and what goes out."""
+"""Bodies of requests and answers about stores."""
 
 from datetime import datetime, time
 from typing import Annotated, Any
@@ -36,21 +36,23 @@ CutOffOut = Annotated[
 
 
 class StoreIn(Body):
-    """A store to be opened."""
+    """A store to open."""
 
     name: Name
-    merchant_id: Id | None = Field(None, description="Needed from callers above a merchant; else your own")
+    merchant_id: Id | None = Field(
+        None, description="Required from callers above merchant level; the default is your own"
+    )
     currency: CurrencyIn = "JPY"
     time_zone: TimeZone = "Asia/Tokyo"
     cut_off: CutOff = "00:00"
 
     def to_request(self) -> StoreRequest:
-        """The same in the domain's words."""
+        """Return the store request as the use-case takes it."""
         return StoreRequest(self.name, self.currency, self.time_zone, time.fromisoformat(self.cut_off))
 
 
 class StoreChange(Body):
-    """What changes; what is left out stays."""
+    """The fields to change; omitted fields stay."""
 
     name: Name = Field(default_factory=absent)
     currency: CurrencyIn = Field(default_factory=absent)
@@ -58,7 +60,7 @@ class StoreChange(Body):
     cut_off: CutOff = Field(default_factory=absent)
 
     def to_changes(self) -> dict[str, Any]:
-        """The columns to set."""
+        """Return the columns to set."""
         changes = self.model_dump(exclude_unset=True)
         if "cut_off" in changes:
             changes["cut_off"] = time.fromisoformat(changes["cut_off"])

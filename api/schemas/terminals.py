@@ -1,4 +1,4 @@
-"""Terminals (devices) and their activation: what comes in and what goes out."""
+"""Bodies of requests and answers about terminals (devices) and their activation."""
 
 from datetime import datetime
 from typing import Annotated
@@ -12,20 +12,20 @@ from workflows.devices.states import DeviceStatus
 
 Name = Annotated[Printable, Field(max_length=100)]
 
-MAX_CODE_LENGTH = 32  # 12 characters, and what people put between them
+MAX_CODE_LENGTH = 32  # 12 characters, with room for the spaces and hyphens that people type
 MAX_KEY_LENGTH = 2_000  # the PEM of a P-256 key has some 180
 
 
 class TerminalIn(Body):
-    """A terminal to be registered."""
+    """A terminal to register."""
 
     serial_number: Annotated[Name, Field(description="Unique among all terminals that are not deactivated")]
     name: Name
     model: Name
-    store_id: Id | None = Field(None, description="Needed from callers above a store; else your own")
+    store_id: Id | None = Field(None, description="Required from callers above store level; the default is your own")
 
     def to_request(self) -> DeviceRequest:
-        """The same in the domain's words."""
+        """Return the device request as the use-case takes it."""
         return DeviceRequest(self.serial_number, self.name, self.model, self.store_id)
 
 
@@ -56,20 +56,20 @@ class TerminalsOut(BaseModel):
 
 
 class CodeIn(Body):
-    """Which terminal is to be activated."""
+    """The terminal to activate."""
 
     device_id: Id
 
 
 class CodeOut(BaseModel):
-    """An activation code: shown this once, good once, for 15 minutes and five tries."""
+    """An activation code. It is shown only here, and valid once, for 15 minutes and five tries."""
 
     activation_code: str
     expires_at: datetime
 
 
 class ActivateIn(Body):
-    """What a terminal proves itself with, and the key it will sign with."""
+    """The proof of a terminal, and the public key of its future signatures."""
 
     activation_code: Annotated[Printable, Field(max_length=MAX_CODE_LENGTH)]
     serial_number: Name
@@ -77,7 +77,7 @@ class ActivateIn(Body):
 
 
 class ActivatedOut(BaseModel):
-    """An activated terminal: ``client_id`` is what its assertions name."""
+    """An activated terminal. Its assertions name ``client_id``."""
 
     device_id: str
     client_id: str
@@ -85,7 +85,7 @@ class ActivatedOut(BaseModel):
 
 
 class ActivationStatusOut(BaseModel):
-    """How far the activation of a terminal is."""
+    """The activation status of a terminal."""
 
     device_id: str
     status: DeviceStatus

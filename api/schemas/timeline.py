@@ -1,4 +1,4 @@
-"""The timeline of a payment, entry by entry; ``type`` says which fields an entry has."""
+"""The entries of a payment's timeline; ``type`` decides which fields an entry has."""
 
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
@@ -10,7 +10,7 @@ from api.schemas.enumerations import AttemptOutcome, CallerType, MessageKind, Ti
 from api.schemas.outputs import AttemptNumber, Currency, Minor, Version
 from api.schemas.statements import StatementLineKind
 
-OfRefund = Annotated[str, Field(description="The refund it is about; left out where it is about the payment itself")]
+OfRefund = Annotated[str, Field(description="The refund it is about; omitted if it is about the payment itself")]
 
 
 class _Entry(BaseModel):
@@ -30,7 +30,7 @@ class _History(_OfPaymentOrRefund):
     caller_id: str
     reason: str | None
     request_id: str | None
-    bill_id: Annotated[str, Field(description="The bill it is about; left out otherwise")] = Field(
+    bill_id: Annotated[str, Field(description="The bill it is about; omitted if it is not about a bill")] = Field(
         default_factory=absent
     )
 
@@ -54,7 +54,7 @@ class _Attempt(_OfPaymentOrRefund):
 
 
 class AttemptSentEntry(_Attempt):
-    """A provider was asked to move money."""
+    """The provider was called to move money."""
 
     type: Literal["attempt_sent"]
     resends: Annotated[int, Field(ge=0, le=2**31 - 1, description="How often the same reference was sent again")]
@@ -71,7 +71,7 @@ class AttemptAnsweredEntry(_Attempt):
 
 
 class ProviderMessageEntry(_OfPaymentOrRefund):
-    """A question to the provider about an attempt and its answer, or an answer that came late."""
+    """An inquiry about an attempt and its answer, or an answer that arrived late."""
 
     type: Literal["provider_message"]
     attempt: AttemptNumber | None
@@ -81,7 +81,7 @@ class ProviderMessageEntry(_OfPaymentOrRefund):
 
 
 class EvidenceLine(BaseModel):
-    """A line of a provider's statement about an attempt of ours."""
+    """A line of a provider's statement about an attempt."""
 
     line_number: Annotated[int, Field(ge=1, le=2**31 - 1)]
     kind: StatementLineKind
@@ -94,7 +94,7 @@ class EvidenceLine(BaseModel):
 
 
 class StatementEntry(_OfPaymentOrRefund):
-    """Lines of the provider's statement were the answer about an attempt whose outcome was unknown."""
+    """Lines of the provider's statement decided an attempt whose outcome was unknown."""
 
     type: Literal["statement"]
     attempt: AttemptNumber
@@ -106,7 +106,7 @@ class StatementEntry(_OfPaymentOrRefund):
     lines: list[EvidenceLine]
     by: Annotated[str, Field(description="The worker that used it, or the API process for the person who confirmed it")]
     withdrawn_at: Annotated[
-        datetime | None, Field(description="When a later statement no longer had the lines; a person was asked then")
+        datetime | None, Field(description="When a later statement no longer had the lines; a person decides then")
     ]
 
 

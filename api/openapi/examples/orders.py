@@ -1,4 +1,4 @@
-"""Examples of orders and bills for the OpenAPI document: one for each status, all of one table's evening."""
+"""Examples of orders and bills for the OpenAPI document: one for each status, all of one table."""
 
 from typing import Any
 
@@ -63,9 +63,9 @@ _PAID = {
     "paid_at": _PAID_AT,
 }
 ORDERS: Table = {
-    "draft": ("Being put together; it may still change and cannot be billed", _DRAFT),
+    "draft": ("Not submitted yet; it may change and cannot be billed", _DRAFT),
     "open": ("Submitted; it awaits its bill and payment", _OPEN),
-    "paid": ("Every bill of it is paid", _PAID),
+    "paid": ("All its bills are paid", _PAID),
     "completed": (
         "Fulfilled and closed",
         {
@@ -77,7 +77,7 @@ ORDERS: Table = {
         },
     ),
     "cancelled": (
-        "Withdrawn; nothing is owed for it and nothing was kept",
+        "Cancelled; nothing is owed for it, and all payments are refunded",
         {
             **_OPEN,
             "status": OrderStatus.CANCELLED,
@@ -134,7 +134,7 @@ BILLS: Table = {name: (summary, bill_fields(row)) for name, (summary, row) in _B
 
 ORDER_REQUESTS: Table = {
     "a table": (
-        "Begins open; the server computes what it comes to",
+        "Created open; the server computes its totals",
         {
             "order_type": "dine_in",
             "table_number": "7",

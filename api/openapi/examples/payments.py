@@ -1,4 +1,4 @@
-"""Examples of payments for the OpenAPI document: a request for each way to pay, an answer for each status."""
+"""Examples of payments in the OpenAPI document: each way to pay, and each status."""
 
 from typing import Any
 
@@ -63,7 +63,7 @@ PAYMENTS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "in doubt": (
-        "Nobody knows yet whether money moved: wait, and do not charge again",
+        "It is not known yet whether money moved: wait, and do not charge again",
         {**_PROCESSING, "version": 3, "outcome_known": False},
     ),
     "completed": ("The money moved", _COMPLETED),
@@ -79,7 +79,7 @@ PAYMENTS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "cancelled": (
-        "Withdrawn; no money moved",
+        "Cancelled; no money moved",
         {
             **_PROCESSING,
             "status": PaymentStatus.CANCELLED,
@@ -91,7 +91,7 @@ PAYMENTS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "refunded": (
-        "Refunded in part or in full; refunded_amount says how much",
+        "Refunded in part or in full; `refunded_amount` is the sum",
         {
             **_COMPLETED,
             "status": PaymentStatus.REFUNDED,
@@ -116,7 +116,7 @@ REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
         {"amount": 1000, "method": {"type": "card", "provider": "sandbox", "token": "tok_demo"}},
     ),
     "card, on the terminal": (
-        "The terminal's own card application has done it; this records the result",
+        "The terminal's own card application has charged the card; this records the result",
         {
             "amount": 1000,
             "tip_amount": 100,
@@ -125,7 +125,7 @@ REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "cash": ("The change is computed", {"amount": 1000, "method": {"type": "cash", "cash_received": 2000}}),
     "a fate for the sandbox": (
-        "Declined on purpose; the other words are in docs/sandbox.md",
+        "Declined on purpose; the other fates are in docs/sandbox.md",
         {
             "amount": 1000,
             "method": {"type": "qr", "mode": "cpm"},

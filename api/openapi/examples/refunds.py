@@ -1,4 +1,4 @@
-"""Examples of refunds for the OpenAPI document: one for each status, and one in doubt, all for one returned dish."""
+"""Examples of refunds in the OpenAPI document: each status, and one in doubt, all for one dish."""
 
 from typing import Any
 
@@ -43,7 +43,7 @@ REFUNDS: Table = {
         ),
         "processing": ("The provider is being asked", _PROCESSING),
         "in doubt": (
-            "Nobody knows yet whether money went back; the amount stays reserved",
+            "It is not known yet whether the money was returned; the amount stays reserved",
             {**_PROCESSING, "version": 3, "outcome_known": False},
         ),
         "completed": (

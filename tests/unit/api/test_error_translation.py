@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 from api.errors import ISSUES, STATUS, error_body, error_response, from_validation
 from api.schemas.orders import OrderIn
 from api.schemas.payments import CancelIn, PaymentIn
-from api.schemas.query_values import INSTANT_ISSUE
+from api.schemas.query_values import TIMESTAMP_ISSUE
 from workflows.errors import Detail, DomainError, InvalidRequest, Kind, MalformedRequest, every_error
 
 ALLOWED = {400, 401, 403, 404, 409, 422, 429, 500, 503}
@@ -86,9 +86,9 @@ def findings(model: type[Any], body: Any) -> list[dict[str, Any]]:
         ({"client_reference": "a\x00b"}, "client_reference", "Must be printable text without control characters"),
         ({"ammount": 5}, "ammount", "There is no such field"),
         ({"method": {"type": "barter"}}, "method", "Must be one of 'cash', 'card', 'emoney', 'qr'"),
-        ({"method": {}}, "method", "Must say its type"),
+        ({"method": {}}, "method", "Must have a type"),
         ({"metadata": []}, "metadata", "Must be an object"),
-        ({"bill_id": "a b"}, "bill_id", "Must be an id as answers give it: letters, digits, - and _, 80 at most"),
+        ({"bill_id": "a b"}, "bill_id", "Must be an id from an answer: letters, digits, - and _, 80 at most"),
         (
             {"method": {"type": "cash", "cash_received": 2**63}},
             "method.cash_received",
@@ -138,9 +138,9 @@ def test_too_little_cash_is_told_by_the_field_that_says_how_much(received: int, 
         (date, "x", "Must be a date, for example 2026-11-23"),
         (date, "2026-13-01", "Must be a date, for example 2026-11-23"),
         (date, "2026-11-23T10:00:00Z", "Must be a date, for example 2026-11-23"),
-        (AwareDatetime, "2026-11-23", INSTANT_ISSUE),
-        (AwareDatetime, "2026-11-23T10:00:00", INSTANT_ISSUE),
-        (AwareDatetime, "now", INSTANT_ISSUE),
+        (AwareDatetime, "2026-11-23", TIMESTAMP_ISSUE),
+        (AwareDatetime, "2026-11-23T10:00:00", TIMESTAMP_ISSUE),
+        (AwareDatetime, "now", TIMESTAMP_ISSUE),
     ],
 )
 def test_a_wrong_parameter_is_told_in_our_words_too(parameter: Any, value: str, issue: str) -> None:
