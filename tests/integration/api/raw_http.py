@@ -25,7 +25,7 @@ class Raw:
     body: bytes
 
     def check(self, what: object) -> None:
-        """A code of the reference, a request id, and the envelope where it is an error."""
+        """Check that the answer has a known status and a request id, and is in the envelope if it is an error."""
         said = f"{what!r} → {self.status} {self.body[:300]!r}"
         assert self.status in ALLOWED, said
         assert b"x-request-id:" in self.headers, said
@@ -39,7 +39,7 @@ class Raw:
         return orjson.loads(self.body)
 
     def check_refusal(self) -> None:
-        """A 400 of the protocol, in the envelope, after which the connection is closed."""
+        """Check for a 400 of the protocol, in the envelope, after which the connection is closed."""
         self.check("a refusal")
         assert self.status == 400, self.body
         assert self.json["error"]["code"] == "VALIDATION_ERROR"
@@ -74,7 +74,7 @@ class Wire:
             writer.close()
 
     def post(self, body: bytes, *, headers: bytes = b"", path: bytes = b"/api/v1/payments", key: bytes = b"k") -> bytes:
-        """A POST of ``body``, good but for what the test makes of it."""
+        """Return a valid POST of ``body`` as bytes, for the test to damage."""
         return b"".join(
             [
                 b"POST "
@@ -89,7 +89,7 @@ class Wire:
         )
 
     def get(self, path: bytes, *, headers: bytes = b"", method: bytes = b"GET") -> bytes:
-        """A GET of ``path``."""
+        """Return a GET of ``path`` as bytes."""
         return (
             method + b" " + path + b" HTTP/1.1\r\nHost: x\r\nAuthorization: " + self.token + b"\r\n" + headers + b"\r\n"
         )
@@ -146,7 +146,7 @@ def payment(wire: Wire, number: int, headers: bytes = b"") -> bytes:
 
 
 def chunked(wire: Wire, number: int, trailers: bytes = b"", *, extension: bytes = b"") -> bytes:
-    """The same with a chunked body, in two chunks."""
+    """Return the request with its body in two chunks."""
     body = _body(number)
     head = wire.post(b"", key=b"k%03d" % number).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
     chunks = [b"%x%b\r\n%b\r\n" % (len(part), extension, part) for part in (body[:10], body[10:])]

@@ -27,7 +27,7 @@ WITH_REASON = {"/orders/x/cancel", "/bills/x/void", "/terminals/x/suspend"}
 
 
 @pytest.mark.parametrize("path", ACTIONS)
-async def test_what_would_be_lost_is_refused(api: Api, tenant: Tenant, path: str) -> None:
+async def test_field_that_an_action_would_ignore_is_refused(api: Api, tenant: Tenant, path: str) -> None:
     as_ = api.signer.user(tenant, role=ACTIONS[path])
     answer = await api.post(path, {"force": True}, as_=as_)
     assert (answer.status, answer.details) == (422, [{"field": "force", "issue": "There is no such field"}])
@@ -40,7 +40,7 @@ async def test_what_would_be_lost_is_refused(api: Api, tenant: Tenant, path: str
 
 
 @pytest.mark.parametrize("path", sorted(set(ACTIONS) - WITH_REASON))
-async def test_a_reason_is_refused_where_nobody_would_keep_it(api: Api, tenant: Tenant, path: str) -> None:
+async def test_reason_is_refused_for_an_action_that_records_none(api: Api, tenant: Tenant, path: str) -> None:
     answer = await api.post(path, {"reason": "left"}, as_=api.signer.user(tenant, role=ACTIONS[path]))
     assert (answer.status, answer.details) == (422, [{"field": "reason", "issue": "There is no such field"}])
 

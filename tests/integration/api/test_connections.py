@@ -13,14 +13,14 @@ from tests.polling import eventually, until
 PIECE = 100
 
 
-async def test_nobody_is_told_to_continue_since_100_is_no_code_of_the_reference(wire: Wire) -> None:
+async def test_expect_100_continue_gets_no_100_and_the_body_is_read(wire: Wire) -> None:
     answer = await wire.send(wire.post(CASH, headers=b"Expect: 100-continue\r\n"))
     answer.check("expect")
     assert answer.status == 201
 
 
 @pytest.mark.parametrize("seen", [b"", b"POST /api/v1/pay", b"POST /api/v1/payments HTTP/1.1\r\nHost: x\r\nX-A: "])
-async def test_a_head_without_end_is_refused(wire: Wire, seen: bytes) -> None:
+async def test_headers_without_end_are_refused(wire: Wire, seen: bytes) -> None:
     endless = (seen or b"GET /health/live HTTP/1.1\r\n") + (b"X-A: b\r\n" * 40_000 if seen == b"" else b"x" * 300_000)
     answer = await wire.send(endless)
     answer.check("endless")
@@ -28,7 +28,7 @@ async def test_a_head_without_end_is_refused(wire: Wire, seen: bytes) -> None:
 
 
 @pytest.mark.parametrize("part", [10, 60, 150, -1])
-async def test_a_request_that_does_not_get_on_is_refused_in_time(
+async def test_request_without_progress_is_refused_after_the_timeout(
     wire: Wire, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, part: int
 ) -> None:
     monkeypatch.setattr("api.http1.protocol.ARRIVAL_TIMEOUT_SECONDS", 0.2)
@@ -38,7 +38,7 @@ async def test_a_request_that_does_not_get_on_is_refused_in_time(
     assert "unexpected error" not in caplog.text
 
 
-async def test_a_request_that_gets_on_slowly_is_waited_for(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_slow_request_with_progress_is_accepted(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[SequentialProtocol] = []
     begin = SequentialProtocol._start_arrival_timer
 
@@ -60,7 +60,7 @@ async def test_a_request_that_gets_on_slowly_is_waited_for(wire: Wire, monkeypat
     assert (answer.status, len(lines) > 3) == (201, True)
 
 
-async def test_a_line_on_which_nothing_comes_is_closed(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_connection_without_any_request_is_closed(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(UVICORN, "timeout_keep_alive", 0.2)
     async with serve() as api:
         host, port = api.url.removeprefix("http://").split(":")
@@ -70,7 +70,7 @@ async def test_a_line_on_which_nothing_comes_is_closed(serve: Serve, monkeypatch
         writer.close()
 
 
-async def test_a_caller_that_hangs_up_in_the_middle_is_no_error_of_ours(
+async def test_client_that_disconnects_within_its_body_is_no_unexpected_error(
     wire: Wire, caplog: pytest.LogCaptureFixture
 ) -> None:
     for path in (b"/api/v1/payments", b"/api/v1/payments/pay_1/cancel"):

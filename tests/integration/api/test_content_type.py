@@ -20,7 +20,7 @@ async def test_a_body_of_another_type_is_400(api: Api, tenant: Tenant, content_t
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "application/json; charset=utf-8", "Application/JSON"])
-async def test_json_is_read_however_it_is_spelled(api: Api, tenant: Tenant, content_type: str) -> None:
+async def test_content_type_json_is_accepted_in_any_spelling(api: Api, tenant: Tenant, content_type: str) -> None:
     manager = api.signer.user(tenant, role="store_manager")
     answer = await api.post("/terminals", BODY, as_=manager, headers={"Content-Type": content_type})
     assert (answer.status, answer.details[0]["field"]) == (422, "colour")  # so it was read

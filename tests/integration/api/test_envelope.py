@@ -59,7 +59,7 @@ async def test_a_body_that_is_not_json_is_malformed(api: Api, tenant: Tenant, bo
 
 
 @pytest.mark.parametrize("body", [[], "text", 1, None, True, [CASH]])
-async def test_json_that_is_no_object_is_invalid(api: Api, tenant: Tenant, body: Any) -> None:
+async def test_json_body_that_is_not_an_object_is_invalid(api: Api, tenant: Tenant, body: Any) -> None:
     answer = await api.post("/payments", json.dumps(body).encode(), as_=tenant, key="k")
     assert is_refused(answer, 422, "VALIDATION_ERROR")
 
@@ -74,7 +74,7 @@ async def test_another_content_type_is_malformed(api: Api, tenant: Tenant, kind:
 
 
 @pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "APPLICATION/JSON"])
-async def test_json_may_say_its_charset(api: Api, tenant: Tenant, kind: str) -> None:
+async def test_content_type_json_may_have_a_charset(api: Api, tenant: Tenant, kind: str) -> None:
     answer = await api.post("/payments", CASH, as_=tenant, key="k", headers={"Content-Type": kind})
     assert answer.status == 201
 
@@ -126,7 +126,7 @@ async def test_a_wrong_query_or_path_value_is_malformed(api: Api, tenant: Tenant
         "/refunds?needs_action=false",
     ],
 )
-async def test_a_query_value_as_the_contract_writes_it_is_taken(api: Api, tenant: Tenant, path: str) -> None:
+async def test_query_value_in_the_documented_spelling_is_accepted(api: Api, tenant: Tenant, path: str) -> None:
     assert (await api.get(path, as_=tenant)).status == 200
 
 
@@ -162,13 +162,13 @@ async def test_a_body_at_the_limit_is_read(api: Api, tenant: Tenant) -> None:
 @pytest.mark.parametrize(
     "token", ["", "x", "a.b.c", "eyJhbGciOiJub25lIn0.eyJzdWIiOiJ4In0.", "\x80".encode("latin-1").decode("latin-1")]
 )
-async def test_a_token_that_is_not_good_is_401(api: Api, token: str) -> None:
+async def test_invalid_token_is_401(api: Api, token: str) -> None:
     answer = await api.get("/payments", as_=token)
     assert is_refused(answer, 401, "AUTHENTICATION_ERROR")
     assert answer.headers["WWW-Authenticate"] == "Bearer"
 
 
-async def test_no_token_is_401_and_is_told_before_anything_else(api: Api) -> None:
+async def test_missing_token_is_401_before_any_other_fault(api: Api) -> None:
     assert is_refused(await api.get("/payments"), 401, "AUTHENTICATION_ERROR")
     assert is_refused(await api.post("/payments", {"amount": 0}), 401, "AUTHENTICATION_ERROR")
     assert is_refused(await api.get("/payments", headers={"Authorization": "Basic eA=="}), 401, "AUTHENTICATION_ERROR")
@@ -190,9 +190,7 @@ async def test_a_suspended_device_is_refused_on_its_very_next_request(
         assert is_refused(answer, 403, "AUTHORIZATION_ERROR")
 
 
-async def test_every_answer_names_its_request_and_takes_over_a_name_that_looks_like_one(
-    api: Api, tenant: Tenant
-) -> None:
+async def test_answer_has_a_request_id_and_repeats_a_valid_one_of_the_caller(api: Api, tenant: Tenant) -> None:
     assert (await api.get("/payments", as_=tenant)).headers["X-Request-Id"].startswith("req_")
     named = await api.get("/payments", as_=tenant, headers={"X-Request-Id": "till-3.42"})
     assert named.headers["X-Request-Id"] == "till-3.42"
@@ -201,7 +199,7 @@ async def test_every_answer_names_its_request_and_takes_over_a_name_that_looks_l
         assert answer.headers["X-Request-Id"].startswith("req_")
 
 
-async def test_the_request_is_in_the_log_and_in_the_history_by_its_name(
+async def test_request_id_is_in_the_log_and_in_the_history(
     api: Api, tenant: Tenant, caplog: pytest.LogCaptureFixture, admin: AsyncConnection[DictRow]
 ) -> None:
     caplog.set_level(logging.INFO, "api.requests")
@@ -224,7 +222,7 @@ async def test_the_request_is_in_the_log_and_in_the_history_by_its_name(
         ({"metadata": {NUMBER: 1}}, "metadata.…"),
     ],
 )
-async def test_a_card_number_in_any_field_is_refused_and_told_nowhere(
+async def test_card_number_in_any_field_is_refused_and_never_repeated(
     api: Api,
     tenant: Tenant,
     admin: AsyncConnection[DictRow],

@@ -101,12 +101,12 @@ async def listed(api: Api, path: str, query: str, token: str, *, limit: int) -> 
 
 
 def token(api: Api, tenant: Tenant, role: str) -> str:
-    """A token of a caller of ``tenant``."""
+    """Return a token of a caller of ``tenant``."""
     return api.signer.device(tenant) if role == "device" else api.signer.user(tenant, role=role)
 
 
 @pytest.mark.parametrize(("path", "filters"), [("/payments", PAYMENTS), ("/refunds", REFUNDS)])
-async def test_each_pair_of_filters_finds_what_both_mean_for_every_role(
+async def test_two_filters_find_the_rows_that_match_both_for_every_role(
     api: Api,
     refunds: RefundMaker,
     provider: FakeProvider,
@@ -200,7 +200,7 @@ async def test_card_digits_that_are_not_four_are_neither_repeated_nor_logged(
         assert not any(digits in said for said in ours if len(digits) > 4)
 
 
-async def test_store_managers_and_above_read_how_far_the_workers_are_and_others_do_not(
+async def test_progress_fields_are_shown_to_store_managers_and_above_only(
     api: Api, refunds: RefundMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     await plant(refunds, provider, admin)
@@ -225,7 +225,9 @@ async def test_store_managers_and_above_read_how_far_the_workers_are_and_others_
                     assert (shown["in_doubt_since"] is None) == shown["outcome_known"]
 
 
-async def test_waits_and_streams_show_it_too_but_answers_to_a_post_never(api: Api, refunds: RefundMaker) -> None:
+async def test_progress_fields_are_in_waits_and_streams_but_not_in_answers_to_a_post(
+    api: Api, refunds: RefundMaker
+) -> None:
     tenant = refunds.tenant
     payment_id = await refunds.paid(CASH)
     for role in ROLES:

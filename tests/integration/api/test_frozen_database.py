@@ -23,7 +23,7 @@ ORDER = {"order_type": "takeaway", "items": [{"name": "Tea", "quantity": 1, "uni
 
 @asynccontextmanager
 async def frozen(stack: LocalStack, admin: psycopg.AsyncConnection[DictRow]) -> AsyncIterator[None]:
-    """The server takes no new connection, and those that accept payments stand still."""
+    """Freeze the database: it accepts no new connection, and those that accept payments do not answer."""
     backends = [row["pid"] for row in await (await admin.execute(BACKENDS)).fetchall()]
     assert backends
     stopped = [*backends, stack.pids["postgres"]]
@@ -36,7 +36,7 @@ async def frozen(stack: LocalStack, admin: psycopg.AsyncConnection[DictRow]) -> 
             os.kill(pid, signal.SIGCONT)
 
 
-async def test_health_tells_it_in_time(
+async def test_readiness_reports_a_frozen_database_in_time(
     serve: Serve, tenant: Tenant, stack: LocalStack, admin: psycopg.AsyncConnection[DictRow]
 ) -> None:
     async with serve() as api:
@@ -49,7 +49,7 @@ async def test_health_tells_it_in_time(
         assert (await api.pay(tenant)).status == 201
 
 
-async def test_posts_are_refused_in_time_and_made_once_when_they_come_again(
+async def test_posts_to_a_frozen_database_are_refused_in_time_and_made_once_when_repeated(
     serve: Serve, tenant: Tenant, stack: LocalStack, admin: psycopg.AsyncConnection[DictRow]
 ) -> None:
     keys = [new_id("payment") for _ in range(12)]

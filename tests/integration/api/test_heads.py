@@ -71,7 +71,7 @@ WRONG_CODINGS = (
 
 @pytest.mark.parametrize("name", WRONG)
 @pytest.mark.parametrize("piece", [None, 40])
-async def test_a_head_that_is_wrong_is_refused_before_anything_is_done(
+async def test_invalid_headers_are_refused_before_anything_is_done(
     wire: Wire, admin: Admin, tenant: Tenant, name: str, *, piece: int | None
 ) -> None:
     wrong, right = payment(wire, 1).replace(*WRONG[name], 1), payment(wire, 1)
@@ -119,7 +119,7 @@ async def test_trailers_do_not_count_as_headers(wire: Wire, admin: Admin, tenant
 
 
 def _padded(wire: Wire, size: int) -> bytes:
-    """A payment whose head has exactly ``size`` bytes."""
+    """Return a payment whose headers have exactly ``size`` bytes."""
     bare = len(payment(wire, 0, b"X-A: \r\n").partition(b"\r\n\r\n")[0]) + 4
     return payment(wire, 0, b"X-A: " + b"x" * (size - bare) + b"\r\n")
 
@@ -128,7 +128,7 @@ WAYS = {"one read": None, "pieces": 4_000}
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_a_head_at_the_limit_is_accepted_and_one_byte_more_is_refused(
+async def test_headers_at_the_limit_are_accepted_and_one_byte_more_is_refused(
     wire: Wire, admin: Admin, tenant: Tenant, way: str
 ) -> None:
     (await _only_answer(wire, _padded(wire, MAX_HEAD_BYTES + 1), piece=WAYS[way])).check_refusal()
@@ -138,7 +138,7 @@ async def test_a_head_at_the_limit_is_accepted_and_one_byte_more_is_refused(
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("size", [70_000, 100_000, 1_000_000])
-async def test_chunk_sizes_and_trailers_have_the_limit_of_a_head(
+async def test_chunk_sizes_and_trailers_have_the_limit_of_headers(
     wire: Wire, admin: Admin, tenant: Tenant, way: str, *, size: int
 ) -> None:
     good = payment(wire, 0)

@@ -19,14 +19,14 @@ above = pytest.mark.parametrize("role", ["merchant_admin", "psp_admin", "system_
 
 
 def boss(api: Api, tenant: Tenant, role: str) -> str:
-    """A token of somebody above the store, with no tenant in it that the role does not have."""
+    """Return a token of a user above store level, without the tenant fields that the role lacks."""
     keeps = {"merchant_admin": ("psp_id", "merchant_id"), "psp_admin": ("psp_id",), "system_op": ()}[role]
     claims = {name: None for name in ("psp_id", "merchant_id", "store_id") if name not in keeps}
     return api.signer.user(tenant, role=role, **claims)
 
 
 async def is_kept(api: Api, as_: str, path: str, wrong: Any, other: Any, **rest: Any) -> None:
-    """The refusal of ``wrong`` is its key's answer: again byte for byte, and no other body has that key."""
+    """Check that the refusal of ``wrong`` is replayed byte for byte, and that another body may not use its key."""
 
     async def ask(body: Any) -> Answer:
         return await api.post(path, body, as_=as_, key="k", **rest)
@@ -44,14 +44,16 @@ async def test_a_refused_payment_is_the_answer_to_its_key(api: Api, tenant: Tena
 
 
 @above
-async def test_so_is_a_refused_order(api: Api, tenant: Tenant, role: str) -> None:
+async def test_refused_order_is_the_answer_to_its_key(api: Api, tenant: Tenant, role: str) -> None:
     item = {"name": "Tea", "quantity": 1, "unit_price": 100, "tax_rate": "0.10"}
     body = {"order_type": "takeaway", "items": [item], "store_id": tenant.store_id}
     await is_kept(api, boss(api, tenant, role), "/orders", {**body, "items": []}, body)
 
 
 @above
-async def test_so_are_a_refused_bill_and_a_refused_split(api: Api, tenant: Tenant, role: str) -> None:
+async def test_refused_bill_and_refused_split_are_the_answers_to_their_keys(
+    api: Api, tenant: Tenant, role: str
+) -> None:
     orders = [(await open_order(api, tenant))["id"] for _ in range(3)]
     as_ = boss(api, tenant, role)
     await is_kept(api, as_, "/bills", {"order_id": orders[0], "parts": 2}, {"order_id": orders[0]})
@@ -61,14 +63,16 @@ async def test_so_are_a_refused_bill_and_a_refused_split(api: Api, tenant: Tenan
 
 
 @above
-async def test_so_is_a_refused_refund(api: Api, tenant: Tenant, payments: PaymentMaker, role: str) -> None:
+async def test_refused_refund_is_the_answer_to_its_key(
+    api: Api, tenant: Tenant, payments: PaymentMaker, role: str
+) -> None:
     payment_id = await payments.in_status(PaymentStatus.COMPLETED)
     path = f"/payments/{payment_id}/refund"
     await is_kept(api, boss(api, tenant, role), path, {**WHY, "amount": 10**9}, {**WHY, "amount": 1})
 
 
 @above
-async def test_so_is_a_refused_statement(api: Api, admin: Admin, tenant: Tenant, role: str) -> None:
+async def test_refused_statement_is_the_answer_to_its_key(api: Api, admin: Admin, tenant: Tenant, role: str) -> None:
     settlement_id = await closed_settlement(admin, tenant, some_sales(2))
     path = f"/settlements/{settlement_id}/statements?provider=sandbox"
     await is_kept(
@@ -77,7 +81,7 @@ async def test_so_is_a_refused_statement(api: Api, admin: Admin, tenant: Tenant,
 
 
 @pytest.mark.parametrize("store_id", [None, "sto_1", "a b", "x\x00", 5, ["sto_1"]])
-async def test_what_names_nobody_is_refused_and_kept_for_nobody(api: Api, tenant: Tenant, store_id: Any) -> None:
+async def test_refusal_without_a_merchant_is_not_stored(api: Api, tenant: Tenant, store_id: Any) -> None:
     body = {"amount": 0, "method": {"type": "cash"}, "store_id": store_id}
     for _ in range(2):
         answer = await api.post("/payments", body, as_=boss(api, tenant, "psp_admin"), key="k")
@@ -86,7 +90,7 @@ async def test_what_names_nobody_is_refused_and_kept_for_nobody(api: Api, tenant
 
 @pytest.mark.parametrize("path", ["/payments", "/orders", "/bills", "/bills/combine"])
 @pytest.mark.parametrize("body", [None, b"[]", b"null", b'{"order_ids": {}}'])
-async def test_a_body_in_which_nothing_can_be_named_is_refused_as_it_is_to_others(
+async def test_body_that_cannot_name_a_merchant_is_refused_as_for_other_callers(
     api: Api, tenant: Tenant, path: str, body: bytes | None
 ) -> None:
     answer = await api.post(path, body, as_=boss(api, tenant, "psp_admin"), key="k")
@@ -94,7 +98,9 @@ async def test_a_body_in_which_nothing_can_be_named_is_refused_as_it_is_to_other
     assert answer.status == 422
 
 
-async def test_another_psps_store_keeps_nothing(api: Api, tenant: Tenant, make_tenant: MakeTenant) -> None:
+async def test_refusal_that_names_another_psps_store_is_not_stored(
+    api: Api, tenant: Tenant, make_tenant: MakeTenant
+) -> None:
     stranger = await make_tenant()
     body = {"amount": 0, "method": {"type": "cash"}, "store_id": tenant.store_id}
     assert (await api.post("/payments", body, as_=boss(api, stranger, "psp_admin"), key="k")).status == 422

@@ -73,7 +73,7 @@ async def test_requests_with_one_key_that_wait_for_one_row_get_one_answer(
 
 
 def processes(number: int) -> list[PaymentIntake]:
-    """The objects that each of so many API processes has of its own."""
+    """Return the objects that each of several API processes has for itself."""
     return [PaymentIntake(nudge_grace_seconds=5, timeout_seconds=30) for _ in range(number)]
 
 
@@ -102,7 +102,7 @@ async def test_payments_of_a_whole_bill_with_one_key_in_several_processes_get_on
     assert isinstance(other, BalanceUnavailable)
 
 
-async def test_a_request_given_up_on_is_answered_by_its_key_when_it_comes_again(shop: Shop, stack: LocalStack) -> None:
+async def test_repeat_of_an_abandoned_request_gets_the_answer_to_its_key(shop: Shop, stack: LocalStack) -> None:
     """The first ends in a 503 while it waits, and goes on to its end; the second is sent to the same process meanwhile."""
     tenant = shop.tenant
     posting = await a_payment_of_a_whole_bill(shop)

@@ -28,7 +28,7 @@ def shop(api: Api, admin: Admin, payments: PaymentMaker) -> Shop:
 
 
 async def second_till(admin: Admin, tenant: Tenant) -> Tenant:
-    """The same store with another device in it."""
+    """Return the same store with another device."""
     device_id = await register_device(admin, tenant)
     await move_device(tenant, device_id, DeviceEvent.ACTIVATE)
     return replace(tenant, device_id=device_id)
@@ -48,7 +48,7 @@ async def in_the_previous_release(admin: Admin, tenant: Tenant) -> None:
 
 
 @every
-async def test_an_answer_is_given_again_to_its_own_caller_only(shop: Shop, making: Making) -> None:
+async def test_stored_answer_is_replayed_to_its_own_caller_only(shop: Shop, making: Making) -> None:
     posting = await making(shop)
     one, other = users(shop.api, shop.tenant)
     first = await posting.send(shop.api, one, key="0001")
@@ -65,7 +65,7 @@ async def test_an_answer_is_given_again_to_its_own_caller_only(shop: Shop, makin
         assert (repeated.raw, repeated.headers.get(IS_REPLAYED)) == (theirs.raw, "true")
 
 
-async def test_two_tills_that_count_the_same_number_make_two_sales(api: Api, admin: Admin, tenant: Tenant) -> None:
+async def test_same_key_from_two_tills_makes_two_sales(api: Api, admin: Admin, tenant: Tenant) -> None:
     tills = [tenant, await second_till(admin, tenant)]
     answers = [await api.pay(till, key="0001") for till in (*tills, *tills)]
     assert [answer.status for answer in answers] == [201] * 4
@@ -73,9 +73,7 @@ async def test_two_tills_that_count_the_same_number_make_two_sales(api: Api, adm
     assert [answer.headers.get(IS_REPLAYED) for answer in answers] == [None, None, "true", "true"]
 
 
-async def test_twenty_tills_that_count_the_same_number_at_once_make_twenty_sales(
-    api: Api, admin: Admin, tenant: Tenant
-) -> None:
+async def test_same_key_from_twenty_tills_at_once_makes_twenty_sales(api: Api, admin: Admin, tenant: Tenant) -> None:
     tills = [tenant, *[await second_till(admin, tenant) for _ in range(19)]]
     for _ in range(2):  # and again the same
         answers = await asyncio.gather(*(api.pay(till, key="0001") for till in tills))
@@ -117,7 +115,7 @@ async def test_a_user_above_the_merchants_may_use_a_key_at_each_of_them(
     assert answers[0].raw == answers[2].raw
 
 
-async def test_a_refusal_is_kept_for_its_own_caller(api: Api, admin: Admin, tenant: Tenant) -> None:
+async def test_refusal_is_stored_for_its_own_caller_only(api: Api, admin: Admin, tenant: Tenant) -> None:
     other = await second_till(admin, tenant)
     refused = await api.pay(tenant, key="0001", amount=0)
     taken = await api.pay(other, key="0001")
@@ -132,7 +130,7 @@ async def test_a_refusal_is_kept_for_its_own_caller(api: Api, admin: Admin, tena
     assert (await api.pay(tenant, key="0002")).code == "IDEMPOTENCY_KEY_REUSED"
 
 
-async def test_the_first_till_loses_its_place_and_the_second_keeps_its_answer(
+async def test_second_till_keeps_its_answer_when_the_first_ones_record_expires(
     api: Api, admin: Admin, tenant: Tenant
 ) -> None:
     other = await second_till(admin, tenant)

@@ -39,7 +39,7 @@ LABELS |= {"invariant", "rule", "reason", "queue", "worker", "le"}
 
 
 async def families(api: Api) -> list[Any]:
-    """The families of the page."""
+    """Return the metric families of the page."""
     answer = await api.get("//metrics")
     assert answer.status == 200, answer.raw
     return list(text_string_to_metric_families(answer.raw.decode()))
@@ -54,7 +54,7 @@ async def samples(api: Api) -> dict[Series, float]:
 
 
 async def more(api: Api, before: dict[Series, float], name: str) -> dict[tuple[str, ...], float]:
-    """What has been counted since ``before``: the values of the labels, in the order of their names → the difference."""
+    """Return the increase since ``before``, by the values of the labels in the order of their names."""
     after = await samples(api)
     grown = {key: value - before.get(key, 0.0) for key, value in after.items() if key[0] == f"mpac_{name}"}
     return {tuple(value for _, value in key[1]): round(value, 9) for key, value in grown.items() if value}
@@ -99,7 +99,7 @@ async def test_the_page_holds_no_ids_and_no_card_data(api: Api, refunds: RefundM
     assert 'failure_code="other"' in page
 
 
-async def test_series_go_to_zero_and_do_not_vanish(
+async def test_series_of_the_past_show_zero_instead_of_vanishing(
     api: Api, refunds: RefundMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     provider.charges.append(Unknown("no answer"))
@@ -116,7 +116,7 @@ async def test_series_go_to_zero_and_do_not_vanish(
     assert during.keys() <= after.keys()
 
 
-async def test_every_series_that_can_exist_is_there_before_anything_happens(api: Api, tenant: Tenant) -> None:
+async def test_every_possible_series_is_shown_before_its_first_event(api: Api, tenant: Tenant) -> None:
     found = await samples(api)
     for entity in ("payment", "refund"):
         for provider in ("sandbox", "cash", "external"):
@@ -187,7 +187,7 @@ async def test_calls_are_counted_by_operation_and_outcome_and_what_is_sent_again
     }
 
 
-async def test_what_is_rolled_back_is_not_counted(engines: None) -> None:
+async def test_outcome_that_is_rolled_back_is_not_counted(engines: None) -> None:
     before = dict(PROCESS_COUNTS.counts)
 
     async def fail() -> None:
@@ -204,7 +204,7 @@ async def test_what_is_rolled_back_is_not_counted(engines: None) -> None:
 
 @pytest.fixture
 async def nothing_counted(engines: None) -> AsyncIterator[None]:
-    """What other tests have counted is put aside."""
+    """Discard what other tests have counted."""
     aside, PROCESS_COUNTS.counts = PROCESS_COUNTS.counts, {}
     yield
     for (name, labels, part), value in aside.items():
@@ -245,7 +245,7 @@ async def test_processes_add_to_the_same_totals_and_none_waits_for_another(nothi
     assert grown["payment_final_seconds", ("qr", "sandbox", "cancelled"), "sum"] == pytest.approx(12)
 
 
-def test_words_that_a_provider_invents_are_one_label() -> None:
+def test_failure_labels_are_a_bounded_set_of_known_codes() -> None:
     assert {*map(str, FailureCode), "insufficient_funds"} <= FAILURES
     assert {*SHOWN_FAILURES} <= {*FAILURES, metric_counts.OTHER_FAILURE}
     assert len(FAILURES) < 40

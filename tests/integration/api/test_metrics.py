@@ -38,7 +38,7 @@ async def gauges(api: Api, currency: str = "JPY") -> Counter[tuple[str, ...]]:
 
 
 async def quarantined(refunds: RefundMaker, admin: Admin) -> str:
-    """A payment over which each worker died."""
+    """Create a payment that was quarantined because each worker crashed over it."""
     payment_id = await refunds.payments.pending(amount=7_000)
     for _ in range(MAX_UNANSWERED_CLAIMS + 1):
         await PAYMENTS.claim([payment_id], worker="dies", lease_seconds=LEASE_SECONDS)
@@ -46,7 +46,7 @@ async def quarantined(refunds: RefundMaker, admin: Admin) -> str:
     return payment_id
 
 
-async def test_what_waits_for_a_person_is_in_doubt_in_the_metrics(
+async def test_payments_that_wait_for_a_person_count_as_in_doubt_in_the_metrics(
     api: Api, refunds: RefundMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     before = await gauges(api)

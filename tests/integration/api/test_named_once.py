@@ -27,7 +27,7 @@ async def test_a_body_that_names_a_field_twice_is_malformed_and_nothing_is_store
     assert (await api.get("/payments", as_=tenant)).body["data"] == []
 
 
-async def test_the_name_is_said_unless_it_could_be_anything(api: Api, tenant: Tenant) -> None:
+async def test_repeated_name_is_shown_only_if_it_looks_like_a_field(api: Api, tenant: Tenant) -> None:
     said = await api.post("/payments", TWICE["/payments"], as_=tenant, key="k")
     assert said.details == [{"field": "body", "issue": "Must name amount only once"}]
     number = b'{"4111111111111111": 1, "4111111111111111": 2}'
@@ -40,7 +40,7 @@ async def test_the_same_name_in_two_objects_is_fine(api: Api, tenant: Tenant) ->
     assert (await api.post("/payments", body, as_=tenant, key="k")).status == 201
 
 
-async def test_a_statement_in_json_too(api: Api, tenant: Tenant) -> None:
+async def test_statement_in_json_that_repeats_a_name_is_malformed(api: Api, tenant: Tenant) -> None:
     body = b'{"provider": "sandbox", "provider": "external", "lines": [{"a": 1}]}'
     answer = await api.post(
         "/settlements/stl_1/statements", body, as_=api.signer.user(tenant, role="store_manager"), key="k"
@@ -55,7 +55,7 @@ async def test_a_statement_in_json_too(api: Api, tenant: Tenant) -> None:
         (("provider", "maping"), 422, {"field": "maping", "issue": "There is no such field"}),
     ],
 )
-async def test_an_uploaded_form_names_each_field_once_and_no_other(
+async def test_uploaded_form_with_a_repeated_or_unknown_field_is_refused(
     api: Api, tenant: Tenant, names: tuple[str, ...], status: int, detail: dict[str, str]
 ) -> None:
     fields = [f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\nsandbox\r\n' for name in names]
@@ -83,6 +83,6 @@ async def test_a_query_that_names_a_parameter_twice_is_malformed(api: Api, tenan
 
 
 @pytest.mark.parametrize("path", ["/orders/ord_1/cancel", "/bills/bil_1/void", "/orders/ord_1/submit"])
-async def test_what_is_no_json_is_malformed_where_no_body_is_needed_too(api: Api, tenant: Tenant, path: str) -> None:
+async def test_invalid_json_is_malformed_even_if_the_body_is_optional(api: Api, tenant: Tenant, path: str) -> None:
     answer = await api.post(path, b"{", as_=tenant)
     assert (answer.status, answer.details) == (400, [{"field": "body", "issue": "Must be valid JSON"}])

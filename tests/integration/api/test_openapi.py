@@ -43,7 +43,7 @@ PROMISES = [
 
 @pytest.fixture(scope="module")
 def document(settings: Settings) -> dict[str, Any]:
-    """The document as the application makes it."""
+    """Return the document as the application makes it."""
     return document_of(create_app(settings), settings)
 
 
@@ -59,7 +59,7 @@ def operations(document: dict[str, Any]) -> list[APIOperation[Any, Any, Any, Any
 
 @pytest.fixture
 async def patient_api(serve: Serve) -> AsyncIterator[Api]:
-    """An API whose waits are short."""
+    """Serve an API whose waits are short."""
     async with serve(max_wait_seconds=1) as api:
         yield api
 
@@ -96,7 +96,7 @@ def judge(case: Any, answer: Any) -> None:
     case.validate_response(answer, checks=PROMISES)
 
 
-async def test_every_operation_keeps_its_promises_whatever_it_is_sent(
+async def test_answers_to_generated_requests_match_the_document(
     patient_api: Api, operations: list[Any], signer: Signer, tenant: Tenant
 ) -> None:
     def run(mine: list[Any]) -> list[str]:

@@ -24,7 +24,7 @@ METHODS: list[tuple[dict[str, Any], dict[str, Any]]] = [
 ]
 
 
-async def test_the_references_own_example_comes_out_literally(api: Api, tenant: Tenant) -> None:
+async def test_example_of_the_contract_gets_the_documented_answer(api: Api, tenant: Tenant) -> None:
     answer = await api.pay(tenant, amount=0)
     assert answer.status == 422
     assert answer.body == {
@@ -45,14 +45,16 @@ async def test_a_payment_is_recorded_and_found_again(api: Api, tenant: Tenant) -
 
 
 @pytest.mark.parametrize(("method", "fields"), METHODS)
-async def test_every_method_is_taken(api: Api, tenant: Tenant, method: dict[str, Any], fields: dict[str, Any]) -> None:
+async def test_every_payment_method_is_accepted(
+    api: Api, tenant: Tenant, method: dict[str, Any], fields: dict[str, Any]
+) -> None:
     answer = await api.pay(tenant, method=method)
     assert (answer.status, answer.body["status"]) == (201, "pending")
     assert {name: answer.body[name] for name in fields} == fields
     assert "token" not in answer.raw.decode()
 
 
-async def test_without_a_currency_it_is_the_stores_own(
+async def test_default_currency_of_a_payment_is_the_stores_own(
     api: Api, tenant: Tenant, admin: psycopg.AsyncConnection[DictRow]
 ) -> None:
     await admin.execute("UPDATE stores SET currency = 'USD' WHERE id = %s", [tenant.store_id])
@@ -60,14 +62,14 @@ async def test_without_a_currency_it_is_the_stores_own(
     assert (await api.pay(tenant, currency="JPY")).body["currency"] == "JPY"
 
 
-async def test_the_currency_is_yen_unless_said_otherwise_and_times_are_utc(api: Api, tenant: Tenant) -> None:
+async def test_default_currency_is_yen_and_times_are_utc(api: Api, tenant: Tenant) -> None:
     body = (await api.pay(tenant)).body
     assert body["currency"] == "JPY"
     assert body["created_at"].endswith("Z")
     assert (await api.pay(tenant, currency="USD")).body["currency"] == "USD"
 
 
-async def test_a_replay_is_byte_for_byte_and_says_that_it_is_one(api: Api, tenant: Tenant) -> None:
+async def test_replay_is_the_same_byte_for_byte_and_has_its_header(api: Api, tenant: Tenant) -> None:
     first = await api.pay(tenant, key="k-1", metadata={"ü": [1, 2.5, None, True]})
     again = await api.pay(tenant, key="k-1", metadata={"ü": [1, 2.5, None, True]})
     assert (again.status, again.raw) == (201, first.raw)
@@ -97,7 +99,7 @@ async def test_a_refusal_is_an_answer_and_is_replayed_too(api: Api, tenant: Tena
     assert (other.status, other.code) == (422, "IDEMPOTENCY_KEY_REUSED")
 
 
-async def test_a_conflict_is_no_answer_to_keep(api: Api, tenant: Tenant) -> None:
+async def test_conflict_is_not_stored_as_the_answer_to_a_key(api: Api, tenant: Tenant) -> None:
     await api.pay(tenant, client_reference="till-1")
     first = await api.pay(tenant, key="k-1", client_reference="till-1")
     assert (first.status, first.code) == (409, "DUPLICATE_RESOURCE")
@@ -126,7 +128,7 @@ async def test_a_key_is_required(api: Api, tenant: Tenant) -> None:
     assert (answer.status, answer.code, answer.details[0]["field"]) == (400, "VALIDATION_ERROR", "Idempotency-Key")
 
 
-async def test_a_payment_is_cancelled_over_http_and_a_second_time_too(api: Api, tenant: Tenant) -> None:
+async def test_cancel_over_http_can_be_repeated(api: Api, tenant: Tenant) -> None:
     payment_id = (await api.pay(tenant, method={"type": "qr", "mode": "cpm"})).body["id"]
     answer = await api.post(f"/payments/{payment_id}/cancel", {"reason": "wrong amount"}, as_=tenant)
     assert (answer.status, answer.body["status"], answer.body["cancel_reason"]) == (200, "cancelled", "wrong amount")
@@ -180,14 +182,14 @@ async def test_a_wait_is_never_longer_than_the_setting(serve: Any, tenant: Tenan
         assert (answer.status, answer.body["version"]) == (200, 1)
 
 
-async def test_the_timeline_is_told_oldest_first(api: Api, tenant: Tenant, payments: PaymentMaker) -> None:
+async def test_timeline_lists_events_oldest_first(api: Api, tenant: Tenant, payments: PaymentMaker) -> None:
     payment_id = (await api.pay(tenant)).body["id"]
     await payments.process(payment_id)
     told = (await api.get(f"/payments/{payment_id}/events", as_=tenant)).body["data"]
     assert [entry["event"] for entry in told if entry["type"] == "transition"] == ["create", "claim", "complete"]
 
 
-async def test_what_staff_does_is_recorded_as_a_users_doing(api: Api, tenant: Tenant, signer: Signer) -> None:
+async def test_payment_by_staff_records_the_user(api: Api, tenant: Tenant, signer: Signer) -> None:
     payment_id = (await api.pay(signer.user(tenant))).body["id"]
     told = (await api.get(f"/payments/{payment_id}/events", as_=tenant)).body["data"]
     assert (told[0]["caller_type"], told[0]["caller_id"]) == ("user", "usr_staff")
@@ -205,7 +207,7 @@ async def test_another_tenants_payment_is_not_there(
     assert answer.body == unknown.body
 
 
-async def test_a_stream_tells_each_version_until_the_payment_is_final(
+async def test_stream_sends_each_version_until_the_payment_is_final(
     api: Api, tenant: Tenant, payments: PaymentMaker
 ) -> None:
     payment_id = (await api.pay(tenant)).body["id"]

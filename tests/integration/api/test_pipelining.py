@@ -40,7 +40,7 @@ async def test_each_of_many_payments_in_one_burst_has_its_own_answer_in_order(
 
 
 @pytest.mark.parametrize("piece", [1, 7, 1_000])
-async def test_it_does_not_matter_where_a_burst_is_cut(wire: Wire, admin: Admin, tenant: Tenant, piece: int) -> None:
+async def test_pipelined_burst_may_be_cut_anywhere(wire: Wire, admin: Admin, tenant: Tenant, piece: int) -> None:
     burst = payment(wire, 0) + chunked(wire, 1, b"X-T: 1\r\n") + payment(wire, 2)
     async with Connection(wire) as connection:
         answers = await connection.exchange(burst, 3, piece=piece)
@@ -69,7 +69,7 @@ async def test_garbage_after_payments_is_answered_after_them(
         b"fffffffffffffffff\r\n",
     ],
 )
-async def test_a_body_that_turns_out_wrong_pays_nothing(
+async def test_malformed_chunked_body_creates_no_payment(
     wire: Wire, admin: Admin, tenant: Tenant, broken: bytes
 ) -> None:
     head = chunked(wire, 1).partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
@@ -80,7 +80,7 @@ async def test_a_body_that_turns_out_wrong_pays_nothing(
     assert _references(answers) == await _made(admin, tenant) == ["r000"]
 
 
-async def test_a_client_that_has_sent_all_it_had_gets_all_its_answers(wire: Wire, admin: Admin, tenant: Tenant) -> None:
+async def test_client_that_closes_its_sending_side_gets_all_answers(wire: Wire, admin: Admin, tenant: Tenant) -> None:
     burst = b"".join(payment(wire, number) for number in range(20))
     async with Connection(wire) as connection:
         answers = await connection.exchange(burst, 20, half_close=True)
@@ -115,7 +115,7 @@ async def test_a_payment_after_a_refused_request_is_made(wire: Wire, admin: Admi
     assert await _made(admin, tenant) == ["r001"]
 
 
-async def test_a_slow_answer_keeps_its_place_in_the_order(wire: Wire, api: Api, tenant: Tenant) -> None:
+async def test_later_answers_wait_for_a_slow_one_on_their_connection(wire: Wire, api: Api, tenant: Tenant) -> None:
     waits = (await api.pay(tenant)).body["id"].encode()  # nobody works on it here
     slow = wire.get(b"/api/v1/payments/" + waits + b"?wait=1&since_version=1")
     async with Connection(wire) as connection:
@@ -164,7 +164,7 @@ async def test_waiting_bytes_of_a_connection_are_bounded(
     assert 60_000 < longest < 1_000_000  # of six million bytes: what one read brings, and what was held before it
 
 
-async def test_blank_lines_alone_do_not_keep_a_connection(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_connection_with_only_blank_lines_is_closed(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[SequentialProtocol] = []
     begin = SequentialProtocol.connection_made
 

@@ -19,7 +19,7 @@ NO_SUCH = "There is no such query parameter."
 
 @pytest.fixture(scope="module")
 def routes(settings: Settings) -> dict[tuple[str, str], frozenset[str]]:
-    """Method and path of every route of the application → the query names that it declares."""
+    """Return the query names of every route, by its method and path."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("api.app.configure_logs", lambda _level: None)
         app = create_app(settings)
@@ -37,7 +37,7 @@ def _path(template: str) -> str:
     return "/" + "/".join(parts)
 
 
-async def test_every_route_refuses_a_name_that_it_does_not_declare(
+async def test_every_route_refuses_a_query_name_that_it_does_not_declare(
     api: Api, tenant: Tenant, routes: dict[tuple[str, str], frozenset[str]]
 ) -> None:
     assert len(routes) > 70
@@ -57,7 +57,7 @@ async def test_every_route_refuses_a_name_that_it_does_not_declare(
             assert names or detail["issue"].endswith("This route takes none"), (method, path)
 
 
-async def test_every_route_takes_each_name_that_it_declares(
+async def test_every_route_accepts_each_query_name_that_it_declares(
     api: Api, tenant: Tenant, routes: dict[tuple[str, str], frozenset[str]]
 ) -> None:
     operator = api.signer.user(tenant, role="system_op")
@@ -89,13 +89,13 @@ NEAR = {
 
 
 @pytest.mark.parametrize("written", NEAR)
-async def test_a_mistyped_name_is_answered_with_the_one_that_was_meant(api: Api, tenant: Tenant, written: str) -> None:
+async def test_answer_to_a_mistyped_query_name_suggests_the_right_one(api: Api, tenant: Tenant, written: str) -> None:
     answer = await api.get(f"/payments?{written}=pending", as_=tenant)
     assert answer.status == 400
     assert answer.details[0]["issue"] == f"{NO_SUCH} Did you mean {NEAR[written]}?"
 
 
-async def test_a_name_like_no_other_is_answered_with_those_that_there_are(api: Api, tenant: Tenant) -> None:
+async def test_answer_to_an_unknown_query_name_lists_the_known_ones(api: Api, tenant: Tenant) -> None:
     answer = await api.get("/payments/pay_1?utm_source=mail&fbclid=1", as_=tenant)
     issue = f"{NO_SUCH} This route takes since_version, wait"
     assert answer.details == [{"field": name, "issue": issue} for name in ("utm_source", "fbclid")]
@@ -127,19 +127,19 @@ async def test_a_name_like_no_other_is_answered_with_those_that_there_are(api: A
         "limit=1&limit=1",
     ],
 )
-async def test_a_query_with_anything_else_is_refused(api: Api, tenant: Tenant, query: str) -> None:
+async def test_query_with_bad_text_is_refused(api: Api, tenant: Tenant, query: str) -> None:
     answer = await api.get(f"/payments?{query}", as_=tenant)
     assert (answer.status, answer.code) == (400, "VALIDATION_ERROR")
     assert len(answer.raw) < 4_000
 
 
 @pytest.mark.parametrize("query", ["", "&", "&&", "limit=1&", "&limit=1", "%6cimit=1", "client_reference=a;b%3Dc"])
-async def test_separators_and_escapes_mean_what_they_mean_anywhere(api: Api, tenant: Tenant, query: str) -> None:
+async def test_separators_and_escapes_of_a_query_are_standard(api: Api, tenant: Tenant, query: str) -> None:
     assert (await api.get(f"/payments?{query}", as_=tenant)).status == 200
 
 
 @pytest.mark.parametrize("name", ["4111111111111111", "x4111111111111111", "12345", "a12345", "x" * 65, "a b", "<b>"])
-async def test_a_name_that_could_be_anything_is_not_repeated(api: Api, tenant: Tenant, name: str) -> None:
+async def test_query_name_that_could_be_a_card_number_is_not_repeated(api: Api, tenant: Tenant, name: str) -> None:
     answer = await api.get(f"/payments?{quote(name)}=1", as_=tenant)
     assert answer.status in (400, 422)
     assert answer.details[0]["field"] == "query"
@@ -160,7 +160,7 @@ async def test_a_refused_query_has_no_effect_and_uses_no_key(api: Api, tenant: T
     assert (await api.get("/payments", as_=tenant)).status == 200
 
 
-async def test_a_statement_has_its_provider_in_one_place(api: Api, tenant: Tenant) -> None:
+async def test_provider_of_a_statement_is_refused_in_query_and_body_at_once(api: Api, tenant: Tenant) -> None:
     manager = api.signer.user(tenant, role="store_manager")
     body = {"provider": "external", "lines": [{"a": 1}]}
     answer = await api.post("/settlements/stl_1/statements?provider=sandbox", body, as_=manager, key="k")

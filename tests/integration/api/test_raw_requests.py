@@ -13,7 +13,7 @@ from tests.integration.api.raw_http import CASH, Wire
 
 
 def with_field(name: str, raw: bytes) -> bytes:
-    """A good body with one more field, its value as raw JSON."""
+    """Return a valid body with one more field, whose value is raw JSON."""
     return CASH[:-1] + b',"' + name.encode() + b'":' + raw + b"}"
 
 
@@ -58,7 +58,7 @@ READABLE = ("doubled field", "byte order mark", "UTF-16", "UTF-32")
 
 
 @pytest.mark.parametrize("name", BODIES)
-async def test_no_body_breaks_the_api(wire: Wire, name: str) -> None:
+async def test_hostile_bodies_get_an_expected_error(wire: Wire, name: str) -> None:
     answer = await wire.send(wire.post(BODIES[name]))
     answer.check(name)
     assert answer.status in ((201, 400, 422) if name in READABLE else (400, 422)), answer.body
@@ -90,7 +90,7 @@ HEADERS: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("name", HEADERS)
-async def test_no_header_breaks_the_api(wire: Wire, name: str) -> None:
+async def test_hostile_headers_get_an_expected_answer(wire: Wire, name: str) -> None:
     answer = await wire.send(wire.post(CASH, headers=HEADERS[name]))
     answer.check(name)
 
@@ -134,14 +134,14 @@ PATHS = (
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_no_path_breaks_the_api(wire: Wire, path: bytes) -> None:
+async def test_hostile_paths_get_an_expected_answer(wire: Wire, path: bytes) -> None:
     (await wire.send(wire.get(path))).check(path)
 
 
 @pytest.mark.parametrize(
     "method", [b"HEAD", b"OPTIONS", b"TRACE", b"CONNECT", b"PURGE", b"BREW", b"get", b"G\x00T", b"", b"X" * 300]
 )
-async def test_no_method_breaks_the_api(wire: Wire, method: bytes) -> None:
+async def test_hostile_methods_get_an_expected_answer(wire: Wire, method: bytes) -> None:
     raw = wire.get(b"/api/v1/payments", method=method)
     if method == b"HEAD":
         raw = raw.replace(b"HEAD", b"OPTIONS", 1)  # its answer has no body to read; the path is the same
@@ -158,14 +158,14 @@ async def test_no_method_breaks_the_api(wire: Wire, method: bytes) -> None:
         b"\x00" * 64 + b"\r\n\r\n",
     ],
 )
-async def test_what_is_no_http_is_refused_in_the_envelope_too(wire: Wire, raw: bytes) -> None:
+async def test_bytes_that_are_not_http_are_refused_in_the_envelope(wire: Wire, raw: bytes) -> None:
     answer = await wire.send(raw)
     answer.check(raw)
     assert answer.status == 400
 
 
 @pytest.mark.parametrize("key", [b"", b" ", b"\x00", b"\xff", b"a\x7f", b"x" * 101, b"\xe2\x82\xac", b"a" * 100])
-async def test_no_key_breaks_the_api(wire: Wire, key: bytes) -> None:
+async def test_hostile_idempotency_keys_get_an_expected_answer(wire: Wire, key: bytes) -> None:
     answer = await wire.send(wire.post(CASH, key=key))
     answer.check(key)
     assert (answer.status == 201) == (key == b"a" * 100)
@@ -204,11 +204,11 @@ FULL: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_no_mutation_of_a_good_body_breaks_the_api(wire: Wire, seed: int) -> None:
+async def test_mutations_of_a_valid_body_get_an_expected_answer(wire: Wire, seed: int) -> None:
     for body in mutations(seed, orjson.dumps(FULL), count=60):
         answer = await wire.send(wire.post(body, key=b"k%d" % hash(body)))
         answer.check(body)
 
 
-async def test_after_all_that_the_api_still_takes_payments(api: Api, tenant: Tenant) -> None:
+async def test_api_accepts_payments_after_hostile_requests(api: Api, tenant: Tenant) -> None:
     assert (await api.pay(tenant)).status == 201

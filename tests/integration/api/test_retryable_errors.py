@@ -15,7 +15,7 @@ from tests.integration.api.refusals import is_refused
 from tests.polling import eventually
 
 
-async def test_beyond_the_limit_of_a_merchant_it_is_429_and_others_go_on(
+async def test_merchant_above_its_limit_gets_429_while_others_are_served(
     serve: Serve, tenant: Tenant, make_tenant: Any
 ) -> None:
     other = await make_tenant()
@@ -30,14 +30,14 @@ async def test_beyond_the_limit_of_a_merchant_it_is_429_and_others_go_on(
         assert (await api.get("/payments", as_=other)).status == 200
 
 
-async def test_the_limit_over_all_counts_everybody(serve: Serve, make_tenant: Any) -> None:
+async def test_overall_limit_counts_all_merchants(serve: Serve, make_tenant: Any) -> None:
     tenants = [await make_tenant() for _ in range(4)]
     async with serve(rate_limit_overall=6) as api:
         answers = [await api.get("/payments", as_=each) for each in tenants * 4]
         assert [answer.status for answer in answers].count(429) >= 4
 
 
-async def test_in_maintenance_everything_is_503_with_the_operators_words_but_health_and_operators(
+async def test_maintenance_is_503_with_the_operators_text_except_for_health_and_operators(
     api: Api, tenant: Tenant, signer: Signer
 ) -> None:
     operator = signer.user(tenant, role="system_op")
@@ -56,7 +56,9 @@ async def test_in_maintenance_everything_is_503_with_the_operators_words_but_hea
 
 
 @pytest.mark.parametrize("setting", ["max_waiting_requests", "max_requests_in_flight"])
-async def test_too_much_at_once_is_503_with_retry_after(serve: Serve, tenant: Tenant, setting: str) -> None:
+async def test_request_above_the_limit_in_flight_is_503_with_retry_after(
+    serve: Serve, tenant: Tenant, setting: str
+) -> None:
     async with serve(**{setting: 1}) as api:
         payment_id = (await api.pay(tenant)).body["id"]
         path = f"/payments/{payment_id}" + ("?wait=1&since_version=9" if "waiting" in setting else "")
@@ -70,7 +72,7 @@ async def test_too_much_at_once_is_503_with_retry_after(serve: Serve, tenant: Te
         assert (await api.get("/payments", as_=tenant)).status == 200
 
 
-async def test_without_a_database_everything_is_503_and_alive(serve: Serve, tenant: Tenant) -> None:
+async def test_without_a_database_requests_are_503_and_the_process_is_live(serve: Serve, tenant: Tenant) -> None:
     from pydantic import SecretStr  # noqa: PLC0415
 
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -82,7 +84,7 @@ async def test_without_a_database_everything_is_503_and_alive(serve: Serve, tena
         assert (await api.get("//health/live")).status == 200
 
 
-async def test_an_error_of_ours_tells_nothing_of_the_inside(
+async def test_internal_error_reveals_no_details(
     api: Api, tenant: Tenant, payments: PaymentMaker, admin: AsyncConnection[DictRow], caplog: pytest.LogCaptureFixture
 ) -> None:
     payment_id = await payments.pending()

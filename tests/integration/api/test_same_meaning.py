@@ -26,7 +26,7 @@ def shop(api: Api, admin: Admin, payments: PaymentMaker) -> Shop:
 
 
 def backwards(value: Any) -> Any:
-    """The same with the names of every object in the opposite order."""
+    """Return the value with the names of every object in the opposite order."""
     if isinstance(value, dict):
         return {name: backwards(inner) for name, inner in reversed(value.items())}
     return [backwards(inner) for inner in value] if isinstance(value, list) else value
@@ -180,7 +180,7 @@ SINGLE = {
 
 
 @pytest.mark.parametrize("name", SINGLE)
-async def test_a_header_that_may_stand_once_is_refused_when_it_stands_twice(wire: Wire, name: str) -> None:
+async def test_header_that_must_be_unique_is_refused_when_sent_twice(wire: Wire, name: str) -> None:
     usual = {
         "Host": b"x",
         "Authorization": wire.token,

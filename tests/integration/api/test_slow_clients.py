@@ -45,7 +45,7 @@ async def _strangers(api: Api, raw: bytes, count: int) -> AsyncIterator[list[asy
 
 @pytest.fixture
 def away(monkeypatch: pytest.MonkeyPatch) -> list[Admission]:
-    """The requests that wait for their clients now."""
+    """Return the number of requests that wait for their clients."""
     now: list[Admission] = []
     usual = Admission.away
 
@@ -61,7 +61,7 @@ def away(monkeypatch: pytest.MonkeyPatch) -> list[Admission]:
 
 
 @pytest.mark.parametrize("what", BODIES)
-async def test_slow_strangers_take_no_place_of_others(
+async def test_slow_unknown_clients_take_no_place_in_flight(
     serve: Serve, tenant: Tenant, what: str, away: list[Admission], caplog: pytest.LogCaptureFixture
 ) -> None:
     async with serve(max_requests_in_flight=PLACES) as api:

@@ -23,14 +23,14 @@ FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 @pytest.fixture
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    """The HTTP session of terminals."""
+    """Open the HTTP session of terminals."""
     async with aiohttp.ClientSession() as opened:
         yield opened
 
 
 @pytest.fixture
 async def active(api: Api, tenant: Tenant) -> tuple[Terminal, str]:
-    """An active terminal and its client id."""
+    """Return an active terminal and its client id."""
     return await Provisioning(api, tenant).active()
 
 
@@ -46,7 +46,7 @@ async def _token(api: Api, assertion: str) -> Answer:
 
 
 async def _flood(api: Api, forged: str, *, count: int = 40) -> list[int]:
-    """Attempts of all kinds, and what they were answered."""
+    """Make attempts of all kinds, and return their statuses."""
     stranger = {"activation_code": "ABCDEFGH2345", "serial_number": "x"}
     stranger["public_key_pem"] = Terminal("", "", _pem()).public_key_pem
     asked = [
@@ -67,7 +67,7 @@ def _pem() -> str:
     return new_private_key().decode()
 
 
-async def test_two_hundred_strangers_cost_a_till_at_the_same_address_nothing(
+async def test_attempts_of_unknown_callers_do_not_limit_a_till_at_the_same_address(
     serve: Serve, tenant: Tenant, active: tuple[Terminal, str], session: aiohttp.ClientSession
 ) -> None:
     async with serve(**LIMITS) as api:
@@ -84,7 +84,7 @@ async def test_two_hundred_strangers_cost_a_till_at_the_same_address_nothing(
         assert (await api.get("/payments", as_=api.signer.user(tenant, role="staff"))).status == 200
 
 
-async def test_a_refused_stranger_is_told_when_to_come_again(serve: Serve) -> None:
+async def test_limited_unknown_caller_gets_retry_after(serve: Serve) -> None:
     async with serve(**LIMITS) as api:
         answers = [await api.get("/payments", as_="garbage") for _ in range(15)]
     refused = next(answer for answer in answers if answer.status == 429)

@@ -9,7 +9,7 @@ from api.routes.welcome import _links
 from tests.harness import Api
 
 
-async def test_every_link_of_the_page_is_there(api: Api) -> None:
+async def test_every_link_of_the_welcome_page_works(api: Api) -> None:
     answer = await api.get("//", headers={"Accept": "text/html,*/*;q=0.8"})
     assert (answer.status, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
     page = answer.raw.decode()

@@ -47,7 +47,7 @@ def test_every_error_is_answered_in_the_envelope_with_its_code(error: type[Domai
     assert error.__doc__
 
 
-def test_whoever_is_told_to_come_back_is_told_when() -> None:
+def test_error_that_is_worth_repeating_has_retry_after() -> None:
     for error in every_error():
         if STATUS[error.kind] in (429, 503):
             assert error_response(error(retry_after_seconds=3)).headers["Retry-After"] == "3"
@@ -57,7 +57,7 @@ BODY = {"amount": 1_000, "method": {"type": "cash"}}
 
 
 def findings(model: type[Any], body: Any) -> list[dict[str, Any]]:
-    """What the validator finds, placed as FastAPI places it."""
+    """Return the validator's findings with locations as FastAPI gives them."""
     try:
         TypeAdapter(model).validate_python(body)
     except ValidationError as error:
@@ -119,7 +119,7 @@ def test_each_wrong_field_is_named_with_what_to_do(change: dict[str, Any], field
 
 
 @pytest.mark.parametrize(("received", "tip"), [(999, 0), (1_049, 50), (0, 0)])
-def test_too_little_cash_is_told_by_the_field_that_says_how_much(received: int, tip: int) -> None:
+def test_too_little_cash_is_reported_for_the_field_cash_received(received: int, tip: int) -> None:
     body = {**BODY, "tip_amount": tip, "method": {"type": "cash", "cash_received": received}}
     with pytest.raises(InvalidRequest) as refused:
         PaymentIn.model_validate(body)
@@ -143,7 +143,7 @@ def test_too_little_cash_is_told_by_the_field_that_says_how_much(received: int, 
         (AwareDatetime, "now", TIMESTAMP_ISSUE),
     ],
 )
-def test_a_wrong_parameter_is_told_in_our_words_too(parameter: Any, value: str, issue: str) -> None:
+def test_wrong_query_parameter_gets_our_message(parameter: Any, value: str, issue: str) -> None:
     assert [detail.issue for detail in from_validation(findings(parameter, value)).details] == [issue]
 
 
@@ -165,9 +165,7 @@ RATE = 'Must be a fraction below 1 with 5 decimals at most, for example "0.08" f
         ({"tax_rate": 0.08}, "items.0.tax_rate", "Must be text"),
     ],
 )
-def test_a_wrong_field_of_an_order_is_named_in_the_same_words_without_its_value(
-    change: dict[str, Any], field: str, issue: str
-) -> None:
+def test_wrong_field_of_an_order_is_named_without_its_value(change: dict[str, Any], field: str, issue: str) -> None:
     with pytest.raises(ValidationError) as refused:
         OrderIn.model_validate({"order_type": "takeaway", "items": [{**ITEM, **change}]})
     found = refused.value.errors(include_input=False)  # as the hot route does: no value leaves with its error
@@ -182,7 +180,9 @@ def test_a_wrong_field_of_an_order_is_named_in_the_same_words_without_its_value(
         ({"order_type": "takeaway", "items": [ITEM] * 201}, "items", "Must have at most 200 entries"),
     ],
 )
-def test_a_list_has_entries_and_a_text_characters(body: dict[str, Any], field: str, issue: str) -> None:
+def test_length_limits_name_entries_of_lists_and_characters_of_texts(
+    body: dict[str, Any], field: str, issue: str
+) -> None:
     error = from_validation(findings(OrderIn, body))
     assert error.details == (Detail(field, issue),)
 
@@ -195,7 +195,7 @@ def test_a_missing_field_is_named() -> None:
     }
 
 
-def test_a_wrong_place_outside_the_body_is_malformed() -> None:
+def test_fault_outside_the_body_is_400() -> None:
     assert isinstance(
         from_validation([{"type": "int_parsing", "loc": ("query", "limit"), "msg": ""}]), MalformedRequest
     )

@@ -94,7 +94,7 @@ def _with(place: str, dependency: Endpoint) -> FastRoute:
     return made(of_route=dependency) if place == "of_route" else made(of_app=dependency)
 
 
-def test_checks_of_the_application_run_in_their_order_but_for_the_one_that_decoding_does() -> None:
+def test_checks_of_the_application_run_in_their_order_except_check_body_names() -> None:
     assert made().plan.checks == tuple(check for check in BEFORE_EVERY_ROUTE if check is not check_body_names)
 
 

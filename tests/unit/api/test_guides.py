@@ -39,7 +39,7 @@ HOSTILE = """<script>alert(1)</script> [a](javascript:alert(1)) ![b](https://x/y
 """
 
 
-def test_no_markup_but_our_own_comes_out_of_markdown() -> None:
+def test_raw_html_in_markdown_is_escaped() -> None:
     page = rendered(HOSTILE)
     assert re.findall(r"<(\w+)", page) == ["p", "a", "a", "code"]
     assert hrefs(page) == ["/docs/guides/terminal#lost"]

@@ -31,13 +31,11 @@ NOWHERE = {
         ("POST", "/api/v1/payments/pay_1", b"wait=25", False),
     ],
 )
-def test_only_what_really_waits_for_a_payment_is_counted_among_those_that_wait(
-    method: str, path: str, query: bytes, waits: bool
-) -> None:
+def test_only_waits_and_streams_count_as_waiting_requests(method: str, path: str, query: bytes, waits: bool) -> None:
     assert _may_wait({"type": "http", "method": method, "path": path, "query_string": query}) is waits
 
 
-async def test_an_unexpected_error_does_not_end_the_look_at_the_maintenance_switch(
+async def test_unexpected_error_does_not_stop_the_check_of_the_maintenance_switch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     looks = 0

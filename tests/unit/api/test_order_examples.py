@@ -26,7 +26,7 @@ def test_there_is_an_example_of_every_status() -> None:
 
 
 @pytest.mark.parametrize("name", ORDERS)
-def test_an_order_looks_as_it_does_in_answers(name: str) -> None:
+def test_example_of_an_order_has_the_fields_of_an_answer(name: str) -> None:
     example = ORDERS[name][1]
     assert tuple(example) == fields("order") == tuple(OrderOut.model_fields)
     order = OrderOut.model_validate(example)
@@ -34,7 +34,7 @@ def test_an_order_looks_as_it_does_in_answers(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BILLS)
-def test_a_bill_looks_as_it_does_in_answers(name: str) -> None:
+def test_example_of_a_bill_has_the_fields_of_an_answer(name: str) -> None:
     example = BILLS[name][1]
     assert tuple(example) == fields("bill") == tuple(BillOut.model_fields)
     bill = BillOut.model_validate(example)

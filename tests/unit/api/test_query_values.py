@@ -31,7 +31,7 @@ def _takes(parameter: Any, value: str) -> bool:
 
 
 @pytest.mark.parametrize("value", READ_DIFFERENTLY)
-def test_no_query_takes_a_value_that_others_read_differently(value: str) -> None:
+def test_query_value_with_an_ambiguous_spelling_is_refused(value: str) -> None:
     parameters = _parameters()
     assert len(parameters) > 50
     assert "/payments?amount_from" in dict(parameters)

@@ -15,13 +15,13 @@ from workflows.refunds.states import RefundStatus
 from workflows.tenants.progress import PROGRESS
 
 
-def test_there_is_an_example_of_every_status_and_of_a_doubt() -> None:
+def test_refund_examples_cover_every_status_and_one_in_doubt() -> None:
     assert {example["status"] for _, example in REFUNDS.values()} == set(RefundStatus)
     assert [name for name, (_, example) in REFUNDS.items() if not example["outcome_known"]] == ["in doubt"]
 
 
 @pytest.mark.parametrize("name", REFUNDS)
-def test_a_refund_looks_as_it_does_in_answers(name: str) -> None:
+def test_example_of_a_refund_has_the_fields_of_an_answer(name: str) -> None:
     example = REFUNDS[name][1]
     assert tuple(example) == fields("refund")
     assert (*fields("refund"), *PROGRESS) == tuple(RefundOut.model_fields)
@@ -39,10 +39,10 @@ def test_requests_are_valid() -> None:
     ("schema", "statuses"),
     [("OrderOut", OrderStatus), ("BillOut", BillStatus), ("RefundOut", RefundStatus), ("PaymentOut", PaymentStatus)],
 )
-def test_the_document_shows_an_answer_for_each_status(schema: str, statuses: type[StrEnum]) -> None:
+def test_document_shows_a_refund_in_each_status(schema: str, statuses: type[StrEnum]) -> None:
     assert {example["value"]["status"] for example in SCHEMAS[schema].values()} == set(statuses)
 
 
 @pytest.mark.parametrize("schema", ["OrderIn", "OrderPatch", "BillIn", "CombineIn", "SplitIn", "PaymentIn", "RefundIn"])
-def test_the_document_shows_what_to_send(schema: str) -> None:
+def test_document_shows_examples_of_refund_requests(schema: str) -> None:
     assert SCHEMAS[schema]

@@ -55,13 +55,13 @@ OTHER = [
 
 
 @pytest.mark.parametrize(("one", "another", "left"), [*((*pair, 0) for pair in SAME), *((*pair, 3) for pair in OTHER)])
-def test_an_address_has_a_count_of_its_own(one: str, another: str, left: int) -> None:
+def test_refused_attempts_are_counted_per_address(one: str, another: str, left: int) -> None:
     counted = UnknownCallers(_settings())
     assert _use_up(counted, _scope(one)) == 3
     assert _use_up(counted, _scope(another)) == left
 
 
-def test_a_header_that_the_caller_wrote_changes_nothing() -> None:
+def test_forwarded_header_from_an_untrusted_peer_is_ignored() -> None:
     counted = UnknownCallers(_settings())
     assert _use_up(counted, _scope("192.0.2.1")) == 3
     assert _use_up(counted, _scope("192.0.2.1", "198.51.100.7")) == 0
@@ -86,20 +86,20 @@ def test_a_header_that_the_caller_wrote_changes_nothing() -> None:
     ],
     ids=str,
 )
-def test_behind_a_trusted_proxy_the_last_address_that_is_not_ours_counts(forwarded: list[str], found: str) -> None:
+def test_behind_trusted_proxies_the_last_untrusted_address_is_counted(forwarded: list[str], found: str) -> None:
     counted = UnknownCallers(_settings(trusted_proxies="10.0.0.0/8, ::1"))
     counted.count(_scope("10.0.0.1", *forwarded))
     assert list(counted._counts) == [found]
 
 
-def test_a_new_minute_begins_at_zero(minute: list[float]) -> None:
+def test_count_of_refused_attempts_restarts_each_minute(minute: list[float]) -> None:
     counted = UnknownCallers(_settings())
     assert _use_up(counted, _scope("192.0.2.1")) == 3
     minute[0] += 60
     assert _use_up(counted, _scope("192.0.2.1")) == 3
 
 
-def test_the_number_of_addresses_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_counted_addresses_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unknown_callers, "MAX_ADDRESSES", 10)
     counted = UnknownCallers(_settings())
     refused = 0
@@ -113,7 +113,7 @@ def test_the_number_of_addresses_is_bounded(monkeypatch: pytest.MonkeyPatch) -> 
     assert _use_up(counted, _scope("192.0.0.0")) == 2  # who was there before keeps a count of its own
 
 
-def test_a_limit_of_zero_counts_nothing() -> None:
+def test_limit_of_zero_disables_the_count_of_refused_attempts() -> None:
     counted = UnknownCallers(_settings(rate_limit_unknown_per_address=0))
     for _ in range(1_000):
         counted.count(_scope("192.0.2.1"))

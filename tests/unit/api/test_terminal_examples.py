@@ -6,7 +6,7 @@ from tests.contract_schemas import fields
 from workflows.devices.states import DeviceStatus
 
 
-def test_there_is_a_good_example_of_every_state() -> None:
+def test_terminal_examples_are_valid_and_cover_every_status() -> None:
     assert list(TERMINALS) == list(DeviceStatus)
     for status, (_, example) in TERMINALS.items():
         assert example["status"] == status

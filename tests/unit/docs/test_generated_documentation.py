@@ -24,12 +24,12 @@ def test_no_generated_documentation_has_drifted() -> None:
     assert not drifted, "run `python3 run.py docs` and look at what changed"
 
 
-def test_a_hand_in_a_generated_part_is_noticed_and_undone() -> None:
+def test_manual_edit_of_a_generated_part_is_replaced() -> None:
     text = "before\n<!-- generated: x -->\nby hand\n<!-- end: x -->\nafter"
     assert replaced(text, "x", "by code", name="README.md") == text.replace("by hand", "by code")
 
 
-def test_a_file_without_its_markers_is_an_error_that_says_what_to_do() -> None:
+def test_file_without_its_markers_raises_an_error_with_advice() -> None:
     with pytest.raises(UserError, match=r"README\.md lacks the markers"):
         replaced("nothing here", "x", "by code", name="README.md")
 
@@ -43,7 +43,7 @@ def test_a_diagram_shows_every_edge_and_every_status(machine: StateMachine) -> N
 
 
 @pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: str(machine.name))
-def test_every_status_and_remark_says_what_it_means(machine: StateMachine) -> None:
+def test_every_status_and_remark_has_a_meaning(machine: StateMachine) -> None:
     words = [*machine.statuses, *machine.remarks]
     for kind in {type(word) for word in words}:
         said = meanings(kind)
@@ -51,7 +51,7 @@ def test_every_status_and_remark_says_what_it_means(machine: StateMachine) -> No
         assert all(said.values())
 
 
-def test_the_tables_leave_nothing_out() -> None:
+def test_tables_list_every_error_and_every_setting() -> None:
     errors, configuration = render_errors(), render_configuration()
     assert all(f"`{error.code}`" in errors for error in every_error())
     assert all(f"`MPAC_{name.upper()}`" in configuration for name in Settings.model_fields)

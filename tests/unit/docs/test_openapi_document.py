@@ -89,6 +89,6 @@ def test_the_idempotency_key_is_declared_where_one_is_taken_and_nowhere_else(doc
     assert len(taken) >= 7, "the signatures say nothing any more"
 
 
-async def test_the_files_of_the_page_are_served_here() -> None:
+async def test_files_of_the_documentation_page_are_served() -> None:
     for name in ASSETS:
         assert len((await asset(name)).body) > 0

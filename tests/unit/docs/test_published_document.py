@@ -257,7 +257,7 @@ def test_every_answer_has_the_id_of_its_request(document: dict[str, Any]) -> Non
             assert set(headers) <= set(HEADERS)
 
 
-def test_the_page_tells_all_that_a_client_needs(document: dict[str, Any]) -> None:
+def test_documentation_page_has_every_chapter_error_and_fate(document: dict[str, Any]) -> None:
     page = document["info"]["description"]
     for chapter in ("Tokens", "Rules", "Statuses", "Sandbox fates", "Errors", "Limits", "Generated clients"):
         assert f"## {chapter}\n" in page
