@@ -1,4 +1,4 @@
-"""A line to the API."""
+"""Fixtures: a raw connection to the API."""
 
 import pytest
 

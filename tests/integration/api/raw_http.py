@@ -1,4 +1,4 @@
-"""Bytes on a line, and the one answer to them."""
+"""Send raw bytes on a connection, and read the answer."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

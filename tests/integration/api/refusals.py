@@ -1,4 +1,4 @@
-"""Refusals as every answer shows them."""
+"""Check the envelope of an error answer."""
 
 from tests.harness import Answer
 

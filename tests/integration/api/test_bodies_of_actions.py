@@ -1,4 +1,4 @@
-"""Actions that need no body take none that would be lost: a reason is kept where there is one, anything else is refused."""
+"""Actions without a required body record a reason where they can, and refuse every other field."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The line itself: heads have an end, requests get on or are refused, and who hangs up is no error of ours."""
+"""Connections: headers have an end, requests make progress or are refused, a disconnect is no error."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""What a body may be: JSON, or 400 before anybody looks at it."""
+"""A body is JSON, or it is refused with 400 before it is read."""
 
 import pytest
 

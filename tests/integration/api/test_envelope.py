@@ -1,4 +1,4 @@
-"""What every answer has in common, whatever was asked and whatever went wrong."""
+"""Properties of every answer, whatever the request and whatever the fault."""
 
 import asyncio
 import json

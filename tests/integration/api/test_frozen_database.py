@@ -1,4 +1,4 @@
-"""A database that neither answers nor hangs up: whoever asks is told in time, and everything goes on afterwards."""
+"""A frozen database: requests are answered in time, and everything continues afterwards."""
 
 import asyncio
 import os

@@ -14,7 +14,7 @@ from psycopg import AsyncConnection
 from mpac.stack.local import LocalStack
 from tests.factories import CASH, PaymentMaker, Tenant, submission
 from tests.harness import Answer, Api
-from tests.integration.api.every_key import (
+from tests.integration.api.keyed_requests import (
     Admin,
     Posting,
     Shop,

@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import MakeTenant
 from tests.factories import PaymentMaker, Tenant, move_device, register_device
 from tests.harness import Answer, Api
-from tests.integration.api.every_key import EVERY, OF_TILLS, Admin, Posting, Shop
+from tests.integration.api.keyed_requests import EVERY, OF_TILLS, Admin, Posting, Shop
 from workflows.devices.states import DeviceEvent
 from workflows.ops.housekeeping import forget_expired
 

@@ -1,4 +1,4 @@
-"""The page of metrics: names by Prometheus's conventions, series that stay, and counters that equal what the rows say."""
+"""The page of metrics: Prometheus's naming conventions, series that stay, counters that equal the rows."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""Metrics: what waits for a person is counted, refunds are counted like payments, and no table is read as a whole."""
+"""Metrics count what waits for a person, count refunds like payments, and read no table as a whole."""
 
 import re
 from collections import Counter

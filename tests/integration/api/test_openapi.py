@@ -1,4 +1,4 @@
-"""The OpenAPI document tells the truth: schemathesis asks for all it promises, and for all it forbids."""
+"""The API does what its OpenAPI document says: schemathesis sends what it promises and what it forbids."""
 
 import asyncio
 import json

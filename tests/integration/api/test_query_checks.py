@@ -1,4 +1,4 @@
-"""Query names: every route refuses a name that it does not declare, and takes each one that it declares."""
+"""Every route refuses a query name that it does not declare, and accepts each one that it declares."""
 
 from typing import Any
 from urllib.parse import quote

@@ -1,4 +1,4 @@
-"""A service at rest logs nothing: what probes and scrapers ask every few seconds is logged only where it fails."""
+"""An idle service logs nothing: requests of probes and scrapers are logged only if they fail."""
 
 import logging
 

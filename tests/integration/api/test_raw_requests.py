@@ -1,4 +1,4 @@
-"""Bytes that no well-behaved client sends. Whatever comes, the answer is one of the reference's codes, in the envelope."""
+"""Hostile requests: whatever the bytes, the answer has a known code, in the envelope."""
 
 import random
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What is refused for now and not for ever: too much at once, maintenance, a database that is away, an error of ours."""
+"""Errors worth repeating: overload, maintenance, an unavailable database, an internal error."""
 
 import asyncio
 import socket

@@ -9,7 +9,7 @@ import pytest
 
 from tests.factories import PaymentMaker, Tenant
 from tests.harness import Api
-from tests.integration.api.every_key import OF_TILLS, Admin, Posting, Shop, a_full_refund, a_statement
+from tests.integration.api.keyed_requests import OF_TILLS, Admin, Posting, Shop, a_full_refund, a_statement
 from tests.integration.api.raw_http import CASH, Wire
 
 Making = Callable[[Shop], Awaitable[Posting]]

@@ -1,4 +1,4 @@
-"""The OpenAPI document passes the rules that tools expect of one."""
+"""The OpenAPI document passes the rules that tools expect."""
 
 from pathlib import Path
 

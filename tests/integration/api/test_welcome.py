@@ -1,4 +1,4 @@
-"""The page at `/`: it links what is there and nothing else, as a page or as JSON, with a policy that allows no script."""
+"""The welcome page at `/`: it links only what exists, as HTML or JSON, and its policy allows no script."""
 
 import re
 

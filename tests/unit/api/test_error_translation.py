@@ -1,4 +1,4 @@
-"""Kinds of error become HTTP statuses, and the validator's findings become the contract's words."""
+"""Kinds of error have HTTP statuses, and the validator's findings become messages of the contract."""
 
 from datetime import date
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""The guides as web pages: everything they link is there, and nothing but text, tables and code comes out of Markdown."""
+"""The guides as web pages: their links work, and their Markdown yields only text, tables, code and links."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Limits: who counts as waiting, and a watch over the switch that nothing ends."""
+"""Limits: which requests count as waiting, and that errors do not stop the check of the switch."""
 
 import asyncio
 

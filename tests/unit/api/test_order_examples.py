@@ -1,4 +1,4 @@
-"""The OpenAPI document shows orders and bills in each of their statuses, as they really look."""
+"""The examples of orders and bills in the OpenAPI document cover each status and have all fields."""
 
 import pytest
 from pydantic import BaseModel

@@ -1,4 +1,4 @@
-"""Which of two forms of an answer an ``Accept`` header asks for."""
+"""The choice between two forms of an answer by the ``Accept`` header."""
 
 import pytest
 

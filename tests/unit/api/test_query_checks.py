@@ -1,4 +1,4 @@
-"""Names of query parameters are found in every form in which a route of FastAPI can declare them."""
+"""The names of query parameters are found in every form in which a route can declare them."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document shows refunds in each of their statuses, as they really look."""
+"""The examples of refunds in the OpenAPI document cover each status and have all fields."""
 
 from enum import StrEnum
 

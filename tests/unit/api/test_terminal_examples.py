@@ -1,4 +1,4 @@
-"""The OpenAPI document shows a terminal in each of its states, as it really looks."""
+"""The examples of terminals in the OpenAPI document cover each status and have all fields."""
 
 from api.openapi.examples.terminals import TERMINALS
 from api.schemas.terminals import TerminalOut

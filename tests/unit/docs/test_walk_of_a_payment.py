@@ -9,7 +9,7 @@ MOST_FILES = 28
 
 
 def walk() -> str:
-    """The section of the document."""
+    """Return the section of the document."""
     document = (ROOT / "docs/architecture.md").read_text()
     found = re.search(r"^## The walk of a payment\n(.+?)^## ", document, re.MULTILINE | re.DOTALL)
     assert found, "the section is gone"

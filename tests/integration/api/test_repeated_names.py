@@ -1,4 +1,4 @@
-"""Who names a field, a parameter or a form's value twice is told so: the second would win, and nobody would know."""
+"""A field, query parameter or form value that is sent twice is refused; otherwise the last would win."""
 
 import pytest
 

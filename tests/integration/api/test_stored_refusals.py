@@ -1,4 +1,4 @@
-"""A 422 is the answer to its key whoever is refused: also to those above the merchants, whose requests name whose they are."""
+"""A 422 is the answer to its key for every caller, including those above merchant level."""
 
 from typing import Any
 

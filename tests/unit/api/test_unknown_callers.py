@@ -1,4 +1,4 @@
-"""Strangers: attempts are counted per network, and the number of counts is bounded."""
+"""Refused attempts of unknown callers are counted per network, and the number of counts is bounded."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Every kind of POST that takes an idempotency key, each with a body that is accepted, at a store where it can be."""
+"""Every kind of POST that takes an idempotency key, with an accepted body and a store that allows it."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace

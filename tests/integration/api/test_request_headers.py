@@ -1,4 +1,4 @@
-"""Heads: the same limit however they are cut, and no payment for a head that can be read in two ways."""
+"""Request headers: one limit however they are sent, and no payment for ambiguous headers."""
 
 import psycopg
 import pytest
