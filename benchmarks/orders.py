@@ -150,7 +150,7 @@ class Load:
             "processor ms": sum(by_part.values()),
             **by_part,
             "P99 ms": times["p99"],
-            "of strangers": spent["others"] / took,
+            "of others": spent["others"] / took,
         }
 
     async def _load_for(self, seconds: float, terminals: list["asyncio.Task[None]"]) -> None:

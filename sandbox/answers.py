@@ -23,7 +23,7 @@ DECLINE_MESSAGES = {
     "cancelled": "The charge was cancelled before it was made.",
     "exceeds_captured": "The refund exceeds what is left of the charge.",
     "charge_not_found": "There is no such charge to refund.",
-    "charge_not_succeeded": "The charge moved no money that could be given back.",
+    "charge_not_succeeded": "The charge moved no money that could be refunded.",
     "currency_mismatch": "The refund's currency is not the charge's.",
 }
 OTHER_DECLINE = "The issuer declined."

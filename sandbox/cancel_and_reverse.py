@@ -39,7 +39,7 @@ async def reverse_charge(provider: Provider, request: web.Request) -> web.Stream
 
     def undo_succeeded(charge: Operation) -> Operation:
         if operations.refunded_amount(provider.store, charge.reference):
-            raise Refused(409, "refunded", message="some of this charge was given back; refund the rest")
+            raise Refused(409, "refunded", message="part of this charge was refunded; refund the rest")
         return outcomes.reverse(provider, charge)
 
     operation = _undo(provider, await _read_undoing(request), succeeded=undo_succeeded)

@@ -18,7 +18,7 @@ CODE = re.compile(r"[a-z0-9_]{1,64}")
 
 
 class Slot(StrEnum):
-    """What a fault decides. A fate has at most one fault per slot."""
+    """The effect that a fault decides. A fate has at most one fault per slot."""
 
     OUTCOME = "outcome"
     FAULT = "fault"
@@ -74,7 +74,7 @@ HIGHEST = {
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """What will happen to a call. Empty texts and zeros mean that nothing unusual happens."""
+    """The fate of a call. Empty texts and zeros mean that nothing unusual happens."""
 
     text: str = ""
     decline_code: str = ""

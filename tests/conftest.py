@@ -97,7 +97,7 @@ def pytest_unconfigure() -> None:
 
 @pytest.fixture(scope="session")
 def home() -> Iterator[Path]:
-    """A state folder that is deleted after the session. Its name is short, because names of sockets must be."""
+    """Yield a state folder that is deleted after the session. Its name is short, because names of sockets must be."""
     folder = Path(tempfile.mkdtemp(prefix="mpac-tests-"))
     yield folder
     shutil.rmtree(folder)
@@ -105,7 +105,7 @@ def home() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 async def stack(home: Path) -> AsyncIterator[LocalStack]:
-    """The servers of this test process, with the schema that ``alembic upgrade head`` makes."""
+    """Yield the servers of this test process, with the schema that ``alembic upgrade head`` makes."""
     async with local_servers(home / "stack", durable=False) as servers:
         await migrate(servers.urls.database)
         await template_from(servers.urls.database)
@@ -116,7 +116,7 @@ async def stack(home: Path) -> AsyncIterator[LocalStack]:
 
 @pytest.fixture(scope="session")
 def settings(stack: LocalStack) -> Settings:
-    """The settings that a process of this stack would read, with timeouts for a busy machine.
+    """Return the settings that a process of this stack would read, with timeouts for a busy machine.
 
     Tests of what a process does when its database makes it wait ask ``serve`` for short timeouts.
     """
@@ -126,7 +126,7 @@ def settings(stack: LocalStack) -> Settings:
 
 @pytest.fixture(scope="session")
 async def engines(settings: Settings) -> AsyncIterator[None]:
-    """Connections for every role."""
+    """Yield connections for every role."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(database, "POOL_TIMEOUT_SECONDS", WAIT_SECONDS)
         connect(settings)
@@ -136,7 +136,7 @@ async def engines(settings: Settings) -> AsyncIterator[None]:
 
 @pytest.fixture(scope="session")
 async def admin(stack: LocalStack) -> AsyncIterator[psycopg.AsyncConnection[DictRow]]:
-    """A connection of the database's owner, to whom row-level security does not apply."""
+    """Yield a connection of the database's owner, to whom row-level security does not apply."""
     async with await psycopg.AsyncConnection.connect(
         stack.urls.database, autocommit=True, row_factory=dict_row
     ) as connection:
@@ -145,7 +145,7 @@ async def admin(stack: LocalStack) -> AsyncIterator[psycopg.AsyncConnection[Dict
 
 @pytest.fixture
 async def own_database(stack: LocalStack) -> AsyncIterator[str]:
-    """The URL of a database of this test alone."""
+    """Yield the URL of a database of this test alone."""
     async with clone_of_template(stack.urls.database) as url:
         yield url
 
@@ -162,26 +162,26 @@ def make_tenant(admin: psycopg.AsyncConnection[DictRow], engines: None) -> MakeT
 
 @pytest.fixture
 async def tenant(make_tenant: MakeTenant) -> Tenant:
-    """A tenant of this test's own."""
+    """Return a tenant of this test's own."""
     return await make_tenant()
 
 
 @pytest.fixture(scope="session")
 def signer(stack: LocalStack) -> Signer:
-    """A signer of tokens, as the login system and the device endpoint make them."""
+    """Return a signer of tokens, as the login system and the device endpoint make them."""
     return Signer(stack.home.secrets)
 
 
 @pytest.fixture(scope="session")
 async def api(settings: Settings, engines: None, signer: Signer) -> AsyncIterator[Api]:
-    """The API with the settings of this stack."""
+    """Yield the API with the settings of this stack."""
     async with running_api(settings, signer) as running:
         yield running
 
 
 @pytest.fixture
 def serve(settings: Settings, engines: None, signer: Signer) -> Serve:
-    """The API with some settings changed, for one test."""
+    """Return the API with some settings changed, for one test."""
 
     def make(**changes: Any) -> AbstractAsyncContextManager[Api]:
         return running_api(settings.model_copy(update=changes), signer, usual=settings)
@@ -191,7 +191,7 @@ def serve(settings: Settings, engines: None, signer: Signer) -> Serve:
 
 @pytest.fixture
 def provider() -> FakeProvider:
-    """A provider that approves, unless a test scripts another answer."""
+    """Return a provider that approves, unless a test scripts another answer."""
     return FakeProvider()
 
 
@@ -199,7 +199,7 @@ def provider() -> FakeProvider:
 async def payments(
     settings: Settings, engines: None, tenant: Tenant, provider: FakeProvider
 ) -> AsyncIterator[PaymentMaker]:
-    """A maker of payments of ``tenant`` that processes them with ``provider``."""
+    """Yield a maker of payments of ``tenant`` that processes them with ``provider``."""
     maker = PaymentMaker(settings, Providers({provider.name: provider}), tenant)
     yield maker
     provider.release()

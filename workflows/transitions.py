@@ -22,7 +22,7 @@ from workflows.tenants.caller import Caller
 
 @dataclass(frozen=True, slots=True)
 class ChangeContext:
-    """Who makes a transition, when and why: the rest of a history row."""
+    """The actor, time and reason of a transition: the rest of a history row."""
 
     caller_type: str
     caller_id: str
@@ -39,7 +39,7 @@ class ChangeContext:
 
     @classmethod
     def actor(cls, actor: Actor, *, at: datetime, reason: str | None = None) -> "ChangeContext":
-        """A transition that ``actor`` asked for or made."""
+        """Return the context of a transition that ``actor`` requested or made."""
         return cls(actor.type, actor.id, at, actor.request_id, reason)
 
 

@@ -95,7 +95,7 @@ async def shared_live_stack(shared_stacks: SharedStacks, request: pytest.Fixture
 
 @pytest.fixture
 async def live(shared_live_stack: LiveStack) -> AsyncIterator[LiveStack]:
-    """The stack, whole before and after a fault.
+    """Yield the stack, whole before and after a fault.
 
     After each test no process has ended except by the test, the day is closed, and no auditor finds anything.
     """
@@ -110,14 +110,14 @@ async def live(shared_live_stack: LiveStack) -> AsyncIterator[LiveStack]:
 
 @pytest.fixture
 async def broker(live: LiveStack) -> AsyncIterator[Redis]:
-    """A connection to the broker of the stack."""
+    """Yield a connection to the broker of the stack."""
     async with broker_of(live.stack) as client:
         yield client
 
 
 @pytest.fixture
 async def crashing(shared_stacks: SharedStacks) -> AsyncIterator[CrashStack]:
-    """A stack whose workers die at the point that a test names, and nowhere else."""
+    """Yield a stack whose workers die at the point that a test names, and nowhere else."""
     stack = await shared_stacks.get("crashing", crash_stack)
     yield stack
     assert stack.unexpected_ends() == []

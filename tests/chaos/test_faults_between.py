@@ -35,13 +35,13 @@ async def relayed(folder: Path) -> AsyncIterator[tuple[LiveStack, Meddler]]:
 
 @pytest.fixture
 async def between(shared_stacks: SharedStacks) -> Meddler:
-    """The relay before the provider."""
+    """Return the relay before the provider."""
     return (await shared_stacks.get(STACK, relayed))[1]
 
 
 @pytest.fixture
 async def shared_live_stack(shared_stacks: SharedStacks, between: Meddler) -> LiveStack:
-    """The stack whose provider is reached through the relay, which changes nothing before and after a test."""
+    """Return the stack whose provider is reached through the relay, which changes nothing before and after a test."""
     between.be_honest()
     return (await shared_stacks.get(STACK, relayed))[0]
 

@@ -41,7 +41,7 @@ def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 async def live(small_disk: Path, shared_stacks: SharedStacks) -> AsyncIterator[LiveStack]:
-    """A stack that lives on that disk. A full disk may end any of its processes."""
+    """Yield a stack that lives on that disk. A full disk may end any of its processes."""
     await shared_stacks.close()
     async with live_stack(small_disk / "state", services=WITHOUT_FLOWER, workers=2, durable=True) as running:
         yield running

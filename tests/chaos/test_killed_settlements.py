@@ -83,7 +83,7 @@ async def test_a_settlement_is_closed_once_when_the_worker_is_killed_during_its_
 
 @pytest.fixture
 async def compared(live: LiveStack) -> str:
-    """A closed settlement with a break: a statement has another amount for one of its payments."""
+    """Return a closed settlement with a break: a statement has another amount for one of its payments."""
     await running(live)
     sold = await live.pay_many(5)
     assert await live.final_statuses(sold) == {"completed": 5}

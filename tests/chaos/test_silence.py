@@ -124,7 +124,7 @@ async def made_whole(live: LiveStack) -> None:
 
 @pytest.fixture
 async def hearing(live: LiveStack) -> AsyncIterator[LiveStack]:
-    """The stack, in which no part is silent before and after a test."""
+    """Yield the stack, in which no part is silent before and after a test."""
     await eventually(lambda: told(live), until=lambda parts: not parts, within=TOLD_WITHIN_SECONDS)
     yield live
     await made_whole(live)

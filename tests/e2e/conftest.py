@@ -21,7 +21,7 @@ async def started(home: Path) -> AsyncIterator[LiveStack]:
 
 @pytest.fixture(scope="module")
 async def live(started: LiveStack) -> AsyncIterator[LiveStack]:
-    """The stack; after a module no process has ended except by a test, the day is closed, and no auditor finds anything."""
+    """Yield the stack. After a module its day is closed, no process has ended unasked, and no auditor finds anything."""
     started.stack.forget_ends()
     yield started
     assert started.stack.unexpected_ends == []

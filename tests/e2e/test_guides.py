@@ -32,7 +32,7 @@ def blocks(name: str, *, language: str, after: str, before: str = "\n## ") -> st
 
 @pytest.fixture(scope="module")
 def variables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The environment in which a stack runs and is seeded."""
+    """Yield the environment in which a stack runs and is seeded."""
     own = {"MPAC_HOME": str(tmp_path_factory.mktemp("guides") / "home"), **SHORTER}
     found = {**os.environ, **own}
     try:

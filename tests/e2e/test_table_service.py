@@ -24,7 +24,7 @@ QR = {"type": "qr", "mode": "cpm"}
 
 
 async def post(live: LiveStack, path: str, body: Any = None, *, until: int = 201) -> dict[str, Any]:
-    """A POST that must be answered ``until``."""
+    """Send a POST that must be answered ``until``."""
     answer = await live.api.post(path, body, as_=live.staff, key=uuid_utils.uuid7().hex)
     assert answer.status == until, answer.raw
     found: dict[str, Any] = answer.body
@@ -32,7 +32,7 @@ async def post(live: LiveStack, path: str, body: Any = None, *, until: int = 201
 
 
 async def at(live: LiveStack, path: str, status: str) -> dict[str, Any]:
-    """What is at ``path`` as soon as it is in ``status``."""
+    """Wait until the resource at ``path`` is in ``status``, and return it."""
 
     async def look() -> dict[str, Any]:
         found: dict[str, Any] = (await live.api.get(path, as_=live.staff)).body
@@ -46,7 +46,7 @@ async def order(live: LiveStack, **fields: Any) -> dict[str, Any]:
 
 
 async def bill(live: LiveStack) -> dict[str, Any]:
-    """A bill of 990 yen for a new order."""
+    """Return a bill of 990 yen for a new order."""
     return await post(live, "/bills", {"order_id": (await order(live))["id"]})
 
 
@@ -69,7 +69,7 @@ async def give_back(
 
 
 async def moved(live: LiveStack, payment_id: str) -> list[tuple[str, int]]:
-    """What the provider's own ledger says of a payment."""
+    """Return the movements of a payment in the provider's ledger."""
     return [
         (row["kind"], row["amount"])
         for row in (await live.sandbox("GET", f"/control/ledger/{payment_id}")).body["data"]

@@ -29,14 +29,14 @@ def patient_hands() -> Iterator[None]:
 
 @pytest.fixture
 def a_seconds_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A batch's caller waits no longer than in a worker, and no more callers wait than there."""
+    """Let a batch's caller wait no longer than in a worker, and as many callers as there."""
     monkeypatch.setattr(executor, "BATCH_TIMEOUT_SECONDS", 1.0)
     monkeypatch.setattr(executor, "WAITING_CALLERS", 4)
 
 
 @pytest.fixture(scope="module")
 async def sandbox(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sandbox]:
-    """A running sandbox without latency, one for a module; it must stop cleanly and without an error in its log."""
+    """Yield a running sandbox without latency, one for a module; it must stop cleanly and without an error in its log."""
     running = await Sandbox.start(tmp_path_factory.mktemp("sandbox"))
     yield running
     await running.stop()
@@ -46,7 +46,7 @@ async def sandbox(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[San
 async def refunds(
     settings: Settings, engines: None, tenant: Tenant, provider: FakeProvider
 ) -> AsyncIterator[RefundMaker]:
-    """Makes payments of ``tenant`` and gives them back with ``provider``."""
+    """Return a maker of payments and refunds of ``tenant`` with ``provider``."""
     maker = RefundMaker(settings, Providers({provider.name: provider}), tenant)
     yield maker
     provider.release()

@@ -83,7 +83,7 @@ CALLS_OF_NETWORKS = {"request", "exchange"}
 
 
 def called(node: ast.AST) -> str:
-    """The last word of what is called: ``inquire`` of ``provider.inquire(…)``."""
+    """Return the last name of a call: ``inquire`` of ``provider.inquire(…)``."""
     function = node.func if isinstance(node, ast.Call) else None
     return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
 

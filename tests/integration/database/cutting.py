@@ -85,7 +85,7 @@ class Proxy:
 
 @asynccontextmanager
 async def proxied(url: str) -> AsyncIterator[tuple[Proxy, str]]:
-    """A proxy before the server of ``url``, and the address of the same database through it."""
+    """Yield a proxy before the server of ``url``, and the address of the same database through it."""
     server = make_url(url)
     proxy = Proxy(server.host or "127.0.0.1", server.port or 5432)
     try:

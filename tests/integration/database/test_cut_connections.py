@@ -23,7 +23,7 @@ MANY = 12
 
 @pytest.fixture
 async def cut_off(serve: Serve, stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Api, Proxy]]:
-    """An API whose way to the database is the proxy's; on a busy machine twenty connections may take long to make."""
+    """Yield an API that reaches the database through the proxy, with time for twenty connections on a busy machine."""
     monkeypatch.setattr(database, "CONNECT_TIMEOUT_SECONDS", WAIT_SECONDS)
     monkeypatch.setattr(health, "ANSWER_WITHIN_SECONDS", WAIT_SECONDS)
     async with (

@@ -78,7 +78,7 @@ async def end_sessions(admin: Admin) -> None:
 async def own(
     stack: LocalStack, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[tuple[Api, Admin, Tenant]]:
-    """An API with a database of its own, which the test may make refuse."""
+    """Yield an API with a database of its own, which the test may make refuse."""
     monkeypatch.setattr(health, "ANSWER_WITHIN_SECONDS", WAIT_SECONDS)
     async with (
         clone_of_template(stack.urls.database) as url,
@@ -177,7 +177,7 @@ async def test_a_plan_that_a_migration_invalidated_is_made_again(own: tuple[Api,
 
 
 async def write_read_only(role: Role, pids: set[int], *, by_driver: bool) -> None:
-    """A write that a read-only transaction refuses; ``pids`` gets the session."""
+    """Write where a read-only transaction refuses; ``pids`` gets the session."""
     write = "UPDATE payments SET version = version WHERE false"
     async with transaction(role) as connection:
         pids.add((await connection.execute(text("SELECT pg_backend_pid()"))).scalar_one())

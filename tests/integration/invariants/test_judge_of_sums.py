@@ -37,7 +37,7 @@ async def tell(url: str, *lies: str) -> None:
 
 @pytest.fixture
 async def provider() -> AsyncIterator[Provider]:
-    """A provider whose ledger is what the test says."""
+    """Yield a provider whose ledger is what the test says."""
     rows: list[dict[str, Any]] = []
 
     async def page(_request: web.Request) -> web.Response:

@@ -157,14 +157,14 @@ HARMLESS = (
 
 @pytest.fixture(scope="module")
 async def database(stack: LocalStack) -> AsyncIterator[str]:
-    """A database whose walls may be torn down."""
+    """Yield a database whose constraints and triggers may be dropped."""
     async with clone_of_template(stack.urls.database) as url:
         yield url
 
 
 @pytest.fixture
 async def connection(database: str) -> AsyncIterator[AsyncConnection]:
-    """A transaction with honest rows and no walls, rolled back."""
+    """Yield a transaction with valid rows and without constraints, rolled back afterwards."""
     engine = create_async_engine(make_url(database).set(drivername="postgresql+psycopg"))
     async with engine.connect() as connection:
         await tie_hands(connection)

@@ -55,13 +55,13 @@ async def run(*rules: Rule, patch: pytest.MonkeyPatch, period: float = 0.0) -> i
 
 
 async def kept(admin: Admin) -> dict[str, Any]:
-    """What is kept of each rule."""
+    """Return the stored result of each rule."""
     rows = await (await admin.execute("SELECT * FROM invariant_results")).fetchall()
     return {row["rule"]: row for row in rows}
 
 
 async def invariants_of(api: Api, tenant: Tenant, role: str = "system_op") -> Any:
-    """The answer of the route."""
+    """Return the answer of the route."""
     return await api.get("/ops/invariants", as_=api.signer.user(tenant, role=role))
 
 

@@ -97,13 +97,16 @@ _PLANT = (
 
 
 async def plant_honest_rows(connection: AsyncConnection) -> None:
-    """A completed, a pending and a failed payment, a refund under way, an order whose bill was split for these payments, and
-    a device, as the product would leave them."""
+    """Insert valid rows as the product leaves them.
+
+    They are a completed, a pending and a failed payment, a refund in progress, an order whose bill was split for these
+    payments, and a device.
+    """
     await run(connection, *_PLANT, *valid_settlements.PLANT)
 
 
 async def tie_hands(connection: AsyncConnection) -> None:
-    """Take every wall away that would refuse a dishonest row; the rules have to see it without them."""
+    """Drop every constraint and trigger that would refuse an invalid row: the rules have to find it without them."""
     await run(connection, "SET LOCAL session_replication_role = replica")  # no trigger, no foreign key
     for table, names in CONSTRAINTS.items():
         for name in names:

@@ -25,7 +25,7 @@ every_machine = pytest.mark.parametrize("machine", MACHINES, ids=lambda machine:
 
 
 async def trigger(admin: Connection, name: str) -> str:
-    """The definition of a trigger as the database understood it."""
+    """Return the definition of a trigger as the database understood it."""
     rows = await admin.execute("SELECT pg_get_triggerdef(oid) AS is FROM pg_trigger WHERE tgname = %s", [name])
     found = await rows.fetchone()
     assert found, f"there is no trigger {name}"
@@ -63,7 +63,7 @@ async def test_the_trigger_of_beginnings_lets_exactly_the_initial_status_pass(
 
 @pytest.fixture
 async def probe(stack: object, machine: StateMachine, settings: object, admin: Connection) -> AsyncIterator[Connection]:
-    """A bare table with a status and a version, under the very triggers of the machine's own table.
+    """Yield a bare table with a status and a version, under the very triggers of the machine's own table.
 
     The real tables hold much else together (amounts, keys, dates), which would have to be made true for each status first.
     """
@@ -89,7 +89,7 @@ async def outcome(connection: Connection, *statements: str) -> str:
 
 
 def planted(status: str) -> tuple[str, ...]:
-    """A row in ``status``, put there behind the triggers' back."""
+    """Insert a row in ``status`` without the triggers."""
     return (
         "SET LOCAL session_replication_role = replica",
         f"INSERT INTO probe VALUES ('{status}', 5)",

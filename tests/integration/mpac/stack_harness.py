@@ -35,12 +35,12 @@ def lives(pid: int) -> bool:
 
 
 def forever(name: str) -> ServiceProcess:
-    """A process that does nothing until it is told to end."""
+    """Return a process that does nothing until it is told to end."""
     return ServiceProcess(name=name, command=FOREVER)
 
 
 def python(name: str, code: str) -> ServiceProcess:
-    """A process that runs this code."""
+    """Return a process that runs this code."""
     return ServiceProcess(name=name, command=(sys.executable, "-I", "-S", "-c", code))
 
 

@@ -42,7 +42,7 @@ SELECT kind, name FROM texts WHERE text ~ '(^|[^.\\w])(now|clock_timestamp)\\(' 
 
 @pytest.fixture(scope="module")
 async def own(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalStack]:
-    """An ordinary stack without its workers; the first test that asks makes its clock movable."""
+    """Yield an ordinary stack without its workers; the first test that asks makes its clock movable."""
     with pytest.MonkeyPatch.context() as patch:
         for name in SERVERS_OF_THE_USERS:
             patch.delenv(name, raising=False)
@@ -78,7 +78,7 @@ class NeverArrives(ProviderClock):
 async def clock_state_of(
     stack: LocalStack, session: aiohttp.ClientSession, kind: type[ProviderClock] = ProviderClock
 ) -> AsyncIterator[Clock]:
-    """The clock of a stack, as `mpac clock` opens it, with its state looked at."""
+    """Return the clock of a stack as `mpac clock` opens it, with its state."""
     url = stack.urls.database
     await install(url)
     real = ProviderClock(session, stack.urls.sandbox, stack.control_key)
@@ -102,7 +102,7 @@ async def ask(stack: LocalStack, question: str, *values: Any) -> Any:
 
 
 async def write(stack: LocalStack) -> None:
-    """What each accept and each claim does, without a row: statement triggers fire all the same."""
+    """Run the statements of each accept and claim without a row: statement triggers fire all the same."""
     await ask(stack, "UPDATE payments SET id = id WHERE false RETURNING id")
 
 

@@ -34,7 +34,7 @@ AT_WORK = {
 
 @pytest.fixture(scope="module")
 async def own(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalStack]:
-    """A database and a provider of this module's own."""
+    """Yield a database and a provider of this module's own."""
     with pytest.MonkeyPatch.context() as patch:
         for name in SERVERS_OF_THE_USERS:
             patch.delenv(name, raising=False)

@@ -36,7 +36,7 @@ def locked(*names: str) -> str:
 
 @pytest.fixture(params=OLD_PIPS)
 def old_pip(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """An interpreter with an old pip."""
+    """Return an interpreter with an old pip."""
     python = bare_python(tmp_path / "old")
     uv = Path(sys.executable).with_name("uv")
     words = [str(uv), "pip", "install", "--quiet", "--python", str(python), f"pip=={request.param}"]

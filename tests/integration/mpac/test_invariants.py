@@ -46,14 +46,14 @@ def mpac(*words: str, database_url: str, sandbox_url: str = "") -> "subprocess.C
 
 @pytest.fixture(autouse=True)
 def _variables(stack: LocalStack) -> Iterator[None]:
-    """The command is started in the environment of this process's servers."""
+    """Start the command in the environment of this process's servers."""
     with variables(stack.environment):
         yield
 
 
 @pytest.fixture
 async def ledger() -> AsyncIterator[str]:
-    """A provider that shows a ledger of twelve charges, five to a page, whatever is asked for."""
+    """Yield a provider with a ledger of twelve charges, five to a page, whatever is requested."""
 
     async def page(request: web.Request) -> web.Response:
         after = int(request.query["after"])

@@ -28,7 +28,7 @@ def no_servers_of_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 async def moved(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalStack]:
-    """A stack in the movable realm, two days ahead."""
+    """Yield a stack with a movable clock, two days ahead."""
     with pytest.MonkeyPatch.context() as patch:
         for name in SERVERS_OF_THE_USERS:
             patch.delenv(name, raising=False)
@@ -46,7 +46,7 @@ async def move(stack: LocalStack, ahead: timedelta) -> int:
 
 
 async def ask(url: str, question: str, *values: Any) -> tuple[Any, ...]:
-    """The one row that answers."""
+    """Return the only row of the result."""
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
         row: tuple[Any, ...] | None = await (await connection.execute(question.encode(), values)).fetchone()
     assert row is not None

@@ -31,7 +31,7 @@ FLOODS = 500
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
-    """A state folder whose stack, if a test leaves one, is stopped."""
+    """Yield a state folder whose stack, if a test leaves one, is stopped."""
     folder = tmp_path / "state"
     yield Home(folder)
     mpac("down", home=folder)

@@ -37,7 +37,7 @@ def homes(tmp_path: Path) -> Iterator[list[Path]]:
 
 @asynccontextmanager
 async def stranger(port: int) -> AsyncIterator[None]:
-    """A server that answers 200 to every request, on a port that was chosen for another process."""
+    """Yield a server that answers 200 to every request, on a port that was chosen for another process."""
 
     async def yes(_request: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})

@@ -20,7 +20,7 @@ AWAY = {
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A state folder with keys, where nothing runs."""
+    """Return a state folder with keys, where nothing runs."""
     folder = tmp_path_factory.mktemp("sentences") / "state"
     assert mpac("secrets", home=folder).returncode == 0
     return folder
@@ -39,7 +39,7 @@ def mpac(*words: str, home: Path, **variables: str) -> "subprocess.CompletedProc
 
 
 def one_sentence(done: "subprocess.CompletedProcess[str]") -> str:
-    """What it said on standard error, which is one line."""
+    """Return its output on standard error, which is one line."""
     assert done.returncode != 0
     (line,) = done.stderr.strip().splitlines()
     assert "secret" not in line

@@ -65,7 +65,7 @@ class Shell:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Path]:
-    """A state folder whose stack, if a test leaves one, is stopped."""
+    """Yield a state folder whose stack, if a test leaves one, is stopped."""
     yield tmp_path / "state"
     mpac("down", home=tmp_path / "state")
 

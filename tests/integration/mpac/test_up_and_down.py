@@ -23,7 +23,7 @@ SERVERS = ("--only", "postgres", "--only", "valkey", "--ports", "free")
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Path]:
-    """A state folder whose stack, if a test leaves one, is stopped."""
+    """Yield a state folder whose stack, if a test leaves one, is stopped."""
     folder = tmp_path / "state"
     yield folder
     mpac("down", home=folder)

@@ -23,7 +23,7 @@ def accepting(payments: PaymentMaker) -> PaymentIntake:
 async def other_worker(
     settings: Settings, provider: FakeProvider, engines: None
 ) -> AsyncIterator[LeaseExecutor[Charge]]:
-    """A second worker process at the same provider."""
+    """Yield a second worker process at the same provider."""
     worker = LeaseExecutor(
         PAYMENTS, settings=settings, providers=Providers({provider.name: provider}), worker="the-other-worker"
     )

@@ -48,12 +48,12 @@ class Evidence:
 
 
 async def all_of(admin: Admin, statement: bytes, *values: Any) -> list[dict[str, Any]]:
-    """The rows of a SELECT."""
+    """Return the rows of a SELECT."""
     return await (await admin.execute(statement, values)).fetchall()
 
 
 async def evidence_of(admin: Admin, entity: str, row_id: str) -> Evidence:
-    """What the tables say of a payment or a refund now; its history is checked on the way."""
+    """Return the rows of a payment or a refund, after a check of its history."""
     (row,) = await all_of(admin, f"SELECT * FROM {entity}s WHERE id = %s".encode(), row_id)
     beside = [("history", "version"), ("attempts", "number"), ("messages", "number")]
     statements = [f"SELECT * FROM {entity}_{name} WHERE {entity}_id = %s ORDER BY {by}" for name, by in beside]
@@ -63,7 +63,7 @@ async def evidence_of(admin: Admin, entity: str, row_id: str) -> Evidence:
 
 
 async def evidence(admin: Admin, payment_id: str) -> Evidence:
-    """What the tables say of a payment now."""
+    """Return the rows of a payment."""
     return await evidence_of(admin, "payment", payment_id)
 
 

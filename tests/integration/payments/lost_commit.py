@@ -56,7 +56,7 @@ class Wire:
 
 @asynccontextmanager
 async def wire_to(database_url: str) -> AsyncIterator[tuple[Wire, str]]:
-    """The wire, and the address of the same database behind it."""
+    """Yield the wire, and the address of the same database behind it."""
     url = make_url(database_url)
     wire = Wire(url.host or "127.0.0.1", url.port or 5432)
     async with in_front_of(url, wire.connected) as address:

@@ -11,7 +11,7 @@ from workflows.payments.check_request import PaymentSubmission
 
 
 async def together(accepting: PaymentIntake, *submissions: PaymentSubmission) -> list[Any]:
-    """The outcomes of requests that arrive at once. The first goes alone; the others form one group."""
+    """Return the outcomes of concurrent requests. The first goes alone; the others form one group."""
     return await asyncio.gather(*map(accepting.accept_payment, submissions), return_exceptions=True)
 
 
@@ -24,7 +24,7 @@ async def count(admin: Admin, tenant: Tenant, table: str = "payments") -> int:
 
 
 async def in_hand(payments: PaymentMaker, provider: FakeProvider, **changes: object) -> tuple[str, asyncio.Task[None]]:
-    """A payment whose charge has moved money and is not answered yet, and the worker's task."""
+    """Return a payment whose charge has moved money and is not answered yet, and the worker's task."""
     payment_id = await payments.pending(QR, **changes)
     provider.hold()
     provider.heard.clear()

@@ -18,7 +18,7 @@ CODE = {"type": "display_qr", "qr_content": "https://pay.example/1", "expires_at
 
 
 async def waiting_code(payments: PaymentMaker, provider: FakeProvider) -> str:
-    """A payment whose customer has not scanned yet."""
+    """Return a payment whose customer has not scanned yet."""
     provider.charges.append(ActionRequired(CODE, "r1"))
     payment_id = await payments.pending(replace(QR, method_mode="mpm"))
     await payments.process(payment_id)

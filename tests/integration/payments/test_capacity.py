@@ -26,7 +26,7 @@ Worker = Callable[..., LeaseExecutor[Charge]]
 
 @pytest.fixture
 def other() -> FakeProvider:
-    """A second provider."""
+    """Return a second provider."""
     return FakeProvider(name="other")
 
 
@@ -34,7 +34,7 @@ def other() -> FakeProvider:
 async def processor(
     settings: Settings, provider: FakeProvider, other: FakeProvider, engines: None, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[LeaseExecutor[Charge]]:
-    """A worker with few places, whose callers wait for as long as it takes, and no more of them than in a worker."""
+    """Yield a worker with few places, whose callers wait for as long as it takes, and no more of them than in a worker."""
     monkeypatch.setattr(executor, "BATCH_TIMEOUT_SECONDS", 3_600.0)
     monkeypatch.setattr(executor, "WAITING_CALLERS", 4)
     changed = settings.model_copy(update={"calls_in_flight": PLACES, "payments_in_hand": 50})

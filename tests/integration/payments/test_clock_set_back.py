@@ -32,7 +32,7 @@ ALL = 10_000
 
 @pytest.fixture(scope="module")
 async def movable(stack: LocalStack) -> str:
-    """The address of a database whose clock can be moved."""
+    """Return the address of a database whose clock can be moved."""
     name = "set_back"
     await prepare_movable_clock(stack.urls.database, name=name)
     url = make_url(stack.urls.database).set(database=name).render_as_string(hide_password=False)
@@ -52,7 +52,7 @@ async def engines(settings: Settings, movable: str) -> AsyncIterator[None]:
 
 @pytest.fixture
 async def admin(movable: str) -> AsyncIterator[Admin]:
-    """The owner of that database, whose clock is an hour fast."""
+    """Yield the owner of that database, whose clock is an hour fast."""
     async with await psycopg.AsyncConnection.connect(movable, autocommit=True, row_factory=dict_row) as connection:
         await set_clock(connection, HOUR)
         yield connection

@@ -29,7 +29,7 @@ DAY = 86_400
 
 
 async def in_doubt(payments: PaymentMaker, provider: FakeProvider, *, moved: bool) -> str:
-    """A payment whose charge was never answered."""
+    """Return a payment whose charge was never answered."""
     provider.charges.append(Unknown("read time-out"))
     payment_id = await payments.pending()
     await payments.process(payment_id)

@@ -86,7 +86,7 @@ async def test_charge_carries_the_time_after_which_it_must_not_be_sent(
 
 
 async def lost_before_it_arrived(payments: PaymentMaker, provider: FakeProvider, admin: Admin, payment_id: str) -> None:
-    """A charge that was lost on its way to the provider, as two inquiries a minute apart have proven."""
+    """Return a charge that was lost on its way to the provider, as two inquiries a minute apart have proven."""
     provider.charges.append(Unknown("read time-out"))
     await payments.process(payment_id)
     for pause in (3, provider.max_processing_seconds + 1):

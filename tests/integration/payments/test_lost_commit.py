@@ -23,7 +23,7 @@ from workflows.settings import Settings
 
 @pytest.fixture
 async def wire(settings: Settings, engines: None) -> AsyncIterator[Wire]:
-    """The workers' connections go over a wire that can lose the answer to a COMMIT."""
+    """Route the workers' connections over a wire that can lose the answer to a COMMIT."""
     usual = database._engines
     async with wire_to(settings.database_url.get_secret_value()) as (wire, url):
         database._engines = database._Engines()

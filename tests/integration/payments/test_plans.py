@@ -99,7 +99,7 @@ def _reads_all(node: dict[str, Any]) -> bool:
 
 
 async def _whole_reads(connection: psycopg.AsyncConnection[DictRow], sql: str) -> list[str]:
-    """The tables that a cached plan of ``sql`` reads from end to end."""
+    """Return the tables that a cached plan of ``sql`` reads from end to end."""
     explain = f"EXPLAIN (GENERIC_PLAN, FORMAT JSON) {_numbered(sql)}"
     row = await (await connection.execute(explain.encode())).fetchone()
     assert row is not None
@@ -111,7 +111,7 @@ async def _whole_reads(connection: psycopg.AsyncConnection[DictRow], sql: str) -
 
 @pytest.fixture
 async def keyed(own_database: str) -> Any:
-    """A connection as the hot path's own, on an unused database."""
+    """Yield a connection as the hot path's own, on an unused database."""
     async with await psycopg.AsyncConnection.connect(
         own_database,
         autocommit=True,

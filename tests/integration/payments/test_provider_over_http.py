@@ -18,7 +18,7 @@ CODES = {400: "invalid_request", 404: "not_found", 429: "rate_limited"}
 
 @asynccontextmanager
 async def at(settings: Settings, said: Said) -> AsyncIterator[tuple[SandboxProvider, list[str]]]:
-    """The adapter at a server that says ``said`` to a charge, a refund and an inquiry, and what that server has heard."""
+    """Return the adapter of a server that answers ``said`` to every call, and what that server has received."""
     heard: list[str] = []
 
     async def answer(request: web.Request) -> web.Response:

@@ -26,7 +26,7 @@ LONG_SECONDS = 600
 
 @pytest.fixture
 async def watch(engines: None) -> AsyncIterator[ChangeListener]:
-    """A subscription of this test's own."""
+    """Yield a subscription of this test's own."""
     made = ChangeListener()
     made.start()
     yield made
@@ -35,7 +35,7 @@ async def watch(engines: None) -> AsyncIterator[ChangeListener]:
 
 @contextmanager
 def statements() -> Iterator[list[str]]:
-    """The statements that callers' transactions send meanwhile."""
+    """Yield the statements that callers' transactions send meanwhile."""
     heard: list[str] = []
     engine = _engines.by_role[Role.CALLER].sync_engine
 
@@ -48,7 +48,7 @@ def statements() -> Iterator[list[str]]:
 
 
 async def listening(admin: Admin) -> list[int]:
-    """The pids of the connections that listen."""
+    """Return the pids of the connections that listen."""
     query = b"SELECT pid FROM pg_stat_activity WHERE application_name = 'mpac_watch' AND query = 'LISTEN payments'"
     return [row["pid"] for row in await all_of(admin, query)]
 

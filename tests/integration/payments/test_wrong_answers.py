@@ -29,12 +29,12 @@ WRONG: dict[str, Wrong] = {
 
 
 def refusal(names: dict[str, Any], code: str, status: int, **headers: str) -> bytes:
-    """The provider's own refusal of the call that was asked under ``names``."""
+    """Return the provider's own refusal of the call that was sent under ``names``."""
     return http(status, error(names["reference"], code, payment_id=names["payment_id"]), **headers)
 
 
 def sent(peer: Peer, path: str) -> list[str]:
-    """The references of the calls to ``path``."""
+    """Return the references of the calls to ``path``."""
     return [heard.reference for heard in peer.heard if heard.path == path]
 
 

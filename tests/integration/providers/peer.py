@@ -73,7 +73,7 @@ async def _read_request(reader: asyncio.StreamReader, number: int) -> Heard:
 async def peer_of(
     settings: Settings, script: Callable[[Heard, asyncio.StreamWriter], Awaitable[None]], **changes: Any
 ) -> AsyncIterator[tuple[Peer, SandboxProvider]]:
-    """A peer with this script, and the adapter that asks it."""
+    """Yield a peer with this script, and the adapter that asks it."""
     peer = Peer(script)
     server = await asyncio.start_server(peer.serve, "127.0.0.1", 0)
     peer.port = server.sockets[0].getsockname()[1]
@@ -99,7 +99,7 @@ async def say(writer: asyncio.StreamWriter, *parts: bytes) -> None:
 
 
 def http(status: int, body: Any = b"", **headers: str) -> bytes:
-    """An answer's bytes."""
+    """Return an answer's bytes."""
     raw = body if isinstance(body, bytes) else orjson.dumps(body)
     lines = {"Content-Type": "application/json", "Content-Length": str(len(raw)), **headers}
     head = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in lines.items())
@@ -112,12 +112,12 @@ def names(reference: str) -> dict[str, str]:
 
 
 def operation(reference: str, status: str, **changes: Any) -> dict[str, Any]:
-    """The body of an answer about an operation."""
+    """Return the body of an answer about an operation."""
     return {**names(reference), "status": status, **PAID, **CODE, **changes}
 
 
 def error(reference: str, code: str, **changes: Any) -> dict[str, Any]:
-    """The body of the provider's own error."""
+    """Return the body of the provider's own error."""
     return {"error": {"code": code, "message": "said by the provider"}, **names(reference), **changes}
 
 
@@ -134,12 +134,12 @@ async def honest(heard: Heard, writer: asyncio.StreamWriter) -> None:
 
 
 def charge(letter: str, *, mode: str = "cpm") -> Charge:
-    """The charge of the payment ``pay_<letter>``."""
+    """Return the charge of the payment ``pay_<letter>``."""
     return Charge(f"pay_{letter}:1", f"pay_{letter}", 1_000, "JPY", "qr", mode, 300.0)
 
 
 def refund(letter: str) -> ChargeRefund:
-    """The refund of that payment."""
+    """Return the refund of that payment."""
     return ChargeRefund(f"rfd_{letter}:1", f"pay_{letter}", f"pay_{letter}:1", 1_000, "JPY")
 
 
@@ -158,5 +158,5 @@ MOVING = ("charge", "code", "refund")
 
 
 def reference_of(question: str, letter: str) -> str:
-    """The reference that a question is about."""
+    """Return the reference that an inquiry names."""
     return f"rfd_{letter}:1" if question in ("refund", "inquire_refund") else f"pay_{letter}:1"

@@ -35,7 +35,7 @@ def acme(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeProvider]:
 
 
 async def closed(api: Api, tenant: Tenant, manager: str) -> str:
-    """The store's running settlement, closed by hand."""
+    """Return the store's running settlement, closed by hand."""
     (running,) = (await api.get(f"/settlements?store_id={tenant.store_id}&status=open", as_=manager)).body["data"]
     answer = await api.post(f"/settlements/{running['id']}/close", as_=manager)
     assert (answer.status, answer.body["breakdown"]["qr"]["acme"]["count"]) == (200, 1)

@@ -113,7 +113,7 @@ def test_an_answer_that_drips_ends_with_the_calls_time(run: Run, settings: Setti
 
 
 def big(reference: str, size: int) -> bytes:
-    """A success of exactly ``size`` bytes."""
+    """Return a success of exactly ``size`` bytes."""
     body = operation(reference, "succeeded", padding="")
     body["padding"] = "x" * (size - len(orjson.dumps(body)))
     return orjson.dumps(body)

@@ -110,7 +110,7 @@ def test_a_connection_that_is_not_taken_in_time_did_nothing(run: Run, settings: 
 
 @contextmanager
 def without_room() -> Iterator[socket.socket]:
-    """A server that takes no connection: more wait than its backlog holds."""
+    """Yield a server that accepts no connection, because more wait than its backlog holds."""
     with ExitStack() as opened:
         full = opened.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         for _ in range(8):

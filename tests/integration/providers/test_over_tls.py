@@ -22,7 +22,7 @@ from workflows.settings import Settings
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
-    """A certificate for 127.0.0.1, signed by itself, with its key."""
+    """Return a certificate for 127.0.0.1, signed by itself, with its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a provider")])
     now = clock.now()

@@ -30,7 +30,7 @@ Pages = list[list[StatementLine] | Unavailable]
 
 
 def page(asked: dict[str, str], *, data: Any = (LINE,), following: str | None = None, **changes: Any) -> dict[str, Any]:
-    """An honest page, with changes."""
+    """Return a valid page with changes."""
     echoed = {name: asked[name] for name in ("account", "from", "to", "cursor")}
     return {**echoed, "data": list(data), "next": following, **changes}
 
@@ -55,7 +55,7 @@ def read(run: Run, settings: Settings, make: Page, **changes: Any) -> tuple[Page
 
 
 def following(asked: dict[str, str]) -> str:
-    """A cursor that has not been before."""
+    """Return a new cursor."""
     return str(int(asked["cursor"] or 0) + 1)
 
 

@@ -31,34 +31,34 @@ class RefundMaker:
         self.processor = LeaseExecutor(REFUNDS, settings=settings, providers=providers, worker="worker-of-the-test")
 
     async def paid(self, request: PaymentRequest = QR, **changes: Any) -> str:
-        """The id of a completed payment: 1,000 yen by a customer's code unless said otherwise."""
+        """Return the id of a completed payment: 1,000 yen by a customer's code unless said otherwise."""
         payment_id = await self.payments.pending(request, **changes)
         await self.payments.process(payment_id)
         return payment_id
 
     async def ask(self, payment_id: str, amount: int | None = None, **rest: Any) -> Stored:
-        """What POST /payments/{id}/refund does, by the tenant's device unless another caller is named."""
+        """Request a refund as POST /payments/{id}/refund does, as the tenant's device unless another caller is named."""
         return await ask_back(payment_id, amount, **{"caller": self.tenant.device, **rest})
 
     async def pending(self, payment_id: str, amount: int | None = None, **rest: Any) -> str:
-        """The id of a new refund."""
+        """Return the id of a new refund."""
         stored = await self.ask(payment_id, amount, **rest)
         assert stored.resource_id is not None
         return stored.resource_id
 
     async def process(self, *refund_ids: str) -> None:
-        """What a worker does with a nudge."""
+        """Process refunds as a worker does after a nudge."""
         await self.processor.process(list(refund_ids))
 
     async def refunded(self, payment_id: str, amount: int | None = None, **rest: Any) -> str:
-        """The id of a refund that a worker has looked at once."""
+        """Return the id of a refund that a worker has looked at once."""
         refund_id = await self.pending(payment_id, amount, **rest)
         await self.process(refund_id)
         return refund_id
 
 
 async def evidence(admin: Admin, refund_id: str) -> Evidence:
-    """What the tables say of a refund now."""
+    """Return the rows of a refund."""
     return await evidence_of(admin, "refund", refund_id)
 
 
@@ -95,13 +95,13 @@ async def look_again(refunds: RefundMaker, admin: Admin, refund_id: str, *, afte
 
 
 async def bill_row(admin: Admin, bill_id: str) -> dict[str, Any]:
-    """The bill's row."""
+    """Return the bill's row."""
     (row,) = await all_of(admin, b"SELECT * FROM bills WHERE id = %s", bill_id)
     return row
 
 
 async def bill_events(admin: Admin, bill_id: str, *, of: Sequence[str]) -> list[tuple[str, str]]:
-    """What these payments and refunds did to a bill: event and the status it led to."""
+    """Return what these payments and refunds did to a bill: event and resulting status."""
     rows = await all_of(
         admin,
         b"SELECT event, to_status FROM bill_history WHERE bill_id = %s AND reason = ANY(%s) ORDER BY version",
@@ -118,6 +118,6 @@ async def post_refund(api: Api, as_: Tenant | str, payment_id: str, *, key: str 
 
 
 def shown(stored: Stored) -> dict[str, Any]:
-    """The body of a stored answer."""
+    """Return the body of a stored answer."""
     body: dict[str, Any] = orjson.loads(stored.body)
     return body

@@ -25,7 +25,7 @@ each_sale = pytest.mark.parametrize("sale", SALES.values(), ids=SALES)
 async def withdrawn(
     refunds: RefundMaker, provider: FakeProvider, admin: Admin, sale: PaymentRequest, **changes: Any
 ) -> tuple[str, str]:
-    """The ids of a payment that was withdrawn when its money had moved, and of its refund."""
+    """Return the ids of a payment that was withdrawn when its money had moved, and of its refund."""
     if sale is QR:
         payment_id = await cancelled_too_late(refunds, provider, **changes)
     else:
@@ -38,7 +38,7 @@ async def withdrawn(
 async def ends(
     refunds: RefundMaker, provider: FakeProvider, sale: PaymentRequest, refund_id: str, *, well: bool
 ) -> None:
-    """The refund completes or fails."""
+    """Complete or fail the refund."""
     if sale is not QR:
         await report(refunds, refund_id, {"result": "approved" if well else "declined"})
     elif not well:

@@ -182,7 +182,7 @@ async def test_a_worker_that_stops_beyond_its_lease_records_nothing_and_its_answ
 
 
 async def refund_in(refunds: RefundMaker, provider: FakeProvider, status: str) -> str:
-    """A refund that got to ``status`` by events."""
+    """Return a refund that reached ``status`` by events."""
     payment_id = await refunds.paid()
     outcome: dict[str, list[Any]] = {"processing": [Unknown("?")], "failed": [Declined("no")]}
     provider.refunds.extend(outcome.get(status, []))
@@ -224,7 +224,7 @@ async def test_review_is_requested_for_a_refund_that_its_provider_accepted_and_n
 
 
 async def pending_at_provider(refunds: RefundMaker, provider: FakeProvider) -> str:
-    """A refund that the provider took on without deciding."""
+    """Return a refund that the provider took on without deciding."""
     payment_id = await refunds.paid()
     provider.refunds.append(ActionRequired(None))
     return await refunds.refunded(payment_id)

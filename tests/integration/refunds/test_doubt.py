@@ -28,7 +28,7 @@ DAY = 86_400
 
 
 async def in_doubt(refunds: RefundMaker, provider: FakeProvider, *, moved: bool) -> tuple[str, str]:
-    """A payment, and a refund of 300 of it that was never answered."""
+    """Return a payment, and a refund of 300 of it that was never answered."""
     payment_id = await refunds.paid()
     provider.refunds.append(Unknown("read time-out"))
     refund_id = await refunds.refunded(payment_id, 300)

@@ -22,7 +22,7 @@ from tests.polling import DEADLINE_SECONDS, eventually, somebody_waits_for
 
 @asynccontextmanager
 async def sitting_on(stack: LocalStack, bill_id: str) -> AsyncIterator[None]:
-    """The bill's row is locked inside."""
+    """Lock the bill's row inside the context."""
     async with await psycopg.AsyncConnection.connect(stack.urls.database) as foreign:
         await foreign.execute("SELECT FROM bills WHERE id = %s FOR UPDATE", [bill_id])
         yield

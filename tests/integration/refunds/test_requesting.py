@@ -73,7 +73,7 @@ async def test_refund_above_the_rest_is_refused_with_the_rest(refunds: RefundMak
 
 
 async def payment_in(refunds: RefundMaker, provider: FakeProvider, status: str) -> str:
-    """A payment that is no sale yet, or never became one."""
+    """Return a payment that is not a sale yet, or never became one."""
     if status == "processing":
         provider.charges.append(ActionRequired({"type": "display_qr"}, "r"))
     if status == "failed":

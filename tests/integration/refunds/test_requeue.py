@@ -26,7 +26,7 @@ async def letter_of(admin: Admin, entity_id: str) -> dict[str, Any]:
 
 
 async def quarantined(refunds: RefundMaker, admin: Admin) -> tuple[str, str]:
-    """A payment, and a refund of it whose worker died over it each time."""
+    """Return a payment, and a refund of it whose workers died each time."""
     payment_id = await refunds.paid()
     refund_id = await refunds.pending(payment_id, 300)
     for _ in range(MAX_UNANSWERED_CLAIMS + 1):

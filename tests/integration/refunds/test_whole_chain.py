@@ -77,7 +77,7 @@ async def ordered(api: Api, tenant: Tenant, sale: Sale) -> dict[str, Any]:
 
 
 async def paid_in_three_ways(api: Api, refunds: RefundMaker, order: dict[str, Any], sale: Sale) -> tuple[str, str, str]:
-    """The bill is split in three: one pays in cash, one by QR with a tip, one by card on the terminal."""
+    """Split the bill in three: one part is paid in cash, one by QR with a tip, one by card on the terminal."""
     bill = await bill_of(api, refunds.tenant, order["id"])
     shares = (await split(api, refunds.tenant, bill["id"], parts=3)).body["data"]
     assert tuple(share["total_amount"] for share in shares) == sale.parts
@@ -97,7 +97,7 @@ async def paid_in_three_ways(api: Api, refunds: RefundMaker, order: dict[str, An
 
 
 async def closed(api: Api, tenant: Tenant, manager: str, currency: str) -> tuple[dict[str, Any], dict[str, int]]:
-    """The closed settlement of this currency, and the amounts of its lines."""
+    """Return the closed settlement of this currency, and the amounts of its lines."""
     await open_due_periods(worker=WORKER)
     page = (await api.get(f"/settlements?store_id={tenant.store_id}&status=open", as_=manager)).body["data"]
     (running,) = [row for row in page if row["currency"] == currency]
@@ -150,7 +150,7 @@ async def test_payments_ledger_and_provider_agree_to_the_unit(
 async def tells_where_it_was_settled(
     api: Api, tenant: Tenant, payment_id: str, settlement: dict[str, Any], amounts: dict[str | None, int]
 ) -> None:
-    """The payment and each refund name the settlement, and the timeline has its lines; ``None`` is the payment's own."""
+    """Check that payment and refunds name the settlement, and that the timeline has its lines (``None``: the payment's)."""
     events_seen = (await api.get(f"/payments/{payment_id}/events", as_=tenant)).body["data"]
     settled = [entry for entry in events_seen if entry["type"] == "settled"]
     assert {entry.get("refund_id"): entry["amount"] for entry in settled} == amounts
@@ -163,7 +163,7 @@ async def tells_where_it_was_settled(
 
 
 async def posted(admin: Admin, tenant: Tenant) -> dict[str, tuple[int, int, int]]:
-    """What the double-entry ledger says: journals by kind, how many, what they moved, and what they sum to."""
+    """Return the journals of the double-entry ledger by kind: how many, what they moved, and their sum."""
     rows = await all_of(
         admin,
         b"""SELECT j.kind, count(DISTINCT j.id) AS journals, sum(e.amount) FILTER (WHERE e.amount > 0)::bigint AS moved,

@@ -20,7 +20,7 @@ from workflows.refunds.process import PAYMENTS
 
 @pytest.fixture
 def buried(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What was put aside, instead of the database."""
+    """Yield the letters that were stored in place of the database."""
     letters: list[dict[str, Any]] = []
     monkeypatch.setattr(
         dead_letters,
@@ -32,7 +32,7 @@ def buried(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def message(stack: LocalStack) -> Iterator[Any]:
-    """A task with a message in its hands, as Celery would have it, at the real broker."""
+    """Return a task that holds a message, as Celery would, at the real broker."""
     from celery import Celery  # noqa: PLC0415 - its import takes a third of a second
 
     app = Celery(broker=stack.urls.broker, set_as_current=False)
@@ -72,7 +72,7 @@ def test_a_task_whose_nudge_the_broker_did_not_take_is_not_poison(monkeypatch: p
 
 
 def _refused_by(broker: Any) -> Exception:
-    """What a publisher hears of a broker that is away."""
+    """Return the error that a publisher gets while the broker is away."""
     with pytest.raises(Exception) as refused:  # noqa: PT011 - which it is, is the question
         broker.send_task("settlements.close", retry=False)
     return refused.value
@@ -122,7 +122,7 @@ async def test_arguments_that_cannot_be_stored_are_kept_as_a_text(
 
 
 async def quarantined(payments: PaymentMaker, admin: Admin) -> tuple[str, str]:
-    """A payment that killed three workers, and its letter's id."""
+    """Return a payment that killed three workers, and the id of its dead letter."""
     payment_id = await payments.pending()
     for _ in range(4):
         await PAYMENTS.claim([payment_id], worker="dies", lease_seconds=30)

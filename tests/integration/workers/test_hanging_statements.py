@@ -48,7 +48,7 @@ def statements() -> Statements:
 
 @pytest.fixture
 def tasks(stack: LocalStack, statements: Statements, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The module of the tasks, in which reconciling takes as long as a test wants."""
+    """Yield the module of the tasks, in which a reconciliation takes as long as the test wants."""
     found = importlib.import_module("workers.settlements")
     found.app.finalize()  # as a worker does at its start: until then a task is a promise that is not for several threads
     assert found.reconcile.name == "settlements.reconcile"
@@ -64,7 +64,7 @@ def tasks(stack: LocalStack, statements: Statements, monkeypatch: pytest.MonkeyP
 
 @pytest.fixture
 def threads(statements: Statements) -> Iterator[ThreadPoolExecutor]:
-    """A worker's threads."""
+    """Yield the threads of a worker."""
     with ThreadPoolExecutor(WORKER_THREADS) as pool:
         yield pool
         statements.may_end.set()

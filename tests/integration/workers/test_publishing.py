@@ -14,7 +14,7 @@ from tests.polling import eventually
 
 @pytest.fixture
 async def empty_queue(stack: LocalStack, api: Api, tenant: Tenant) -> Redis:
-    """The broker with nothing in it or on its way: nudges of earlier tests, which nobody awaited, come before this one."""
+    """Yield the broker once it is empty and idle, after the nudges that earlier tests did not await."""
     client = Redis.from_url(stack.urls.broker, protocol=2)
     last = (await api.pay(tenant)).body["id"].encode()
 

@@ -12,7 +12,7 @@ Results = list[str | BaseException]
 
 
 def bracketed(items: list[int]) -> Results:
-    """What a flush answers unless a test says otherwise."""
+    """Return the result of a flush unless a test sets another."""
     return [f"<{item}>" for item in items]
 
 

@@ -96,7 +96,7 @@ def fields_of(row: type) -> dict[str, tuple[type, bool]]:
 
 
 def selected(statement: str) -> set[str]:
-    """The names of what the last SELECT of ``statement`` returns, but for its calls of ``pg_notify``."""
+    """Return the names of the columns of the last SELECT of ``statement``, except calls of ``pg_notify``."""
     statement = re.sub(r"--.*", "", statement)
     depth, start = 0, 0
     for place, letter in enumerate(statement):

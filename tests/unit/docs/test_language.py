@@ -46,30 +46,7 @@ INSTEAD: Mapping[str, str] = {
 LEADING = re.compile(r"(Who|What|Whoever|Whose|Nobody|Neither)\b")
 """Words that no docstring begins with: name the thing, or use a verb."""
 
-PENDING: tuple[str, ...] = (
-    "benchmarks",
-    "docs/architecture.md",
-    "docs/decisions/0002-tax-and-discount-of-an-order.md",
-    "docs/decisions/0003-a-split-replaces-its-bill.md",
-    "docs/decisions/0024-database-roles.md",
-    "docs/decisions/0028-detached-calls.md",
-    "docs/decisions/0030-database-clock.md",
-    "docs/decisions/0031-malformed-ids.md",
-    "docs/decisions/0034-the-line-itself.md",
-    "docs/decisions/0061-periods-are-a-chain.md",
-    "docs/decisions/0063-cash-counts.md",
-    "docs/decisions/0064-closing-many-and-large.md",
-    "docs/decisions/0071-statements-in-the-database.md",
-    "docs/decisions/0090-two-business-days.md",
-    "docs/decisions/0102-one-source-of-zones.md",
-    "docs/measurements.md",
-    "docs/operations.md",
-    "docs/sandbox.md",
-    "docs/terminal.md",
-    "sandbox",
-    "workers",
-    "workflows",
-)
+PENDING: tuple[str, ...] = ()
 """Directories and files that are not rewritten yet. This list only shrinks."""
 
 PRODUCT = ("api", "workers", "workflows", "beat", "mpac", "sandbox", "benchmarks")

@@ -14,7 +14,7 @@ CASH = Figures(taken=500, counted=-20)
 
 
 def honest() -> Books:
-    """A store that sold at the provider and in cash, gave back, was corrected, and lost twenty yen in its drawer."""
+    """Return a store that sold at the provider and in cash, refunded, was corrected, and lost twenty yen in its drawer."""
     closed = {STORE: Figures(taken=1_550, refunded=300, fees=34, adjusted=-5)}
     return Books(
         totals=dict(closed),

@@ -26,7 +26,7 @@ sys.meta_path.insert(0, Press())
 
 @pytest.fixture
 def environment(tmp_path: Path) -> Path:
-    """What looks like an environment that is up to date."""
+    """Return a folder that looks like an environment that is up to date."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "python").symlink_to(sys.executable)
     (tmp_path / run.STAMP).write_text(run.wanted_stamp())

@@ -43,7 +43,7 @@ def logs(home: Home | Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
-    """A folder in which a stack once ran."""
+    """Return a folder in which a stack once ran."""
     home = open_home(tmp_path / "state")
     home.logs.mkdir()
     append(home, "api", ours(1, "a"), ours(4, "d"))
@@ -96,7 +96,7 @@ def test_a_home_without_logs_says_so(tmp_path: Path) -> None:
 
 
 def following(home: Home, names: list[str] | None, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The messages of each look at the files; nothing waits in between."""
+    """Return the messages of each look at the files, without waiting in between."""
     monkeypatch.setattr(log_files, "LOOK_SECONDS", 0)
     return (messages(lines) for lines in LogFollower(home, names).lines())
 

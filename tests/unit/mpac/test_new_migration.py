@@ -13,7 +13,7 @@ from mpac.stack.schema import ASSIGNMENT, newest_revisions
 
 @pytest.fixture
 def migrations(tmp_path: Path) -> Path:
-    """A copy of the migrations, in a folder whose name has a percent sign."""
+    """Return a copy of the migrations, in a folder whose name has a percent sign."""
     folder = tmp_path / "50%" / "migrations"
     shutil.copytree(MIGRATIONS, folder, ignore=shutil.ignore_patterns("__pycache__"))
     return folder

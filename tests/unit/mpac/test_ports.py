@@ -11,7 +11,7 @@ from mpac.stack.ports import BASE, FREE_RANGE, HOST, ORDER, HeldPorts, choose_po
 
 @pytest.fixture
 def taken() -> Iterator[int]:
-    """A port somebody listens on, with room for a whole block above it: where neither the kernel nor a stack takes any."""
+    """Yield a port with a listener and a free block above it, where neither the kernel nor a stack takes any."""
     with socket.socket() as server:
         base = next(port for port in range(12_000, 19_900, 10) if all(is_free(port + place) for place in range(9)))
         server.bind((HOST, base))

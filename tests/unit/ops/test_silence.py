@@ -117,7 +117,7 @@ def world() -> World:
 
 @pytest.fixture
 def logged(caplog: pytest.LogCaptureFixture) -> Callable[[], list[tuple[str, str]]]:
-    """The events that were logged since the last call, with their levels."""
+    """Return the events that were logged since the last call, with their levels."""
     caplog.set_level(logging.INFO)
 
     def since() -> list[tuple[str, str]]:

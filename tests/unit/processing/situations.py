@@ -39,7 +39,7 @@ def facts(
     resends: int = 0,
     deduplicates: bool = True,
 ) -> Facts:
-    """A claimed payment over 1,000, sent once and unanswered unless said otherwise."""
+    """Return a claimed payment over 1,000, sent once and unanswered unless said otherwise."""
     asked_at = None if not_found_seconds_ago is None else NOW - timedelta(seconds=not_found_seconds_ago)
     return Facts(
         amount=1_000,
@@ -59,5 +59,5 @@ def facts(
 def decided(
     step: Step, answer: Answer | None, situation: Facts | None = None, policy: RetryPolicy = POLICY
 ) -> Decision:
-    """What ``answer`` to ``step`` means, by default for a payment that was sent once."""
+    """Return the meaning of ``answer`` to ``step``, by default for a payment that was sent once."""
     return decide(step, answer, facts=situation or facts(), policy=policy)

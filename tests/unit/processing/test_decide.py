@@ -73,7 +73,7 @@ def test_a_retriable_decline_is_tried_again_five_times_at_most(step: Step, numbe
 
 
 def sent_now(number: int) -> Facts:
-    """A claim that has just sent attempt ``number``: it remembers the one before, which had moved nothing."""
+    """Return a claim that has just sent attempt ``number``: it remembers the one before, which had moved nothing."""
     return facts(sent=False) if number == 1 else facts("unavailable", number=number - 1)
 
 

@@ -9,7 +9,7 @@ from workflows.processing.next_step import NOTHING_MOVED, Step, next_step
 
 
 def expected_step(outcome: str | None, *, sent: bool, cancelled: bool, expired: bool, local: bool) -> Step:
-    """The table of next steps for a provider that deduplicates, spelled out once more from behaviour §5."""
+    """Return the table of next steps for a provider that deduplicates, spelled out once more from behaviour §5."""
     unwanted = cancelled or expired
     if local:
         return Step.CHARGE  # a report of what has happened already: it never expires and is never withdrawn

@@ -27,7 +27,7 @@ BEHIND = [PLAIN, b"H", b"HTTP/1.1 500 No\r\n\r\n", b"{}", b"\x00", b"<html>"]
 
 
 def read(pieces: Iterable[bytes]) -> Reader:
-    """A reader that was fed these, for as long as it takes more."""
+    """Return a reader that got these bytes, as long as it takes more."""
     reader = Reader(1_000)
     for piece in pieces:
         if reader.is_complete:

@@ -35,7 +35,7 @@ SETTINGS = Settings.model_validate(
 
 @pytest.fixture
 def acme(monkeypatch: pytest.MonkeyPatch) -> FakeProvider:
-    """A remote provider more."""
+    """Return a further remote provider."""
     provider = FakeProvider("acme")
     row = Remote(open=lambda _settings: provider, call_seconds=lambda _settings: 25, mapping=MAPPING)
     monkeypatch.setitem(PROVIDERS, "acme", row)
@@ -44,7 +44,7 @@ def acme(monkeypatch: pytest.MonkeyPatch) -> FakeProvider:
 
 @pytest.fixture
 def vouchers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A local provider more, on nobody's statement."""
+    """Return a further local provider, which is on nobody's statement."""
     monkeypatch.setitem(PROVIDERS, "vouchers", Local(lambda _charge: Declined("spent"), is_reported=False))
 
 
