@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.payments.record import OnRecorded, record_payments
 from workflows.payments.rows import ClaimedPayment
 from workflows.processing.leases import Claim, facts_of
-from workflows.processing.next_step import Attempt, Facts, Step
-from workflows.processing.workload import Answered, Workload
+from workflows.processing.next_step import SENDS, Attempt, Facts, Step
+from workflows.processing.workload import Answered, Workload, no_call_error
 from workflows.providers.base import Answer, Charge, Provider
 from workflows.providers.registry import charge_locally, longest_call_seconds
 from workflows.settings import Settings
@@ -70,13 +70,15 @@ class PaymentWorkload(Workload[Charge]):
 
     async def call_provider(self, provider: Provider, claim: Claim[Charge], *, not_after: float) -> Answer:
         """Do the claim's step at the provider. A charge is not sent after ``not_after``."""
+        if claim.step in SENDS:
+            return await provider.charge(claim.request, not_after=not_after)
         if claim.step is Step.INQUIRE:
             return await provider.inquire(claim.request)
         if claim.step is Step.WITHDRAW:
             return await provider.withdraw(claim.request)
         if claim.step is Step.REVERSE:
             return await provider.reverse(claim.request)
-        return await provider.charge(claim.request, not_after=not_after)
+        raise no_call_error(claim.step)
 
     async def record(
         self, connection: AsyncConnection, group: list[Answered[Charge]], *, worker: str

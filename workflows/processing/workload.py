@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.processing.decide import Decision
 from workflows.processing.leases import Claim, LeaseTable, RequestT
+from workflows.processing.next_step import Step
 from workflows.providers.base import Answer, Provider
 
 
@@ -46,3 +47,8 @@ class Workload(LeaseTable[RequestT]):
 
         Return the present status of each row whose fence held, by id. What a row without one was answered is evidence.
         """
+
+
+def no_call_error(step: Step) -> ValueError:
+    """Return the error for a step that calls no provider, so that an unexpected step never moves money."""
+    return ValueError(f"no provider call belongs to the step {step}")

@@ -6,8 +6,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.payments.process import PaymentWorkload
 from workflows.processing.leases import Claim, facts_of
-from workflows.processing.next_step import Attempt, Facts, Step
-from workflows.processing.workload import Answered, Workload
+from workflows.processing.next_step import SENDS, Attempt, Facts, Step
+from workflows.processing.workload import Answered, Workload, no_call_error
 from workflows.providers.base import Answer, ChargeRefund, Provider
 from workflows.providers.registry import refund_locally
 from workflows.refunds.record import record_refunds
@@ -61,9 +61,11 @@ class RefundWorkload(Workload[ChargeRefund]):
 
     async def call_provider(self, provider: Provider, claim: Claim[ChargeRefund], *, not_after: float) -> Answer:  # noqa: ARG002
         """Do the claim's step at the provider, however late: the customer is still owed the money."""
+        if claim.step in SENDS:
+            return await provider.refund(claim.request)
         if claim.step is Step.INQUIRE:
             return await provider.inquire_refund(claim.request)
-        return await provider.refund(claim.request)
+        raise no_call_error(claim.step)
 
     async def record(
         self, connection: AsyncConnection, group: list[Answered[ChargeRefund]], *, worker: str
