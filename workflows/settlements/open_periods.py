@@ -100,7 +100,7 @@ async def _open(connection: AsyncConnection, wanting: Sequence[RowMapping], *, w
                 "cannot open a period for store %s: its time zone %s is unknown here",
                 store.store_id,
                 store.rule.time_zone,
-                extra={"event": "settlement.unknown_time_zone", "store_id": store.store_id},
+                extra={"event": "settlement.unknown_time_zone"},
             )
             continue
         rows.append(open_row(period, store, row["currency"]))

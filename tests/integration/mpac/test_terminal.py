@@ -94,7 +94,7 @@ async def test_enter_shows_the_addresses_again_and_ctrl_c_stops_in_order(shell: 
     assert '{"' not in shell.screen
     shell.type("\x03")
     await shell.shows("ended-0")
-    assert "stopping; what is in hand is finished first." in shell.screen
+    assert "stopping; payments in progress are finished first." in shell.screen
     assert (home / "logs" / "supervisor.log").read_text().startswith('{"at"'), "the file is for programs"
 
 
@@ -116,7 +116,7 @@ async def test_a_stack_in_the_background_of_its_shell_is_not_stopped_by_what_is_
     assert state_of(pid) == "T"
     shell.type("fg\r")
     await until(lambda: state_of(pid) != "T", within=HANGS_AFTER_SECONDS)  # an earlier Ctrl-C would wipe out the "fg"
-    await shell.shows("stopping; what is in hand is finished first.", typing="\x03")
+    await shell.shows("stopping; payments in progress are finished first.", typing="\x03")
     await until(lambda: birth(pid) == "", within=HANGS_AFTER_SECONDS)
 
 
