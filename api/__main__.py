@@ -40,7 +40,7 @@ def main() -> None:
         ws="none",
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # `api.unknown_callers` reads them, and only behind a trusted proxy
+        proxy_headers=False,  # `api.failed_auth_limit` reads them, and only behind a trusted proxy
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         log_config=None,  # the application has set up logging

@@ -31,7 +31,7 @@ from api.routes import (
     terminals,
 )
 from api.routes.documentation import install_documentation
-from api.routes.welcome import install_welcome
+from api.routes.landing_page import install_welcome
 from api.runtime import running
 from api.version import VERSION
 from workflows.logs import configure_logs

@@ -10,7 +10,7 @@ from api.idempotency import key_of, key_value
 from api.runtime import Runtime, runtime_of
 from api.schemas.base import ReasonIn
 from api.schemas.patterns import ID_PATTERN
-from api.schemas.query_values import WholeNumber
+from api.schemas.query_types import WholeNumber
 from workflows.errors import CredentialRefused, NotAuthenticated, NotAuthorized
 from workflows.requests.idempotency import Key
 from workflows.tenants.caller import Caller, CallerRole

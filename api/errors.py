@@ -16,7 +16,7 @@ from api.idempotency import store_refusal
 from api.media_types import JSON
 from api.schemas.patterns import DAY_PATTERN, IN_WORDS
 from api.schemas.payments import METHOD_TYPES
-from api.schemas.query_values import TIMESTAMP_ISSUE
+from api.schemas.query_types import TIMESTAMP_ISSUE
 from workflows.database.row_json import render
 from workflows.errors import (
     Detail,

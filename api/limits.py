@@ -8,7 +8,7 @@
 | maintenance   | all processes                          | 503 with ``Retry-After`` and the operator's text|
 
 Counts per minute are held in this process and exchanged with the broker twice a second, so that no request waits for it;
-while the broker is unavailable each process counts alone. Unknown callers are counted elsewhere (``api.unknown_callers``).
+while the broker is unavailable each process counts alone. Unknown callers are counted elsewhere (``api.failed_auth_limit``).
 """
 
 import asyncio

@@ -7,10 +7,10 @@ from typing import cast
 
 from fastapi import Request
 
+from api.failed_auth_limit import UnknownCallers
 from api.limits import Limits
-from api.unknown_callers import UnknownCallers
 from workers.nudge import Nudger
-from workers.silence_watch import SilenceWatch
+from workers.silence_monitor import SilenceWatch
 from workflows.database.engines import Role, connect, disconnect
 from workflows.devices.assertions import Assertions
 from workflows.devices.issue_token import TokenIssuer

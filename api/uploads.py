@@ -30,7 +30,7 @@ from api.errors import from_validation
 from api.idempotency import key_of, key_value
 from api.media_types import CSV, JSON, JSON_LINES, MULTIPART
 from api.schemas.base import refuse_card_data
-from api.schemas.providers import reporting_provider
+from api.schemas.provider_names import reporting_provider
 from api.schemas.statements import StatementIn
 from api.strict_json import REPEATABLE, check_once, read_json
 from workflows.errors import Detail, InvalidRequest, MalformedRequest

@@ -1,6 +1,6 @@
 """The Celery application for beat: that of the workers, with the timetable that ``beat.scheduler`` sends."""
 
-from beat.schedule import timetable
+from beat.timetable import timetable
 from workers.app import app, settings
 
 app.conf.beat_schedule = timetable(scale=settings.timetable_scale)

@@ -12,7 +12,7 @@ from typing import Any
 
 from celery.beat import Scheduler
 
-from workers.queues import messages_waiting
+from workers.queue_length import messages_waiting
 from workflows.ops.canaries import BACKLOG_LIMIT
 
 logger = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ import threading
 import time
 from collections import Counter
 
-from beat.schedule import INVARIANTS_SECONDS
-from beat.watch import watch
+from beat.beat_monitor import watch
+from beat.timetable import INVARIANTS_SECONDS
 from workers.app import HOUSEKEEPING, app, settings
 from workers.nudge import MAX_IDS, PAYMENTS, RECONCILE, REFUNDS, SETTLEMENTS, publish
 from workers.runtime import run
@@ -125,7 +125,7 @@ def invariants() -> Summary | None:
 
 @app.task(name="sweeps.canaries", **HOUSEKEEPING)
 def canaries() -> None:
-    """Do nothing. ``beat.watch`` sends the canaries, but a beat of the previous release still sends this task."""
+    """Do nothing. ``beat.beat_monitor`` sends the canaries, but a beat of the previous release still sends this task."""
 
 
 @app.task(name="sweeps.forget_expired", **HOUSEKEEPING)

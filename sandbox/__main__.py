@@ -10,14 +10,14 @@ import sys
 import uvloop
 from aiohttp import web
 
-from sandbox import outcomes
+from sandbox import operation_lifecycle
 from sandbox.app import create_app
 from sandbox.clock import Clock
+from sandbox.context import Latency, Provider
 from sandbox.fault_rates import FaultRates
 from sandbox.fault_responses import HangingRequests
-from sandbox.provider import Latency, Provider
 from sandbox.settings import Settings, read_settings, with_control_key
-from sandbox.store import Store
+from sandbox.sqlite_storage import Store
 from sandbox.webhooks import Webhooks
 
 log = logging.getLogger("sandbox")
@@ -52,7 +52,7 @@ async def serve(settings: Settings) -> None:
     await runner.setup()
     site = web.TCPSite(runner, settings.host, settings.port, backlog=BACKLOG)
     await site.start()
-    outcomes.resume(provider)
+    operation_lifecycle.resume(provider)
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)

@@ -2,24 +2,24 @@
 
 from aiohttp import web
 
-from sandbox import cancel_and_reverse, charges, codes, control, inquiries, refunds, statements
-from sandbox.endpoint import Handler, controlled, guarded, public
+from sandbox import cancel_and_reverse, charges, control, inquiries, qr_codes, refunds, statements
+from sandbox.context import Provider
 from sandbox.errors import not_found
-from sandbox.provider import Provider
 from sandbox.requests import MAX_BODY_BYTES
+from sandbox.route_wrappers import Handler, controlled, guarded, public
 
 V1: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/v1/charges", charges.create_charge),
     ("GET", "/v1/charges/{reference}", inquiries.ask_charge),
     ("POST", "/v1/charges/{reference}/cancel", cancel_and_reverse.cancel_charge),
     ("POST", "/v1/charges/{reference}/reverse", cancel_and_reverse.reverse_charge),
-    ("POST", "/v1/codes", codes.create_code),
+    ("POST", "/v1/codes", qr_codes.create_code),
     ("POST", "/v1/refunds", refunds.create_refund),
     ("GET", "/v1/refunds/{reference}", inquiries.ask_refund),
     ("GET", "/v1/statements", statements.get_statement),
 )
 CONTROL: tuple[tuple[str, str, Handler], ...] = (
-    ("POST", "/v1/codes/{reference}/pay", codes.pay_code),
+    ("POST", "/v1/codes/{reference}/pay", qr_codes.pay_code),
     ("GET", "/control/ledger", control.get_ledger),
     ("DELETE", "/control/ledger", control.delete_ledger),
     ("GET", "/control/ledger/{payment_id}", control.get_payment_ledger),

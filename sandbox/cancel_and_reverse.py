@@ -16,12 +16,12 @@ from typing import NamedTuple
 
 from aiohttp import web
 
-from sandbox import operations, outcomes
-from sandbox.answers import json_answer, present
+from sandbox import operation_lifecycle, operations
+from sandbox.context import Provider
 from sandbox.errors import Refused
 from sandbox.operations import Family, Operation, Status
-from sandbox.provider import Provider
 from sandbox.requests import read_currency, read_object, text
+from sandbox.responses import json_answer, present
 
 UNDONE = frozenset({Status.CANCELLED, Status.REVERSED})
 NO_CURRENCY = "XXX"  # ISO 4217 for "no currency": nobody said what the currency of the unknown charge would have been
@@ -40,7 +40,7 @@ async def reverse_charge(provider: Provider, request: web.Request) -> web.Stream
     def undo_succeeded(charge: Operation) -> Operation:
         if operations.refunded_amount(provider.store, charge.reference):
             raise Refused(409, "refunded", message="part of this charge was refunded; refund the rest")
-        return outcomes.reverse(provider, charge)
+        return operation_lifecycle.reverse(provider, charge)
 
     operation = _undo(provider, await _read_undoing(request), succeeded=undo_succeeded)
     await provider.store.durable()
@@ -65,13 +65,13 @@ async def _read_undoing(request: web.Request) -> Undoing:
 def _undo(provider: Provider, undoing: Undoing, *, succeeded: Callable[[Operation], Operation]) -> Operation:
     operation = operations.find(provider.store, undoing.reference, family=Family.CHARGE)
     if operation is None:
-        return outcomes.create_cancelled(provider, _never_heard_of(undoing, at=provider.clock.now()))
-    operation = outcomes.mature(provider, operation)
+        return operation_lifecycle.create_cancelled(provider, _never_heard_of(undoing, at=provider.clock.now()))
+    operation = operation_lifecycle.mature(provider, operation)
     if operation.status in UNDONE:
         return operation
     if operation.status == Status.SUCCEEDED:
         return succeeded(operation)
-    return outcomes.cancel(provider, operation)
+    return operation_lifecycle.cancel(provider, operation)
 
 
 def _never_heard_of(undoing: Undoing, *, at: int) -> Operation:

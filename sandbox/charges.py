@@ -2,12 +2,12 @@
 
 from aiohttp import web
 
-from sandbox import operations, outcomes
+from sandbox import operation_lifecycle, operations
+from sandbox.context import Provider
 from sandbox.errors import Refused, bad_request
 from sandbox.faults import Fate
 from sandbox.operations import Family, Operation, Status
 from sandbox.pipeline import Call, fate_of, walk
-from sandbox.provider import Provider
 from sandbox.requests import Order, read_order, text
 
 KINDS = ("card", "qr_cpm")
@@ -27,7 +27,7 @@ async def create_charge(provider: Provider, request: web.Request) -> web.StreamR
         if known is not None:
             return repeat(provider, known, order=order, fate=fate)
         operation = new_operation(order, family=Family.CHARGE, kind=kind, fate=fate, at=provider.clock.now())
-        return outcomes.create(provider, operation._replace(token=token), fate=fate)
+        return operation_lifecycle.create(provider, operation._replace(token=token), fate=fate)
 
     return await walk(provider, request, Call(Family.CHARGE, order, fate, act))
 
@@ -61,12 +61,12 @@ def repeat(provider: Provider, known: Operation, *, order: Order, fate: Fate) ->
     if known.fingerprint is not None and known.fingerprint != order.fingerprint:
         message = "this reference was used with another body"
         raise Refused(409, "idempotency_mismatch", message=message)
-    known = outcomes.mature(provider, known)
+    known = operation_lifecycle.mature(provider, known)
     if known.status == Status.CANCELLED:
         # A cancellation before the charge may have named only the reference; this answer names the charge.
         known = known._replace(payment_id=order.payment_id, currency=order.currency)
         return known._replace(status=Status.DECLINED, decline_code="cancelled")
     # The customer pays a code, so creating it again moves no money, even with ``ignore_idempotency``.
     if fate.ignores_idempotency and known.status == Status.SUCCEEDED and known.kind != "qr_mpm":
-        return outcomes.charge_again(provider, known)
+        return operation_lifecycle.charge_again(provider, known)
     return known

@@ -4,10 +4,10 @@ A story of several days then takes seconds, as with the test clocks of other pro
 set back. The offset is stored, so that no movement is dated before an earlier one, even after a restart.
 """
 
-from sandbox import times
+from sandbox import timestamps
 from sandbox.errors import bad_request
-from sandbox.store import Store
-from sandbox.times import MICROSECONDS_PER_SECOND
+from sandbox.sqlite_storage import Store
+from sandbox.timestamps import MICROSECONDS_PER_SECOND
 
 MAX_AHEAD_SECONDS = 20 * 366 * 86_400  # longer than any story, and well within the range of a date
 AHEAD = "SELECT ahead_seconds FROM clock"
@@ -27,7 +27,7 @@ class Clock:
 
     def now(self) -> int:
         """Return the current time in microseconds since 1970."""
-        return times.now() + self.ahead_seconds * MICROSECONDS_PER_SECOND
+        return timestamps.now() + self.ahead_seconds * MICROSECONDS_PER_SECOND
 
     def move(self, ahead_seconds: int) -> None:
         """Set the offset. It holds once the store is durable. Raises Refused (400) for a step back."""

@@ -5,13 +5,13 @@ They require the control key, which the product does not have, and add no latenc
 
 from aiohttp import web
 
-from sandbox import ledger, outcomes
-from sandbox.answers import json_answer
+from sandbox import ledger, operation_lifecycle
 from sandbox.clock import MAX_AHEAD_SECONDS
+from sandbox.context import Provider
 from sandbox.errors import bad_request
-from sandbox.provider import Provider
 from sandbox.requests import query_number, read_object, whole_number
-from sandbox.times import to_text
+from sandbox.responses import json_answer
+from sandbox.timestamps import to_text
 
 DEFAULT_PAGE = 1_000
 MAX_PAGE = 5_000  # rows; a page of this size blocks the process for some 20 ms
@@ -95,7 +95,7 @@ async def put_clock(provider: Provider, request: web.Request) -> web.StreamRespo
     body = await read_object(request)
     provider.clock.move(whole_number(body, "ahead_seconds", lowest=0, highest=MAX_AHEAD_SECONDS))
     await provider.store.durable()
-    outcomes.resume(provider)
+    operation_lifecycle.resume(provider)
     return await get_clock(provider, request)
 
 

@@ -1,6 +1,6 @@
 """The exception by which every part of the sandbox refuses a call.
 
-``sandbox.endpoint`` turns it into the response. No other module knows the format of an error.
+``sandbox.route_wrappers`` turns it into the response. No other module knows the format of an error.
 """
 
 from collections.abc import Mapping

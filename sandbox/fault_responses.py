@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from sandbox.answers import JSON_HEADERS, refusal
 from sandbox.errors import Refused
 from sandbox.requests import names_of
+from sandbox.responses import JSON_HEADERS, refusal
 
 HOLD_SECONDS = 120.0  # longer than any client's timeout; then the connection is closed, still without an answer
 PATROL_SECONDS = 0.25  # how soon a held call is released after its client has disconnected

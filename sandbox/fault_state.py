@@ -5,8 +5,8 @@ It is stored, because a fault that was forgotten at a restart would be applied t
 
 from sandbox.faults import Fate
 from sandbox.operations import Family
-from sandbox.store import Store
-from sandbox.times import MICROSECONDS_PER_MILLISECOND
+from sandbox.sqlite_storage import Store
+from sandbox.timestamps import MICROSECONDS_PER_MILLISECOND
 
 TIMES = "SELECT times FROM strikes WHERE name = ?"
 STRIKE = "INSERT INTO strikes (name, times) VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET times = times + 1"

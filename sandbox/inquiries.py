@@ -2,11 +2,11 @@
 
 from aiohttp import web
 
-from sandbox import fault_state, operations, outcomes
-from sandbox.answers import json_answer, present
+from sandbox import fault_state, operation_lifecycle, operations
+from sandbox.context import Provider
 from sandbox.errors import Refused, not_found
 from sandbox.operations import Family
-from sandbox.provider import Provider
+from sandbox.responses import json_answer, present
 
 DARK = Refused(503, "unavailable", message="inquiries are not available")
 
@@ -29,6 +29,6 @@ async def _ask(provider: Provider, request: web.Request, *, family: Family) -> w
     operation = operations.find(provider.store, reference, family=family)
     if operation is None or fault_state.is_hidden(provider.store, reference, family=family, at=at):
         raise not_found(family)
-    operation = outcomes.mature(provider, operation)
+    operation = operation_lifecycle.mature(provider, operation)
     await provider.store.durable()
     return json_answer(present(operation))

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from sandbox.store import Store
-from sandbox.times import to_text
+from sandbox.sqlite_storage import Store
+from sandbox.timestamps import to_text
 
 
 class MovementKind(StrEnum):

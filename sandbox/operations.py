@@ -9,7 +9,7 @@ from enum import StrEnum
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from sandbox.store import Store
+from sandbox.sqlite_storage import Store
 
 
 class Family(StrEnum):

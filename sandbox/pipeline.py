@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from sandbox import fault_state
-from sandbox.answers import json_answer, present
+from sandbox.context import Provider
 from sandbox.errors import Refused
 from sandbox.fault_responses import FAULTS, slow_response
 from sandbox.faults import APPROVE, Fate
 from sandbox.operations import Family, Operation
-from sandbox.provider import Provider
 from sandbox.requests import Order
+from sandbox.responses import json_answer, present
 
 REFUSALS = {
     "unavailable": Refused(503, "unavailable", message="the provider is not available; nothing was done"),

@@ -2,12 +2,12 @@
 
 from aiohttp import web
 
-from sandbox import operations, outcomes
+from sandbox import operation_lifecycle, operations
 from sandbox.charges import new_operation, repeat
+from sandbox.context import Provider
 from sandbox.faults import Fate
 from sandbox.operations import Family, Operation, Status
 from sandbox.pipeline import Call, fate_of, walk
-from sandbox.provider import Provider
 from sandbox.requests import Order, read_order, text
 
 
@@ -32,8 +32,8 @@ def _begin(provider: Provider, order: Order, *, charge_reference: str, fate: Fat
     objection = _objection(provider, refund, asked=order.amount)
     if objection:
         # An impossible refund is declined at once, whatever its fate.
-        return outcomes.create_declined(provider, refund, decline_code=objection)
-    return outcomes.create(provider, refund, fate=fate)
+        return operation_lifecycle.create_declined(provider, refund, decline_code=objection)
+    return operation_lifecycle.create(provider, refund, fate=fate)
 
 
 def _objection(provider: Provider, refund: Operation, *, asked: int) -> str:
@@ -42,7 +42,7 @@ def _objection(provider: Provider, refund: Operation, *, asked: int) -> str:
     charge = operations.find(provider.store, reference, family=Family.CHARGE)
     if charge is None or charge.payment_id != refund.payment_id:
         return "charge_not_found"
-    if outcomes.mature(provider, charge).status != Status.SUCCEEDED:
+    if operation_lifecycle.mature(provider, charge).status != Status.SUCCEEDED:
         return "charge_not_succeeded"
     if charge.currency != refund.currency:
         return "currency_mismatch"

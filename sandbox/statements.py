@@ -13,12 +13,12 @@ from typing import Any
 from aiohttp import web
 
 from sandbox import ledger
-from sandbox.answers import json_answer
+from sandbox.context import Provider
 from sandbox.errors import bad_request
 from sandbox.ledger import Movement, Page, facts
-from sandbox.provider import Provider
 from sandbox.requests import query_number
-from sandbox.times import from_text, settled_on
+from sandbox.responses import json_answer
+from sandbox.timestamps import from_text, settled_on
 
 DEFAULT_PAGE = 1_000
 MAX_PAGE = 5_000  # rows; a page of this size blocks the process for some 20 ms

@@ -12,12 +12,12 @@ from typing import Any
 import orjson
 from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector
 
-from sandbox import times
-from sandbox.answers import present
+from sandbox import timestamps
 from sandbox.clock import Clock
 from sandbox.operations import Operation
+from sandbox.responses import present
 from sandbox.signature import sign, signing_key
-from sandbox.store import Store, StoreFailed
+from sandbox.sqlite_storage import Store, StoreFailed
 
 PAUSES_SECONDS = (0.2, 1.0, 5.0)  # between attempts; four attempts in all
 TRY_SECONDS = 5.0  # how long a receiver may take before the attempt counts as failed
@@ -118,4 +118,4 @@ def event_of(operation: Operation, *, at: int) -> dict[str, Any]:
     """Return the event of an outcome. Its id is derived, so the same outcome always has the same id."""
     name = f"{operation.family}.{operation.status}"
     event_id = "evt_" + blake2b(f"{name}:{operation.provider_reference}".encode(), digest_size=12).hexdigest()
-    return {"event_id": event_id, "type": name, "created_at": times.to_text(at), "data": present(operation)}
+    return {"event_id": event_id, "type": name, "created_at": timestamps.to_text(at), "data": present(operation)}

@@ -11,7 +11,7 @@ from celery import Celery, Task
 from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown
 from kombu.entity import Exchange, Queue
 
-from workers import dead_letters, reporting, runtime
+from workers import dead_letters, runtime, task_events
 from workers.event_loop import TASK_TIMEOUT_SECONDS
 from workflows.gc_tuning import tune_gc
 from workflows.logs import configure_logs
@@ -28,7 +28,7 @@ no change then.
 ROUTES = {f"{queue}.*": {"queue": queue} for queue in QUEUES}
 """The first part of a task's name is its queue: ``payments.process`` goes to ``payments``."""
 
-HOUSEKEEPING: Mapping[str, Any] = {"Request": "workers.reporting:QuietRequest", "send_events": False}
+HOUSEKEEPING: Mapping[str, Any] = {"Request": "workers.task_events:QuietRequest", "send_events": False}
 """Options of a housekeeping task. Flower shows it only if it found something or failed."""
 
 settings: Settings = settings_or_exit()
@@ -37,14 +37,14 @@ settings: Settings = settings_or_exit()
 class DeadLetterTask(Task):
     """A task that stores a dead letter, with the traceback, when it fails."""
 
-    Request = "workers.reporting:ReportingRequest"
+    Request = "workers.task_events:ReportingRequest"
     throws = dead_letters.PASSING
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the task, unless its message has been delivered too often."""
         if dead_letters.exceeded_max_deliveries(self):
             return None
-        return reporting.note(super().__call__(*args, **kwargs))
+        return task_events.note(super().__call__(*args, **kwargs))
 
     def on_failure(  # noqa: PLR0917 - the signature is Celery's
         self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: Any
@@ -65,7 +65,7 @@ app.conf.update(
     task_ignore_result=True,
     task_serializer="json",
     accept_content=["json"],
-    worker_consumer="workers.unreadable:DeadLetterConsumer",
+    worker_consumer="workers.dead_letter_consumer:DeadLetterConsumer",
     worker_prefetch_multiplier=1,
     worker_send_task_events=True,
     worker_enable_remote_control=True,

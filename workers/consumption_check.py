@@ -15,7 +15,7 @@ from celery.signals import worker_ready, worker_shutting_down
 from celery.utils.nodenames import worker_direct
 
 from workers.app import app, settings
-from workers.queues import messages_waiting
+from workers.queue_length import messages_waiting
 from workers.runtime import run, runtime
 from workflows.ops.heartbeats import note_worker
 

@@ -5,7 +5,7 @@
 | the task raised because the database or broker is away   | acknowledged: the row stays due, a sweep nudges again |
 | the task raised anything else (unknown argument, a bug)  | acknowledged, stored here with its traceback         |
 | the worker crashed on each of three deliveries           | acknowledged, stored here                             |
-| no task can be made of it                                | acknowledged, stored by ``workers.unreadable``        |
+| no task can be made of it                                | acknowledged, stored by ``workers.dead_letter_consumer`` |
 """
 
 import logging

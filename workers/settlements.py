@@ -1,9 +1,9 @@
 """Celery tasks for settlements. Each is one call into ``workflows``; no rules live here."""
 
 from workers.app import HOUSEKEEPING, app
+from workers.concurrency_limit import TurnQueue, limit_concurrency
 from workers.nudge import RECONCILE, SETTLEMENTS, publish
 from workers.runtime import run, runtime
-from workers.turns import TurnQueue, limit_concurrency
 from workflows.processing.outcome import Summary
 from workflows.reconciliation.auto_reconcile import reconcile_due
 from workflows.settlements.close import CloseResult, close_settlements

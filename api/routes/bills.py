@@ -11,7 +11,7 @@ from api.idempotency import KEY_PARAMETER
 from api.openapi.error_responses import error_responses
 from api.responses import json_response, page_response, stored_response
 from api.schemas.bills import BillIn, BillOut, BillsOut, CombineIn, PartsOut, SplitIn
-from api.schemas.query_values import Instant, Text50, Text80
+from api.schemas.query_types import Instant, Text50, Text80
 from workflows.bills.create import bill_orders
 from workflows.bills.queries import BillFilter, list_bills, read_bill
 from workflows.bills.serialize import bill_fields

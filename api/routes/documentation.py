@@ -19,7 +19,7 @@ from starlette.responses import HTMLResponse, Response
 
 from api.html_page import html_page
 from api.media_types import JSON
-from api.openapi.complete import complete
+from api.openapi.postprocess import complete
 from workflows.errors import ResourceNotFound
 from workflows.settings import Settings
 

@@ -9,10 +9,10 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 from starlette.responses import PlainTextResponse, Response
 
-from api.metric_families import Now, gauges, totals
 from api.openapi.error_responses import error_responses
+from api.prometheus import Now, gauges, totals
 from api.runtime import runtime_of
-from workers.silence_watch import QUEUES
+from workers.silence_monitor import QUEUES
 from workflows.database.engines import Role
 from workflows.database.metric_counts import CountDelta
 from workflows.invariants.results import read_results

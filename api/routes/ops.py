@@ -21,7 +21,7 @@ from api.schemas.ops import (
     MaintenanceOut,
     RequeuedOut,
 )
-from api.schemas.query_values import Flag
+from api.schemas.query_types import Flag
 from workers.nudge import publish_task
 from workflows.database.engines import Role
 from workflows.invariants.results import read_results

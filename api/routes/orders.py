@@ -12,7 +12,7 @@ from api.openapi.error_responses import error_responses
 from api.responses import json_response, page_response, stored_response
 from api.schemas.base import ReasonedVersionIn, VersionIn
 from api.schemas.orders import OrderIn, OrderOut, OrderPatch, OrdersOut
-from api.schemas.query_values import Instant, Text50, Text80
+from api.schemas.query_types import Instant, Text50, Text80
 from workflows.orders.change import change_order
 from workflows.orders.change_status import cancel_order, complete_order, submit_order
 from workflows.orders.create import Creation

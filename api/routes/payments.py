@@ -10,9 +10,9 @@ from api.fast_route import FastRoute
 from api.idempotency import KEY_PARAMETER
 from api.openapi.error_responses import error_responses
 from api.responses import DOCUMENTED_STREAM, EventStream, json_response, page_response, payment_events, stored_response
-from api.schemas.money_queries import PaymentQuery
+from api.schemas.payment_and_refund_queries import PaymentQuery
 from api.schemas.payments import CancelIn, PaymentIn, PaymentOut, PaymentsOut
-from api.schemas.query_values import Seconds, WholeNumber
+from api.schemas.query_types import Seconds, WholeNumber
 from api.schemas.timeline import EventsOut
 from workflows.payments.cancel import cancel_payment
 from workflows.payments.check_request import PaymentSubmission

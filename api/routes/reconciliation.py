@@ -9,7 +9,7 @@ from api.dependencies import CurrentPage, EntityId, MerchantAdmin, RequestId, Ru
 from api.idempotency import KEY_PARAMETER
 from api.openapi.error_responses import error_responses
 from api.responses import json_response, page_response, stored_response
-from api.schemas.query_values import Flag
+from api.schemas.query_types import Flag
 from api.schemas.statements import (
     AssignIn,
     BreakOut,

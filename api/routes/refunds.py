@@ -10,7 +10,7 @@ from api.fast_route import FastRoute
 from api.idempotency import KEY_PARAMETER
 from api.openapi.error_responses import error_responses
 from api.responses import json_response, page_response, stored_response
-from api.schemas.money_queries import RefundQuery
+from api.schemas.payment_and_refund_queries import RefundQuery
 from api.schemas.refunds import RefundIn, RefundOut, RefundsOut, ReportIn
 from workflows.refunds.queries import list_refunds, list_refunds_of, read_refund
 from workflows.refunds.report import report_refund

@@ -10,7 +10,7 @@ from api.media_types import CSV
 from api.openapi.error_responses import error_responses
 from api.responses import file_response, json_response, page_response, prefers_csv
 from api.schemas.base import Id, NothingIn
-from api.schemas.query_values import Day, Flag
+from api.schemas.query_types import Day, Flag
 from api.schemas.settlements import (
     CashCountIn,
     LinesOut,

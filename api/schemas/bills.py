@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from api.schemas.base import Amount, Body, Id
-from api.schemas.outputs import Currency, Cursor, Minor, Version
+from api.schemas.integer_types import Currency, Cursor, Minor, Version
 from workflows.bills.split import Splitting
 from workflows.bills.states import BillStatus
 

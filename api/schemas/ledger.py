@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from api.schemas.enumerations import AccountKind, JournalKind
-from api.schemas.outputs import Currency, Cursor, Minor
+from api.schemas.integer_types import Currency, Cursor, Minor
 
 
 class AccountOut(BaseModel):

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from api.schemas.base import Body, Id, Printable, absent
-from api.schemas.outputs import Cursor
+from api.schemas.integer_types import Cursor
 
 Name = Annotated[Printable, Field(max_length=100)]
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from api.schemas.base import Body, Printable
-from api.schemas.outputs import LARGEST_INT32, Cursor
+from api.schemas.integer_types import LARGEST_INT32, Cursor
 
 
 class MaintenanceIn(Body):

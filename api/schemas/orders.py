@@ -10,7 +10,7 @@ from typing_extensions import TypeAliasType
 from api.schemas.base import Body, Id, Part, Printable, absent
 from api.schemas.base import Currency as CurrencyIn
 from api.schemas.base import Version as VersionIn
-from api.schemas.outputs import Currency, Cursor, Minor, Version
+from api.schemas.integer_types import Currency, Cursor, Minor, Version
 from api.schemas.patterns import RATE_PATTERN
 from workflows.errors import Detail, InvalidRequest
 from workflows.money import MAX_AMOUNT

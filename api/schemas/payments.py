@@ -21,7 +21,7 @@ from api.schemas.base import (
 )
 from api.schemas.base import Currency as CurrencyIn
 from api.schemas.enumerations import Advice, CancelOutcome, CancelReason, FailureCode, NextActionType, one_of
-from api.schemas.outputs import Currency, Cursor, Minor, Version
+from api.schemas.integer_types import Currency, Cursor, Minor, Version
 from api.schemas.patterns import LAST_4_PATTERN
 from workflows.errors import Detail, InvalidRequest
 from workflows.money import MAX_AMOUNT

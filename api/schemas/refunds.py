@@ -17,7 +17,7 @@ from api.schemas.base import (
     absent,
 )
 from api.schemas.enumerations import FailureCode
-from api.schemas.outputs import Currency, Cursor, Minor, Version
+from api.schemas.integer_types import Currency, Cursor, Minor, Version
 from workflows.money import MAX_MOVED
 from workflows.providers.external import APPROVED
 from workflows.refunds.report import Report

@@ -7,10 +7,10 @@ from pydantic import BaseModel, Field
 from typing_extensions import TypeAliasType
 
 from api.schemas.base import Body, Printable
-from api.schemas.outputs import Count, Currency, Cursor, Minor, Version
+from api.schemas.integer_types import Count, Currency, Cursor, Minor, Version
 from api.schemas.patterns import DAY_PATTERN, LOCAL_TIME_PATTERN
 from api.schemas.payments import MethodType
-from api.schemas.providers import StatementProvider
+from api.schemas.provider_names import StatementProvider
 from api.schemas.stores import CutOffOut
 from workflows.money import MAX_AMOUNT
 from workflows.reconciliation.statement_policy import PolicyRequest, Statements

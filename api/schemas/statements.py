@@ -8,8 +8,8 @@ from typing_extensions import TypeAliasType
 
 from api.schemas.base import Body, Printable, absent
 from api.schemas.enumerations import one_of
-from api.schemas.outputs import Count, Currency, Cursor, Minor, RunNumber
-from api.schemas.providers import StatementProvider
+from api.schemas.integer_types import Count, Currency, Cursor, Minor, RunNumber
+from api.schemas.provider_names import StatementProvider
 from api.schemas.settlements import LineOut, SettlementLineKind, SettlementOut, UncomparedOut
 from workflows.errors import Detail, InvalidRequest
 from workflows.providers.statement_mapping import LineKind, StatementMapping

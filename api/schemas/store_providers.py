@@ -7,9 +7,9 @@ from pydantic import AfterValidator, BaseModel, Field
 from typing_extensions import TypeAliasType
 
 from api.schemas.base import Body, Printable, absent
-from api.schemas.outputs import Cursor
+from api.schemas.integer_types import Cursor
 from api.schemas.patterns import NAME_PATTERN
-from api.schemas.providers import StoreProvider
+from api.schemas.provider_names import StoreProvider
 from workflows.tenants.store_providers import ProviderRequest
 
 MAX_CREDENTIALS = 20

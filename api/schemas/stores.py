@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, Field
 
 from api.schemas.base import Body, Id, Printable, absent
 from api.schemas.base import Currency as CurrencyIn
-from api.schemas.outputs import Currency, Cursor
+from api.schemas.integer_types import Currency, Cursor
 from api.schemas.patterns import TIME_PATTERN
 from workflows.tenants.stores import StoreRequest
 from workflows.time_zones import offered_zones

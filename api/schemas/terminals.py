@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from api.schemas.base import Body, Id, Printable
-from api.schemas.outputs import Cursor, Version
+from api.schemas.integer_types import Cursor, Version
 from workflows.devices.register import DeviceRequest
 from workflows.devices.states import DeviceStatus
 

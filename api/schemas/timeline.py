@@ -7,7 +7,7 @@ from pydantic import BaseModel, Discriminator, Field
 
 from api.schemas.base import absent
 from api.schemas.enumerations import AttemptOutcome, CallerType, MessageKind, TimelineEventName, TimelineStatus
-from api.schemas.outputs import AttemptNumber, Currency, Minor, Version
+from api.schemas.integer_types import AttemptNumber, Currency, Minor, Version
 from api.schemas.statements import StatementLineKind
 
 OfRefund = Annotated[str, Field(description="The refund it is about; omitted if it is about the payment itself")]

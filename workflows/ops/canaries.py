@@ -4,8 +4,9 @@ A worker may run without consuming, because its broker connection was lost unnot
 that it consumes. Silence is counted from the first unanswered canary: a pause between canaries does not make a queue
 silent, but a queue that never had a consumer is silent.
 
-Beat has its own row in the table, written by the workers that receive its sweeps (``beat.watch``). A timestamp in the future
-was written before the database's clock was set back; until the next note, silence is the distance to it in either direction.
+Beat has its own row in the table, written by the workers that receive its sweeps (``beat.beat_monitor``). A timestamp in the
+future was written before the database's clock was set back; until the next note, silence is the distance to it in either
+direction.
 """
 
 import math

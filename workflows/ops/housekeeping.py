@@ -7,7 +7,7 @@ from sqlalchemy import text
 from workflows.database.engines import Role, transaction
 
 LONGEST_SECONDS = 20.0
-"""A call ends before beat sends the next one (``beat.schedule``: every 30 s), which deletes the rest."""
+"""A call ends before beat sends the next one (``beat.timetable``: every 30 s), which deletes the rest."""
 
 _EXPIRED_KEYS = text("""
     -- The condition stands here twice: a record that a new request is overwriting now is waited for and then checked again.

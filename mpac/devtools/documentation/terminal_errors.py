@@ -1,7 +1,7 @@
 """The errors from the point of view of a terminal: each code, its HTTP status, and what the till must do."""
 
 from api.errors import STATUS
-from api.openapi.error_page import WHAT_TO_DO
+from api.openapi.error_section import WHAT_TO_DO
 from mpac.devtools.documentation.render import table
 from workflows.errors import every_error
 

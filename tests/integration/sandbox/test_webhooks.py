@@ -12,8 +12,8 @@ import orjson
 import pytest
 from aiohttp import web
 
-from sandbox import times
-from sandbox.times import MICROSECONDS_PER_SECOND
+from sandbox import timestamps
+from sandbox.timestamps import MICROSECONDS_PER_SECOND
 from tests.integration.sandbox.harness import SECRET, Launch, Sandbox, fresh
 from tests.polling import eventually
 
@@ -82,7 +82,7 @@ async def test_an_outcome_is_announced_and_signed(announcer: Sandbox, receiver: 
     assert event["data"] == charged
     headers, body = next(seen for seen in receiver.seen if payment.encode() in seen[1])
     assert headers["webhook-id"] == event["event_id"]
-    assert abs(int(headers["webhook-timestamp"]) - times.now() / MICROSECONDS_PER_SECOND) < 60
+    assert abs(int(headers["webhook-timestamp"]) - timestamps.now() / MICROSECONDS_PER_SECOND) < 60
     signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
     mac = hmac.new(base64.b64decode(SECRET.removeprefix("whsec_")), signed, hashlib.sha256)
     assert headers["webhook-signature"] == "v1," + base64.b64encode(mac.digest()).decode()

@@ -12,7 +12,7 @@ import pytest
 from mpac.stack.commands import WORKER_THREADS
 from mpac.stack.local import LocalStack
 from tests.polling import PATIENCE_SECONDS
-from workers import turns
+from workers import concurrency_limit
 from workflows.processing.outcome import Summary
 
 IDS = [f"stl_{n}" for n in range(2 * WORKER_THREADS)]
@@ -55,7 +55,7 @@ def tasks(stack: LocalStack, statements: Statements, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(found, "runtime", lambda: SimpleNamespace(worker="w", settings=None, providers=None))
     monkeypatch.setattr(found, "reconcile_due", lambda one, **_: one)
     monkeypatch.setattr(found, "run", statements.reconcile)
-    monkeypatch.setattr(turns, "publish", statements.publish)
+    monkeypatch.setattr(concurrency_limit, "publish", statements.publish)
     yield found
     while found._line._waiting:  # of a test whose broker was away
         found._line.enter("")
@@ -114,7 +114,7 @@ def test_a_broker_that_is_away_loses_a_nudge_and_no_place(
     def away(_task: str, _ids: list[str]) -> None:
         raise ConnectionError("the broker is away")
 
-    monkeypatch.setattr(turns, "publish", away)
+    monkeypatch.setattr(concurrency_limit, "publish", away)
     held = hold_all(tasks, threads)
     statements.may_end.set()
     for one in held:

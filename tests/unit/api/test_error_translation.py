@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 from api.errors import ISSUES, STATUS, error_body, error_response, from_validation
 from api.schemas.orders import OrderIn
 from api.schemas.payments import CancelIn, PaymentIn
-from api.schemas.query_values import TIMESTAMP_ISSUE
+from api.schemas.query_types import TIMESTAMP_ISSUE
 from workflows.errors import Detail, DomainError, InvalidRequest, Kind, MalformedRequest, every_error
 
 ALLOWED = {400, 401, 403, 404, 409, 422, 429, 500, 503}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from beat.schedule import timetable
+from beat.timetable import timetable
 
 SCHEDULE = timetable()
 ROOT = Path(__file__).parents[3]

@@ -9,11 +9,11 @@ import pytest
 
 from api.app import PREFIX
 from api.media_types import MULTIPART
-from api.openapi.error_page import WHAT_TO_DO
+from api.openapi.description import FATES
+from api.openapi.error_section import WHAT_TO_DO
 from api.openapi.headers import HEADERS
-from api.openapi.integers import fits_32_bits
+from api.openapi.integer_formats import fits_32_bits
 from api.openapi.operation_ids import operation_id
-from api.openapi.page import FATES
 from api.openapi.tags import TAGS
 from api.openapi.walk import objects, operations
 from sandbox.faults import WORDS

@@ -35,7 +35,7 @@ TEXTS = {
     "valkey": (f"17:M {LOCAL:%d %b %Y %H:%M:%S}.039 # disk full", "WARNING", "disk full"),
     "valkey's own word for it": (f"17:M {LOCAL:%d %b %Y %H:%M:%S}.039 # WARNING: No room", "WARNING", "No room"),
     "valkey on a signal": (f"17:signal-handler ({AT:.0f}) Received SIGTERM", "INFO", "Received SIGTERM"),
-    "sandbox": (f"{LOCAL:%Y-%m-%d %H:%M:%S},039 sandbox.store ERROR gone", "ERROR", "gone"),
+    "sandbox": (f"{LOCAL:%Y-%m-%d %H:%M:%S},039 sandbox.sqlite_storage ERROR gone", "ERROR", "gone"),
 }
 
 

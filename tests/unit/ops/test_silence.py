@@ -8,7 +8,7 @@ import pytest
 
 from api.schemas.health import KINDS
 from mpac.cli.commands.worker import ALL_QUEUES
-from workers import silence_watch
+from workers import silence_monitor
 from workflows.ops.canaries import BEAT, QueueAges
 from workflows.ops.heartbeats import Heartbeat
 from workflows.ops.silence import AGAIN_SECONDS, DEAF, HEARD, SILENT, UNKNOWN, Seen, Silences
@@ -25,13 +25,13 @@ class World:
     def __init__(self) -> None:
         self.now = 1_000_000.0
         self.steady = 0.0
-        self.sent = dict.fromkeys(silence_watch.QUEUES, self.now)
-        self.consumed: dict[str, float | None] = dict.fromkeys(silence_watch.QUEUES, self.now)
+        self.sent = dict.fromkeys(silence_monitor.QUEUES, self.now)
+        self.consumed: dict[str, float | None] = dict.fromkeys(silence_monitor.QUEUES, self.now)
         self.beat = self.now
         self.workers = {"payments@a": [self.now, self.now], "other@a": [self.now, self.now]}
         self.broken: set[str] = set()
         self.broker_took = 0.0
-        self.silences = Silences(silence_watch.QUEUES, limit=LIMIT, clock=lambda: self.steady)
+        self.silences = Silences(silence_monitor.QUEUES, limit=LIMIT, clock=lambda: self.steady)
 
     def consumers(self, queue: str) -> list[str]:
         return ["payments@a"] if queue == "payments" else ["other@a"]
@@ -47,7 +47,7 @@ class World:
     def write(self) -> None:
         if "broker" not in self.broken:
             self.broker_took = self.steady
-        for queue in silence_watch.QUEUES:
+        for queue in silence_monitor.QUEUES:
             if self.is_answered(queue):
                 self.sent[queue], self.consumed[queue] = self.now, None
             if all(self.consumes(worker) for worker in self.consumers(queue)):
@@ -71,7 +71,7 @@ class World:
                 None if self.consumed[queue] is None else abs(self.now - (self.consumed[queue] or 0)),
                 None if self.is_answered(queue) else abs(self.now - self.sent[queue]),
             )
-            for queue in silence_watch.QUEUES
+            for queue in silence_monitor.QUEUES
         }
         ages[BEAT] = QueueAges(str(self.beat), abs(self.now - self.beat), None)
         beats = [
@@ -88,7 +88,7 @@ class World:
 
 
 def all_queues(state: str) -> dict[str, str]:
-    return dict.fromkeys(silence_watch.QUEUES, state)
+    return dict.fromkeys(silence_monitor.QUEUES, state)
 
 
 FAULTS = {
@@ -209,7 +209,7 @@ def test_a_laptop_that_slept_wakes_without_an_alarm(world: World, logged: Callab
 def test_a_process_that_has_just_started_names_what_was_silent_before(world: World) -> None:
     world.broken = {"gone other@a"}
     world.passes(2 * LIMIT)
-    world.silences = Silences(silence_watch.QUEUES, limit=LIMIT, clock=lambda: world.steady)
+    world.silences = Silences(silence_monitor.QUEUES, limit=LIMIT, clock=lambda: world.steady)
     world.look()
     assert world.faults == {}
     world.passes(LIMIT / 2)
@@ -262,4 +262,4 @@ def test_a_queue_without_any_canary_is_unknown_and_one_that_was_never_consumed_i
 
 
 def test_the_api_sends_canaries_through_every_queue_of_the_workers() -> None:
-    assert list(silence_watch.QUEUES) == ALL_QUEUES.split(",")
+    assert list(silence_monitor.QUEUES) == ALL_QUEUES.split(",")

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from api.schemas.providers import StatementProvider, StoreProvider
+from api.schemas.provider_names import StatementProvider, StoreProvider
 from tests.fakes import FakeProvider
 from workflows.payments.process import longest_step
 from workflows.providers.base import Charge, Declined

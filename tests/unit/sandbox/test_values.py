@@ -16,7 +16,7 @@ from sandbox.errors import Refused
 from sandbox.fees import charge_fee, refund_fee
 from sandbox.settings import read_settings
 from sandbox.signature import sign, signing_key
-from sandbox.times import from_text, settled_on, to_text
+from sandbox.timestamps import from_text, settled_on, to_text
 
 
 @pytest.mark.parametrize(("amount", "fee"), [(1, 0), (15, 0), (16, 1), (1_000, 32), (1_250, 41), (10_000, 324)])

@@ -5,9 +5,9 @@ Everything for which the code has a table or a setting is rendered from it, so t
 
 from api.dependencies import DEFAULT_LIMIT, MAX_LIMIT
 from api.idempotency import HEADER, REPLAYED
-from api.openapi.error_page import render_errors
+from api.openapi.error_section import render_errors
 from api.openapi.markdown import codes, table
-from api.openapi.status_page import render_statuses
+from api.openapi.status_section import render_statuses
 from api.schemas.base import MAX_DEPTH, MAX_ENTRIES
 from api.schemas.payments import DEFAULT_EXPIRY_SECONDS, MAX_EXPIRY_SECONDS
 from api.uploads import MAX_JSON_BYTES

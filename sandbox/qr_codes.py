@@ -6,16 +6,16 @@ and apply when the customer pays.
 
 from aiohttp import web
 
-from sandbox import operations, outcomes
-from sandbox.answers import json_answer, present
+from sandbox import operation_lifecycle, operations
 from sandbox.charges import new_operation, repeat
+from sandbox.context import Provider
 from sandbox.errors import Refused, not_found
 from sandbox.faults import Fate
 from sandbox.operations import Family, Operation, Status
 from sandbox.pipeline import Call, fate_of, walk
-from sandbox.provider import Provider
 from sandbox.requests import Order, read_order, whole_number
-from sandbox.times import MICROSECONDS_PER_SECOND
+from sandbox.responses import json_answer, present
+from sandbox.timestamps import MICROSECONDS_PER_SECOND
 
 MAX_EXPIRES_IN_SECONDS = 86_400
 DEAD = frozenset({Status.CANCELLED, Status.EXPIRED, Status.DECLINED, Status.REVERSED})
@@ -31,7 +31,7 @@ async def create_code(provider: Provider, request: web.Request) -> web.StreamRes
         known = operations.find(provider.store, order.reference, family=Family.CHARGE)
         if known is not None:
             return repeat(provider, known, order=order, fate=fate)
-        return outcomes.create_waiting(
+        return operation_lifecycle.create_waiting(
             provider, _new_code(order, fate=fate, expires_in=expires_in, at=provider.clock.now())
         )
 
@@ -43,9 +43,9 @@ async def pay_code(provider: Provider, request: web.Request) -> web.StreamRespon
     operation = operations.find(provider.store, request.match_info["reference"], family=Family.CHARGE)
     if operation is None or operation.kind != "qr_mpm":
         raise not_found("code")
-    operation = outcomes.mature(provider, operation)
+    operation = operation_lifecycle.mature(provider, operation)
     if operation.status == Status.WAITING:
-        operation = outcomes.pay(provider, operation)
+        operation = operation_lifecycle.pay(provider, operation)
     elif operation.status in DEAD:
         await provider.store.durable()
         raise Refused(409, f"code_{operation.status}", message=f"this code is {operation.status}")

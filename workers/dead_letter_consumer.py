@@ -20,8 +20,8 @@ from typing import Any
 
 from vine import promise
 
-from workers.broker_loss import ReconnectingConsumer
-from workers.envelopes import tolerate_any_bytes
+from workers.broker_reconnect import ReconnectingConsumer
+from workers.kombu_patches import tolerate_any_bytes
 from workers.runtime import run
 from workflows.card_data import find_card_data
 from workflows.errors import ServiceUnavailable

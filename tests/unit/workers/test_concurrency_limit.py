@@ -1,6 +1,6 @@
 """Few ids run at once; the others wait without a thread, in order."""
 
-from workers.turns import TurnQueue
+from workers.concurrency_limit import TurnQueue
 
 
 def test_as_many_enter_as_there_are_places_and_the_others_follow_in_turn() -> None:

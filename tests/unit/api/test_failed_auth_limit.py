@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from api import unknown_callers
-from api.unknown_callers import UnknownCallers
+from api import failed_auth_limit
+from api.failed_auth_limit import UnknownCallers
 from workflows.errors import RateLimitExceeded
 from workflows.settings import Settings
 
@@ -36,7 +36,7 @@ def _use_up(counted: UnknownCallers, scope: Any) -> int:
 def minute(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Replace the clock of the counts."""
     at = [1_000_000.0]
-    monkeypatch.setattr("api.unknown_callers.time.monotonic", lambda: at[0])
+    monkeypatch.setattr("api.failed_auth_limit.time.monotonic", lambda: at[0])
     return at
 
 
@@ -100,7 +100,7 @@ def test_count_of_refused_attempts_restarts_each_minute(minute: list[float]) -> 
 
 
 def test_number_of_counted_addresses_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unknown_callers, "MAX_ADDRESSES", 10)
+    monkeypatch.setattr(failed_auth_limit, "MAX_ADDRESSES", 10)
     counted = UnknownCallers(_settings())
     refused = 0
     for number in range(1_000):

@@ -18,7 +18,7 @@ from celery.signals import worker_ready, worker_shutting_down
 
 from workers.app import QUEUES, settings
 from workers.canaries import acknowledge
-from workers.queues import messages_waiting
+from workers.queue_length import messages_waiting
 from workers.runtime import run, runtime
 from workflows.ops.canaries import BACKLOG_LIMIT, BEAT, find_silent_queues, note_beat, note_sent
 from workflows.ops.silence import AGAIN_SECONDS

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from api.schemas.patterns import LAST_4_PATTERN
-from api.schemas.query_values import Flag, Instant, Text80, Text100, Text200, WholeNumber
+from api.schemas.query_types import Flag, Instant, Text80, Text100, Text200, WholeNumber
 from workflows.money import MAX_MOVED
 from workflows.payments.queries import PaymentFilter
 from workflows.payments.states import PaymentStatus

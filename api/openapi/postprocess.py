@@ -3,16 +3,16 @@
 from typing import Any
 
 from api.openapi.add_examples import add_examples
+from api.openapi.description import render_page
+from api.openapi.error_components import share_errors
 from api.openapi.headers import add_headers
-from api.openapi.integers import add_integer_formats, name_bounds
-from api.openapi.more_schemas import add_schemas
+from api.openapi.impossible_errors import drop_impossible_errors
+from api.openapi.integer_formats import add_integer_formats, name_bounds
 from api.openapi.operation_ids import operation_id, summary
-from api.openapi.page import render_page
 from api.openapi.parameters import describe_answers, describe_parameters
-from api.openapi.refusals import drop_impossible_errors
 from api.openapi.security import add_security
-from api.openapi.shared_errors import share_errors
 from api.openapi.tags import documented_tags
+from api.openapi.undeclared_schemas import add_schemas
 from api.openapi.walk import objects, operations
 from workflows.settings import Settings
 

@@ -6,12 +6,12 @@ Every change of an operation's status is made here, in one commit with its movem
 import asyncio
 
 from sandbox import ledger, operations
+from sandbox.context import Provider
 from sandbox.faults import APPROVE, Fate, parse_fate
 from sandbox.fees import charge_fee, refund_fee
 from sandbox.ledger import MovementKind
 from sandbox.operations import Family, Operation, Status
-from sandbox.provider import Provider
-from sandbox.times import MICROSECONDS_PER_MILLISECOND, MICROSECONDS_PER_SECOND
+from sandbox.timestamps import MICROSECONDS_PER_MILLISECOND, MICROSECONDS_PER_SECOND
 
 MOVES = {Family.CHARGE: MovementKind.CHARGE, Family.REFUND: MovementKind.REFUND}
 FEES = {Family.CHARGE: charge_fee, Family.REFUND: refund_fee}

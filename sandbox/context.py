@@ -10,7 +10,7 @@ from sandbox.clock import Clock
 from sandbox.fault_rates import FaultRates
 from sandbox.fault_responses import HangingRequests
 from sandbox.settings import Settings
-from sandbox.store import Store
+from sandbox.sqlite_storage import Store
 from sandbox.webhooks import Webhooks
 
 

@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from sandbox.answers import refusal
+from sandbox.context import Provider
 from sandbox.errors import Refused
-from sandbox.provider import Provider
 from sandbox.requests import MAX_BODY_BYTES, names_of, names_of_path
+from sandbox.responses import refusal
 
 log = logging.getLogger("sandbox")
 

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from api.guides import GUIDES, STYLE
-from api.routes.welcome import _links
+from api.routes.landing_page import _links
 from tests.harness import Api
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sandbox import ledger
-from sandbox.store import FILE_NAME, Store, StoreFailed
+from sandbox.sqlite_storage import FILE_NAME, Store, StoreFailed
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ async def test_the_store_accepts_writes_after_a_failure(ledger_store: Store) -> 
 
 
 async def test_a_ledger_has_one_owner(ledger_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sandbox.store.LOCK_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr("sandbox.sqlite_storage.LOCK_WAIT_SECONDS", 0.0)
     charge(ledger_store, "mine")
     await ledger_store.durable()
     with pytest.raises(sqlite3.OperationalError, match="locked"):

@@ -1,7 +1,7 @@
 """Send canaries from each API process, and report silent queues, workers and beat.
 
-The workers for sweeps do the same (``beat.watch``), but they may be the silent ones. A thread reads two small tables every
-few seconds. No request waits for it, and a broker that hangs delays it only by its timeouts.
+The workers for sweeps do the same (``beat.beat_monitor``), but they may be the silent ones. A thread reads two small tables
+every few seconds. No request waits for it, and a broker that hangs delays it only by its timeouts.
 """
 
 import asyncio
@@ -90,7 +90,7 @@ class SilenceWatch:
 
     def _send(self) -> None:
         from workers.canaries import acknowledge  # noqa: PLC0415 - see QUEUES
-        from workers.queues import messages_waiting  # noqa: PLC0415 - as above
+        from workers.queue_length import messages_waiting  # noqa: PLC0415 - as above
 
         self._sent = self._clock()
         try:

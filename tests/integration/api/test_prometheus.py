@@ -11,7 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from psycopg.rows import DictRow
 
-from api.metric_families import SHOWN_FAILURES
+from api.prometheus import SHOWN_FAILURES
 from tests.factories import CASH, TERMINAL, Tenant
 from tests.fakes import FakeProvider
 from tests.harness import ROOT, Api

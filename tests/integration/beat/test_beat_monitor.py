@@ -27,7 +27,7 @@ PAUSE = SILENCE_SECONDS / 4
 @pytest.fixture
 async def watch(stack: LocalStack, engines: None, admin: Admin, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
     """Yield a watch whose clock the test moves, in a worker that runs on the tests' event loop."""
-    module = importlib.import_module("beat.watch")
+    module = importlib.import_module("beat.beat_monitor")
     loop = asyncio.get_running_loop()
     monkeypatch.setattr(module, "run", lambda work: asyncio.run_coroutine_threadsafe(work, loop).result())
     monkeypatch.setattr(module, "runtime", lambda: SimpleNamespace(worker="w"))
@@ -170,7 +170,7 @@ async def test_a_broker_that_is_away_is_not_reported_as_silence_of_beat_and_queu
     watch.heard()
     await look()
     with monkeypatch.context() as patch:
-        patch.setattr(importlib.import_module("beat.watch"), "messages_waiting", away)
+        patch.setattr(importlib.import_module("beat.beat_monitor"), "messages_waiting", away)
         await passes(PAUSE)
         await admin.execute("UPDATE canaries SET sent_at = sent_at - interval '10 min'")
         assert await passes(2 * SILENCE_SECONDS) == []
@@ -206,7 +206,7 @@ async def test_a_silent_queue_is_reported_once_until_it_is_heard_or_five_minutes
 async def test_canaries_are_sent_without_beat_and_a_queue_that_nobody_consumes_stays_small(
     stack: LocalStack, watch: Any, look: Callable[[], Awaitable[list[str]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importlib.import_module("beat.watch"), "BACKLOG_LIMIT", 3)
+    monkeypatch.setattr(importlib.import_module("beat.beat_monitor"), "BACKLOG_LIMIT", 3)
     for _ in range(5):
         watch.heard()
         await look()
@@ -224,7 +224,7 @@ async def test_a_database_or_broker_that_is_away_does_not_end_the_watch(
         work.close()
         raise OSError("away")
 
-    monkeypatch.setattr(importlib.import_module("beat.watch"), "run", away)
+    monkeypatch.setattr(importlib.import_module("beat.beat_monitor"), "run", away)
     watch.heard()
     for _ in range(4):
         watch.clock.seconds += PAUSE

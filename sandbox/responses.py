@@ -12,7 +12,7 @@ from aiohttp import web
 
 from sandbox.errors import Refused
 from sandbox.operations import Operation, Status, visible
-from sandbox.times import to_text
+from sandbox.timestamps import to_text
 
 JSON_HEADERS = {"Content-Type": "application/json"}
 CARD_BRANDS = ("visa", "mastercard", "jcb", "amex")
