@@ -12,10 +12,7 @@ from typing import Any
 from mpac.stack.home import Home, open_home
 from mpac.stack.local import LocalStack
 from mpac.stack.output import FileOutput
-from mpac.stack.supervisor import DEADLY
-
-STARTED_AGAIN = "is started again"
-"""What the supervisor says of a process that ended by itself or was killed."""
+from mpac.stack.supervisor import DEADLY, RESTARTED
 
 
 class WatchedStack(LocalStack):
@@ -69,5 +66,5 @@ class _Ends(FileOutput):
 
     def say(self, name: str, line: str, *, level: str = "WARNING") -> None:
         super().say(name, line, level=level)
-        if STARTED_AGAIN in line:
+        if RESTARTED in line:
             self._stack.ended(name, f"{name} {line}")

@@ -23,6 +23,7 @@ WATCHER_WITHIN_SECONDS = 2.0
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 10.0
 DEADLY = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 STEADY_AFTER_SECONDS = 10.0  # a process that ran this long is restarted after the first pause again
+RESTARTED = "will be restarted"  # in the message about a process that ended by itself: tests look for it
 
 
 @dataclass(slots=True)
@@ -141,7 +142,7 @@ class Supervisor:
                 return
             if time.monotonic() - started > STEADY_AFTER_SECONDS:
                 pause = FIRST_PAUSE_SECONDS
-            self.output.say(running.spec.name, f"ended ({said}) and will be restarted in {pause:g} s.")
+            self.output.say(running.spec.name, f"ended ({said}) and {RESTARTED} in {pause:g} s.")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(running.stopping.wait(), pause)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)

@@ -65,7 +65,7 @@ async def test_a_settlement_is_closed_once_when_the_worker_is_killed_during_its_
     assert await live.final_statuses(sold) == {"completed": 30}
     async with locked(live, "SELECT FROM payments WHERE id = %s FOR UPDATE", sold[0]):
         await live.sql("UPDATE settlements SET end_at = clock_timestamp() WHERE id = %s", settlement_id)
-        await waits_at(live, "mark:")
+        await waits_at(live, "mark: lock the rows")
         await kill_the_worker(live)
         assert (await settlement(live, settlement_id))["status"] == "open"
         assert await live.sql("SELECT FROM settlement_lines WHERE settlement_id = %s", settlement_id) == []
@@ -134,7 +134,7 @@ async def test_a_reconciliation_run_whose_worker_is_killed_leaves_nothing_and_it
 ) -> None:
     async with locked(live, "SELECT FROM breaks WHERE settlement_id = %s FOR UPDATE", compared):
         await make_due(live, compared)
-        await waits_at(live, "note:")
+        await waits_at(live, "record: new breaks")
         await kill_the_worker(live)
         assert [run["number"] for run in await runs(live, compared)] == [1]
     await live.stack.wait_ready(WORKER)
