@@ -4,16 +4,18 @@ coverage.py traces every call of every library: it made integration tests 75 % s
 ``workflows`` is rewritten while it is imported: before each statement one byte of a table is set. Where an ``if``, a loop
 or a ``match`` has no alternative of its own, one that only sets its byte is added. The product's files stay as they are.
 
-``FOLDER_VARIABLE`` names the folder to which each test process writes its tables. Processes of stacks are not counted.
-``report`` adds them up: each statement and branch that never ran, and the figure.
+``FOLDER_VARIABLE`` names the folder with one table per module. All processes map the same files into their memory, so a
+process that is killed has recorded everything it ran until then. Processes that the tests start are measured as well, because
+``PYTHONPATH`` names ``tests/coverage_hook``. ``report`` names each statement and branch that never ran, and the figure.
 """
 
 import ast
-import json
+import marshal
+import mmap
 import os
 import sys
-from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
@@ -24,8 +26,6 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = "workflows"
 FOLDER_VARIABLE = "BRANCH_COVERAGE_FOLDER"
 TABLE = "_statements_run"
-
-_tables: dict[str, bytearray] = {}
 
 
 class Point(NamedTuple):
@@ -132,25 +132,50 @@ def _line(body: list[ast.stmt]) -> int:
 
 
 class _Loader(SourceFileLoader):
-    """Loads a module with its marks. Its byte code is not stored: it is not that of the file."""
-
-    _plan: Plan
+    """Load a module with its marks. Its byte code is stored beside the tables, because it is not that of the file."""
 
     def get_code(self, fullname: str) -> CodeType:
-        self._plan = Plan(self.get_data(self.path), self.path)
-        code: CodeType = compile(self._plan.tree, self.path, "exec", dont_inherit=True)
-        return code
+        return self._load()[1]
 
     def exec_module(self, module: ModuleType) -> None:
-        code = self.get_code(module.__name__)
-        name = Path(self.path).relative_to(ROOT).as_posix()
-        table = _tables.setdefault(name, bytearray(self._plan.size))
-        module.__dict__[TABLE] = table
+        size, code = self._load()
+        module.__dict__[TABLE] = _shared_table(self._stored(".table"), size)
         exec(code, module.__dict__)
+
+    def _load(self) -> tuple[int, CodeType]:
+        """Return the size of the module's table and its code; the first process that needs them makes them."""
+        stored = self._stored(f".{sys.implementation.cache_tag}")
+        try:
+            loaded: tuple[int, CodeType] = marshal.loads(stored.read_bytes())
+        except OSError:
+            plan = Plan(self.get_data(self.path), self.path)
+            loaded = plan.size, compile(plan.tree, self.path, "exec", dont_inherit=True)
+            with suppress(OSError):  # a process with no right to write there compiles for itself
+                ready = stored.with_name(f"{stored.name}.{os.getpid()}")
+                ready.write_bytes(marshal.dumps(loaded))
+                ready.replace(stored)
+        return loaded
+
+    def _stored(self, suffix: str) -> Path:
+        name = Path(self.path).relative_to(ROOT).as_posix().replace("/", ".")
+        return Path(os.environ[FOLDER_VARIABLE]) / f"{name}{suffix}"
+
+
+def _shared_table(file: Path, size: int) -> mmap.mmap | bytearray:
+    """Return a table of bytes that all processes share, or one that nobody reads if this process must not write there."""
+    try:
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError:
+        return bytearray(size)
+    try:
+        os.ftruncate(descriptor, max(size, 1))
+        return mmap.mmap(descriptor, max(size, 1))
+    finally:
+        os.close(descriptor)
 
 
 class _Finder(MetaPathFinder):
-    """Finds modules of the measured package as the usual finder does, and has them loaded with their marks."""
+    """Find modules of the measured package as the usual finder does, and let ``_Loader`` load them."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -164,35 +189,21 @@ class _Finder(MetaPathFinder):
 
 
 def measure() -> None:
-    """Measure from here on, if a folder for the result is named. Nothing of the package may be imported before."""
-    if FOLDER_VARIABLE in os.environ and PACKAGE not in sys.modules:
+    """Measure from here on, if a folder for the tables is named. Nothing of the package may be imported before."""
+    is_wanted = PACKAGE not in sys.modules and Path(os.environ.get(FOLDER_VARIABLE, "missing")).is_dir()
+    is_hooked = any(type(finder).__name__ == _Finder.__name__ for finder in sys.meta_path)  # by ``coverage_hook``
+    if is_wanted and not is_hooked:
         sys.meta_path.insert(0, _Finder())
-
-
-def save() -> None:
-    """Write what this process has run."""
-    if _tables:
-        found = {name: table.hex() for name, table in _tables.items()}
-        (Path(os.environ[FOLDER_VARIABLE]) / f"{os.getpid()}.json").write_text(json.dumps(found))
-
-
-def added_up(folder: Path) -> dict[str, bytes]:
-    """Return the tables of all processes in one: a byte is set if it is in any of them."""
-    sums: dict[str, bytearray] = defaultdict(bytearray)
-    for file in folder.glob("*.json"):
-        for name, table in json.loads(file.read_text()).items():
-            run = bytes.fromhex(table)
-            known = sums[name] or bytearray(len(run))
-            sums[name] = bytearray(one | other for one, other in zip(known, run, strict=True))
-    return {name: bytes(table) for name, table in sums.items()}
 
 
 def report(folder: Path) -> str:
     """Return the missing statements and branches by module, and the figure as the last line."""
-    runs, lines, total = added_up(folder), [], (0, 0, 0, 0)
+    lines: list[str] = []
+    total = (0, 0, 0, 0)
     for path in sorted((ROOT / PACKAGE).rglob("*.py")):
         name, plan = path.relative_to(ROOT).as_posix(), Plan(path.read_bytes(), str(path))
-        run = runs.get(name, bytes(plan.size))
+        table = folder / f"{name.replace('/', '.')}.table"
+        run = table.read_bytes() if table.exists() else bytes(plan.size)
         total = tuple(one + more for one, more in zip(total, plan.count(run), strict=True))  # type: ignore[assignment]
         if missing := plan.missing(run):
             lines.append(f"{name}: {', '.join(map(str, missing))}")

@@ -42,7 +42,7 @@ import pytest
 from psycopg.rows import DictRow, dict_row
 
 from mpac.stack.local import LocalStack, local_servers
-from tests import branch_coverage, random_order
+from tests import random_order
 from tests.factories import PaymentMaker, Signer, Tenant, new_tenant
 from tests.fakes import FakeProvider
 from tests.harness import Api, clone_of_template, migrate, running_api, template_from, variables
@@ -88,11 +88,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Put the tests into the requested order."""
     if (seed := config.getoption("--shuffle")) is not None:
         random_order.shuffle(items, seed=seed)
-
-
-def pytest_unconfigure() -> None:
-    """Write what this process has covered, if that is measured."""
-    branch_coverage.save()
 
 
 @pytest.fixture(scope="session")

@@ -7,16 +7,16 @@ passes Ctrl-C on, once: a second SIGINT from the terminal would cut the clean-up
 import os
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 
-def run_child(command: Sequence[str], *, cwd: Path) -> int:
-    """Run ``command`` until it ends and return its exit code.
+def run_child(command: Sequence[str], *, cwd: Path, environment: Mapping[str, str] | None = None) -> int:
+    """Run ``command`` until it ends and return its exit code. ``environment`` is added to ours.
 
     Raises ``KeyboardInterrupt`` after the child has ended because of Ctrl-C.
     """
-    process = subprocess.Popen(command, cwd=cwd, start_new_session=True)
+    process = subprocess.Popen(command, cwd=cwd, env={**os.environ, **(environment or {})}, start_new_session=True)
     try:
         return process.wait()
     except KeyboardInterrupt:

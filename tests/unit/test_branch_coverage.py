@@ -1,6 +1,12 @@
 """The marks that the measurement of coverage puts into a module."""
 
-from tests.branch_coverage import TABLE, Plan
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.branch_coverage import FOLDER_VARIABLE, ROOT, TABLE, Plan, report
 
 CODE = '''
 """A docstring is no statement."""
@@ -52,3 +58,23 @@ def test_an_alternative_that_never_ran_is_named_with_its_condition() -> None:
 
 def test_a_function_that_never_ran_is_named_by_its_lines() -> None:
     assert missing_after("first([1])", "first([])", "kind(1)", "kind('x')") == ["7", "8", "9", "10", "11"]
+
+
+def test_processes_that_the_tests_start_are_measured_up_to_the_moment_they_are_killed(tmp_path: Path) -> None:
+    code = "from workflows.money import exponent; print('imported', flush=True); input()"
+    path = os.pathsep.join((str(ROOT / "tests" / "coverage_hook"), str(ROOT)))
+    for _ in range(2):  # the second finds the stored code of the first
+        with subprocess.Popen(
+            [sys.executable, "-c", code],
+            env={**os.environ, FOLDER_VARIABLE: str(tmp_path), "PYTHONPATH": path},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        ) as process:
+            assert process.stdout
+            assert process.stdout.readline() == b"imported\n"
+            process.send_signal(signal.SIGKILL)
+    module = ROOT / "workflows" / "money.py"
+    table = tmp_path / "workflows.money.py.table"
+    statements, of_statements, _, _ = Plan(module.read_bytes(), str(module)).count(table.read_bytes())
+    assert 0 < statements < of_statements
+    assert "workflows/money.py: " in report(tmp_path)

@@ -39,6 +39,7 @@ PHASES: dict[str, tuple[str, ...]] = {
     "pytest alone": (*ALONE, "-m", "not long"),
 }
 COVERAGE_VARIABLE = "BRANCH_COVERAGE_FOLDER"  # of tests.branch_coverage
+COVERAGE_HOOK = ROOT / "tests" / "coverage_hook"  # measures the processes that tests start
 REPORT = "import pathlib, sys; from tests.branch_coverage import report; print(report(pathlib.Path(sys.argv[1])))"
 
 
@@ -83,12 +84,13 @@ def _passes(name: str, command: Sequence[str]) -> bool:
 def _run_tests(arguments: Sequence[str], *, report: Path, coverage: Path) -> int:
     """Run one phase of the suite; return pytest's exit code."""
     report.unlink(missing_ok=True)
-    os.environ[COVERAGE_VARIABLE] = str(coverage)
-    return run_child([*PYTEST, *arguments, f"--junitxml={report}", "-o", "junit_family=xunit1"], cwd=ROOT)
+    path = os.pathsep.join(filter(None, (str(COVERAGE_HOOK), os.environ.get("PYTHONPATH"))))
+    command = [*PYTEST, *arguments, f"--junitxml={report}", "-o", "junit_family=xunit1"]
+    return run_child(command, cwd=ROOT, environment={COVERAGE_VARIABLE: str(coverage), "PYTHONPATH": path})
 
 
 def _show_coverage(folder: Path) -> None:
-    """Show what of `workflows` the tests have not run. Processes of local stacks are not counted."""
+    """Show the lines and branches of `workflows` that no process of the suite has run."""
     command = [sys.executable, "-c", REPORT, str(folder)]
     done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
     click.echo(
