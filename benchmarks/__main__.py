@@ -21,8 +21,8 @@ from benchmarks.plan import QUICK, Plan
 from benchmarks.profiling import profile
 from benchmarks.targets import OrmCelery, Product, Target
 from mpac.cli.errors import UserError
-from mpac.stack.home import ROOT
-from mpac.stack.local import LocalStack
+from mpac.stack.local_stack import LocalStack
+from mpac.stack.state_folder import ROOT
 
 RESULTS = ROOT / "benchmarks" / "results"
 CONTENDERS: dict[str, type[Product] | type[OrmCelery]] = {"product": Product, "orm_celery": OrmCelery}

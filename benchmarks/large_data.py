@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from mpac.stack.local import LocalStack
+from mpac.stack.local_stack import LocalStack
 
 SERVICES = ("postgres", "migrate")
 

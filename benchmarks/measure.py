@@ -17,7 +17,7 @@ from benchmarks.load import Job
 from benchmarks.plan import Plan
 from benchmarks.targets import Target
 from mpac.cli.errors import UserError
-from mpac.stack.home import ROOT
+from mpac.stack.state_folder import ROOT
 
 BUSY_PAUSE_SECONDS, REST_PAUSE_SECONDS = 0.02, 0.002
 """The pause between two polls of the completion poller: its CPU share against its resolution."""

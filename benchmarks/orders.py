@@ -26,7 +26,7 @@ from benchmarks.measure import percentiles, stamp
 from benchmarks.seed import ask_tokens, make_devices
 from benchmarks.terminal import Connection
 from mpac.cli.errors import UserError
-from mpac.stack.local import LocalStack
+from mpac.stack.local_stack import LocalStack
 
 SERVICES = ("postgres", "valkey", "api")
 CREATED = 201

@@ -14,7 +14,7 @@ from benchmarks.measure import Sandbox, figures_of, job_for, load, prepare, stam
 from benchmarks.plan import Plan
 from benchmarks.targets import Product
 from mpac.cli.errors import UserError
-from mpac.stack.local import LocalStack
+from mpac.stack.local_stack import LocalStack
 
 HOOK = Path(__file__).with_name("sampler")
 LOOKED_AT = ("api", "worker-payments-1")

@@ -9,8 +9,8 @@ import aiohttp
 
 from mpac.cli.errors import UserError
 from mpac.devtools.terminal import Terminal
-from mpac.stack.home import ROOT
-from mpac.stack.local import LocalStack
+from mpac.stack.local_stack import LocalStack
+from mpac.stack.state_folder import ROOT
 
 STORES = 4
 

@@ -20,12 +20,12 @@ from benchmarks.rivals.orm_celery.models import Base, Device
 from benchmarks.seed import Device as SeededDevice
 from benchmarks.seed import ask_tokens, make_devices
 from mpac.stack import commands
-from mpac.stack.home import private_folder
-from mpac.stack.local import LocalStack
-from mpac.stack.output import FileOutput
+from mpac.stack.local_stack import LocalStack
 from mpac.stack.ports import HOST, HeldPorts, choose_ports
 from mpac.stack.probes import READY_FILE_VARIABLE, answers_http, wrote_its_pid
-from mpac.stack.service import ServiceProcess
+from mpac.stack.process_output import FileOutput
+from mpac.stack.service_process import ServiceProcess
+from mpac.stack.state_folder import private_folder
 from mpac.stack.supervisor import Supervisor
 
 SHARED = ("postgres", "valkey", "sandbox")

@@ -12,7 +12,7 @@ from mpac.cli.commands import HELP, command_names, load_command
 from mpac.cli.errors import UserError, explain
 from mpac.cli.exit_codes import BUG
 from mpac.cli.offline_help import HELP_OPTIONS, option_first, unknown, with_help_option
-from mpac.stack.screen import own_output, reader_is_gone
+from mpac.stack.output_stream import own_output, reader_is_gone
 
 PROGRAM = "python3 run.py"  # what a person types; the usage lines repeat it
 INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended

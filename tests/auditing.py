@@ -3,10 +3,10 @@
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from mpac.audit.net import audit_net
-from mpac.audit.provider import audit_payments
-from mpac.audit.sums import audit_sums
-from mpac.stack.local import LocalStack
+from mpac.audit.balance_audit import audit_sums
+from mpac.audit.net_audit import audit_net
+from mpac.audit.payment_audit import audit_payments
+from mpac.stack.local_stack import LocalStack
 from workflows.invariants.check import check
 from workflows.invariants.rules import RULES
 

@@ -41,7 +41,7 @@ import psycopg
 import pytest
 from psycopg.rows import DictRow, dict_row
 
-from mpac.stack.local import LocalStack, local_servers
+from mpac.stack.local_stack import LocalStack, local_servers
 from tests import random_order
 from tests.factories import PaymentMaker, Signer, Tenant, new_tenant
 from tests.fakes import FakeProvider

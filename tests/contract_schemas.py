@@ -5,7 +5,7 @@ from functools import cache
 from typing import Any
 
 from mpac.devtools.documentation.contract import FOLDER
-from mpac.stack.home import ROOT
+from mpac.stack.state_folder import ROOT
 
 
 @cache

@@ -21,7 +21,7 @@ from kombu.entity import Exchange, Queue
 from psycopg.rows import dict_row
 
 from mpac.cli.errors import UserError
-from mpac.stack.local import LocalStack
+from mpac.stack.local_stack import LocalStack
 from tests.auditing import assert_books_agree
 from tests.factories import Signer, Tenant
 from tests.harness import Answer, Api

@@ -9,9 +9,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from mpac.stack.home import Home, open_home
-from mpac.stack.local import LocalStack
-from mpac.stack.output import FileOutput
+from mpac.stack.local_stack import LocalStack
+from mpac.stack.process_output import FileOutput
+from mpac.stack.state_folder import Home, open_home
 from mpac.stack.supervisor import DEADLY, RESTARTED
 
 

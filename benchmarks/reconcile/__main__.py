@@ -23,7 +23,7 @@ import psycopg
 import uuid_utils
 
 from benchmarks.large_data import Row, database_alone, memory_mb, show
-from benchmarks.reconcile.plant import plant, write_statement
+from benchmarks.reconcile.create_data import plant, write_statement
 from workflows.database.engines import connect, disconnect
 from workflows.reconciliation.reconcile import reconcile_settlement
 from workflows.reconciliation.statements.receive import Incoming, receive_statement

@@ -22,7 +22,7 @@ import psycopg
 import uuid_utils
 
 from benchmarks.large_data import Row, database_alone, memory_mb, show
-from benchmarks.settlement.plant import plant
+from benchmarks.settlement.create_data import plant
 from benchmarks.settlement.posting import post_groups
 from workflows.database.engines import connect, disconnect
 from workflows.settings import Settings

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 from sqlalchemy import text
 
-from benchmarks.settlement.plant import plant
+from benchmarks.settlement.create_data import plant
 from workflows.database.engines import Role, transaction
 from workflows.ledger.post import post_completions
 

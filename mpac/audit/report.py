@@ -1,8 +1,8 @@
 """Combine the results of all auditors, for `mpac invariants` and for the end of a demonstration.
 
-The auditors share nothing with the product. Here their results are put side by side, with how much they looked at
-(``AuditReport.looked_at``) and what is unfinished (``mpac.cli.open_work``): a rule that had nothing to check proves nothing,
-and unbroken rules do not mean that every outcome is known.
+The auditors share no code with the product. This module puts their results side by side, with how much each looked at
+(``AuditReport.looked_at``) and with the work that is unfinished (``mpac.cli.unfinished_work``). Both matter: a rule that had
+nothing to check proves nothing, and rules that hold do not mean that every outcome is known.
 """
 
 import os
@@ -12,10 +12,10 @@ from enum import StrEnum
 
 from rich.table import Table
 
-from mpac.audit import net, sums
-from mpac.audit.provider import SENTENCES, audit_payments
+from mpac.audit import balance_audit, net_audit
+from mpac.audit.payment_audit import SENTENCES, audit_payments
 from mpac.cli.errors import UserError
-from mpac.cli.open_work import OpenWork, open_work_in
+from mpac.cli.unfinished_work import OpenWork, open_work_in
 
 OURS = "our database"
 PROVIDERS = "the provider's own ledger"
@@ -213,13 +213,13 @@ async def _audit_payments(*, database_url: str, sandbox_url: str, control_key: s
 
 
 async def _audit_net(*, database_url: str, sandbox_url: str, control_key: str) -> list[RuleResult]:
-    found = await net.audit_net(database_url=database_url, sandbox_url=sandbox_url, control_key=control_key)
+    found = await net_audit.audit_net(database_url=database_url, sandbox_url=sandbox_url, control_key=control_key)
     differences = tuple((each.place, each.problem) for each in found.differences)
     return [
         RuleResult(
             invariant="I15",
             rule="net",
-            sentence=net.SENTENCE,
+            sentence=net_audit.SENTENCE,
             auditor=PROVIDERS,
             checked=found.checked,
             count=len(differences),
@@ -229,7 +229,7 @@ async def _audit_net(*, database_url: str, sandbox_url: str, control_key: str) -
 
 
 async def _audit_sums(*, database_url: str, sandbox_url: str | None, control_key: str) -> list[RuleResult]:
-    found = await sums.audit_sums(database_url=database_url, sandbox_url=sandbox_url, control_key=control_key)
+    found = await balance_audit.audit_sums(database_url=database_url, sandbox_url=sandbox_url, control_key=control_key)
     results = []
     for rule, checked in found.checked.items():
         differing = [(each.place, each.problem) for each in found.differences if each.rule == rule]
@@ -237,7 +237,7 @@ async def _audit_sums(*, database_url: str, sandbox_url: str | None, control_key
             RuleResult(
                 invariant="–",
                 rule=rule,
-                sentence=sums.SENTENCES[rule],
+                sentence=balance_audit.SENTENCES[rule],
                 auditor=ALL_BOOKS,
                 checked=checked,
                 count=len(differing),

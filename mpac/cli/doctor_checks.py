@@ -12,11 +12,11 @@ from pathlib import Path
 import psutil
 
 from mpac.cli.errors import UserError
-from mpac.stack.home import ROOT, Home
 from mpac.stack.ports import BASE, ORDER, is_free
-from mpac.stack.runfile import is_running
-from mpac.stack.trial import try_server
-from mpac.stack.wheels import postgres_folders, valkey_binary
+from mpac.stack.run_file import is_running
+from mpac.stack.server_binaries import postgres_folders, valkey_binary
+from mpac.stack.server_check import try_server
+from mpac.stack.state_folder import ROOT, Home
 
 GIB = 1024**3
 LEAST_DISK_BYTES = 2 * GIB  # the database's write-ahead log alone may take its max_wal_size

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from mpac.cli.offline_help import nearest
-from mpac.stack.home import DEFAULT_HOME
+from mpac.stack.state_folder import DEFAULT_HOME
 
 Decorated = Callable[..., Any]
 

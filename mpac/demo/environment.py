@@ -16,13 +16,13 @@ from typing import Any
 
 from mpac.audit.report import AuditReport, audit_all
 from mpac.cli.errors import UserError
+from mpac.demo.console import Screen
 from mpac.demo.retry import TimedOut, TransientFailure, retry_until_answered
-from mpac.demo.screen import Screen
 from mpac.stack.database_profile import MOVABLE, ORDINARY, SERVERS_OF_THE_USERS, DatabaseProfile
 from mpac.stack.detach import detach_up, stop_other, wait_complete
-from mpac.stack.home import Home, command
-from mpac.stack.local import LocalStack
-from mpac.stack.runfile import read_run
+from mpac.stack.local_stack import LocalStack
+from mpac.stack.run_file import read_run
+from mpac.stack.state_folder import Home, command
 
 SETTINGS = {
     # A terminal's call to the provider is given up after 2 s (usually 10) …

@@ -11,7 +11,7 @@ import signal
 import time
 
 from mpac.demo.environment import DemoEnvironment
-from mpac.demo.records import HeldPayment, Records
+from mpac.demo.queries import HeldPayment, Records
 from mpac.demo.retry import wait_until
 
 WORKER = "worker-payments-1"

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from mpac.audit.report import AuditReport, as_problems, as_table
 from mpac.cli.errors import UserError, explain
-from mpac.demo.ending import Ending, conclude, together
+from mpac.demo.console import Screen
 from mpac.demo.environment import IN_A_SENTENCE, DemoEnvironment, demo_stack
 from mpac.demo.problems import Problem, ProblemKind, UnexpectedAnswer, failed, late
+from mpac.demo.process_age import seconds_since_command
+from mpac.demo.result import Ending, conclude, together
 from mpac.demo.retry import TimedOut, TransientFailure, retry_until_answered
-from mpac.demo.screen import Screen
-from mpac.demo.startup_time import seconds_since_command
 from mpac.stack.attach import attach
 from mpac.stack.database_profile import MOVABLE
 from mpac.stack.environment import HIDDEN, without_password
-from mpac.stack.home import Home
-from mpac.stack.runfile import read_run
+from mpac.stack.run_file import read_run
+from mpac.stack.state_folder import Home
 
 if TYPE_CHECKING:
     from mpac.demo.chapters import Chapter

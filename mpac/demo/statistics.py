@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from rich.table import Table
 
 from mpac.demo.problems import Problem
+from mpac.demo.process_age import seconds_since_command
 from mpac.demo.sales import Habit, Method, Sale
-from mpac.demo.startup_time import seconds_since_command
 
 FINAL = ("completed", "failed", "cancelled")
 LOST = frozenset({Habit.LOST_THEN_REPEATED, Habit.LOST_THEN_FOUND})

@@ -8,8 +8,8 @@ from alembic import command
 from alembic.config import Config
 
 from mpac.cli.errors import UserError, WrongUsage
-from mpac.stack.home import ROOT
 from mpac.stack.schema import newest_revisions
+from mpac.stack.state_folder import ROOT
 
 MIGRATIONS = ROOT / "migrations"
 NAME = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")

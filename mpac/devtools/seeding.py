@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from mpac.devtools.user_tokens import ROLES, Tenant, UserTokens
-from mpac.stack.home import Home
 from mpac.stack.keys import new_private_key, public_key
+from mpac.stack.state_folder import Home
 from workflows.database.engines import connect, disconnect
 from workflows.devices.onboard import DeviceOnboarding, onboard_devices
 from workflows.settings import Settings, load_settings

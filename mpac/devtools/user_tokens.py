@@ -13,9 +13,9 @@ import jwt
 
 from mpac.cli.errors import UserError
 from mpac.stack.environment import USER_TOKENS, with_users_own
-from mpac.stack.home import Home, command, near_home
 from mpac.stack.keys import public_jwks
 from mpac.stack.secrets import damaged
+from mpac.stack.state_folder import Home, command, near_home
 
 ROLES = ("staff", "store_manager", "merchant_admin", "psp_admin", "system_op")
 LIFE_HOURS = 12  # a working day: long enough for a demo, and expired tomorrow

@@ -12,9 +12,9 @@ from typing import NoReturn
 
 from mpac.cli.errors import UserError
 from mpac.stack.environment import CONTROL_KEY_VARIABLE, RATE_LIMITS_OFF, Urls, product_environment, with_users_own
-from mpac.stack.home import ROOT, Home, command, near_home
-from mpac.stack.runfile import read_run, unreadable
+from mpac.stack.run_file import read_run, unreadable
 from mpac.stack.secrets import load_secrets
+from mpac.stack.state_folder import ROOT, Home, command, near_home
 
 
 def attached_environment(home: Path, *, needs: Collection[str] = ()) -> dict[str, str]:

@@ -30,7 +30,7 @@ def worker(*, queues: str, name: str) -> tuple[str, ...]:
     It runs without gossip and mingle, which only tell workers about each other: nothing here needs that, and mingle makes
     every start a second slower. It sends heartbeats and events, which show Flower that a worker is alive and what it does.
     """
-    include = ["mpac.stack.worker_consumes"] + (["beat.sweeps"] if "sweeps" in queues.split(",") else [])
+    include = ["mpac.stack.celery_ready_hook"] + (["beat.sweeps"] if "sweeps" in queues.split(",") else [])
     return (
         *(*CELERY, "worker", "--pool", "threads", "--concurrency", str(WORKER_THREADS), "--prefetch-multiplier", "1"),
         *("--task-events", "--without-gossip", "--without-mingle", "--queues", queues, "--hostname", f"{name}@%h"),

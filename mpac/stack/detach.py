@@ -11,8 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from mpac.cli.errors import UserError
-from mpac.stack.home import FILE_MODE, ROOT, Home, open_home, private_folder
-from mpac.stack.runfile import RunInfo, is_running, read_run, runs_already, supervisor_pid
+from mpac.stack.run_file import RunInfo, is_running, read_run, runs_already, supervisor_pid
+from mpac.stack.state_folder import FILE_MODE, ROOT, Home, open_home, private_folder
 
 POLL_SECONDS = 0.05
 MPAC = (sys.executable, "-m", "mpac")

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mpac.stack.database_profile import ORDINARY, DatabaseProfile
-from mpac.stack.home import Home
 from mpac.stack.ports import HOST
 from mpac.stack.postgres import database_url
 from mpac.stack.secrets import Secrets
+from mpac.stack.state_folder import Home
 from mpac.stack.valkey import broker_url
 
 PREFIX = "MPAC_"

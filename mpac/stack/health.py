@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mpac.cli.duration_text import duration_text
-from mpac.stack.runfile import RunInfo
+from mpac.cli.format_duration import duration_text
+from mpac.stack.run_file import RunInfo
 
 ANSWER_WITHIN_SECONDS = 5  # the API reports within 3 s whether its database answers
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from mpac.cli.errors import UserError, WrongUsage
 from mpac.cli.offline_help import unknown
-from mpac.stack.home import Home, command, near_home
 from mpac.stack.log_lines import LineReader, LogLine
-from mpac.stack.output import Tail, old_part
+from mpac.stack.process_output import Tail, old_part
+from mpac.stack.state_folder import Home, command, near_home
 
 BLOCK_BYTES = 262_144
 LINES_BEFORE = 500

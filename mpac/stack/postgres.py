@@ -22,12 +22,12 @@ from pathlib import Path
 
 from mpac.cli.errors import UserError
 from mpac.stack.database_profile import ORDINARY
-from mpac.stack.first_cause import first_cause
-from mpac.stack.home import Home, private_folder, write_private
-from mpac.stack.outside_folder import copy_programs, is_safe, nobody, open_outside
+from mpac.stack.external_folder import copy_programs, is_safe, nobody, open_outside
 from mpac.stack.ports import HOST
-from mpac.stack.service import CHILD, Identity, ServiceProcess
-from mpac.stack.wheels import WHEEL, postgres_folders
+from mpac.stack.root_cause import first_cause
+from mpac.stack.server_binaries import WHEEL, postgres_folders
+from mpac.stack.service_process import EXEC_WRAPPER, Identity, ServiceProcess
+from mpac.stack.state_folder import Home, private_folder, write_private
 
 USER = "mpac"
 
@@ -169,7 +169,7 @@ def _must(done: subprocess.CompletedProcess[str]) -> None:
 def _run(
     identity: Identity, command: list[str], *, folder: Path = Path("/"), text: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    launcher = [sys.executable, "-I", "-S", str(CHILD), str(int(signal.SIGKILL)), str(os.getpid()), identity]
+    launcher = [sys.executable, "-I", "-S", str(EXEC_WRAPPER), str(int(signal.SIGKILL)), str(os.getpid()), identity]
     return subprocess.run(
         [*launcher, *command],
         input=text,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mpac.stack.listeners import listens
 from mpac.stack.ports import HOST
-from mpac.stack.service import Probe
+from mpac.stack.service_process import Probe
 
 READY_FILE_VARIABLE = "WORKER_READY_FILE"  # not MPAC_…: it is not a setting of the product
 ANSWER_WITHIN_SECONDS = 2  # a process that takes longer to say "ready" is not
@@ -21,7 +21,7 @@ def answers_http(port: int, path: str) -> Probe:
 
 
 def wrote_its_pid(file: Path) -> Probe:
-    """Return a probe: ready when ``mpac.stack.worker_ready`` has written this pid; a former process wrote another."""
+    """Return a probe: ready when ``mpac.stack.ready_file`` has written this pid; a former process wrote another."""
 
     async def ready(pid: int) -> bool:
         return _text(file) == str(pid)

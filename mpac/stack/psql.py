@@ -6,7 +6,7 @@ import re
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from mpac.cli.errors import UserError
-from mpac.stack.wheels import postgres_folders
+from mpac.stack.server_binaries import postgres_folders
 
 ANSWER_WITHIN_SECONDS = 15  # a database may have to be created
 

@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterable
 
 from mpac.cli.errors import UserError
-from mpac.stack.home import ROOT
 from mpac.stack.psql import ask_psql
+from mpac.stack.state_folder import ROOT
 
 VERSIONS = ROOT / "migrations" / "versions"
 # In two steps: a new database has no such table, and its log should not start with an error.

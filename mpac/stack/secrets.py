@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mpac.cli.errors import UserError
-from mpac.stack.home import Home, command, private_folder, write_private
+from mpac.stack.state_folder import Home, command, private_folder, write_private
 
 BYTES = 32
 PEM_BEGINS, PEM_ENDS = b"-----BEGIN ", b"-----"

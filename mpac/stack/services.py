@@ -17,10 +17,10 @@ from mpac.cli.errors import UserError
 from mpac.stack import commands
 from mpac.stack.database_profile import ORDINARY, DatabaseProfile
 from mpac.stack.environment import CONTROL_KEY_VARIABLE, FLOWER_USER
-from mpac.stack.home import ROOT, Home, private_folder
 from mpac.stack.ports import HOST
 from mpac.stack.probes import READY_FILE_VARIABLE, answers_http, wrote_its_pid
-from mpac.stack.service import ServiceProcess
+from mpac.stack.service_process import ServiceProcess
+from mpac.stack.state_folder import ROOT, Home, private_folder
 
 SERVERS = ("postgres", "valkey")
 PRODUCT = ("migrate", "sandbox", "api", "worker", "beat", "flower")

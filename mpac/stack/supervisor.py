@@ -13,10 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mpac.cli.errors import UserError
-from mpac.stack.first_cause import first_cause
 from mpac.stack.log_lines import message_of
-from mpac.stack.output import Output
-from mpac.stack.service import ServiceProcess
+from mpac.stack.process_output import Output
+from mpac.stack.root_cause import first_cause
+from mpac.stack.service_process import ServiceProcess
 
 POLL_SECONDS = 0.02
 WATCHER_WITHIN_SECONDS = 2.0

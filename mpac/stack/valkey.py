@@ -10,11 +10,11 @@ import re
 import signal
 
 from mpac.stack.database_profile import ORDINARY
-from mpac.stack.home import Home, private_folder, write_private
 from mpac.stack.listeners import listens
 from mpac.stack.ports import HOST
-from mpac.stack.service import ServiceProcess
-from mpac.stack.wheels import valkey_binary
+from mpac.stack.server_binaries import valkey_binary
+from mpac.stack.service_process import ServiceProcess
+from mpac.stack.state_folder import Home, private_folder, write_private
 
 OPTIONS = """\
 bind {host}

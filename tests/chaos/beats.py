@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from mpac.stack.home import ROOT
-from mpac.stack.local import LocalStack
+from mpac.stack.local_stack import LocalStack
+from mpac.stack.state_folder import ROOT
 from tests.polling import eventually
 
 GRACE_SECONDS = 10

@@ -152,6 +152,6 @@ if __name__ == "__main__":
         [
             *("--quiet", "worker", "--pool", "threads", "--concurrency", "8", "--prefetch-multiplier", "1"),
             *("--without-gossip", "--without-mingle", "--queues", QUEUES, "--hostname", sys.argv[1]),
-            *("--include", "mpac.stack.worker_consumes,beat.sweeps"),
+            *("--include", "mpac.stack.celery_ready_hook,beat.sweeps"),
         ]
     )

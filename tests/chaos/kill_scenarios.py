@@ -18,9 +18,9 @@ import psycopg
 import uuid_utils
 
 from mpac.devtools.terminal import Terminal
-from mpac.stack.home import ROOT
-from mpac.stack.local import LocalStack
+from mpac.stack.local_stack import LocalStack
 from mpac.stack.probes import READY_FILE_VARIABLE
+from mpac.stack.state_folder import ROOT
 from tests.auditing import assert_books_agree
 from tests.chaos.crashing_worker import ORDER_VARIABLE, rows_of_crash
 from tests.chaos.queues import broker_of, queued

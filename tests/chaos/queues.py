@@ -13,7 +13,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from mpac.stack.local import LocalStack
+from mpac.stack.local_stack import LocalStack
 from tests.live_stack import RECOVERY_SECONDS
 from tests.polling import eventually
 

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from mpac.cli.errors import UserError
-from mpac.stack.runfile import read_run
+from mpac.stack.run_file import read_run
 from tests.chaos.conftest import SharedStacks
 from tests.chaos.test_faults_of_the_database import Tills
 from tests.live_stack import RECOVERY_SECONDS, WITHOUT_FLOWER, LiveStack, live_stack

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from mpac.stack.home import ROOT
+from mpac.stack.state_folder import ROOT
 from tests.e2e.turning_away import turning_away
 from tests.polling import HANGS_AFTER_SECONDS, until
 

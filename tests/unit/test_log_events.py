@@ -4,7 +4,7 @@ import ast
 import re
 from collections.abc import Iterator
 
-from mpac.stack.home import ROOT
+from mpac.stack.state_folder import ROOT
 
 PRODUCT = ("api", "workers", "workflows", "beat")
 NAME = re.compile(r"[a-z_]+\.[a-z_]+")

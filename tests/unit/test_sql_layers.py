@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-from mpac.stack.home import ROOT
+from mpac.stack.state_folder import ROOT
 
 DOMAIN = ROOT / "workflows"
 MARK = "higher layer"

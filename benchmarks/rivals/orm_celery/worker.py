@@ -18,7 +18,7 @@ from benchmarks.rivals.orm_celery.models import (
     connect,
     now,
 )
-from mpac.stack.worker_ready import announce
+from mpac.stack.ready_file import announce
 from workflows.gc_tuning import tune_gc
 
 THREADS = 64  # `celery worker -P threads -c 64`

@@ -7,7 +7,7 @@ import click
 
 from mpac.cli.child_process import run_child
 from mpac.cli.options import home_option
-from mpac.stack.home import ROOT
+from mpac.stack.state_folder import ROOT
 
 LONG = ("tests/chaos", "-m", "long")
 

@@ -12,7 +12,7 @@ from mpac.cli.exit_codes import NOT_CHECKED, user_errors_exit_with
 from mpac.cli.options import home_option
 
 if TYPE_CHECKING:
-    from mpac.demo.ending import Ending
+    from mpac.demo.result import Ending
 
 MOST_TERMINALS = 200  # two cores run everything: more terminals would only wait for each other
 LONGEST_SECONDS = 3_600

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from mpac.cli.options import home_option
-from mpac.stack.home import ROOT
+from mpac.stack.state_folder import ROOT
 
 
 @click.command()
@@ -14,7 +14,7 @@ from mpac.stack.home import ROOT
 @home_option
 def docs(*, check: bool, home: Path) -> None:  # noqa: ARG001 - every word takes --home
     """Render the generated tables, diagrams and texts from the code: statuses, errors, configuration, commands."""
-    from mpac.devtools.documentation.pages import pages  # noqa: PLC0415 - `mpac --help` shall not wait for the product
+    from mpac.devtools.documentation.insert_sections import pages  # noqa: PLC0415 - `mpac --help` shall not wait for the product
 
     drifted = [page for page in pages(ROOT) if page.has_drifted]
     for page in drifted:

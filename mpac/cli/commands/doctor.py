@@ -7,7 +7,7 @@ import click
 
 from mpac.cli.doctor_checks import CHECKS, run_check
 from mpac.cli.options import home_option
-from mpac.stack.home import Home
+from mpac.stack.state_folder import Home
 
 
 @click.command()

@@ -6,7 +6,7 @@ import click
 
 from mpac.cli.options import home_option
 from mpac.stack.detach import stop_other
-from mpac.stack.home import Home, near_home
+from mpac.stack.state_folder import Home, near_home
 
 
 @click.command()

@@ -8,11 +8,11 @@ from pathlib import Path
 import click
 
 from mpac.cli.options import home_option
-from mpac.stack.home import Home
 from mpac.stack.log_files import LogFollower, choose_logs, last_lines
 from mpac.stack.log_lines import LineFormatter, LogLine, as_json
-from mpac.stack.runfile import is_running
-from mpac.stack.screen import encoded, is_coloured, own_output, reader_is_gone
+from mpac.stack.output_stream import encoded, is_coloured, own_output, reader_is_gone
+from mpac.stack.run_file import is_running
+from mpac.stack.state_folder import Home
 
 MOST_LINES = 1_000_000
 

@@ -6,9 +6,9 @@ import click
 
 from mpac.cli.options import home_option
 from mpac.stack.detach import stop_other
-from mpac.stack.home import Home, empty_home
-from mpac.stack.outside_folder import delete_outside
-from mpac.stack.runfile import clear_leftovers, only_one
+from mpac.stack.external_folder import delete_outside
+from mpac.stack.run_file import clear_leftovers, only_one
+from mpac.stack.state_folder import Home, empty_home
 
 
 @click.command()

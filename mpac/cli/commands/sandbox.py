@@ -8,10 +8,10 @@ from mpac.cli.options import home_option, port_option
 from mpac.stack import commands
 from mpac.stack.attach import attached_environment, exec_command
 from mpac.stack.environment import CONTROL_KEY_VARIABLE
-from mpac.stack.home import open_home, private_folder
 from mpac.stack.ports import BASE
 from mpac.stack.secrets import load_secrets
 from mpac.stack.services import SOURCES
+from mpac.stack.state_folder import open_home, private_folder
 
 
 @click.command()

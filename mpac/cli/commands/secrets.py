@@ -6,8 +6,8 @@ import click
 
 from mpac.cli.options import home_option
 from mpac.stack.environment import FLOWER_USER
-from mpac.stack.home import open_home
 from mpac.stack.secrets import Secrets, load_secrets
+from mpac.stack.state_folder import open_home
 
 
 @click.command()

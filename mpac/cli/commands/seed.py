@@ -10,7 +10,7 @@ import click
 
 from mpac.cli.options import home_option
 from mpac.stack.attach import attach
-from mpac.stack.home import Home, command
+from mpac.stack.state_folder import Home, command
 
 NEEDS = ("MPAC_DATABASE_URL", "MPAC_BROKER_URL", "MPAC_SECRET_KEY")
 MOST = 100_000  # of each: enough for any load that one machine can bear

@@ -11,8 +11,8 @@ import click
 from mpac.cli.errors import UserError, WrongUsage
 from mpac.cli.offline_help import unknown
 from mpac.cli.options import OneOf, home_option
+from mpac.devtools.statement.inject_breaks import SPOILS, TooFew, plant
 from mpac.devtools.statement.lines import write_csv, write_json_lines
-from mpac.devtools.statement.plant import SPOILS, TooFew, plant
 from mpac.stack.attach import attach
 
 NEEDS = ("MPAC_DATABASE_URL", "MPAC_BROKER_URL", "MPAC_SECRET_KEY")

@@ -11,8 +11,8 @@ from mpac.cli.options import home_option
 from mpac.stack.clock.summary import HALF_MOVED, ahead_text, clock_state_of
 from mpac.stack.database_profile import MOVABLE
 from mpac.stack.health import fetch_health, health_problems, process_states, queue_lines
-from mpac.stack.home import Home, command, near_home
-from mpac.stack.runfile import RunInfo, birth, read_run, unreadable
+from mpac.stack.run_file import RunInfo, birth, read_run, unreadable
+from mpac.stack.state_folder import Home, command, near_home
 
 URLS = {  # process → the URL that it serves
     "postgres": "database_url",

@@ -15,7 +15,7 @@ import click
 
 from mpac.cli.child_process import run_child
 from mpac.cli.options import home_option
-from mpac.stack.home import ROOT
+from mpac.stack.state_folder import ROOT
 
 BIN = Path(sys.executable).parent  # programs alone: a script there names its Python in a line that not every path fits
 PYTEST = (sys.executable, "-m", "pytest")

@@ -8,7 +8,7 @@ import click
 from mpac.cli.errors import UserError
 from mpac.cli.options import OneOf, home_option
 from mpac.stack.attach import attach
-from mpac.stack.home import Home
+from mpac.stack.state_folder import Home
 
 ROLES = ("staff", "store_manager", "merchant_admin", "psp_admin", "system_op")
 NEEDS = ("MPAC_DATABASE_URL", "MPAC_BROKER_URL", "MPAC_SECRET_KEY")

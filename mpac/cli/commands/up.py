@@ -13,16 +13,16 @@ from click.core import ParameterSource
 from mpac.cli.errors import UserError
 from mpac.cli.options import OneOf, home_option
 from mpac.stack.clock.summary import ahead_text, clock_state_of
+from mpac.stack.compare_options import differences
 from mpac.stack.database_profile import MOVABLE, ORDINARY, DatabaseProfile
 from mpac.stack.detach import join_or_start
-from mpac.stack.differences import differences
 from mpac.stack.enter_key import watch_enter
 from mpac.stack.environment import HIDDEN, without_password
-from mpac.stack.home import command, open_home
-from mpac.stack.local import LocalStack
-from mpac.stack.output import ConsoleOutput
-from mpac.stack.runfile import RunInfo, is_running, runs_already
+from mpac.stack.local_stack import LocalStack
+from mpac.stack.process_output import ConsoleOutput
+from mpac.stack.run_file import RunInfo, is_running, runs_already
 from mpac.stack.services import ALL_SERVICES, missing_services
+from mpac.stack.state_folder import command, open_home
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 MOST_WORKERS = 64

@@ -5,11 +5,11 @@ One card is declined, so that the rules about failed payments and released reser
 
 from typing import Any
 
-from mpac.cli.money_text import yen
-from mpac.demo.calls import Calls
+from mpac.cli.format_money import yen
 from mpac.demo.environment import DemoEnvironment
+from mpac.demo.guest_client import TableClient
+from mpac.demo.http_client import Calls
 from mpac.demo.problems import Problem, broken
-from mpac.demo.table_client import TableClient
 
 TITLE = "A table of three at a cafe"
 TABLE = "7"

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from mpac.demo.calls import Calls
-from mpac.demo.day import reconciliation_scenes, screens
+from mpac.demo.day import reconciliation_scenes, tables
 from mpac.demo.day.clock import StoryClock
 from mpac.demo.day.other_stores import OtherStores
 from mpac.demo.day.sales_scenes import Story, sell_all_day
 from mpac.demo.day.stores import MERCHANT, StoreBuilder
 from mpac.demo.environment import DemoEnvironment
+from mpac.demo.http_client import Calls
 from mpac.demo.problems import Problem, broken
 from mpac.devtools.user_tokens import Tenant
 from mpac.stack.database_profile import MOVABLE
@@ -97,7 +97,7 @@ async def _days(demo: DemoEnvironment, clock: StoryClock, calls: Calls) -> list[
 def _tell(demo: DemoEnvironment, story: Story, files: list[Any]) -> None:
     demo.screen.title("The days of the three stores")
     rows = sorted(story.settlements.items(), key=lambda row: (row[0][1], list(story.stores.by_name).index(row[0][0])))
-    demo.screen.show(screens.settlements((name, settlement) for (name, _), settlement in rows))
+    demo.screen.show(tables.settlements((name, settlement) for (name, _), settlement in rows))
     for file in files:
         demo.screen.show(f"Report: {file}")
     if demo.is_kept:

@@ -6,15 +6,15 @@ import random
 import secrets
 from collections.abc import Iterator
 
-from mpac.demo.calls import Calls
 from mpac.demo.environment import DemoEnvironment
+from mpac.demo.http_client import Calls
 from mpac.demo.kill_worker import kill_worker
 from mpac.demo.problems import Problem, UnexpectedAnswer, broken, failed, late
-from mpac.demo.records import Records
+from mpac.demo.queries import Records
 from mpac.demo.retry import TimedOut
 from mpac.demo.sales import Sale, sales
 from mpac.demo.statistics import SalesStatistics, as_table
-from mpac.demo.till_client import TillClient
+from mpac.demo.terminal_client import TillClient
 
 logger = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, time, timedelta
 from typing import Self
 
 from mpac.cli.errors import UserError
-from mpac.demo.calls import Caller
-from mpac.demo.database_view import DatabaseView
+from mpac.demo.database_client import DatabaseView
+from mpac.demo.http_client import Caller
 from mpac.demo.retry import TimedOut
 from mpac.stack.movable_clock import MOVE, READ
 from workflows.time_zones import zone

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mpac.cli.money_text import money, signed, yen
-from mpac.demo.calls import Caller
-from mpac.demo.day import screens, statement_files
+from mpac.cli.format_money import money, signed, yen
+from mpac.demo.day import statement_files, tables
 from mpac.demo.day.clock import GRACE_SECONDS
 from mpac.demo.day.sales import CASH_SHORT, GIVEN_BACK, LATE
 from mpac.demo.day.sales_scenes import CHAIN, FIRST_DAY, IZAKAYA, NEXT_DAY, Story
-from mpac.stack.home import private_folder, write_private
+from mpac.demo.http_client import Caller
+from mpac.stack.state_folder import private_folder, write_private
 
 REFUSED, FORBIDDEN = 422, 403
 NOTE = "釣り銭の渡し間違い（500円）"
@@ -91,7 +91,7 @@ async def compare(story: Story, provider: Caller) -> None:
         f"theirs to {money(summary['theirs']['amount'], currency)}; the difference of "
         f"{money(summary['difference'], currency)} is explained to the last yen:"
     )
-    story.screen.show(screens.categories(summary, currency))
+    story.screen.show(tables.categories(summary, currency))
     parts = summary["categories"]
     counts = {name: part["count"] for name, part in parts.items() if name != "matched"}
     story.facts["each kind of break is found once"] = set(counts.values()) == {1} and len(counts) == 10  # noqa: PLR2004 - the other categories
@@ -203,12 +203,12 @@ async def print_report(story: Story, folder: Path) -> list[Path]:
     found: list[dict[str, Any]] = (await accountant.read(f"/settlements/{settlement['id']}/breaks?limit=100"))["data"]
     story.screen.title(f"Shibuya, {settlement['business_date']}: from its report")
     story.screen.show("Sales by method, less refunds and the providers' fees:")
-    story.screen.show(screens.breakdown(settlement))
-    story.screen.show(screens.cash(settlement))
+    story.screen.show(tables.breakdown(settlement))
+    story.screen.show(tables.cash(settlement))
     story.screen.console.print()
     story.screen.show(
         "Breaks and how the accountant resolved them. For a fee mismatch both amounts are fees. The difference is our books "
         "minus the statement, in the store's currency."
     )
-    story.screen.show(screens.breaks(found))
+    story.screen.show(tables.breaks(found))
     return paths

@@ -1,8 +1,8 @@
 """The sales of the day, and what the provider's first statement will report of them.
 
-``plant`` names the break that the statement will have at that sale (``mpac.devtools.statement.plant``). A sale that the
-statement leaves out is ``missing_at_provider`` if it was made more than the provider's 24 hours before, and ``expected`` if
-not.
+``plant`` names the break that the statement will have at that sale (``mpac.devtools.statement.inject_breaks``). If the
+statement leaves a sale out, the break is ``missing_at_provider`` for a sale made more than the provider's 24 hours before,
+and ``expected`` for a later one.
 """
 
 from dataclasses import dataclass

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mpac.cli.money_text import yen
+from mpac.cli.format_money import yen
+from mpac.demo.console import Screen
 from mpac.demo.day.clock import GRACE_SECONDS, StoryClock
 from mpac.demo.day.sales import AFTER_MIDNIGHT, EVENING, GIVEN_BACK, LATE, NOON, Sold
 from mpac.demo.day.stores import DemoStore, DemoStores
-from mpac.demo.screen import Screen
 from mpac.devtools.statement.lines import OurLine
 
 CHAIN = ("Shibuya", "Shinjuku")  # they close at midnight

@@ -12,12 +12,12 @@ from random import Random
 from typing import Any
 from urllib.parse import urlencode
 
-from mpac.demo.calls import Caller, Upload
 from mpac.demo.day.sales import EXPECTED, LEFT_OUT
 from mpac.demo.day.users import User
+from mpac.demo.http_client import Caller, Upload
 from mpac.demo.problems import UnexpectedAnswer
+from mpac.devtools.statement.inject_breaks import plant_on
 from mpac.devtools.statement.lines import STATEMENT_KINDS, OurLine, write_csv
-from mpac.devtools.statement.plant import plant_on
 
 SEED = 11  # the same differences in every run
 OK = 200

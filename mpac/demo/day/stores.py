@@ -8,11 +8,11 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
-from mpac.demo.calls import Calls
 from mpac.demo.day.users import User
 from mpac.demo.environment import DemoEnvironment
+from mpac.demo.guest_client import TableClient
+from mpac.demo.http_client import Calls
 from mpac.demo.problems import UnexpectedAnswer
-from mpac.demo.table_client import TableClient
 from mpac.devtools.user_tokens import Tenant, UserTokens
 from mpac.stack.keys import new_private_key, public_key
 

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from mpac.demo.calls import CONFLICT, Caller, Upload
+from mpac.demo.http_client import CONFLICT, Caller, Upload
 from mpac.demo.problems import UnexpectedAnswer
 from mpac.demo.retry import wait_until
 

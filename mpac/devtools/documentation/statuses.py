@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Iterable, Iterator
 from types import ModuleType
 
-from mpac.devtools.documentation.render import table
+from mpac.devtools.documentation.tables import table
 from workflows.bills import states as bills
 from workflows.devices import states as devices
 from workflows.orders import states as orders

@@ -2,7 +2,7 @@
 
 from api.errors import STATUS
 from api.openapi.error_section import WHAT_TO_DO
-from mpac.devtools.documentation.render import table
+from mpac.devtools.documentation.tables import table
 from workflows.errors import every_error
 
 

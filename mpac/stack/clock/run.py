@@ -11,8 +11,8 @@ from typing import Any
 import aiohttp
 import psycopg
 
-from mpac.cli.duration_text import duration_text
 from mpac.cli.errors import UserError
+from mpac.cli.format_duration import duration_text
 from mpac.stack.attach import attach
 from mpac.stack.clock.due_work import (
     DONE_WITHIN_SECONDS,
@@ -22,13 +22,13 @@ from mpac.stack.clock.due_work import (
     record_due_work,
     wait_until_done,
 )
+from mpac.stack.clock.find_stack import find_own_stack
 from mpac.stack.clock.install import install
 from mpac.stack.clock.move import Clock
-from mpac.stack.clock.own_stack import find_own_stack
+from mpac.stack.clock.parse_time import local_time_text, read_distance, read_time
 from mpac.stack.clock.provider import ProviderClock
-from mpac.stack.clock.when import local_time_text, read_distance, read_time
 from mpac.stack.movable_clock import read_clock
-from mpac.stack.runfile import RunInfo
+from mpac.stack.run_file import RunInfo
 from workflows.database.engines import Role, connect, disconnect
 from workflows.settings import load_settings
 from workflows.settlements.due import GRACE

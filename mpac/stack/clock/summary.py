@@ -2,10 +2,10 @@
 
 import asyncio
 
-from mpac.cli.duration_text import duration_text
 from mpac.cli.errors import UserError
+from mpac.cli.format_duration import duration_text
 from mpac.stack.movable_clock import Moved, read_clock
-from mpac.stack.runfile import RunInfo
+from mpac.stack.run_file import RunInfo
 
 HALF_MOVED = "A move of the clock was interrupted and payments are refused: run `python3 run.py clock` to finish it."
 

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import psycopg
 from psycopg.rows import DictRow
 
-from mpac.stack.local import LocalStack
+from mpac.stack.local_stack import LocalStack
 from tests.conftest import Serve
 from tests.factories import Tenant
 from tests.harness import Api

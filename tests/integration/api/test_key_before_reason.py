@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from psycopg import AsyncConnection
 
-from mpac.stack.local import LocalStack
+from mpac.stack.local_stack import LocalStack
 from tests.factories import CASH, PaymentMaker, Tenant, submission
 from tests.harness import Answer, Api
 from tests.integration.api.keyed_requests import (

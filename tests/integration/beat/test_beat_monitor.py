@@ -12,7 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
-from mpac.stack.local import LocalStack
+from mpac.stack.local_stack import LocalStack
 from tests.harness import Api
 from tests.integration.beat.test_scheduler import Clock
 from tests.integration.payments.evidence import Admin

@@ -8,7 +8,7 @@ import pytest
 from freezegun import freeze_time
 from redis import Redis
 
-from mpac.stack.local import LocalStack
+from mpac.stack.local_stack import LocalStack
 from workflows.ops.canaries import BACKLOG_LIMIT
 
 HOUR = 3_600

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mpac.stack.local import LocalStack
+from mpac.stack.local_stack import LocalStack
 from workflows.processing.due import DueRow
 
 MANY, AT_ONCE = 20_000, 8

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mpac.stack.home import ROOT
+from mpac.stack.state_folder import ROOT
 from tests.polling import HANGS_AFTER_SECONDS
 
 

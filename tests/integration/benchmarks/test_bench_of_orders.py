@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks.orders import LIMIT, ORDERS_QUICK, SERVICES
-from mpac.stack.home import ROOT
+from mpac.stack.state_folder import ROOT
 from tests.polling import HANGS_AFTER_SECONDS
 
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from pydantic import SecretStr
 
-from mpac.stack.local import LocalStack
+from mpac.stack.local_stack import LocalStack
 from tests.conftest import WAIT_SECONDS, Serve
 from tests.factories import Tenant
 from tests.harness import Api

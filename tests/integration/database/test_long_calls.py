@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg.rows import DictRow
 
-from mpac.stack.local import LocalStack
+from mpac.stack.local_stack import LocalStack
 from tests.conftest import WAIT_SECONDS
 from tests.factories import PaymentMaker, Tenant
 from tests.harness import Answer, Api

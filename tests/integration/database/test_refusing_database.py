@@ -11,7 +11,7 @@ from psycopg.rows import DictRow
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from mpac.stack.local import LocalStack
+from mpac.stack.local_stack import LocalStack
 from tests.conftest import WAIT_SECONDS, Serve
 from tests.factories import Tenant, new_tenant
 from tests.harness import Answer, Api, clone_of_template

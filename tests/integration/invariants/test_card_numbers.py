@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from mpac.stack.local import LocalStack
+from mpac.stack.local_stack import LocalStack
 from workflows.card_data import looks_like_card_data
 from workflows.invariants.rules.card_numbers import violations_among
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mpac.audit.net import NetAudit, audit_net
+from mpac.audit.net_audit import NetAudit, audit_net
 from mpac.cli.errors import UserError
 from tests.integration.invariants.test_judge_of_sums import CHARGE, REVERSED, Provider, provider, tell
 from tests.integration.invariants.valid_settlements import CORRECTION

@@ -9,7 +9,7 @@ from aiohttp.test_utils import TestServer
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from mpac.audit.sums import NOBODY, SumsAudit, audit_sums
+from mpac.audit.balance_audit import NOBODY, SumsAudit, audit_sums
 from mpac.cli.errors import UserError
 from tests.integration.invariants.valid_rows import plant_honest_rows, run, tie_hands
 

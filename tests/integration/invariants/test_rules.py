@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from mpac.stack.local import LocalStack
+from mpac.stack.local_stack import LocalStack
 from tests.harness import clone_of_template
 from tests.integration.invariants import valid_settlements
 from tests.integration.invariants.valid_rows import plant_honest_rows, run, tie_hands

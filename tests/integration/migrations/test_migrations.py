@@ -11,7 +11,7 @@ from alembic import command
 from alembic.script import ScriptDirectory
 
 from mpac.stack.commands import migrate as migrate_command
-from mpac.stack.local import LocalStack
+from mpac.stack.local_stack import LocalStack
 from tests.harness import alembic_config, database_variable, empty_database, migrate
 
 VERSIONS = Path(__file__).parents[3] / "migrations" / "versions"

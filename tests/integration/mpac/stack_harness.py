@@ -6,10 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mpac.stack.home import ROOT
-from mpac.stack.runfile import birth
-from mpac.stack.service import ServiceProcess
-from mpac.stack.wheels import WHEEL, postgres_folders
+from mpac.stack.run_file import birth
+from mpac.stack.server_binaries import WHEEL, postgres_folders
+from mpac.stack.service_process import ServiceProcess
+from mpac.stack.state_folder import ROOT
 from tests.polling import HANGS_AFTER_SECONDS
 
 FOREVER = (sys.executable, "-I", "-S", "-c", "import time; time.sleep(600)")

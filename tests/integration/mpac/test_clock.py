@@ -15,7 +15,7 @@ from mpac.stack.clock.install import install
 from mpac.stack.clock.move import Clock
 from mpac.stack.clock.provider import NoAnswer, ProviderClock
 from mpac.stack.database_profile import SERVERS_OF_THE_USERS
-from mpac.stack.local import LocalStack
+from mpac.stack.local_stack import LocalStack
 from sandbox.clock import MAX_AHEAD_SECONDS
 from tests.integration.mpac.stack_harness import mpac
 from tests.polling import eventually

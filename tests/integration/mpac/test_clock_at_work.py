@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from mpac.stack.database_profile import SERVERS_OF_THE_USERS
-from mpac.stack.local import LocalStack
+from mpac.stack.local_stack import LocalStack
 from tests.integration.mpac.test_clock import AHEAD, HOUR, ask, clock_state_of
 
 SERVICES = ("postgres", "sandbox", "migrate")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import run
-from mpac.stack.home import ROOT
+from mpac.stack.state_folder import ROOT
 from tests.polling import HANGS_AFTER_SECONDS
 
 # The first is what Python 3.11.0 came with, the second what Debian 12 has.

@@ -15,10 +15,10 @@ from aiohttp.test_utils import TestServer
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from mpac.audit.provider import audit_payments
+from mpac.audit.payment_audit import audit_payments
 from mpac.cli.errors import UserError
-from mpac.stack.home import ROOT
-from mpac.stack.local import LocalStack
+from mpac.stack.local_stack import LocalStack
+from mpac.stack.state_folder import ROOT
 from tests.factories import CASH, QR, PaymentMaker
 from tests.harness import variables
 from tests.integration.invariants.valid_rows import plant_honest_rows, run, tie_hands

@@ -10,9 +10,9 @@ import pytest
 
 from mpac.cli.errors import UserError
 from mpac.stack.database_profile import MOVABLE, SERVERS_OF_THE_USERS
-from mpac.stack.home import Home
-from mpac.stack.local import LocalStack
+from mpac.stack.local_stack import LocalStack
 from mpac.stack.movable_clock import MOVE
+from mpac.stack.state_folder import Home
 
 SERVICES = ("postgres", "valkey", "migrate")
 TWO_DAYS = timedelta(days=2)

@@ -15,10 +15,10 @@ from typing import IO
 import psycopg
 import pytest
 
-from mpac.stack.home import ROOT, Home, open_home
-from mpac.stack.local import LocalStack
-from mpac.stack.output import ConsoleOutput, FileOutput, trim
-from mpac.stack.runfile import RunInfo, read_run
+from mpac.stack.local_stack import LocalStack
+from mpac.stack.process_output import ConsoleOutput, FileOutput, trim
+from mpac.stack.run_file import RunInfo, read_run
+from mpac.stack.state_folder import ROOT, Home, open_home
 from mpac.stack.supervisor import Supervisor
 from tests.integration.mpac.stack_harness import forever, lives, mpac
 from tests.polling import HANGS_AFTER_SECONDS, until

@@ -14,10 +14,10 @@ import redis
 
 from mpac.cli.doctor_checks import broker, database
 from mpac.cli.errors import UserError
-from mpac.stack.home import LONGEST_PATH, ROOT, Home, open_home
-from mpac.stack.local import LocalStack, local_servers
-from mpac.stack.outside_folder import delete_outside
+from mpac.stack.external_folder import delete_outside
+from mpac.stack.local_stack import LocalStack, local_servers
 from mpac.stack.postgres import SETTINGS
+from mpac.stack.state_folder import LONGEST_PATH, ROOT, Home, open_home
 from tests.integration.mpac.stack_harness import linked_programs
 from tests.integration.mpac.test_servers import no_servers_of_the_users  # noqa: F401 - a fixture
 from tests.integration.mpac.without_namespaces import REFUSED

@@ -18,9 +18,9 @@ from aiohttp import web
 
 from mpac.cli.errors import UserError
 from mpac.stack.listeners import listener_on, listens
-from mpac.stack.local import LocalStack
+from mpac.stack.local_stack import LocalStack
 from mpac.stack.ports import HOST, ORDER, HeldPorts
-from mpac.stack.runfile import RunInfo
+from mpac.stack.run_file import RunInfo
 from tests.integration.mpac.stack_harness import FOREVER, mpac
 
 SERVICES = ("--only", "valkey", "--only", "sandbox", "--ports", "auto")

@@ -13,8 +13,8 @@ import pytest
 
 from mpac.devtools.seeding import store_name
 from mpac.devtools.terminal import Terminal
-from mpac.stack.home import ROOT
-from mpac.stack.local import LocalStack
+from mpac.stack.local_stack import LocalStack
+from mpac.stack.state_folder import ROOT
 from tests.harness import Api
 
 ROLES = ("staff", "store_manager", "merchant_admin", "psp_admin", "system_op")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mpac.stack.home import ROOT
+from mpac.stack.state_folder import ROOT
 from tests.polling import HANGS_AFTER_SECONDS, PATIENCE_SECONDS
 
 AWAY = {

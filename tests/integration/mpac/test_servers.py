@@ -13,11 +13,11 @@ import pytest
 import redis
 
 from mpac.cli.errors import UserError
-from mpac.stack.home import Home
-from mpac.stack.local import LocalStack, local_servers
-from mpac.stack.outside_folder import delete_outside
+from mpac.stack.external_folder import delete_outside
+from mpac.stack.local_stack import LocalStack, local_servers
 from mpac.stack.ports import HOST
-from mpac.stack.service import Identity
+from mpac.stack.service_process import Identity
+from mpac.stack.state_folder import Home
 from tests.integration.mpac.stack_harness import linked_programs, lives
 from tests.polling import until
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from mpac.cli.errors import UserError
-from mpac.stack.home import open_home
-from mpac.stack.output import FileOutput
-from mpac.stack.service import ServiceProcess
+from mpac.stack.process_output import FileOutput
+from mpac.stack.service_process import ServiceProcess
+from mpac.stack.state_folder import open_home
 from mpac.stack.supervisor import Supervisor
 from tests.integration.mpac.stack_harness import forever, lives, python
 from tests.polling import until

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from mpac.stack.home import ROOT, Home
-from mpac.stack.runfile import birth, read_run
+from mpac.stack.run_file import birth, read_run
+from mpac.stack.state_folder import ROOT, Home
 from tests.integration.mpac.stack_harness import mpac
 from tests.polling import HANGS_AFTER_SECONDS, eventually, until
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from mpac.stack.home import ROOT, Home, open_home, private_folder
 from mpac.stack.movable_clock import MOVE
-from mpac.stack.runfile import only_one, read_run
+from mpac.stack.run_file import only_one, read_run
+from mpac.stack.state_folder import ROOT, Home, open_home, private_folder
 from tests.integration.mpac.stack_harness import lives, mpac
 from tests.polling import HANGS_AFTER_SECONDS, until
 

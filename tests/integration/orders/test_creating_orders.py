@@ -6,7 +6,7 @@ from decimal import Decimal
 import psycopg
 from psycopg.rows import DictRow
 
-from mpac.stack.local import LocalStack
+from mpac.stack.local_stack import LocalStack
 from tests.factories import Tenant, made_key
 from tests.polling import eventually
 from workflows.ids import new_id

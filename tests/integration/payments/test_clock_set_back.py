@@ -9,7 +9,7 @@ from psycopg.rows import dict_row
 from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 
-from mpac.stack.local import LocalStack
+from mpac.stack.local_stack import LocalStack
 from mpac.stack.movable_clock import prepare_movable_clock
 from tests.factories import CASH, PaymentMaker
 from tests.fakes import FakeProvider

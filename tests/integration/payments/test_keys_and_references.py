@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from psycopg import AsyncConnection
 
-from mpac.stack.local import LocalStack
+from mpac.stack.local_stack import LocalStack
 from tests.conftest import MakeTenant
 from tests.factories import CASH, QR, PaymentMaker, Tenant, submission
 from tests.integration.payments.evidence import Admin, all_of

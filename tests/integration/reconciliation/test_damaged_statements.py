@@ -14,7 +14,7 @@ import pytest
 import uuid_utils
 from psycopg.rows import DictRow
 
-from mpac.devtools.statement.plant import SPOILS, plant
+from mpac.devtools.statement.inject_breaks import SPOILS, plant
 from tests.factories import Tenant
 from tests.harness import Answer, Api
 from tests.integration.reconciliation.test_scored_at_scale import as_ours, as_theirs, sales_with_twins

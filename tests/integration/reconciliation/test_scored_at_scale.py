@@ -8,8 +8,8 @@ import psycopg
 import pytest
 from psycopg.rows import DictRow
 
+from mpac.devtools.statement.inject_breaks import SPOILS, plant
 from mpac.devtools.statement.lines import OurLine, TheirLine
-from mpac.devtools.statement.plant import SPOILS, plant
 from tests.conftest import MakeTenant
 from tests.integration.reconciliation.test_matcher_against_reference import sql_verdicts, tally
 from tests.reconciliation_helpers import books_of, closed_settlement, manager, some_sales, upload

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 import psycopg
 
-from mpac.stack.local import LocalStack
+from mpac.stack.local_stack import LocalStack
 from tests.factories import CASH, QR
 from tests.harness import Api
 from tests.integration.bills.bill_helpers import split

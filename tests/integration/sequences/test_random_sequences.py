@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from psycopg.rows import DictRow
 from sqlalchemy import text
 
-from mpac.stack.local import LocalStack
+from mpac.stack.local_stack import LocalStack
 from tests.factories import new_tenant
 from tests.fakes import FakeProvider
 from tests.integration.refunds.refund_helpers import RefundMaker

@@ -4,7 +4,7 @@ import asyncio
 
 import psycopg
 
-from mpac.stack.local import LocalStack
+from mpac.stack.local_stack import LocalStack
 from tests.factories import time_passes
 from tests.integration.bills.bill_helpers import order_status, read
 from tests.integration.bills.test_reservations import new_bill

@@ -8,7 +8,7 @@ import pytest
 from psycopg.rows import dict_row
 from psycopg.sql import SQL, Identifier
 
-from mpac.stack.local import LocalStack
+from mpac.stack.local_stack import LocalStack
 from tests.harness import clone_of_template
 from tests.integration.tenants.planted import TAGS, TENANTS, Connection, Table, plant
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import uuid_utils
 
-from mpac.stack.local import LocalStack
+from mpac.stack.local_stack import LocalStack
 from tests.factories import PaymentMaker, Signer, Tenant, time_passes
 from tests.fakes import FakeProvider
 from tests.harness import Api

@@ -8,7 +8,7 @@ from celery import Celery
 from celery.app.trace import build_tracer
 from kombu.exceptions import OperationalError
 
-from mpac.stack.local import LocalStack
+from mpac.stack.local_stack import LocalStack
 from workers import dead_letters
 from workflows.errors import ServiceUnavailable
 

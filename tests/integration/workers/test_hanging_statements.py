@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mpac.stack.commands import WORKER_THREADS
-from mpac.stack.local import LocalStack
+from mpac.stack.local_stack import LocalStack
 from tests.polling import PATIENCE_SECONDS
 from workers import concurrency_limit
 from workflows.processing.outcome import Summary

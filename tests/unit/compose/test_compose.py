@@ -13,8 +13,8 @@ from mpac.cli.commands import command_names, load_command
 from mpac.cli.commands.secrets import variables
 from mpac.cli.commands.worker import ALL_QUEUES, check_queues
 from mpac.stack.commands import WORKER_GRACE_SECONDS
-from mpac.stack.home import ROOT, open_home
 from mpac.stack.secrets import load_secrets
+from mpac.stack.state_folder import ROOT, open_home
 from tests.published import published_document
 from workflows.settings import Settings
 

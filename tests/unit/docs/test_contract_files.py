@@ -10,7 +10,7 @@ import jsonschema_rs
 import pytest
 
 from mpac.devtools.documentation.contract import FOLDER, RESOURCES, published_document, render_openapi
-from mpac.stack.home import ROOT
+from mpac.stack.state_folder import ROOT
 from tests.contract_schemas import fields, schema
 
 

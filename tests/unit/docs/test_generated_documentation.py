@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from mpac.cli.errors import UserError
-from mpac.devtools.documentation.pages import pages, replaced
-from mpac.devtools.documentation.render import render_configuration, render_errors
+from mpac.devtools.documentation.insert_sections import pages, replaced
 from mpac.devtools.documentation.statuses import ENTITIES, diagram
-from mpac.stack.home import ROOT
+from mpac.devtools.documentation.tables import render_configuration, render_errors
+from mpac.stack.state_folder import ROOT
 from workflows.errors import every_error
 from workflows.settings import Settings
 from workflows.state_machine import StateMachine, meanings

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-from mpac.stack.home import ROOT
+from mpac.stack.state_folder import ROOT
 
 INSTEAD: Mapping[str, str] = {
     r"\bbe (it|they) (a|an|the|by|in|on|after|before|twice)\b": "whether … or …",

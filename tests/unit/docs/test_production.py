@@ -2,7 +2,7 @@
 
 import re
 
-from mpac.stack.home import ROOT
+from mpac.stack.state_folder import ROOT
 from workflows.settings import Settings
 
 PAGE = ROOT / "docs" / "production.md"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mpac.stack.home import ROOT
+from mpac.stack.state_folder import ROOT
 from workflows.invariants.rules import RULES
 
 CONTRACT = ROOT / "docs" / "contract"

@@ -2,7 +2,7 @@
 
 import re
 
-from mpac.stack.home import ROOT
+from mpac.stack.state_folder import ROOT
 
 PAGE = (ROOT / "docs/tests.md").read_text()
 MODULES = re.findall(r"`((?:unit|integration|chaos|e2e)/[\w/]+)`", PAGE)

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from mpac.audit.ledger import PaymentMovements, ProviderLedger
-from mpac.audit.payments import RecordedPayment
-from mpac.audit.provider import SENTENCES, compare_payments
+from mpac.audit.payment_audit import SENTENCES, compare_payments
+from mpac.audit.provider_ledger import PaymentMovements, ProviderLedger
+from mpac.audit.recorded_payments import RecordedPayment
 
 
 def payment(status: str = "completed", **changes: Any) -> RecordedPayment:

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from mpac.audit.books import Books, Figures, Place
-from mpac.audit.sums import NOBODY, SENTENCES, compare
+from mpac.audit.balance_audit import NOBODY, SENTENCES, compare
+from mpac.audit.our_balances import Books, Figures, Place
 
 STORE: Place = ("sto_1", "JPY")
 AT_PROVIDER, IN_DRAWER = (*STORE, "sandbox"), (*STORE, "cash")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import run
-from mpac.stack.home import ROOT
+from mpac.stack.state_folder import ROOT
 
 PRESSES_CTRL_C = """
 import os, signal, sys
@@ -100,6 +100,6 @@ def test_ctrl_c_while_modules_are_imported_is_answered_in_a_sentence(
 
 def test_a_child_that_is_stopped_while_it_imports_ends_without_a_traceback() -> None:
     code = PRESSES_CTRL_C.replace("NAME", "ctypes") + "import runpy; runpy.run_path(sys.argv[1], run_name='__main__')"
-    words = [sys.executable, "-I", "-S", "-c", code, str(ROOT / "mpac" / "stack" / "child.py")]
+    words = [sys.executable, "-I", "-S", "-c", code, str(ROOT / "mpac" / "stack" / "exec_wrapper.py")]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (-signal.SIGINT, "")

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from mpac.cli.errors import UserError
-from mpac.stack.clock.own_stack import find_own_stack
-from mpac.stack.clock.when import read_distance, read_time
+from mpac.stack.clock.find_stack import find_own_stack
+from mpac.stack.clock.parse_time import read_distance, read_time
 from mpac.stack.database_profile import SERVERS_OF_THE_USERS
 from workflows.time_zones import zone
 

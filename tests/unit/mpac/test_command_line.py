@@ -12,7 +12,7 @@ from mpac.__main__ import main
 from mpac.cli.commands import HELP, command_names
 from mpac.cli.offline_help import OTHER_NAMES, RENDERED, answer, nearest
 from mpac.devtools.documentation.help import render_help
-from mpac.stack.home import ROOT
+from mpac.stack.state_folder import ROOT
 from tests.polling import HANGS_AFTER_SECONDS
 
 

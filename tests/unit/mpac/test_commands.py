@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from mpac.cli.commands import HELP, command_names, load_command
-from mpac.stack.home import ROOT
+from mpac.stack.state_folder import ROOT
 from tests.polling import HANGS_AFTER_SECONDS
 
 FILES = {path.stem for path in (ROOT / "mpac" / "cli" / "commands").glob("[a-z]*.py")}
@@ -40,7 +40,7 @@ def test_every_word_explains_itself_and_takes_a_home(word: str) -> None:
 
 
 def test_the_help_imports_no_word_and_nothing_of_the_product() -> None:
-    heavy = ("mpac.cli.commands.up", "mpac.stack.local", "celery", "sqlalchemy", "fastapi", "cryptography")
+    heavy = ("mpac.cli.commands.up", "mpac.stack.local_stack", "celery", "sqlalchemy", "fastapi", "cryptography")
     code = f"import mpac.__main__, sys; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

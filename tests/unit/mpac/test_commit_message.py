@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mpac.devtools.commit_message import problems
-from mpac.stack.home import ROOT
+from mpac.stack.state_folder import ROOT
 
 
 @pytest.mark.parametrize(

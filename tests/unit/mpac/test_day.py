@@ -10,12 +10,12 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from mpac.demo.day import screens
+from mpac.demo.day import tables
 from mpac.demo.day.reconciliation_scenes import RESOLUTIONS
 from mpac.demo.day.sales import AFTER_MIDNIGHT, CASH_SHORT, EVENING, EXPECTED, LATE, LEFT_OUT, NOON, SAME_AMOUNT, Sold
 from mpac.demo.day.statement_files import CARD_COMPANY, card_company_file, spoiled
+from mpac.devtools.statement.inject_breaks import SPOILS
 from mpac.devtools.statement.lines import OurLine
-from mpac.devtools.statement.plant import SPOILS
 from workflows.card_data import find_card_data
 from workflows.providers.statement_mapping import StatementMapping
 from workflows.reconciliation.breaks import Resolution
@@ -123,10 +123,10 @@ BREAK = {
 @pytest.mark.parametrize(
     "table",
     [
-        screens.settlements([("Shinjuku", SETTLEMENT)]),
-        screens.breakdown(SETTLEMENT),
-        screens.categories(SUMMARY, "JPY"),
-        screens.breaks([BREAK]),
+        tables.settlements([("Shinjuku", SETTLEMENT)]),
+        tables.breakdown(SETTLEMENT),
+        tables.categories(SUMMARY, "JPY"),
+        tables.breaks([BREAK]),
     ],
     ids=["settlements", "breakdown", "categories", "breaks"],
 )
@@ -145,13 +145,13 @@ def printed(table: Table) -> str:
 
 def test_each_side_of_a_break_stands_in_its_own_currency() -> None:
     one = {**BREAK, "ours": 1_150, "theirs": 1_150, "difference": 1_150, "their_line": {"currency": "USD"}}
-    (line,) = [row for row in printed(screens.breaks([one])).splitlines() if row.startswith("missing at provider")]
+    (line,) = [row for row in printed(tables.breaks([one])).splitlines() if row.startswith("missing at provider")]
     assert line.split()[3:6] == ["¥1,150", "$11.50", "+¥1,150"]
 
 
 def test_a_sum_that_is_missing_is_a_dash_and_one_below_zero_has_its_sign() -> None:
     one = {**BREAK, "currency": "KWD", "ours": None, "theirs": 1_500, "difference": -1_500, "their_line": None}
-    (line,) = [row for row in printed(screens.breaks([one])).splitlines() if row.startswith("missing at provider")]
+    (line,) = [row for row in printed(tables.breaks([one])).splitlines() if row.startswith("missing at provider")]
     assert line.split()[3:6] == ["—", "KWD1.500", "-KWD1.500"]
 
 
@@ -159,14 +159,14 @@ def test_a_sum_that_is_missing_is_a_dash_and_one_below_zero_has_its_sign() -> No
 def test_every_table_of_sums_names_their_currency(currency: str, said: str) -> None:
     day = {**SETTLEMENT, "currency": currency, "cash_expected": 245_920, "cash_actual": None, "cash_discrepancy": None}
     for table in (
-        screens.settlements([("Shinjuku", day)]),
-        screens.breakdown(day),
-        screens.categories(SUMMARY, currency),
+        tables.settlements([("Shinjuku", day)]),
+        tables.breakdown(day),
+        tables.categories(SUMMARY, currency),
     ):
         assert said in printed(table)
-    assert said in screens.cash({**day, "note": None})
-    assert "— counted" in screens.cash({**day, "note": None})
+    assert said in tables.cash({**day, "note": None})
+    assert "— counted" in tables.cash({**day, "note": None})
 
 
 def test_a_break_that_nobody_has_ended_says_so() -> None:
-    assert "still open" in printed(screens.breaks([{**BREAK, "resolution": None, "note": None}]))
+    assert "still open" in printed(tables.breaks([{**BREAK, "resolution": None, "note": None}]))

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from mpac.demo.console import Screen
+from mpac.demo.process_age import seconds_since_command
 from mpac.demo.sales import DECK, FIRST, OPENING, Habit, Method, Sale, sales
-from mpac.demo.screen import Screen
-from mpac.demo.startup_time import seconds_since_command
 from mpac.demo.statistics import SalesStatistics, as_table, percentile
 from mpac.stack.detach import _is_there
 from sandbox.faults import parse_fate

@@ -5,14 +5,14 @@ from collections import Counter
 
 import pytest
 
-from mpac.audit.provider import SENTENCES as OF_PAYMENTS
+from mpac.audit.balance_audit import SENTENCES as OF_SUMS
+from mpac.audit.payment_audit import SENTENCES as OF_PAYMENTS
 from mpac.audit.report import AuditReport, RuleResult, RuleState, as_problems
-from mpac.audit.sums import SENTENCES as OF_SUMS
-from mpac.cli.open_work import GROUPS, OpenWork
+from mpac.cli.unfinished_work import GROUPS, OpenWork
 from mpac.demo.chapters import CHAPTERS, NOT_EXERCISED
 from mpac.demo.chapters.payments import compare
-from mpac.demo.ending import End, conclude, together
 from mpac.demo.problems import Problem, ProblemKind, broken, failed, late
+from mpac.demo.result import End, conclude, together
 from workflows.invariants.rules import RULES
 
 HELD = RuleResult("I1", "attempts", "Each attempt follows one.", "our database", 7, 0, ())

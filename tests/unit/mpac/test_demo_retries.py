@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from mpac.demo import retry as persisting
-from mpac.demo.calls import Caller, Request, is_transient, retry_after
+from mpac.demo.http_client import Caller, Request, is_transient, retry_after
 from mpac.demo.retry import TimedOut, TransientFailure, retry_until_answered, wait_until
 from mpac.devtools.terminal import Answer
-from mpac.stack.home import ROOT
+from mpac.stack.state_folder import ROOT
 
 DEMO = ROOT / "mpac" / "demo"
 NETWORK = {
@@ -26,7 +26,10 @@ NETWORK = {
     "ssl",
 }
 DATABASE = {"psycopg", "sqlalchemy", "asyncpg"}
-ONLY = {"mpac/demo/calls.py": NETWORK | {"mpac.devtools.terminal.Terminal"}, "mpac/demo/database_view.py": DATABASE}
+ONLY = {
+    "mpac/demo/http_client.py": NETWORK | {"mpac.devtools.terminal.Terminal"},
+    "mpac/demo/database_client.py": DATABASE,
+}
 """The one module of the demonstration that may use each way to another process."""
 
 
@@ -54,8 +57,8 @@ def test_no_role_of_the_demonstration_has_a_way_to_the_network_of_its_own(path: 
 
 
 def test_the_modules_that_may_do_use_their_way() -> None:
-    assert "aiohttp" in imported(ROOT / "mpac/demo/calls.py")
-    assert "psycopg" in imported(ROOT / "mpac/demo/database_view.py")
+    assert "aiohttp" in imported(ROOT / "mpac/demo/http_client.py")
+    assert "psycopg" in imported(ROOT / "mpac/demo/database_client.py")
 
 
 @pytest.mark.parametrize(

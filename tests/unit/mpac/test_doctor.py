@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mpac.cli.doctor_checks import run_check, state_folder
-from mpac.stack.home import open_home, private_folder
+from mpac.stack.state_folder import open_home, private_folder
 
 
 def test_a_folder_of_ones_own_is_well(tmp_path: Path) -> None:

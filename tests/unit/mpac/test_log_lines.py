@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from mpac.stack.log_lines import UNSAFE, LineFormatter, LineReader, LogLine, as_json, message_of
-from mpac.stack.screen import is_coloured
+from mpac.stack.output_stream import is_coloured
 
 NOON = datetime(2026, 11, 30, 12, 0, 0, 39_000, tzinfo=UTC)
 AT = NOON.timestamp()

@@ -11,10 +11,10 @@ import pytest
 
 from mpac.cli.errors import UserError, WrongUsage
 from mpac.stack import log_files
-from mpac.stack.home import ROOT, Home, open_home
 from mpac.stack.log_files import LogFollower, choose_logs, last_lines
 from mpac.stack.log_lines import LogLine
-from mpac.stack.output import trim
+from mpac.stack.process_output import trim
+from mpac.stack.state_folder import ROOT, Home, open_home
 from tests.polling import HANGS_AFTER_SECONDS
 
 WORDS = (sys.executable, "-m", "mpac", "logs")

@@ -9,8 +9,8 @@ import pytest
 
 from mpac.cli.errors import UserError
 from mpac.devtools.user_tokens import UserTokens
-from mpac.stack.home import Home, open_home
 from mpac.stack.secrets import MAKERS, load_secrets
+from mpac.stack.state_folder import Home, open_home
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from api.app import ROUTERS
 from mpac.cli.errors import UserError
 from mpac.stack import commands, services
 from mpac.stack.environment import Urls, product_environment, urls_of, with_users_own
-from mpac.stack.home import open_home
 from mpac.stack.schema import newest_revisions
 from mpac.stack.secrets import Secrets, load_secrets
+from mpac.stack.state_folder import open_home
 
 PORTS = {"api": 1, "flower": 2, "sandbox": 3, "postgres": 4, "valkey": 5}
 
@@ -91,8 +91,8 @@ def test_each_payment_worker_has_a_name_of_its_own_and_others_do_the_rest(secret
 
 
 def test_sweeps_are_loaded_only_where_they_are_worked_on() -> None:
-    assert "mpac.stack.worker_consumes,beat.sweeps" in commands.worker(queues=commands.OTHER_QUEUES, name="other")
-    assert "mpac.stack.worker_consumes" in commands.worker(queues="payments", name="payments")
+    assert "mpac.stack.celery_ready_hook,beat.sweeps" in commands.worker(queues=commands.OTHER_QUEUES, name="other")
+    assert "mpac.stack.celery_ready_hook" in commands.worker(queues="payments", name="payments")
 
 
 def test_flower_is_read_only_unless_told_otherwise() -> None:

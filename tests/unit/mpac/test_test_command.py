@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from mpac.cli.commands import test as command
-from mpac.stack.home import ROOT
+from mpac.stack.state_folder import ROOT
 
 
 def phase(folder: Path, code: str) -> tuple[str, ...]:

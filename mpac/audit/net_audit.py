@@ -21,8 +21,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mpac.audit.books import snapshot
-from mpac.audit.ledger import SANDBOX, movements
+from mpac.audit.our_balances import snapshot
+from mpac.audit.provider_ledger import SANDBOX, movements
 
 SENTENCE = "Settlements with their corrections are the provider's net, reference by reference."
 SIGNS = {"charge": 1, "reversal": -1, "refund": -1}

@@ -6,7 +6,7 @@ import pytest
 
 from mpac.audit.report import AuditReport, RuleResult
 from mpac.cli.commands.invariants import exit_code
-from mpac.cli.open_work import OpenWork, open_work_in
+from mpac.cli.unfinished_work import OpenWork, open_work_in
 from workflows.ops.overview import OpenRows, Overview
 
 ROW = OpenRows("payment", "processing", "sandbox", "JPY", 0, 2, 1_500, 30.0, 0, 0, 0.0, 0, 0, 0.0, 0, 0, 0.0)

@@ -1,12 +1,12 @@
 """Act as guests at a table: order, get bills, pay and get refunds, over the HTTP of a terminal.
 
-A request without an answer is sent again with its key, as at any till (``mpac.demo.calls``); a worker that is killed
+A request without an answer is sent again with its key, as at any till (``mpac.demo.http_client``); a worker that is killed
 meanwhile costs the guests a few seconds and nothing else.
 """
 
 from typing import Any
 
-from mpac.demo.calls import CONFLICT, Caller
+from mpac.demo.http_client import CONFLICT, Caller
 from mpac.demo.problems import UnexpectedAnswer
 from mpac.demo.retry import TimedOut, wait_until
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mpac.cli.duration_text import duration_text
+from mpac.cli.format_duration import duration_text
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from pathlib import Path
 from mpac.cli.errors import UserError
 from mpac.devtools.documentation.contract import FOLDER, render_openapi, render_schemas
 from mpac.devtools.documentation.help import render_help
-from mpac.devtools.documentation.render import render_commands, render_configuration, render_errors, render_invariants
 from mpac.devtools.documentation.statuses import render_statuses
+from mpac.devtools.documentation.tables import render_commands, render_configuration, render_errors, render_invariants
 from mpac.devtools.documentation.terminal_errors import render_terminal_errors
 
 Render = Callable[[], str]

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from mpac.demo.database_view import DatabaseView
+from mpac.demo.database_client import DatabaseView
 from mpac.demo.sales import Method
 
 _HELD = "SELECT id, fence FROM payments WHERE status = 'processing' AND lease_until IS NOT NULL"

@@ -16,8 +16,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from mpac.audit.books import Books, Figures, Place, read_books, read_newer_places
-from mpac.audit.ledger import SANDBOX, movements
+from mpac.audit.our_balances import Books, Figures, Place, read_books, read_newer_places
+from mpac.audit.provider_ledger import SANDBOX, movements
 
 NOBODY = "no store of ours"
 SENTENCES = {

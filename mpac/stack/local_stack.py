@@ -34,15 +34,15 @@ from mpac.stack.environment import (
     urls_of,
     with_users_own,
 )
-from mpac.stack.home import open_home
 from mpac.stack.movable_clock import prepare_movable_clock, read_clock
-from mpac.stack.output import FileOutput, Output
 from mpac.stack.ports import HeldPorts, choose_ports
 from mpac.stack.postgres import database_url, postgres
-from mpac.stack.runfile import RunInfo, birth, clear_leftovers, only_one, write_run
+from mpac.stack.process_output import FileOutput, Output
+from mpac.stack.run_file import RunInfo, birth, clear_leftovers, only_one, write_run
 from mpac.stack.schema import schema_is_current
 from mpac.stack.secrets import load_secrets
-from mpac.stack.service import Identity, ServiceProcess
+from mpac.stack.service_process import Identity, ServiceProcess
+from mpac.stack.state_folder import open_home
 from mpac.stack.supervisor import Supervisor
 from mpac.stack.valkey import valkey
 

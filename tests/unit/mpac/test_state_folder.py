@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mpac.cli.errors import UserError
-from mpac.stack.home import DEFAULT_HOME, Home, command, empty_home, open_home, write_private
+from mpac.stack.state_folder import DEFAULT_HOME, Home, command, empty_home, open_home, write_private
 
 
 def mode(path: Path) -> int:

@@ -7,7 +7,7 @@ text and nothing else.
 | output | for |
 |---|---|
 | ``FileOutput`` | tests and benchmarks: the files alone |
-| ``ConsoleOutput`` | `up`: also shows new lines, as ``mpac.stack.screen`` describes, from a thread of its own |
+| ``ConsoleOutput`` | `up`: also shows new lines, as ``mpac.stack.output_stream`` describes, from a thread of its own |
 """
 
 import contextlib
@@ -22,9 +22,9 @@ from operator import attrgetter
 from pathlib import Path
 from typing import IO, Protocol
 
-from mpac.stack.home import FILE_MODE, Home, private_folder
 from mpac.stack.log_lines import LineFormatter, LineReader, LogLine, as_json
-from mpac.stack.screen import encoded, is_coloured, is_terminal, own_output
+from mpac.stack.output_stream import encoded, is_coloured, is_terminal, own_output
+from mpac.stack.state_folder import FILE_MODE, Home, private_folder
 
 OWN = "supervisor"
 SELF = "mpac"  # the supervisor's own name in ``say``

@@ -1,6 +1,6 @@
 """Act as a till: one terminal, one cashier, and whatever happens to their requests.
 
-The rule for terminals is in ``mpac.demo.calls``: whatever went wrong, send the same request with the same key again, and
+The rule for terminals is in ``mpac.demo.http_client``: whatever went wrong, send the same request with the same key again, and
 trust only an answer that arrived. This module makes things go wrong.
 """
 
@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from mpac.demo.calls import CONFLICT, Caller
+from mpac.demo.http_client import CONFLICT, Caller
 from mpac.demo.problems import UnexpectedAnswer, broken
 from mpac.demo.retry import TimedOut
 from mpac.demo.sales import Habit, Sale

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from mpac.cli.duration_text import duration_text
-from mpac.cli.money_text import money
+from mpac.cli.format_duration import duration_text
+from mpac.cli.format_money import money
 
 if TYPE_CHECKING:  # importing the product takes a second
     from workflows.ops.overview import Overview

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from mpac.cli.errors import UserError
 from mpac.stack.database_profile import SERVERS_OF_THE_USERS
-from mpac.stack.home import Home, command
-from mpac.stack.runfile import RunInfo, read_run, unreadable
+from mpac.stack.run_file import RunInfo, read_run, unreadable
+from mpac.stack.state_folder import Home, command
 
 NEEDED = {"postgres": "database", "valkey": "broker", "sandbox": "provider"}
 

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from mpac.stack.database_profile import DatabaseProfile
 from mpac.stack.ports import ORDER, base_of
-from mpac.stack.runfile import RunInfo
+from mpac.stack.run_file import RunInfo
 from mpac.stack.services import ALL_SERVICES, REPLACED_BY, check_services, missing_services
 
 NAMED_OTHERWISE = "migrate"  # never among the running ones: it has ended, or had nothing to do

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from mpac.cli.errors import UserError
-from mpac.stack.home import FILE_MODE, Home, command, write_private
+from mpac.stack.state_folder import FILE_MODE, Home, command, write_private
 
 RunInfo = dict[str, Any]  # the shape is documented in docs/commands.md; readers take what they need
 

@@ -17,8 +17,8 @@ import shutil
 from pathlib import Path
 
 from mpac.cli.errors import UserError
-from mpac.stack.home import Home
-from mpac.stack.wheels import WHEEL
+from mpac.stack.server_binaries import WHEEL
+from mpac.stack.state_folder import Home
 
 PLACES = (Path("/var/tmp"), Path("/tmp"))  # noqa: S108 - ownership is checked in open_outside
 READABLE = 0o755

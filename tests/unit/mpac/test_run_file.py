@@ -11,9 +11,8 @@ import pytest
 
 from mpac.cli.errors import UserError
 from mpac.stack.attach import attach
-from mpac.stack.clock.own_stack import find_own_stack
-from mpac.stack.home import Home, open_home
-from mpac.stack.runfile import (
+from mpac.stack.clock.find_stack import find_own_stack
+from mpac.stack.run_file import (
     RunInfo,
     birth,
     clear_leftovers,
@@ -24,6 +23,7 @@ from mpac.stack.runfile import (
     unreadable,
     write_run,
 )
+from mpac.stack.state_folder import Home, open_home
 
 WHOLE: RunInfo = {
     **dict.fromkeys(("api_url", "flower_url", "sandbox_url", "database_url", "broker_url"), ""),
@@ -74,7 +74,7 @@ def test_leftovers_of_strangers_are_not_waited_for(home: Home) -> None:
 
 
 def test_a_leftover_that_stays_is_named(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mpac.stack.runfile.LEFTOVERS_WITHIN_SECONDS", 0.05)
+    monkeypatch.setattr("mpac.stack.run_file.LEFTOVERS_WITHIN_SECONDS", 0.05)
     write_run(home, {"pids": {"postgres": os.getpid()}, "born": {"postgres": birth(os.getpid())}})
     with pytest.raises(UserError, match=f"postgres of the last run.*kill {os.getpid()}"):
         clear_leftovers(home)

@@ -14,8 +14,8 @@ must be in it; payments that arrived in between are read once more.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mpac.audit.ledger import SANDBOX, PaymentMovements, ProviderLedger, read_ledger
-from mpac.audit.payments import RecordedPayment, read_recorded_payments
+from mpac.audit.provider_ledger import SANDBOX, PaymentMovements, ProviderLedger, read_ledger
+from mpac.audit.recorded_payments import RecordedPayment, read_recorded_payments
 
 TAKEN = frozenset({"completed", "refunded"})
 NOT_TAKEN = frozenset({"failed", "cancelled"})

@@ -7,10 +7,10 @@ import signal
 import tempfile
 from pathlib import Path
 
-from mpac.stack.home import Home
-from mpac.stack.local import LocalStack
-from mpac.stack.outside_folder import delete_outside
-from mpac.stack.service import Identity
+from mpac.stack.external_folder import delete_outside
+from mpac.stack.local_stack import LocalStack
+from mpac.stack.service_process import Identity
+from mpac.stack.state_folder import Home
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SAME_NAME_BYTES = 100  # of the state folder's name, so that the temporary path has the same characters

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from mpac.stack.home import ROOT
+from mpac.stack.state_folder import ROOT
 
-CHILD = Path(__file__).with_name("child.py")
+EXEC_WRAPPER = Path(__file__).with_name("exec_wrapper.py")
 
 Identity = Literal["self", "mapped", "nobody"]
 Probe = Callable[[int], Awaitable[bool]]
@@ -44,7 +44,7 @@ class ServiceProcess:
 
     def command_line(self) -> list[str]:
         """Return the command line that starts it, through the launcher, whose pid it takes over."""
-        launcher = [sys.executable, "-I", "-S", str(CHILD), str(int(self.death_signal)), str(os.getpid())]
+        launcher = [sys.executable, "-I", "-S", str(EXEC_WRAPPER), str(int(self.death_signal)), str(os.getpid())]
         return [*launcher, self.identity, *self.command]
 
     def variables(self) -> dict[str, str]:

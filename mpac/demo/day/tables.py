@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from rich.table import Table
 
-from mpac.cli.money_text import money, signed
+from mpac.cli.format_money import money, signed
 
 AMOUNTS = ("gross", "refunds", "fees", "adjustments", "net")
 SIDES = ("ours", "theirs", "difference", "fee_difference")

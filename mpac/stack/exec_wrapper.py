@@ -1,6 +1,6 @@
 """Run between fork and exec of every child: let it die with its parent, and not run as root where root is refused.
 
-It is a program of its own, run as ``python -I -S child.py DEATH_SIGNAL PARENT_PID IDENTITY command…``, rather than a
+It is a program of its own, run as ``python -I -S exec_wrapper.py DEATH_SIGNAL PARENT_PID IDENTITY command…``, rather than a
 ``preexec_fn``: that would run Python between fork and exec of a process with threads, which may deadlock. It costs 20 ms
 and replaces itself by the command, so the pid stays the same.
 

@@ -4,7 +4,7 @@ A worker is ready when it has consumed a message that was sent to it alone (``wo
 signal says only that it is about to consume.
 """
 
-from mpac.stack.worker_ready import announce
+from mpac.stack.ready_file import announce
 from workers.consumption_check import when_heard
 
 when_heard.append(announce)
