@@ -15,7 +15,7 @@ from api.media_types import CSV, EVENT_STREAM, HTML, JSON
 from workflows.database.row_json import render
 from workflows.errors import DomainError
 from workflows.requests.idempotency import Stored
-from workflows.tenants.progress import Serializer
+from workflows.tenants.scope import Serializer
 
 DOCUMENTED_STREAM: dict[str, Any] = {
     "description": "Server-sent events. Each `event: payment` has the payment's version as its `id` and a `PaymentOut` as its "

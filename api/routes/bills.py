@@ -13,11 +13,9 @@ from api.responses import json_response, page_response, stored_response
 from api.schemas.bills import BillIn, BillOut, BillsOut, CombineIn, PartsOut, SplitIn
 from api.schemas.query_types import Instant, Text50, Text80
 from workflows.bills.create import bill_orders
-from workflows.bills.queries import BillFilter, list_bills, read_bill
-from workflows.bills.serialize import bill_fields
-from workflows.bills.split import split_bill
+from workflows.bills.queries import BillFilter, bill_fields, list_bills, read_bill
 from workflows.bills.states import BillStatus
-from workflows.bills.void import void_bill
+from workflows.bills.void_and_split import split_bill, void_bill
 
 router = APIRouter(prefix="/bills", tags=["bills"])
 

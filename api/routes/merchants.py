@@ -7,9 +7,13 @@ from api.dependencies import CurrentPage, EntityId, PspAdmin
 from api.openapi.error_responses import error_responses
 from api.responses import json_response, page_response
 from api.schemas.merchants import MerchantChange, MerchantIn, MerchantOut, MerchantsOut
-from workflows.tenants.merchants import change_merchant, register_merchant
-from workflows.tenants.queries import list_merchants, read_merchant
-from workflows.tenants.serialize import merchant_fields
+from workflows.tenants.merchants import (
+    change_merchant,
+    list_merchants,
+    merchant_fields,
+    read_merchant,
+    register_merchant,
+)
 
 router = APIRouter(prefix="/merchants", tags=["merchants"])
 

@@ -13,11 +13,9 @@ from api.responses import json_response, page_response, stored_response
 from api.schemas.base import ReasonedVersionIn, VersionIn
 from api.schemas.orders import OrderIn, OrderOut, OrderPatch, OrdersOut
 from api.schemas.query_types import Instant, Text50, Text80
-from workflows.orders.change import change_order
-from workflows.orders.change_status import cancel_order, complete_order, submit_order
+from workflows.orders.change import cancel_order, change_order, complete_order, submit_order
 from workflows.orders.create import Creation
-from workflows.orders.queries import OrderFilter, list_orders, read_order
-from workflows.orders.serialize import order_fields
+from workflows.orders.queries import OrderFilter, list_orders, order_fields, read_order
 from workflows.orders.states import OrderStatus
 from workflows.orders.totals import TaxRounding
 

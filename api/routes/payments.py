@@ -20,7 +20,7 @@ from workflows.payments.queries import await_payment, list_payments, read_paymen
 from workflows.payments.serialize import payment_fields
 from workflows.payments.stream import follow_payment
 from workflows.refunds.process import PAYMENTS
-from workflows.tenants.progress import with_progress
+from workflows.tenants.scope import with_progress
 from workflows.timeline import read_whole_timeline
 
 router = APIRouter(prefix="/payments", tags=["payments"])

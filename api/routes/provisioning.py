@@ -10,8 +10,7 @@ from api.openapi.error_responses import error_responses
 from api.responses import json_response
 from api.schemas.base import Id
 from api.schemas.terminals import ActivatedOut, ActivateIn, ActivationStatusOut, CodeIn, CodeOut
-from workflows.devices.activate import activate_device
-from workflows.devices.generate_code import generate_code
+from workflows.devices.activation import activate_device, generate_code
 from workflows.devices.queries import read_device
 from workflows.errors import NotAuthenticated
 

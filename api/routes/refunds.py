@@ -16,7 +16,7 @@ from workflows.refunds.queries import list_refunds, list_refunds_of, read_refund
 from workflows.refunds.report import report_refund
 from workflows.refunds.request import request_refund
 from workflows.refunds.serialize import refund_fields
-from workflows.tenants.progress import with_progress
+from workflows.tenants.scope import with_progress
 
 router = APIRouter(tags=["refunds"])
 

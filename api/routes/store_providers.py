@@ -17,10 +17,15 @@ from api.schemas.store_providers import (
     StoreProviderOut,
     StoreProvidersOut,
 )
-from workflows.tenants.credentials import Vault
-from workflows.tenants.queries import list_providers, read_provider
-from workflows.tenants.serialize import store_provider_fields
-from workflows.tenants.store_providers import add_provider, change_provider, remove_provider
+from workflows.tenants.store_providers import (
+    Vault,
+    add_provider,
+    change_provider,
+    list_providers,
+    read_provider,
+    remove_provider,
+    store_provider_fields,
+)
 
 router = APIRouter(prefix="/stores/{store_id}/providers", tags=["stores"])
 

@@ -10,9 +10,7 @@ from api.openapi.error_responses import error_responses
 from api.responses import json_response, page_response
 from api.schemas.base import Id
 from api.schemas.stores import StoreChange, StoreIn, StoreOut, StoresOut
-from workflows.tenants.queries import list_stores, read_store
-from workflows.tenants.serialize import store_fields
-from workflows.tenants.stores import change_store, open_store
+from workflows.tenants.stores import change_store, list_stores, open_store, read_store, store_fields
 
 router = APIRouter(prefix="/stores", tags=["stores"])
 

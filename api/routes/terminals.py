@@ -11,9 +11,8 @@ from api.responses import json_response, page_response
 from api.schemas.base import Id
 from api.schemas.terminals import TerminalIn, TerminalOut, TerminalsOut
 from workflows.devices.change_status import deactivate_device, resume_device, suspend_device
-from workflows.devices.queries import list_devices, read_device
+from workflows.devices.queries import device_fields, list_devices, read_device
 from workflows.devices.register import register_device
-from workflows.devices.serialize import device_fields
 from workflows.devices.states import DeviceStatus
 
 router = APIRouter(prefix="/terminals", tags=["terminals"])

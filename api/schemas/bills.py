@@ -7,8 +7,8 @@ from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from api.schemas.base import Amount, Body, Id
 from api.schemas.integer_types import Currency, Cursor, Minor, Version
-from workflows.bills.split import Splitting
 from workflows.bills.states import BillStatus
+from workflows.bills.void_and_split import Splitting
 
 MAX_ORDERS = 50  # one table's worth; each order is locked while the bill is made
 MAX_PARTS = 100

@@ -14,7 +14,7 @@ from typing_extensions import TypeAliasType
 
 from workflows.bills.states import BILL
 from workflows.errors import every_error
-from workflows.ledger import chart
+from workflows.ledger import post_journals as ledger
 from workflows.payments import codes
 from workflows.payments.states import PAYMENT
 from workflows.processing import codes as processing
@@ -100,8 +100,8 @@ AttemptOutcome = TypeAliasType(
 MessageKind = TypeAliasType(
     "MessageKind", Annotated[str, member_of(codes.MessageKind, "The kind of message exchanged with the provider.")]
 )
-AccountKind = TypeAliasType("AccountKind", Annotated[str, member_of(chart.AccountKind, "A kind of ledger account.")])
-JournalKind = TypeAliasType("JournalKind", Annotated[str, one_of(chart.JournalKind, "What a journal records.")])
+AccountKind = TypeAliasType("AccountKind", Annotated[str, member_of(ledger.AccountKind, "A kind of ledger account.")])
+JournalKind = TypeAliasType("JournalKind", Annotated[str, one_of(ledger.JournalKind, "What a journal records.")])
 CallerType = TypeAliasType(
     "CallerType",
     Annotated[str, one_of(("device", "user", "worker"), "Who did it: a terminal, a person, or a worker by itself.")],

@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from benchmarks.settlement.create_data import plant
 from workflows.database.engines import Role, transaction
-from workflows.ledger.post import post_completions
+from workflows.ledger.post_journals import post_completions
 
 GROUP = 50
 _NOW = text("SET CONSTRAINTS ALL IMMEDIATE")

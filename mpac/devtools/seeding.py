@@ -13,12 +13,11 @@ from mpac.devtools.user_tokens import ROLES, Tenant, UserTokens
 from mpac.stack.keys import new_private_key, public_key
 from mpac.stack.state_folder import Home
 from workflows.database.engines import connect, disconnect
-from workflows.devices.onboard import DeviceOnboarding, onboard_devices
+from workflows.devices.register import DeviceOnboarding, onboard_devices
 from workflows.settings import Settings, load_settings
 from workflows.tenants.caller import Caller, CallerRole
-from workflows.tenants.credentials import Vault
 from workflows.tenants.merchants import register_merchant, register_psp
-from workflows.tenants.store_providers import ProviderRequest, add_provider
+from workflows.tenants.store_providers import ProviderRequest, Vault, add_provider
 from workflows.tenants.stores import StoreRequest, open_store
 
 OPERATOR = Caller("mpac-seed", CallerRole.SYSTEM_OP)

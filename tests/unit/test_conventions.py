@@ -56,14 +56,14 @@ def imports(path: Path) -> set[str]:
 
 # The doors to a status: the single-row one and its set-based twins, each of which writes the history beside it.
 DOORS = {
-    "workflows/devices/onboard.py",
+    "workflows/devices/register.py",
     "workflows/transitions.py",
     "workflows/processing/lease_statements.py",
     "workflows/payments/record.py",
     "workflows/refunds/record.py",
     "workflows/bills/lock.py",
     "workflows/bills/apply_payments.py",
-    "workflows/orders/write.py",
+    "workflows/orders/write_orders.py",
     "workflows/settlements/sql.py",
 }
 OTHER_STATUSES = {"workflows/requests/idempotency.py"}

@@ -12,7 +12,7 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.balance import Balance, BillStep, balance_of
-from workflows.bills.rows import BillRow
+from workflows.bills.models import BillRow
 from workflows.database.engines import rows_parameter
 from workflows.transitions import ChangeContext
 

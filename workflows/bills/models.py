@@ -1,6 +1,10 @@
-"""Tables of bills, their orders and their history."""
+"""Tables of bills, their orders and their history, and the types of the rows that use-cases read.
+
+``tests/unit/database/test_row_types.py`` compares the row types with the columns.
+"""
 
 from datetime import datetime
+from typing import TypedDict
 
 from sqlalchemy import BigInteger, ForeignKey, Index, Text, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -60,3 +64,34 @@ class BillHistory(HistoryRow, Base):
     __tablename__ = "bill_history"
 
     bill_id: Mapped[str] = mapped_column(Text, primary_key=True)
+
+
+class BillRow(TypedDict):
+    """A row of ``bills``."""
+
+    id: str
+    merchant_id: str
+    store_id: str
+    bill_number: str
+    parent_bill_id: str | None
+    status: str
+    version: int
+    currency: str
+    subtotal: int
+    tax_amount: int
+    discount_amount: int
+    total_amount: int
+    paid_amount: int
+    reserved_amount: int
+    refunded_amount: int
+    item_ids: list[str] | None
+    paid_at: datetime | None
+    voided_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class LockedBillRow(BillRow):
+    """A locked bill; ``at`` is the database's clock after the lock."""
+
+    at: datetime

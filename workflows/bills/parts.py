@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from workflows.bills.rows import BillRow
+from workflows.bills.models import BillRow
 from workflows.errors import Detail, InvalidRequest
 from workflows.money import Money
 

@@ -1,4 +1,4 @@
-"""Read bills with the ids of their orders."""
+"""Read bills with the ids of their orders, and turn them into the fields of the contract."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from workflows.bills.balance import balance_of
 from workflows.bills.models import Bill, BillOrder
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.query_helpers import equal_filters, in_range, one_row, page_of
@@ -67,3 +68,38 @@ async def _whole_bills(connection: AsyncConnection, rows: Sequence[Mapping[str, 
     for found in await connection.execute(_ORDERS, {"bill_ids": list(orders)}):
         orders[found.bill_id].append(found.order_id)
     return [{**row, "order_ids": orders[row["id"]]} for row in rows]
+
+
+FIELDS = (
+    "id",
+    "bill_number",
+    "order_ids",
+    "parent_bill_id",
+    "status",
+    "currency",
+    "subtotal",
+    "tax_amount",
+    "discount_amount",
+    "total_amount",
+    "paid_amount",
+    "reserved_amount",
+    "balance_amount",
+    "refunded_amount",
+    "paid_at",
+    "voided_at",
+    "store_id",
+    "merchant_id",
+    "version",
+    "created_at",
+    "updated_at",
+)
+"""The fields of a bill in answers, in this order.
+
+``balance_amount`` is the amount that a new payment may have.
+"""
+
+
+def bill_fields(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of ``row``, the columns of ``bills`` with ``order_ids``."""
+    special = {"balance_amount": balance_of(row).available}
+    return {name: special[name] if name in special else row.get(name) for name in FIELDS}

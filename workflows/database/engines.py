@@ -23,9 +23,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
+from workflows.database.connection_health import Passing, check_connections, passing
 from workflows.database.metric_counts import count_outcomes, take_outcomes
-from workflows.database.pooled import check_connections
-from workflows.database.sqlstates import Passing, passing
 from workflows.errors import ServiceUnavailable
 from workflows.settings import Settings
 
@@ -208,3 +207,25 @@ def violated(error: DBAPIError) -> str | None:
 def rows_parameter(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return rows as one JSON parameter for ``jsonb_to_recordset``, whatever their number."""
     return orjson.dumps(rows).decode()
+
+
+BULK_SETTINGS = {
+    "statement_timeout": "'100s'",  # below the time limit of a whole task (110 s, workers.event_loop)
+    "plan_cache_mode": "'auto'",
+    "enable_seqscan": "on",
+    "work_mem": "'64MB'",  # sorting a million lines in pieces of 4 MB takes twice as long; at most two sorts run at a time
+}
+"""The settings of a transaction whose statements may take long and may scan a whole table.
+
+The roles' own settings suit terminals: short timeouts, cached plans by keys, little memory for sorting.
+"""
+_SET_BULK_SETTINGS = [text(f"SET LOCAL {name} = {value}") for name, value in BULK_SETTINGS.items()]
+
+
+async def use_bulk_settings(connection: AsyncConnection) -> None:
+    """Use ``BULK_SETTINGS`` for the rest of this transaction.
+
+    For statements that each work on a whole settlement, up to a million lines.
+    """
+    for setting in _SET_BULK_SETTINGS:
+        await connection.execute(setting)

@@ -1,6 +1,10 @@
-"""Tables of devices: terminals, their activation codes, the assertions they used, and their history."""
+"""Tables of devices (terminals), activation codes, used assertions and history, and the type of a device's row.
+
+``tests/unit/database/test_row_types.py`` compares the row type with the columns.
+"""
 
 from datetime import datetime
+from typing import TypedDict
 
 from sqlalchemy import ForeignKey, Index, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
@@ -70,3 +74,23 @@ class UsedAssertion(Base):
     client_id: Mapped[str] = mapped_column(Text, primary_key=True)
     jti: Mapped[str] = mapped_column(Text, primary_key=True)
     expires_at: Mapped[datetime] = mapped_column(INSTANT)
+
+
+class DeviceRow(TypedDict):
+    """A row of ``devices``."""
+
+    id: str
+    merchant_id: str
+    store_id: str
+    serial_number: str
+    name: str
+    model: str
+    status: str
+    version: int
+    client_id: str | None
+    public_key_pem: str | None
+    created_at: datetime
+    activated_at: datetime | None
+    suspended_at: datetime | None
+    deactivated_at: datetime | None
+    last_connected_at: datetime | None

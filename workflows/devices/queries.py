@@ -1,12 +1,12 @@
-"""Read devices: one, many, and one that is about to change."""
+"""Read and lock devices, and turn them into the fields of a terminal, as the contract calls a device."""
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.devices.models import Device
-from workflows.devices.rows import DeviceRow
+from workflows.devices.models import Device, DeviceRow
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.query_helpers import one_row, page_of
 from workflows.tenants.scope import visible_to
@@ -41,3 +41,26 @@ def _one(device_id: str, caller: Caller) -> Select[Any]:
     return select(Device.__table__).where(
         Device.id == device_id, *visible_to(caller, Device.merchant_id, Device.store_id)
     )
+
+
+FIELDS = (
+    "id",
+    "merchant_id",
+    "store_id",
+    "serial_number",
+    "name",
+    "model",
+    "status",
+    "version",
+    "client_id",
+    "created_at",
+    "activated_at",
+    "suspended_at",
+    "deactivated_at",
+    "last_connected_at",
+)
+
+
+def device_fields(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a device's row; columns that are absent become ``None``."""
+    return {name: row.get(name) for name in FIELDS}

@@ -27,11 +27,10 @@ from workflows.database.row_json import render
 from workflows.errors import Detail, DomainError, IdempotencyKeyInUse, InvalidRequest
 from workflows.ids import new_id
 from workflows.numbering import Day, Kind, business_date, take_numbers
-from workflows.orders.items import item_rows
-from workflows.orders.serialize import order_fields
+from workflows.orders.queries import order_fields
 from workflows.orders.states import ORDER, OrderStatus
 from workflows.orders.totals import OrderLine, TaxRounding, compute_totals
-from workflows.orders.write import write_orders
+from workflows.orders.write_orders import item_rows, write_orders
 from workflows.requests.batch_lookup import (
     LOOKUP_COLUMNS,
     LOOKUP_JOINS,

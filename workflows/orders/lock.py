@@ -12,8 +12,7 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.errors import Detail, DuplicateResource, InvalidStatusTransition, ResourceNotFound
-from workflows.orders.models import Order
-from workflows.orders.rows import LockedOrder, OrderRow
+from workflows.orders.models import LockedOrder, Order, OrderRow
 from workflows.orders.states import ORDER
 from workflows.tenants.caller import Caller
 from workflows.tenants.scope import visible_to

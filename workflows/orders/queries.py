@@ -1,15 +1,15 @@
-"""Read orders with their items and bill ids."""
+"""Read orders with their items and the ids of their bills, and turn them into the fields of the contract."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import ColumnElement, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.orders.items import read_items
-from workflows.orders.models import Order
+from workflows.orders.models import Order, OrderItemRow
+from workflows.orders.totals import OrderLine, rate
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.query_helpers import equal_filters, in_range, one_row, page_of
 from workflows.tenants.scope import visible_to
@@ -72,3 +72,58 @@ async def whole_orders(connection: AsyncConnection, rows: Sequence[Mapping[str, 
     for found in await connection.execute(_BILLS, {"order_ids": order_ids}):
         bills[found.order_id].append(found.id)
     return [{**row, "items": items[row["id"]], "bill_ids": bills[row["id"]]} for row in rows]
+
+
+_READ = text("SELECT * FROM order_items WHERE order_id = ANY(:order_ids) ORDER BY order_id, position")
+
+
+async def read_items(connection: AsyncConnection, order_ids: Sequence[str]) -> dict[str, list[OrderItemRow]]:
+    """Return the items of each order, by position."""
+    items: dict[str, list[OrderItemRow]] = {order_id: [] for order_id in order_ids}
+    for row in (await connection.execute(_READ, {"order_ids": list(order_ids)})).mappings():
+        items[row["order_id"]].append(cast(OrderItemRow, dict(row)))
+    return items
+
+
+def lines_of(items: Iterable[OrderItemRow]) -> list[OrderLine]:
+    """Return the lines that these rows were written from."""
+    return [OrderLine(item["name"], item["quantity"], item["unit_price"], item["tax_rate"]) for item in items]
+
+
+FIELDS = (
+    "id",
+    "order_number",
+    "order_type",
+    "table_number",
+    "status",
+    "currency",
+    "items",
+    "subtotal",
+    "tax_amount",
+    "discount_amount",
+    "total_amount",
+    "bill_ids",
+    "device_id",
+    "store_id",
+    "merchant_id",
+    "version",
+    "created_at",
+    "updated_at",
+    "submitted_at",
+    "paid_at",
+    "completed_at",
+    "cancelled_at",
+)
+"""The fields of an order in answers, in this order."""
+
+ITEM_FIELDS = ("id", "name", "quantity", "unit_price", "tax_rate", "subtotal")
+
+
+def order_fields(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of ``row``, the columns of ``orders`` with ``items`` and ``bill_ids``."""
+    special = {"items": _items(row["items"])}
+    return {name: special[name] if name in special else row.get(name) for name in FIELDS}
+
+
+def _items(items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [{**{name: item[name] for name in ITEM_FIELDS}, "tax_rate": rate(item["tax_rate"])} for item in items]

@@ -101,3 +101,8 @@ def _discounted(by_rate: Mapping[Decimal, int], *, discount_amount: int, currenc
         return bases
     parts = Money(discount_amount, currency).split([base for _, base in bases])
     return [(rate, base - part.amount) for (rate, base), part in zip(bases, parts, strict=True)]
+
+
+def rate(value: Decimal) -> str:
+    """Return a tax rate as text, as it was sent: ``0.08``, never ``8E-2``."""
+    return format(value, "f")

@@ -23,8 +23,8 @@ from sqlalchemy.engine import RowMapping
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from workflows.bills.apply_payments import Reservation, reserve
 from workflows.bills.lock import Share
-from workflows.bills.reserve import Reservation, reserve
 from workflows.database.engines import Role, rows_parameter, transaction, violated
 from workflows.database.group_commit import GroupCommit, KeyedGroupCommit
 from workflows.database.row_json import render

@@ -12,8 +12,7 @@ from workflows.payments.models import Payment, PaymentAttempt, PaymentHistory, P
 from workflows.payments.rows import PaymentRow
 from workflows.payments.states import PaymentStatus
 from workflows.tenants.caller import Caller, caller_transaction
-from workflows.tenants.money_filter import MoneyFilter
-from workflows.tenants.query_helpers import equal_filters, one_row, page_of
+from workflows.tenants.query_helpers import MoneyFilter, equal_filters, one_row, page_of
 from workflows.tenants.scope import visible_to
 
 MOVING = frozenset({PaymentStatus.PENDING, PaymentStatus.PROCESSING})

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database.engines import rows_parameter
 from workflows.database.metric_counts import FINAL, note_outcome
-from workflows.ledger.post import post_completions
+from workflows.ledger.post_journals import post_completions
 from workflows.payments.rows import RecordedPayment
 from workflows.payments.update_bills import update_bills
 from workflows.processing import record_statements as parts

@@ -14,8 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.errors import Detail, ResourceNotFound
 from workflows.ids import new_id
-from workflows.ledger.chart import JournalKind
-from workflows.ledger.transfer import Transfer, post_transfer
+from workflows.ledger.post_journals import JournalKind, Transfer, post_transfer
 from workflows.settlements.cutoff_rules import load_rules
 from workflows.settlements.periods import first_period
 from workflows.settlements.sql import open_row, write_open

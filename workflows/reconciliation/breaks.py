@@ -23,7 +23,7 @@ from typing import Any, Literal
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.database.bulk import use_bulk_settings
+from workflows.database.engines import use_bulk_settings
 from workflows.errors import Detail, InvalidRequest, InvalidStatusTransition, NotAuthorized
 from workflows.reconciliation.adjust import Adjustment, write_adjustment
 from workflows.reconciliation.complete import complete_if_clean

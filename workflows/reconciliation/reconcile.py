@@ -22,8 +22,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.database.bulk import use_bulk_settings
-from workflows.database.engines import rows_parameter
+from workflows.database.engines import rows_parameter, use_bulk_settings
 from workflows.errors import ServiceUnavailable
 from workflows.providers.registry import remote_names
 from workflows.reconciliation.complete import complete_if_clean

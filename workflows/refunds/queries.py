@@ -9,8 +9,7 @@ from workflows.payments.queries import read_payment
 from workflows.refunds.models import Refund
 from workflows.refunds.rows import RefundRow
 from workflows.tenants.caller import Caller, caller_transaction
-from workflows.tenants.money_filter import MoneyFilter
-from workflows.tenants.query_helpers import equal_filters, one_row, page_of
+from workflows.tenants.query_helpers import MoneyFilter, equal_filters, one_row, page_of
 from workflows.tenants.scope import visible_to
 
 

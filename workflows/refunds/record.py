@@ -28,7 +28,7 @@ from workflows.bills.apply_payments import apply_refunds
 from workflows.bills.balance import share_of_refund
 from workflows.bills.lock import Share
 from workflows.database.engines import rows_parameter
-from workflows.ledger.post import post_refunds
+from workflows.ledger.post_journals import post_refunds
 from workflows.payments.record import row_of, tally_outcomes
 from workflows.processing import record_statements as parts
 from workflows.processing.codes import Event, Remark

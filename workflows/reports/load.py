@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from workflows.database.bulk import use_bulk_settings
+from workflows.database.engines import use_bulk_settings
 from workflows.errors import Detail, InvalidStatusTransition
 from workflows.reconciliation.serialize import break_fields
 from workflows.settlements.queries import one_settlement

@@ -13,8 +13,7 @@ from typing import cast
 from sqlalchemy import text
 
 from workflows.errors import Detail, InvalidRequest
-from workflows.ledger.chart import CASH_PROVIDER, JournalKind
-from workflows.ledger.transfer import Transfer, post_transfer
+from workflows.ledger.post_journals import CASH_PROVIDER, JournalKind, Transfer, post_transfer
 from workflows.settlements.rows import SettlementRow
 from workflows.settlements.states import SETTLEMENT, SettlementRemark, SettlementStatus
 from workflows.tenants.caller import Caller, caller_transaction

@@ -22,7 +22,7 @@ from workflows.settlements.cutoff_rules import load_rules
 from workflows.settlements.periods import ONE_DAY, CutoffRule, end_of, rescheduled
 from workflows.settlements.sql import period_row, write_schedule
 from workflows.tenants.caller import Caller, caller_transaction
-from workflows.tenants.queries import one_store
+from workflows.tenants.stores import one_store
 
 Read = TypeVar("Read")
 

@@ -1,8 +1,9 @@
-"""Register and change merchants, and register the PSPs above them.
+"""Register, change and read merchants, and register the PSPs above them.
 
 No route registers a PSP: an installation or ``mpac seed`` does.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import func, insert, select, update
@@ -11,7 +12,7 @@ from workflows.errors import Detail, InvalidRequest, NotAuthorized, ResourceNotF
 from workflows.ids import new_id
 from workflows.tenants.caller import Caller, Scope, caller_transaction
 from workflows.tenants.models import Merchant, Psp
-from workflows.tenants.query_helpers import one_row
+from workflows.tenants.query_helpers import one_row, page_of
 from workflows.tenants.scope import visible_to
 
 
@@ -67,3 +68,25 @@ def _owner(psp_id: str | None, caller: Caller) -> str:
 
 def _no_such_psp() -> ResourceNotFound:
     return ResourceNotFound(Detail("psp_id", "There is no such PSP"))
+
+
+async def read_merchant(merchant_id: str, *, caller: Caller) -> dict[str, Any]:
+    """Return a merchant's row. Raises ``ResourceNotFound``."""
+    statement = select(Merchant.__table__).where(Merchant.id == merchant_id, *visible_to(caller, Merchant.id))
+    async with caller_transaction(caller) as connection:
+        return await one_row(connection, statement)
+
+
+async def list_merchants(*, caller: Caller, limit: int, before: str | None) -> list[dict[str, Any]]:
+    """List up to ``limit`` merchants, newest first, older than the id ``before``."""
+    async with caller_transaction(caller) as connection:
+        statement = select(Merchant.__table__).where(*visible_to(caller, Merchant.id))
+        return await page_of(connection, statement, by=Merchant.id, limit=limit, before=before)
+
+
+MERCHANT_FIELDS = ("id", "psp_id", "name", "created_at", "updated_at")
+
+
+def merchant_fields(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a merchant's row."""
+    return {name: row[name] for name in MERCHANT_FIELDS}

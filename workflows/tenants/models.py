@@ -1,6 +1,10 @@
-"""Tables of the tenant tree: PSPs, merchants, stores, and the providers of stores."""
+"""Tables of the tenant tree (PSPs, merchants, stores, and the providers of stores), and the types of their rows.
+
+``tests/unit/database/test_row_types.py`` compares the row types with the columns.
+"""
 
 from datetime import datetime, time
+from typing import TypedDict
 
 from sqlalchemy import ForeignKey, Index, LargeBinary, Text, UniqueConstraint
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -66,3 +70,41 @@ class StoreProvider(Base):
     credentials: Mapped[bytes | None] = mapped_column(LargeBinary)
     created_at: Mapped[datetime] = mapped_column(INSTANT)
     updated_at: Mapped[datetime] = mapped_column(INSTANT)
+
+
+class MerchantRow(TypedDict):
+    """A row of ``merchants``."""
+
+    id: str
+    psp_id: str
+    name: str
+    created_at: datetime
+    updated_at: datetime
+
+
+class StoreRow(TypedDict):
+    """A row of ``stores``."""
+
+    id: str
+    merchant_id: str
+    name: str
+    currency: str
+    time_zone: str
+    cut_off: time
+    created_at: datetime
+    updated_at: datetime
+
+
+class StoreProviderRow(TypedDict):
+    """A row of ``store_providers``."""
+
+    id: str
+    merchant_id: str
+    store_id: str
+    provider: str
+    methods: list[str]
+    priority: int
+    enabled: bool
+    credentials: bytes | None
+    created_at: datetime
+    updated_at: datetime

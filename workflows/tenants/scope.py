@@ -1,18 +1,23 @@
-"""Restrict queries and requests to what their caller may see.
+"""Restrict queries, requests and answers to what their caller may see.
 
 This is the application's own filter; row-level security filters a second time, independently.
 The rule is the table ``TENANT_IDS``: a row is visible if its owner has the caller's ids. ``visible_to`` and
 ``scope_condition`` are made from it. The function ``may_see`` in the database states the rule a second time, on purpose, and
 tests/integration/tenants/test_tenant_rule.py compares the two.
+
+``with_progress`` hides the workers' progress with a payment or refund from devices and staff, because a terminal that knows
+when a row is due next would act on it. Answers to a POST do not have it either, because a repeated request gets the stored
+answer byte for byte, whatever the role of its caller.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sqlalchemy import ColumnElement, select, text
 from sqlalchemy.orm import InstrumentedAttribute
 
 from workflows.errors import Detail, InvalidRequest, ResourceNotFound
-from workflows.tenants.caller import TENANT_IDS, Caller, Scope, caller_transaction
+from workflows.tenants.caller import TENANT_IDS, Caller, CallerRole, Scope, caller_transaction
 from workflows.tenants.models import Merchant
 
 
@@ -97,3 +102,16 @@ async def resolve_merchant(caller: Caller, entity_id: str) -> str | None:
     async with caller_transaction(caller) as connection:
         merchant_id: str | None = (await connection.execute(_MERCHANT, {"id": entity_id})).scalar()
     return merchant_id
+
+
+PROGRESS = ("due_at", "in_doubt_since", "attempts", "inquiries")
+
+Serializer = Callable[[Mapping[str, Any]], dict[str, Any]]
+"""Turns a row into the fields of the contract."""
+
+
+def with_progress(caller: Caller, serialize: Serializer) -> Serializer:
+    """Return ``serialize``, extended by the fields of ``PROGRESS`` if ``caller`` may see them."""
+    if caller.role < CallerRole.STORE_MANAGER:
+        return serialize
+    return lambda row: {**serialize(row), **{name: row[name] for name in PROGRESS}}

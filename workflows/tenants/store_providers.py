@@ -1,22 +1,72 @@
-"""Add, change and remove the providers of a store: methods, priority, on or off, credentials.
+"""Add, change, remove and read the providers of a store, and encrypt their credentials.
 
-Credentials are sealed (``workflows.tenants.credentials``); new ones replace all the old ones. Payments that a removed
-provider already has are finished with it, but new payments no longer reach it.
+A store has an ordered list of providers, each with its methods, its priority, a switch and credentials. New credentials
+replace all the old ones. Payments that a removed provider already has are finished with it, but new payments no longer reach
+it.
+
+Credentials are encrypted at rest, so that the table and its backups do not reveal them: AES-256-GCM under a key that HKDF
+derives from ``MPAC_SECRET_KEY``, so that this key serves no other purpose. The ciphertext is bound to its row: copied to
+another store's row it cannot be decrypted. Credentials are never sent to a client; answers list only the names that are set.
 """
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import delete, func, insert, update
+import orjson
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database.engines import violated
 from workflows.errors import Detail, DuplicateResource
 from workflows.ids import new_id
 from workflows.tenants.caller import Caller, caller_transaction
-from workflows.tenants.credentials import Vault
-from workflows.tenants.models import StoreProvider
-from workflows.tenants.queries import one_provider, one_store
+from workflows.tenants.models import StoreProvider, StoreProviderRow
+from workflows.tenants.query_helpers import one_row, page_of
+from workflows.tenants.scope import visible_to
+from workflows.tenants.stores import one_store
+
+PURPOSE = b"mpac store provider credentials v1"
+KEY_BYTES = 32
+NONCE_BYTES = 12  # the size GCM specifies; random is safe below 2^32 changes of a store's credentials
+
+
+class CredentialsUnreadable(Exception):
+    """Stored credentials cannot be decrypted: ``MPAC_SECRET_KEY`` differs, or the row was tampered with."""
+
+
+class Vault:
+    """Encrypts and decrypts credentials of store providers. Cheap to make: one per process or per request."""
+
+    def __init__(self, secret: bytes) -> None:
+        derived = HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=PURPOSE).derive(secret)
+        self._cipher = AESGCM(derived)
+
+    def seal(self, credentials: dict[str, str], *, row_id: str) -> bytes | None:
+        """Return the ciphertext for the row ``row_id``, or ``None`` if there are no credentials."""
+        if not credentials:
+            return None
+        nonce = os.urandom(NONCE_BYTES)
+        return nonce + self._cipher.encrypt(nonce, orjson.dumps(credentials), row_id.encode())
+
+    def open(self, sealed: bytes | None, *, row_id: str) -> dict[str, str]:
+        """Return the credentials of the row ``row_id``. Raises ``CredentialsUnreadable``."""
+        if sealed is None:
+            return {}
+        try:
+            clear = self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], row_id.encode())
+        except InvalidTag as error:
+            raise CredentialsUnreadable(
+                f"the credentials of {row_id} cannot be decrypted with this MPAC_SECRET_KEY"
+            ) from error
+        opened: dict[str, str] = orjson.loads(clear)
+        return opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,3 +137,49 @@ async def remove_provider(store_id: str, provider: str, *, caller: Caller) -> No
     async with caller_transaction(caller) as connection:
         found = await one_provider(connection, store_id, provider, caller=caller)
         await connection.execute(delete(StoreProvider).where(StoreProvider.id == found["id"]))
+
+
+async def list_providers(store_id: str, *, caller: Caller, limit: int, before: str | None) -> list[dict[str, Any]]:
+    """List up to ``limit`` providers of a store, newest first. Raises ``ResourceNotFound`` (store)."""
+    statement = select(StoreProvider.__table__).where(StoreProvider.store_id == store_id)
+    async with caller_transaction(caller) as connection:
+        await one_store(connection, store_id, caller)
+        return await page_of(connection, statement, by=StoreProvider.id, limit=limit, before=before)
+
+
+async def read_provider(store_id: str, provider: str, *, caller: Caller) -> StoreProviderRow:
+    """Return a provider of a store, by its name or the row's id. Raises ``ResourceNotFound``."""
+    async with caller_transaction(caller) as connection:
+        return await one_provider(connection, store_id, provider, caller=caller)
+
+
+async def one_provider(
+    connection: AsyncConnection, store_id: str, provider: str, *, caller: Caller
+) -> StoreProviderRow:
+    """Return the row of a store's provider within a transaction of the caller's.
+
+    Raises ``ResourceNotFound``.
+    """
+    conditions = visible_to(caller, StoreProvider.merchant_id, StoreProvider.store_id)
+    by_either = (StoreProvider.provider == provider) | (StoreProvider.id == provider)
+    statement = select(StoreProvider.__table__).where(StoreProvider.store_id == store_id, by_either, *conditions)
+    return cast(StoreProviderRow, await one_row(connection, statement))
+
+
+STORE_PROVIDER_FIELDS = (
+    "id",
+    "store_id",
+    "merchant_id",
+    "provider",
+    "methods",
+    "priority",
+    "enabled",
+    "created_at",
+    "updated_at",
+)
+
+
+def store_provider_fields(row: Mapping[str, Any], vault: Vault) -> dict[str, Any]:
+    """Return the fields of a store provider's row: the names of its credentials, never their values."""
+    credentials = vault.open(row["credentials"], row_id=row["id"])
+    return {**{name: row[name] for name in STORE_PROVIDER_FIELDS}, "credentials_set": sorted(credentials)}

@@ -1,19 +1,21 @@
-"""Open and change stores: name, currency, time zone and the cut-off at which the business day ends.
+"""Open, change and read stores: name, currency, time zone and the cut-off at which the business day ends.
 
-What was sold keeps the currency it was sold in. A new time zone or cut-off applies to the periods that begin after it.
+Payments keep the currency they were made in. A new time zone or cut-off applies to the periods that begin after it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import time
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.errors import Detail, InvalidRequest, ResourceNotFound
 from workflows.ids import new_id
 from workflows.tenants.caller import Caller, Scope, caller_transaction
-from workflows.tenants.models import Merchant, Store
-from workflows.tenants.query_helpers import one_row
+from workflows.tenants.models import Merchant, Store, StoreRow
+from workflows.tenants.query_helpers import one_row, page_of
 from workflows.tenants.scope import visible_to
 
 MIDNIGHT = time(0, 0)
@@ -76,3 +78,35 @@ def _owner(merchant_id: str | None, caller: Caller) -> str:
     if caller.scope is Scope.STORE:  # no route lets such a caller get here
         raise ResourceNotFound(Detail("merchant_id", "There is no such merchant"))
     return owner
+
+
+async def read_store(store_id: str, *, caller: Caller) -> StoreRow:
+    """Return a store's row. Raises ``ResourceNotFound``."""
+    async with caller_transaction(caller) as connection:
+        return await one_store(connection, store_id, caller)
+
+
+async def list_stores(
+    *, merchant_id: str | None, caller: Caller, limit: int, before: str | None
+) -> list[dict[str, Any]]:
+    """List up to ``limit`` visible stores, newest first, older than the id ``before``."""
+    conditions = visible_to(caller, Store.merchant_id, Store.id)
+    if merchant_id:
+        conditions.append(Store.merchant_id == merchant_id)
+    async with caller_transaction(caller) as connection:
+        statement = select(Store.__table__).where(*conditions)
+        return await page_of(connection, statement, by=Store.id, limit=limit, before=before)
+
+
+async def one_store(connection: AsyncConnection, store_id: str, caller: Caller) -> StoreRow:
+    """Return a store's row within a transaction of the caller's. Raises ``ResourceNotFound``."""
+    conditions = visible_to(caller, Store.merchant_id, Store.id)
+    return cast(StoreRow, await one_row(connection, select(Store.__table__).where(Store.id == store_id, *conditions)))
+
+
+STORE_FIELDS = ("id", "merchant_id", "name", "currency", "time_zone", "created_at", "updated_at")
+
+
+def store_fields(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a store's row, with the cut-off as ``HH:MM``."""
+    return {**{name: row[name] for name in STORE_FIELDS}, "cut_off": f"{row['cut_off']:%H:%M}"}

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from workflows.bills.serialize import bill_fields
+from workflows.bills.queries import bill_fields
 from workflows.bills.states import BillStatus
 from workflows.orders.states import OrderStatus
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from workflows.devices.serialize import device_fields
+from workflows.devices.queries import device_fields
 
 Table = dict[str, tuple[str, dict[str, Any]]]
 

@@ -9,9 +9,15 @@ from psycopg.rows import DictRow
 
 from tests.factories import Tenant
 from tests.harness import Answer, Api
-from workflows.bills.apply_payments import apply_payments, apply_refunds, release_reservations
+from workflows.bills.apply_payments import (
+    Reservation,
+    Reserved,
+    apply_payments,
+    apply_refunds,
+    release_reservations,
+    reserve,
+)
 from workflows.bills.lock import Share
-from workflows.bills.reserve import Reservation, Reserved, reserve
 from workflows.clock import now
 from workflows.database.engines import Role, transaction
 from workflows.errors import DomainError

@@ -24,9 +24,8 @@ from tests.integration.bills.bill_helpers import (
 )
 from tests.integration.orders.order_helpers import RAMEN, open_order
 from tests.polling import DEADLINE_SECONDS
-from workflows.bills.apply_payments import release_reservations
+from workflows.bills.apply_payments import Reserved, release_reservations
 from workflows.bills.lock import lock_bills
-from workflows.bills.reserve import Reserved
 from workflows.database.engines import Role, transaction
 from workflows.errors import BalanceUnavailable, InvalidRequest, InvalidStatusTransition, ResourceNotFound
 from workflows.tenants.caller import caller_transaction

@@ -12,8 +12,8 @@ from tests.factories import Tenant
 from tests.harness import Api
 from tests.integration.database.cutting import Cut, Proxy, proxied
 from tests.polling import eventually
+from workflows.database import connection_health
 from workflows.database import engines as database
-from workflows.database import pooled
 from workflows.ids import new_id
 from workflows.ops import health
 
@@ -53,7 +53,7 @@ async def test_no_request_fails_because_its_connection_was_cut(
     for _ in range(3):
         assert set(await ask_everything(api, tenant)) == {200, 201}
         if was_idle:
-            monkeypatch.setattr(pooled, "HOT_SECONDS", 0)
+            monkeypatch.setattr(connection_health, "HOT_SECONDS", 0)
         assert proxy.cut(how) > 3
         await asyncio.sleep(0)  # the cut is on its way by the machine's own loop
         await eventually(lambda: connections(proxy), until=lambda number: number <= 1)
@@ -69,7 +69,7 @@ async def test_connections_that_fell_silent_are_replaced_once_nobody_answers_a_b
 ) -> None:
     api, proxy = cut_off
     assert set(await ask_everything(api, tenant)) == {200, 201}
-    monkeypatch.setattr(pooled, "HOT_SECONDS", 0)
+    monkeypatch.setattr(connection_health, "HOT_SECONDS", 0)
     assert proxy.cut(Cut.SILENCE) > 3
     assert set(await ask_everything(api, tenant)) == {200, 201}
 

@@ -13,7 +13,7 @@ from tests.factories import Tenant
 from tests.harness import Answer, Api
 from tests.integration.devices.provisioning import Provisioning, Terminal
 from workflows.clock import now
-from workflows.devices.codes import ALPHABET
+from workflows.devices.activation import ALPHABET
 
 WRONG = "ABCDEFGH2345"
 Admin = psycopg.AsyncConnection[DictRow]

@@ -11,7 +11,7 @@ from tests.integration.settlements.settlement_helpers import SettlementShop
 from workflows.clock import now
 from workflows.database.engines import Role, transaction
 from workflows.ids import new_id
-from workflows.ledger.post import post_completions
+from workflows.ledger.post_journals import post_completions
 from workflows.providers.base import Declined
 from workflows.reconciliation.adjust import Adjustment, write_adjustment
 

@@ -14,11 +14,11 @@ import pytest
 from psycopg.rows import DictRow
 
 from workflows import numbering
-from workflows.bills import apply_payments, lock, reserve
+from workflows.bills import apply_payments, lock
 from workflows.database.engines import KEYED
 from workflows.devices import issue_token
-from workflows.ledger import post
-from workflows.orders import create, write
+from workflows.ledger import post_journals
+from workflows.orders import create, write_orders
 from workflows.payments import accept, check_request, record
 from workflows.processing import lease_statements, leases
 from workflows.refunds import record as refund_record
@@ -28,14 +28,14 @@ HOT: dict[str, Any] = {
     "accept: look": check_request._LOAD_CONTEXT,
     "accept: write": accept._WRITE,
     "order: look": create._LOOK,
-    "order: write": write._WRITE,
-    "order: submit": write._SUBMIT,
+    "order: write": write_orders._WRITE,
+    "order: submit": write_orders._SUBMIT,
     "order: number": numbering._TAKE,
     "bill: lock": lock._LOCK,
     "bill: lock what is free": lock._LOCK_FREE,
     "bill: hold": lock.WRITE_RESERVED,
     "bill: settle": lock.WRITE_AMOUNTS,
-    "bill: its orders": reserve._ORDERS,
+    "bill: its orders": apply_payments._ORDERS,
     "bill: lock orders": apply_payments._LOCK_ORDERS,
     "bill: pay orders": apply_payments._PAY_ORDERS,
     "device token: look": issue_token._LOOK,
@@ -43,8 +43,8 @@ HOT: dict[str, Any] = {
     "payments: record": record._RECORD,
     "payments: evidence": record._EVIDENCE,
     "refunds: record": refund_record._RECORD,
-    "ledger: completions": post._POST_COMPLETIONS,
-    "ledger: refunds": post._POST_REFUNDS,
+    "ledger: completions": post_journals._POST_COMPLETIONS,
+    "ledger: refunds": post_journals._POST_REFUNDS,
     **{
         f"{table.entity}s: {name}": leases._statement(template, table)
         for table in (PAYMENTS, REFUNDS)

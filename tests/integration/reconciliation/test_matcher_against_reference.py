@@ -14,8 +14,7 @@ from tests.conftest import MakeTenant
 from tests.reconciliation_helpers import books_of, closed_settlement, mirror, some_sales, statement_file, upload
 from tests.reference_matcher import Books, Classification, Ours, Theirs, match
 from workflows.clock import now
-from workflows.database.bulk import use_bulk_settings
-from workflows.database.engines import Role, transaction
+from workflows.database.engines import Role, transaction, use_bulk_settings
 from workflows.reconciliation.categories import Category
 from workflows.reconciliation.match import Comparison, match_lines
 from workflows.reconciliation.summarise import summarise

@@ -22,12 +22,10 @@ from tests.integration.refunds.refund_helpers import RefundMaker
 from tests.integration.sequences.passing import TIME_PASSES
 from tests.integration.sequences.step_preconditions import SUITED
 from workflows.bills.create import bill_orders
-from workflows.bills.split import Splitting, split_bill
-from workflows.bills.void import void_bill
+from workflows.bills.void_and_split import Splitting, split_bill, void_bill
 from workflows.errors import DomainError, ResourceNotFound
 from workflows.ids import new_id
-from workflows.orders.change import OrderChange, change_order
-from workflows.orders.change_status import cancel_order, complete_order, submit_order
+from workflows.orders.change import OrderChange, cancel_order, change_order, complete_order, submit_order
 from workflows.orders.create import Creation, OrderIntake, OrderRequest
 from workflows.orders.totals import OrderLine, TaxRounding
 from workflows.providers.base import Declined, Outcome, Unavailable, Unknown

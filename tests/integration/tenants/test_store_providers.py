@@ -9,7 +9,7 @@ from psycopg.rows import DictRow
 from tests.factories import Tenant
 from tests.harness import Answer, Api
 from workflows.settings import Settings
-from workflows.tenants.credentials import Vault
+from workflows.tenants.store_providers import Vault
 
 SECRET = "sk_very_secret_indeed"
 

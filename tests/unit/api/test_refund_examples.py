@@ -12,7 +12,7 @@ from workflows.bills.states import BillStatus
 from workflows.orders.states import OrderStatus
 from workflows.payments.states import PaymentStatus
 from workflows.refunds.states import RefundStatus
-from workflows.tenants.progress import PROGRESS
+from workflows.tenants.scope import PROGRESS
 
 
 def test_refund_examples_cover_every_status_and_one_in_doubt() -> None:

@@ -14,12 +14,9 @@ import pytest
 from sqlalchemy import BigInteger, Boolean, Column, Date, Integer, LargeBinary, Numeric, Table, Text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIME, TIMESTAMP
 
-from workflows.bills.models import Bill
-from workflows.bills.rows import BillRow
-from workflows.devices.models import Device
-from workflows.devices.rows import DeviceRow
-from workflows.orders.models import Order, OrderItem
-from workflows.orders.rows import OrderItemRow, OrderRow
+from workflows.bills.models import Bill, BillRow
+from workflows.devices.models import Device, DeviceRow
+from workflows.orders.models import Order, OrderItem, OrderItemRow, OrderRow
 from workflows.payments import record as payment_record
 from workflows.payments.models import Payment
 from workflows.payments.rows import ClaimedPayment, PaymentRow, RecordedPayment
@@ -34,8 +31,7 @@ from workflows.refunds.process import PAYMENTS, REFUNDS
 from workflows.refunds.rows import ClaimedRefund, LockedPayment, RecordedRefund, RefundRow
 from workflows.settlements.models import Settlement, SettlementLine
 from workflows.settlements.rows import SettlementFigures, SettlementLineRow, SettlementRow
-from workflows.tenants.models import Merchant, Store, StoreProvider
-from workflows.tenants.rows import MerchantRow, StoreProviderRow, StoreRow
+from workflows.tenants.models import Merchant, MerchantRow, Store, StoreProvider, StoreProviderRow, StoreRow
 
 TABLES = [
     (PaymentRow, Payment.__table__),

@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from workflows.database.sqlstates import PASSING, Passing, passing
+from workflows.database.connection_health import PASSING, Passing, passing
 
 DISCARDED = ["08006", "25006", "25P02", "25P03", "26000", "42501", "57P01", "57P02", "57P03", "57P05"]
 KEPT = ["40001", "40P01", "53100", "53200", "53300", "55P03", "57014", "58030"]

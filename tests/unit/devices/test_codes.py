@@ -2,7 +2,7 @@
 
 import re
 
-from workflows.devices.codes import ALPHABET, LENGTH, hash_code, matches, new_code, normalise_code
+from workflows.devices.activation import ALPHABET, LENGTH, hash_code, matches, new_code, normalise_code
 
 SECRET = b"a secret of the tests"
 

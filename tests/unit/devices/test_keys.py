@@ -6,7 +6,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from mpac.stack.keys import new_private_key, public_key
-from workflows.devices.activate import canonical_key
+from workflows.devices.activation import canonical_key
 from workflows.errors import InvalidRequest
 
 

@@ -20,7 +20,7 @@ from sandbox.faults import WORDS
 from tests.published import published_document, resolved
 from tests.unit.docs.operation_ids import OPERATION_IDS
 from workflows.errors import every_error
-from workflows.ledger.chart import AccountKind, JournalKind
+from workflows.ledger.post_journals import AccountKind, JournalKind
 from workflows.payments import codes
 from workflows.payments.states import PaymentStatus
 from workflows.processing.codes import CancelReason

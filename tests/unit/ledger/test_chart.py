@@ -6,8 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from workflows.ledger.chart import AccountKind, JournalKind, holder
-from workflows.ledger.transfer import Transfer, sides
+from workflows.ledger.post_journals import AccountKind, JournalKind, Transfer, holder, sides
 
 
 def _transfer(kind: JournalKind, provider: str) -> Transfer:

@@ -13,7 +13,7 @@ from workflows.refunds.models import Refund
 from workflows.refunds.process import REFUNDS
 from workflows.refunds.rows import ClaimedRefund
 from workflows.refunds.serialize import FIELDS, refund_fields
-from workflows.tenants.progress import PROGRESS
+from workflows.tenants.scope import PROGRESS
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
 ROW: dict[str, Any] = {

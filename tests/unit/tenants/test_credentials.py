@@ -2,7 +2,7 @@
 
 import pytest
 
-from workflows.tenants.credentials import CredentialsUnreadable, Vault
+from workflows.tenants.store_providers import CredentialsUnreadable, Vault
 
 SECRET = b"a secret of the tests"
 CREDENTIALS = {"api_key": "sk_live_verysecret", "merchant": "商店"}

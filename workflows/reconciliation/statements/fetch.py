@@ -28,7 +28,7 @@ from typing import IO, Any
 
 from sqlalchemy import text
 
-from workflows.database.bulk import use_bulk_settings
+from workflows.database.engines import use_bulk_settings
 from workflows.errors import InvalidRequest
 from workflows.providers.base import Provider, StatementLine, Unavailable
 from workflows.providers.registry import Providers

@@ -22,8 +22,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.database.bulk import use_bulk_settings
-from workflows.database.engines import rows_parameter
+from workflows.database.engines import rows_parameter, use_bulk_settings
 from workflows.database.row_json import render
 from workflows.errors import Detail, InvalidRequest
 from workflows.ids import new_id

@@ -1,10 +1,11 @@
-"""Write the rows of new orders: one statement for a group, another for those that begin open.
+"""Write the rows of orders and their items.
 
-Every order begins as a draft, also in its history, because the table of edges has no other initial status. Orders that begin
-open are submitted by a second statement, because a statement cannot change a row that it inserts.
+A group of new orders is written by one statement, and those of them that begin open are submitted by a second one, because a
+statement cannot change a row that it inserts. Every order begins as a draft, also in its history, because the table of edges
+has no other initial status.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import text
@@ -12,9 +13,54 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database.engines import rows_parameter
 from workflows.errors import IdempotencyKeyInUse
-from workflows.orders.items import INSERT_ITEMS, items_parameter
+from workflows.ids import new_id
 from workflows.orders.states import ORDER, OrderEvent, OrderStatus
+from workflows.orders.totals import OrderLine, rate
 from workflows.requests.idempotency import KEY_LIFE, STORE_RECORDS
+
+_ITEM_COLUMNS = "id, order_id, merchant_id, store_id, position, name, quantity, unit_price, tax_rate, subtotal"
+
+INSERT_ITEMS = f"""
+    INSERT INTO order_items ({_ITEM_COLUMNS})
+    SELECT {_ITEM_COLUMNS} FROM jsonb_populate_recordset(NULL::order_items, CAST(:items AS jsonb))"""
+"""Insert items of one order or of a group; ``:items`` is ``items_parameter``.
+
+Also part of a larger statement.
+"""
+
+_INSERT_ITEMS = text(INSERT_ITEMS)
+_DELETE_ITEMS = text("DELETE FROM order_items WHERE order_id = :order_id")
+
+
+def item_rows(order: Mapping[str, Any], lines: Sequence[OrderLine]) -> list[dict[str, Any]]:
+    """Return new rows for the ``lines`` of ``order``, in sequence."""
+    return [
+        {
+            "id": new_id("order_item"),
+            "order_id": order["id"],
+            "merchant_id": order["merchant_id"],
+            "store_id": order["store_id"],
+            "position": position,
+            "name": line.name,
+            "quantity": line.quantity,
+            "unit_price": line.unit_price,
+            "tax_rate": line.tax_rate,
+            "subtotal": line.subtotal,
+        }
+        for position, line in enumerate(lines, 1)
+    ]
+
+
+def items_parameter(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows of ``item_rows`` as values that JSON can represent exactly."""
+    return [{**row, "tax_rate": rate(row["tax_rate"])} for row in rows]
+
+
+async def replace_items(connection: AsyncConnection, order_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Replace the items of the order by ``rows``."""
+    await connection.execute(_DELETE_ITEMS, {"order_id": order_id})
+    await connection.execute(_INSERT_ITEMS, {"items": rows_parameter(items_parameter(rows))})
+
 
 _COLUMNS = """
     id, merchant_id, store_id, device_id, order_number, order_type, table_number, status, version, currency, subtotal,

@@ -1,6 +1,11 @@
-"""Activate a device: check its activation code and store its public key.
+"""Activate devices: generate an activation code, then check it and store the device's public key.
 
-| phase  | what                                                                                                   |
+A code is valid once, for 15 minutes and five tries, and is stored as a hash. It is short enough to type: 12 of 31 characters,
+59 bits. The hash is keyed, so codes cannot be tried against a copy of the table, and it covers the device, so a hash that is
+copied to another device's row matches no code. A new code replaces the old one and resets its tries. A device that has a key
+can get a code too, because its key may be lost; the code changes nothing until it is used.
+
+| phase  | what ``activate_device`` does                                                                          |
 |--------|--------------------------------------------------------------------------------------------------------|
 | key    | check the kind of the public key before any lookup, so that this error reveals nothing about a device     |
 | lock   | lock the device by its serial number, so that concurrent tries are counted one after the other            |
@@ -14,21 +19,103 @@ An unknown serial number, a wrong, expired, exhausted or used code, and another 
 secret that did not authenticate), so that an attacker cannot find out which devices exist.
 """
 
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database.engines import Role, transaction
-from workflows.devices.codes import MAX_TRIES, matches
+from workflows.devices.queries import lock_device
 from workflows.devices.states import DEVICE, HAS_KEY, DeviceEvent, DeviceRemark, DeviceStatus
 from workflows.errors import Detail, InvalidRequest, NotAuthenticated
 from workflows.ids import new_id
+from workflows.tenants.caller import Caller, caller_transaction
 from workflows.transitions import ChangeContext, apply, invalid_transition
+
+ALPHABET = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
+"""Without 0 and O, 1, I and L, which are easily confused on paper and on small displays."""
+
+_TYPED = {ord(letter.lower()): letter for letter in ALPHABET if letter.isalpha()} | {ord(" "): None, ord("-"): None}
+
+LENGTH = 12
+LIFE = timedelta(minutes=15)
+MAX_TRIES = 5
+PURPOSE = b"mpac activation code v1:"
+
+
+def new_code() -> str:
+    """Return a new random code."""
+    return "".join(secrets.choice(ALPHABET) for _ in range(LENGTH))
+
+
+def normalise_code(code: str) -> str:
+    """Normalise a typed code: upper-case the letters of the alphabet, drop spaces and hyphens.
+
+    A table, not ``upper()``, which would also turn other letters into letters of a code.
+    """
+    return code.translate(_TYPED)
+
+
+def hash_code(code: str, *, device_id: str, secret: bytes) -> str:
+    """Return the hash of ``code`` that is stored."""
+    return hmac.new(secret, PURPOSE + f"{device_id}:{code}".encode(), hashlib.sha256).hexdigest()
+
+
+def matches(code: str, code_hash: str, *, device_id: str, secret: bytes) -> bool:
+    """Return whether ``code``, as it was typed, is the one that was hashed. Takes constant time."""
+    return hmac.compare_digest(hash_code(normalise_code(code), device_id=device_id, secret=secret), code_hash)
+
+
+_STORE = text("""
+    -- store: by the database's clock, which also decides later whether the code has expired
+    INSERT INTO activation_codes (device_id, code_hash, expires_at, tries, used_at, created_at)
+    VALUES (:device_id, :code_hash, now() + :life, 0, NULL, now())
+    ON CONFLICT (device_id) DO UPDATE SET code_hash = excluded.code_hash, expires_at = excluded.expires_at, tries = 0,
+        used_at = NULL, created_at = excluded.created_at
+    RETURNING expires_at
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class FreshCode:
+    """A code, which is shown only this once, and its expiry."""
+
+    code: str
+    expires_at: datetime
+
+
+async def generate_code(device_id: str, *, caller: Caller, secret: bytes, request_id: str) -> FreshCode:
+    """Generate a code for a device and return it.
+
+    Raises ``ResourceNotFound``, and ``InvalidStatusTransition`` if the device is ``deactivated``.
+    """
+    code = new_code()
+    async with caller_transaction(caller) as connection:
+        device = await lock_device(connection, device_id, caller)
+        if device["status"] == DeviceStatus.DEACTIVATED:
+            raise invalid_transition(DEVICE, device["status"], DeviceEvent.ACTIVATE)
+        if device["status"] in HAS_KEY:
+            # Not now(): the transaction may have begun before a change whose lock it then waited for (I14).
+            at = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
+            by = ChangeContext.caller(caller, at=at, request_id=request_id)
+            await apply(connection, DEVICE, entity_id=device_id, event=DeviceRemark.OFFER_KEY, by=by)
+        row = {
+            "device_id": device_id,
+            "code_hash": hash_code(code, device_id=device_id, secret=secret),
+            "life": LIFE,
+        }
+        expires_at = (await connection.execute(_STORE, row)).scalar_one()
+    return FreshCode(code, expires_at)
+
 
 # At most one device with a serial number is not deactivated; that device is activated.
 _LOCK = text("""

@@ -1,0 +1,121 @@
+"""Keep broken connections from failing requests: classify database errors, and check connections taken from the pool.
+
+An error is classified by its SQLSTATE: whether it is transient, and whether the connection is unusable after it. A transient
+error says nothing about the request: the same request may succeed a moment later, perhaps on another connection. The caller
+gets 503 and workers try again, as if the database were unavailable.
+
+Firewalls, failovers and restarts end idle connections. So each connection is checked when it is taken from the pool, and is
+replaced before anything is sent on it if it died:
+
+| since it was last taken  | check                                                                                 |
+|--------------------------|---------------------------------------------------------------------------------------|
+| just connected           | none                                                                                  |
+| less than a second       | whether the kernel has anything to read, for example the end: no round trip, 2 µs     |
+| longer, or if it has     | the transaction's BEGIN is sent now instead of with its first statement               |
+
+BEGIN is a separate round trip in any case, so nothing more is sent than without the check. It changes nothing, so it may be
+repeated whatever its outcome was. If it is not answered in time, because the peer vanished silently, the connection is
+replaced as well.
+"""
+
+import select
+import time
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+import psycopg
+from sqlalchemy import event
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import InvalidatePoolError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+
+class Passing(Enum):
+    """The treatment of the connection after a transient error."""
+
+    KEEP = "keep"
+    DISCARD = "discard"
+    """Discard this connection and all in the pool: after a failover they lead to the same wrong server."""
+
+
+PASSING: Mapping[str, Passing] = {
+    "08": Passing.DISCARD,  # connection exceptions
+    "0A000": Passing.DISCARD,  # "cached plan must not change result type": a migration changed a table; new plans are made
+    "25006": Passing.DISCARD,  # read-only: after a failover the connection leads to the standby
+    "25P02": Passing.DISCARD,  # a transaction that failed before is still open
+    "25P03": Passing.DISCARD,  # idle_in_transaction_session_timeout: this process hung, and the session has ended
+    "25P04": Passing.DISCARD,  # transaction_timeout: likewise
+    "26000": Passing.DISCARD,  # a prepared statement that this session does not have
+    "40": Passing.KEEP,  # serialization failure, deadlock
+    "42501": Passing.DISCARD,  # a grant is missing: roles are set up while a migration or a restore runs
+    "42P05": Passing.DISCARD,  # a prepared statement that this session has already
+    "53": Passing.KEEP,  # insufficient resources: connections, memory, disk
+    "55P03": Passing.KEEP,  # lock_timeout
+    "57014": Passing.KEEP,  # statement_timeout
+    "57P": Passing.DISCARD,  # shutdown, crash recovery, cannot connect now, idle session
+    "58": Passing.KEEP,  # errors of the operating system, for example an I/O error
+}
+"""SQLSTATEs and classes of them (prefixes). Any other SQLSTATE is a defect of this program."""
+
+_LENGTHS = sorted({len(prefix) for prefix in PASSING}, reverse=True)
+_PLAN_CHANGED = "cached plan"
+
+
+def passing(error: BaseException | None) -> Passing | None:
+    """Return what to do with the connection after ``error``, or ``None`` if the error is not transient."""
+    if not isinstance(error, psycopg.Error):
+        return None
+    state: Any = error.sqlstate
+    if state is None:  # an error of the driver: no connection, or a broken one
+        return Passing.DISCARD if isinstance(error, psycopg.OperationalError) else None
+    if state == "0A000" and _PLAN_CHANGED not in str(error):  # a feature that PostgreSQL does not have
+        return None
+    return next((PASSING[state[:length]] for length in _LENGTHS if state[:length] in PASSING), None)
+
+
+HOT_SECONDS = 1.0
+BEGIN_SECONDS = 2.0
+"""A server that takes longer for a BEGIN is unavailable. Shorter than the timeouts of connecting and of readiness (3 s)."""
+
+_TAKEN_AT = "taken_at"
+
+
+def check_connections(engine: AsyncEngine) -> None:
+    """Replace dead connections of ``engine``, and discard those whose errors show that they are unusable."""
+    event.listen(engine.sync_engine, "checkout", _look)
+    event.listen(engine.sync_engine, "handle_error", _discard)
+
+
+def _look(adapted: Any, record: Any, _proxy: Any) -> None:
+    now = time.monotonic()
+    taken_at: float | None = record.info.get(_TAKEN_AT)
+    record.info[_TAKEN_AT] = now
+    if taken_at is None:
+        return
+    raw: psycopg.AsyncConnection[Any] = adapted.driver_connection
+    if now - taken_at < HOT_SECONDS and not _has_news(raw):
+        return
+    try:
+        adapted.run_async(_begin)
+    except psycopg.Error as error:
+        raise InvalidatePoolError from error
+
+
+def _has_news(raw: psycopg.AsyncConnection[Any]) -> bool:
+    """Return whether the kernel has something to read: the connection's end, or an unsolicited message."""
+    if raw.closed:
+        return True
+    looking = select.poll()  # not select(), which is limited to 1,024 descriptors
+    looking.register(raw.fileno(), select.POLLIN)
+    return bool(looking.poll(0))
+
+
+async def _begin(raw: psycopg.AsyncConnection[Any]) -> None:
+    # psycopg has no public call for this: it begins a transaction with the first statement, unless one has begun already.
+    await raw.wait(raw._start_query(), timeout=BEGIN_SECONDS)
+
+
+def _discard(context: ExceptionContext) -> None:
+    if passing(context.original_exception) is Passing.DISCARD:
+        context.is_disconnect = True

@@ -1,0 +1,196 @@
+"""Post journals: the chart of accounts, and what each journal debits and credits.
+
+There is an account per merchant, kind, provider and currency. Debits are positive, credits negative; a journal sums to zero,
+an account's balance is the sum of its entries.
+
+| journal           | source          | debit                       | credit                              |
+|-------------------|-----------------|-----------------------------|-------------------------------------|
+| ``completion``    | the payment     | ``cash`` or ``receivable``  | ``sales``, and ``tips`` for the tip  |
+| ``refund``        | the refund      | ``refunds``                 | ``cash`` or ``receivable``           |
+| ``fee``           | the same        | ``fees``                    | ``cash`` or ``receivable``           |
+| ``adjustment``    | the adjustment  | ``receivable`` (or ``cash``)| ``differences``                      |
+| ``cash_difference``| the count      | ``cash``                    | ``differences``                      |
+| ``payout``        | the payout      | ``bank``                    | ``receivable``                       |
+
+A negative amount (a shortage, a correction downwards) swaps the sides of the last three.
+
+Completed payments and refunds are posted in the transaction that records them: recording passes the rows of a group that
+changed their status, and one statement writes all their journals. The id of an account is derived from its merchant, kind,
+provider and currency. So it needs no lookup, and two groups that open the same account concurrently use the same id.
+``post_transfer`` posts the last three journals, each between two accounts.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import TextClause, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.database.engines import rows_parameter
+from workflows.ids import new_id
+
+
+class AccountKind(StrEnum):
+    """The kinds of account; a CHECK in the migration lists the same values."""
+
+    CASH = "cash"  # what should be in the drawers
+    RECEIVABLE = "receivable"  # what a provider, or the acquirer behind the terminal's card application, owes us
+    BANK = "bank"  # what a provider has paid out
+    SALES = "sales"  # sales without tips, before refunds
+    TIPS = "tips"  # tips, which are owed to the staff
+    REFUNDS = "refunds"  # what was refunded
+    FEES = "fees"  # fees that providers retain
+    DIFFERENCES = "differences"  # cash over and short, and corrections found by reconciliation
+
+
+class JournalKind(StrEnum):
+    """The kinds of journal."""
+
+    COMPLETION = "completion"
+    REFUND = "refund"
+    FEE = "fee"
+    ADJUSTMENT = "adjustment"
+    CASH_DIFFERENCE = "cash_difference"
+    PAYOUT = "payout"
+
+
+CASH_PROVIDER = "cash"
+"""The provider whose money is in the drawer; every other provider owes its money to the merchant."""
+
+
+def holder(provider: str) -> AccountKind:
+    """Return the kind of account that receives money taken through ``provider``."""
+    return AccountKind.CASH if provider == CASH_PROVIDER else AccountKind.RECEIVABLE
+
+
+# payments is a table of a higher layer: a journal is made from the row as it is stored, not from what a caller passes in.
+# The ids again as an array: otherwise a plan cached while the tables were small may scan them.
+_SOLD = """
+    SELECT i.*, p.id AS source_id, p.id AS payment_id, p.merchant_id, p.store_id, p.currency, p.provider, p.completed_at,
+           p.fee, 'completion' AS kind, p.captured_amount AS held, 'sales' AS account,
+           p.tip_amount - p.captured_amount AS moved, -p.tip_amount AS tip
+    FROM input i JOIN payments p ON p.id = i.id WHERE p.id = ANY(ARRAY(SELECT id FROM input))
+"""
+# refunds is a table of a higher layer, read for the same reason.
+_REFUNDED = """
+    SELECT i.*, r.id AS source_id, r.payment_id, r.merchant_id, r.store_id, r.currency, r.provider, r.completed_at,
+           r.fee, 'refund' AS kind, -r.amount AS held, 'refunds' AS account, r.amount AS moved, CAST(0 AS bigint) AS tip
+    FROM input i JOIN refunds r ON r.id = i.id WHERE r.id = ANY(ARRAY(SELECT id FROM input))
+"""
+
+_POST = """
+    -- post: a journal for each row and another for its fee; accounts that do not exist are opened
+    WITH input AS (
+        SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(id text, journal text, fee_journal text)
+    ), source AS ({source}), lines AS (
+        SELECT s.*, l.*, ledger_account_id(s.merchant_id, l.on_account, s.provider, s.currency) AS account_id
+        FROM source s
+        CROSS JOIN LATERAL (SELECT CASE s.provider WHEN 'cash' THEN 'cash' ELSE 'receivable' END AS holder) h
+        CROSS JOIN LATERAL (VALUES
+            (s.journal, s.kind, 1, h.holder, s.held),
+            (s.journal, s.kind, 2, s.account, s.moved),
+            (s.journal, s.kind, 3, 'tips', s.tip),
+            (s.fee_journal, 'fee', 1, 'fees', s.fee),
+            (s.fee_journal, 'fee', 2, h.holder, -s.fee)
+        ) AS l(journal_id, journal_kind, number, on_account, amount)
+        WHERE l.amount <> 0
+    ), accounts AS (
+        INSERT INTO ledger_accounts (id, merchant_id, kind, provider, currency, created_at)
+        SELECT DISTINCT account_id, merchant_id, on_account, provider, currency, now() FROM lines
+        ORDER BY 1 -- in one order, so that two groups that open the same accounts cannot deadlock
+        ON CONFLICT DO NOTHING -- an index lookup per row: an anti-join might read all accounts
+    ), journals AS (
+        INSERT INTO ledger_journals (id, merchant_id, store_id, kind, source_id, payment_id, currency, occurred_at, posted_at)
+        SELECT journal_id, merchant_id, store_id, journal_kind, source_id, payment_id, currency, completed_at, now()
+        FROM lines WHERE number = 1
+    )
+    INSERT INTO ledger_entries (journal_id, number, account_id, amount)
+    SELECT journal_id, number, account_id, amount FROM lines
+"""
+_POST_COMPLETIONS = text(_POST.format(source=_SOLD))
+_POST_REFUNDS = text(_POST.format(source=_REFUNDED))
+
+
+async def post_completions(connection: AsyncConnection, moved: Sequence[Mapping[str, Any]]) -> None:
+    """Post the payments among ``moved`` that are completed."""
+    await _post(connection, moved, _POST_COMPLETIONS)
+
+
+async def post_refunds(connection: AsyncConnection, moved: Sequence[Mapping[str, Any]]) -> None:
+    """Post the refunds among ``moved`` that are completed."""
+    await _post(connection, moved, _POST_REFUNDS)
+
+
+async def _post(connection: AsyncConnection, moved: Sequence[Mapping[str, Any]], statement: TextClause) -> None:
+    rows = [
+        {"id": row["id"], "journal": new_id("journal"), "fee_journal": new_id("journal")}
+        for row in moved
+        if row["status"] == "completed"
+    ]
+    if rows:
+        await connection.execute(statement, {"rows": rows_parameter(rows)})
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """A transfer of ``amount`` minor units; ``chart`` defines the accounts and the sign by ``kind``.
+
+    ``source_id`` is the entity that it records. Each source has at most one journal of a kind.
+    """
+
+    kind: JournalKind
+    source_id: str
+    merchant_id: str
+    store_id: str
+    provider: str
+    currency: str
+    amount: int
+    occurred_at: datetime
+    payment_id: str | None = None
+
+
+# Three statements, not one: row-level security checks each row against the state before the statement began, so the entries
+# of a caller would not see a journal and an account that the same statement inserts.
+_ACCOUNTS = text("""
+    -- accounts: open those that do not exist; in id order, so that two transactions cannot deadlock
+    INSERT INTO ledger_accounts (id, merchant_id, kind, provider, currency, created_at)
+    SELECT ledger_account_id(:merchant_id, kind, :provider, :currency) AS id, :merchant_id, kind, :provider, :currency, now()
+    FROM (VALUES (CAST(:debit AS text)), (CAST(:credit AS text))) AS a(kind) ORDER BY 1
+    ON CONFLICT DO NOTHING
+""")
+_JOURNAL = text("""
+    INSERT INTO ledger_journals (id, merchant_id, store_id, kind, source_id, payment_id, currency, occurred_at, posted_at)
+    VALUES (:id, :merchant_id, :store_id, :kind, :source_id, :payment_id, :currency, :occurred_at, now())
+""")
+_ENTRIES = text("""
+    INSERT INTO ledger_entries (journal_id, number, account_id, amount)
+    SELECT :id, e.number, ledger_account_id(:merchant_id, e.account, :provider, :currency), e.amount
+    FROM (VALUES (1, CAST(:debit AS text), CAST(:amount AS bigint)),
+                 (2, CAST(:credit AS text), -CAST(:amount AS bigint))) AS e(number, account, amount)
+""")
+
+
+async def post_transfer(connection: AsyncConnection, transfer: Transfer) -> str:
+    """Post ``transfer`` in the current transaction and return the journal's id."""
+    debit, credit = sides(transfer)
+    journal_id = new_id("journal")
+    parameters = {**asdict(transfer), "id": journal_id, "debit": debit, "credit": credit}
+    for statement in (_ACCOUNTS, _JOURNAL, _ENTRIES):
+        await connection.execute(statement, parameters)
+    return journal_id
+
+
+def sides(transfer: Transfer) -> tuple[AccountKind, AccountKind]:
+    """Return the kinds of account that ``transfer`` debits and credits.
+
+    Raises ``KeyError`` for the kinds of journal that payments and refunds post.
+    """
+    held = holder(transfer.provider)
+    return {
+        JournalKind.ADJUSTMENT: (held, AccountKind.DIFFERENCES),
+        JournalKind.CASH_DIFFERENCE: (held, AccountKind.DIFFERENCES),
+        JournalKind.PAYOUT: (AccountKind.BANK, held),
+    }[transfer.kind]
