@@ -7,7 +7,7 @@ import uvicorn
 
 from api.app import create_app
 from api.http1.protocol import SequentialProtocol
-from workflows.devices.assertions import Assertions
+from workflows.devices.client_assertions import Assertions
 from workflows.settings import settings_or_exit
 from workflows.tenants.tokens import Tokens
 

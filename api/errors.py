@@ -17,7 +17,7 @@ from api.media_types import JSON
 from api.schemas.patterns import DAY_PATTERN, IN_WORDS
 from api.schemas.payments import METHOD_TYPES
 from api.schemas.query_types import TIMESTAMP_ISSUE
-from workflows.database.row_json import render
+from workflows.database.json_rendering import render
 from workflows.errors import (
     Detail,
     DomainError,

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from workflows.database.metric_counts import METRICS, NO_FAILURE, OTHER_FAILURE, CountDelta
+from workflows.database.metrics_buffer import METRICS, NO_FAILURE, OTHER_FAILURE, CountDelta
 from workflows.ops.canaries import since_start
 from workflows.ops.heartbeats import Heartbeat
 from workflows.ops.open_settlements import OpenSettlements

@@ -12,7 +12,7 @@ from api.media_types import FORM, JSON
 from api.query_checks import check_query
 from api.strict_json import check_once, read_json
 from api.uploads import UPLOAD_TYPES, is_upload
-from workflows.devices.assertions import TOKEN_PATH
+from workflows.devices.client_assertions import TOKEN_PATH
 from workflows.errors import Detail, MalformedRequest
 
 OTHER_TYPES: Mapping[str, str] = {TOKEN_PATH: FORM}

@@ -1,6 +1,6 @@
 """Count the requests that this process answers, for ``/metrics``."""
 
-from workflows.database.metric_counts import PROCESS_COUNTS
+from workflows.database.metrics_buffer import PROCESS_COUNTS
 
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 OTHER = "OTHER"

@@ -12,7 +12,7 @@ from starlette.responses import Response, StreamingResponse
 from api.dependencies import Page
 from api.idempotency import REPLAYED
 from api.media_types import CSV, EVENT_STREAM, HTML, JSON
-from workflows.database.row_json import render
+from workflows.database.json_rendering import render
 from workflows.errors import DomainError
 from workflows.requests.idempotency import Stored
 from workflows.tenants.scope import Serializer

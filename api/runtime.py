@@ -12,7 +12,7 @@ from api.limits import Limits
 from workers.nudge import Nudger
 from workers.silence_monitor import SilenceWatch
 from workflows.database.engines import Role, connect, disconnect
-from workflows.devices.assertions import Assertions
+from workflows.devices.client_assertions import Assertions
 from workflows.devices.issue_token import TokenIssuer
 from workflows.gc_tuning import tune_gc
 from workflows.ops.metric_totals import TotalsWriter

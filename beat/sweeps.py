@@ -14,7 +14,7 @@ from beat.timetable import INVARIANTS_SECONDS
 from workers.app import HOUSEKEEPING, app, settings
 from workers.nudge import MAX_IDS, PAYMENTS, RECONCILE, REFUNDS, SETTLEMENTS, publish
 from workers.runtime import run
-from workflows.database.metric_counts import count_found
+from workflows.database.metrics_buffer import count_found
 from workflows.invariants.scheduled import check_on_schedule
 from workflows.ops.housekeeping import forget_expired
 from workflows.payments.due import find_due_payments, find_payments_ahead

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.database.metric_counts import FINAL, note_outcome
+from workflows.database.metrics_buffer import FINAL, note_outcome
 from workflows.errors import Detail, InvalidStatusTransition, ResourceNotFound
 from workflows.state_machine import StateMachine
 from workflows.tenants.actor import Actor

@@ -28,7 +28,7 @@ from api.errors import error_body
 from api.http1.flow_control import CLIENT_READ_SECONDS, ConnectionFlowControl
 from api.http1.request_headers import check_headers
 from api.security_headers import USUAL
-from workflows.database.row_json import render
+from workflows.database.json_rendering import render
 from workflows.errors import Detail, MalformedRequest
 from workflows.ids import new_id
 

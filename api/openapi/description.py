@@ -11,7 +11,7 @@ from api.openapi.status_section import render_statuses
 from api.schemas.base import MAX_DEPTH, MAX_ENTRIES
 from api.schemas.payments import DEFAULT_EXPIRY_SECONDS, MAX_EXPIRY_SECONDS
 from api.uploads import MAX_JSON_BYTES
-from workflows.devices.assertions import MAX_LIFE, TOKEN_PATH
+from workflows.devices.client_assertions import MAX_LIFE, TOKEN_PATH
 from workflows.money import MAX_AMOUNT
 from workflows.requests.idempotency import KEY_LIFE
 from workflows.settings import Settings

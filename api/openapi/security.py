@@ -3,7 +3,7 @@
 from typing import Any
 
 from api.openapi.walk import operations
-from workflows.devices.assertions import TOKEN_PATH
+from workflows.devices.client_assertions import TOKEN_PATH
 
 MADE = "HTTPBearer"
 """The scheme that FastAPI makes; its scopes name the lowest role (``api.dependencies.at_least``)."""

@@ -14,7 +14,7 @@ from api.prometheus import Now, gauges, totals
 from api.runtime import runtime_of
 from workers.silence_monitor import QUEUES
 from workflows.database.engines import Role
-from workflows.database.metric_counts import CountDelta
+from workflows.database.metrics_buffer import CountDelta
 from workflows.invariants.results import read_results
 from workflows.ops.heartbeats import Heartbeat, read_heartbeats
 from workflows.ops.metric_totals import read_totals

@@ -285,7 +285,7 @@ def test_names_of_tests_are_sentences() -> None:
                 assert node.name.count("_") >= 3, f"{name(path)}: {node.name}"
 
 
-READ_THE_PROCESS_CLOCK = {"workflows/tenants/tokens.py", "workflows/devices/assertions.py"}
+READ_THE_PROCESS_CLOCK = {"workflows/tenants/tokens.py", "workflows/devices/client_assertions.py"}
 """The life of tokens is the process's business; every date in a row is the database's (docs/decisions/0030)."""
 
 

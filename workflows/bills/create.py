@@ -20,11 +20,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.models import BillRow
-from workflows.bills.parts import Part
 from workflows.bills.queries import bill_fields
+from workflows.bills.split_amounts import Part
 from workflows.bills.states import BILL, LIVE
 from workflows.database.engines import rows_parameter
-from workflows.database.row_json import render
+from workflows.database.json_rendering import render
 from workflows.errors import Detail, DuplicateResource, InvalidRequest, ResourceNotFound
 from workflows.ids import new_id
 from workflows.numbering import Day, Kind, business_date, take_numbers

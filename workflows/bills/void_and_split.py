@@ -24,10 +24,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.bills.balance import balance_of
 from workflows.bills.create import issue_bills
 from workflows.bills.models import Bill, BillRow, LockedBillRow
-from workflows.bills.parts import Part, equal_parts, parts_of_amounts, parts_of_items
 from workflows.bills.queries import bill_fields, whole_bill
+from workflows.bills.split_amounts import Part, equal_parts, parts_of_amounts, parts_of_items
 from workflows.bills.states import BILL, BillEvent, BillStatus
-from workflows.database.row_json import render
+from workflows.database.json_rendering import render
 from workflows.errors import Detail, InvalidRequest, InvalidStatusTransition
 from workflows.requests.idempotency import Key, Stored, known_answer, store_answer
 from workflows.tenants.caller import Caller, caller_transaction

@@ -1,1 +1,1 @@
-"""The database: engines and roles, group commit, bulk settings, JSON rendering of rows, counts for metrics."""
+"""The database: engines and roles, group commit, health of connections, shared columns, JSON rendering, metric counts."""

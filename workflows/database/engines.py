@@ -24,7 +24,7 @@ from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from workflows.database.connection_health import Passing, check_connections, passing
-from workflows.database.metric_counts import count_outcomes, take_outcomes
+from workflows.database.metrics_buffer import count_outcomes, take_outcomes
 from workflows.errors import ServiceUnavailable
 from workflows.settings import Settings
 

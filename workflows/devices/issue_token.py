@@ -19,7 +19,7 @@ from sqlalchemy import text
 
 from workflows.database.engines import Role, rows_parameter, transaction
 from workflows.database.group_commit import GroupCommit
-from workflows.devices.assertions import Assertion, Assertions, check_signature, unsigned, used_before
+from workflows.devices.client_assertions import Assertion, Assertions, check_signature, unsigned, used_before
 from workflows.devices.states import DeviceStatus
 from workflows.tenants.caller import device_not_active
 from workflows.tenants.tokens import Tokens

@@ -22,7 +22,7 @@ from sqlalchemy import BigInteger, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from workflows.database.engines import Base, Role, rows_parameter, transaction
-from workflows.database.metric_counts import PROCESS_COUNTS, CountDelta
+from workflows.database.metrics_buffer import PROCESS_COUNTS, CountDelta
 from workflows.database.mixins import INSTANT
 from workflows.errors import ServiceUnavailable
 from workflows.ids import new_id

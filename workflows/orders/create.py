@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database.engines import Role, rows_parameter, transaction
 from workflows.database.group_commit import GroupCommit
-from workflows.database.row_json import render
+from workflows.database.json_rendering import render
 from workflows.errors import Detail, DomainError, IdempotencyKeyInUse, InvalidRequest
 from workflows.ids import new_id
 from workflows.numbering import Day, Kind, business_date, take_numbers

@@ -27,7 +27,7 @@ from workflows.bills.apply_payments import Reservation, reserve
 from workflows.bills.lock import Share
 from workflows.database.engines import Role, rows_parameter, transaction, violated
 from workflows.database.group_commit import GroupCommit, KeyedGroupCommit
-from workflows.database.row_json import render
+from workflows.database.json_rendering import render
 from workflows.errors import DomainError, IdempotencyKeyInUse
 from workflows.ids import new_id
 from workflows.payments.check_request import PaymentRequest, PaymentSubmission, check_request, load_context, store_id_of

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database.engines import rows_parameter
-from workflows.database.metric_counts import FINAL, note_outcome
+from workflows.database.metrics_buffer import FINAL, note_outcome
 from workflows.ledger.post_journals import post_completions
 from workflows.payments.rows import RecordedPayment
 from workflows.payments.update_bills import update_bills

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Awaitable, Mapping
 
-from workflows.database.metric_counts import PROCESS_COUNTS
+from workflows.database.metrics_buffer import PROCESS_COUNTS
 from workflows.processing.next_step import Step
 from workflows.providers.base import (
     ActionRequired,

@@ -16,7 +16,7 @@ from typing import cast
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.database.row_json import render
+from workflows.database.json_rendering import render
 from workflows.errors import Detail, InvalidStatusTransition
 from workflows.refunds.rows import RefundRow
 from workflows.refunds.states import REFUND, RefundRemark

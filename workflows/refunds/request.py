@@ -26,7 +26,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database.engines import rows_parameter
-from workflows.database.row_json import render
+from workflows.database.json_rendering import render
 from workflows.errors import Detail, InvalidRequest, InvalidStatusTransition
 from workflows.ids import new_id
 from workflows.payments.states import PaymentStatus

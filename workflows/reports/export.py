@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import TextClause, text
 
-from workflows.database.row_json import instant, render
+from workflows.database.json_rendering import instant, render
 from workflows.reconciliation.serialize import BREAK_FIELDS, RESOLUTION_FIELDS, break_fields
 from workflows.settlements.models import Settlement
 from workflows.settlements.queries import read_settlement

@@ -20,8 +20,8 @@ from workflows.errors import CredentialRefused, NotAuthenticated
 from workflows.ids import WELL_FORMED
 from workflows.settings import Settings
 from workflows.tenants.caller import SCOPES, TENANT_IDS, Caller, CallerRole
-from workflows.tenants.jwt_parts import read_parts
-from workflows.tenants.user_keys import UserKeys
+from workflows.tenants.jwks import UserKeys
+from workflows.tenants.strict_jwt import read_parts
 
 DEVICE_ISSUER = "mpac-devices"
 AUDIENCE = "mpac-api"

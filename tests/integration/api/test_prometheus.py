@@ -16,9 +16,9 @@ from tests.factories import CASH, TERMINAL, Tenant
 from tests.fakes import FakeProvider
 from tests.harness import ROOT, Api
 from tests.integration.refunds.refund_helpers import RefundMaker
-from workflows.database import metric_counts
+from workflows.database import metrics_buffer
 from workflows.database.engines import Role, transaction
-from workflows.database.metric_counts import FAILURES, PROCESS_COUNTS, CountDelta, count_outcomes
+from workflows.database.metrics_buffer import FAILURES, PROCESS_COUNTS, CountDelta, count_outcomes
 from workflows.ops.heartbeats import forget_worker, note_worker
 from workflows.ops.metric_totals import TotalsWriter, read_totals
 from workflows.payments.cancel import cancel_payment
@@ -194,13 +194,13 @@ async def test_outcome_that_is_rolled_back_is_not_counted(engines: None) -> None
     async def fail() -> None:
         async with transaction(Role.WORKER) as connection:
             facts = {"method": "qr", "provider": "sandbox", "status": "failed", "code": None}
-            metric_counts.note_outcome(connection, "payment", **facts, seconds=1)  # type: ignore[arg-type]
+            metrics_buffer.note_outcome(connection, "payment", **facts, seconds=1)  # type: ignore[arg-type]
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         await fail()
     assert before == PROCESS_COUNTS.counts
-    assert not metric_counts._uncommitted
+    assert not metrics_buffer._uncommitted
 
 
 @pytest.fixture
@@ -248,5 +248,5 @@ async def test_processes_add_to_the_same_totals_and_none_waits_for_another(nothi
 
 def test_failure_labels_are_a_bounded_set_of_known_codes() -> None:
     assert {*map(str, FailureCode), "insufficient_funds"} <= FAILURES
-    assert {*SHOWN_FAILURES} <= {*FAILURES, metric_counts.OTHER_FAILURE}
+    assert {*SHOWN_FAILURES} <= {*FAILURES, metrics_buffer.OTHER_FAILURE}
     assert len(FAILURES) < 40

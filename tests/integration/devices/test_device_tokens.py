@@ -19,7 +19,7 @@ from tests.harness import Answer, Api
 from tests.integration.devices.provisioning import Provisioning
 from tests.integration.devices.provisioning import Terminal as Registered
 from workflows.clock import now
-from workflows.devices import assertions
+from workflows.devices import client_assertions
 from workflows.devices.states import DeviceEvent
 from workflows.tenants.tokens import AUDIENCE, DEVICE_ISSUER
 
@@ -70,7 +70,7 @@ def _form(assertion: str, **fields: str) -> dict[str, str]:
 
 
 def test_token_path_equals_the_audience_of_assertions() -> None:
-    assert assertions.TOKEN_PATH == TOKEN_PATH
+    assert client_assertions.TOKEN_PATH == TOKEN_PATH
 
 
 async def test_active_device_gets_a_token_that_the_api_accepts(

@@ -23,7 +23,7 @@ from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database.engines import rows_parameter, use_bulk_settings
-from workflows.database.row_json import render
+from workflows.database.json_rendering import render
 from workflows.errors import Detail, InvalidRequest
 from workflows.ids import new_id
 from workflows.providers.statement_mapping import StatementMapping

@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from workflows.bills.models import BillRow
-from workflows.bills.parts import Part, equal_parts, parts_of_amounts, parts_of_items
+from workflows.bills.split_amounts import Part, equal_parts, parts_of_amounts, parts_of_items
 from workflows.errors import InvalidRequest
 
 

@@ -27,7 +27,7 @@ from workflows.clock import now
 from workflows.errors import CredentialRefused, Detail, NotAuthenticated
 from workflows.ids import WELL_FORMED
 from workflows.settings import Settings
-from workflows.tenants.jwt_parts import read_parts
+from workflows.tenants.strict_jwt import read_parts
 
 MAX_LIFE = timedelta(minutes=5)
 REMEMBERED_BEYOND = timedelta(

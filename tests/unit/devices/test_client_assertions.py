@@ -10,7 +10,7 @@ import pytest
 from freezegun import freeze_time
 
 from mpac.stack.keys import new_private_key, public_key
-from workflows.devices.assertions import TOKEN_PATH, Assertion, Assertions, check_signature
+from workflows.devices.client_assertions import TOKEN_PATH, Assertion, Assertions, check_signature
 from workflows.errors import NotAuthenticated
 from workflows.settings import Settings
 

@@ -16,14 +16,14 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from mpac.stack.keys import new_private_key, public_jwks
 from tests.unit.tenants.signing import KID, USER_KEY, publish, refusal, settings_of, user
 from workflows.clock import now
-from workflows.tenants import user_keys
+from workflows.tenants import jwks
 from workflows.tenants.tokens import Tokens
 
 
 def _read_always(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the keys old as soon as they are read; their age is measured by the loop's clock."""
-    monkeypatch.setattr(user_keys, "LIFE_FROM_FILE", timedelta(seconds=-1))
-    monkeypatch.setattr(user_keys, "PAUSE_SECONDS", -1)
+    monkeypatch.setattr(jwks, "LIFE_FROM_FILE", timedelta(seconds=-1))
+    monkeypatch.setattr(jwks, "PAUSE_SECONDS", -1)
 
 
 @pytest.mark.parametrize(
@@ -44,14 +44,14 @@ async def test_token_is_not_cached_longer_than_the_keys(tokens: Tokens, jwks_fil
     token = user(exp=now() + timedelta(hours=1))
     await tokens.verify(token)
     [(_, until)] = tokens._remembered.values()
-    assert until <= (now() + user_keys.LIFE_FROM_FILE).timestamp()
+    assert until <= (now() + jwks.LIFE_FROM_FILE).timestamp()
 
 
 async def test_a_new_key_is_found_without_a_restart(
     tokens: Tokens, jwks_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await tokens.verify(user())
-    monkeypatch.setattr(user_keys, "PAUSE_SECONDS", -1)
+    monkeypatch.setattr(jwks, "PAUSE_SECONDS", -1)
     new = new_private_key()
     publish(jwks_file, {"keys": public_jwks(USER_KEY)["keys"] + public_jwks(new)["keys"]})
     await tokens.verify(user(new, kid=public_jwks(new)["keys"][0]["kid"]))
@@ -69,7 +69,7 @@ async def test_keys_that_cannot_be_read_leave_the_known_ones_for_an_hour(
     await tokens.verify(user())
     publish(jwks_file, content)
     await tokens.verify(user(sub="usr_2"))
-    monkeypatch.setattr(user_keys, "GRACE", timedelta(seconds=-1))  # the hour is over
+    monkeypatch.setattr(jwks, "GRACE", timedelta(seconds=-1))  # the hour is over
     assert "not known" in await refusal(tokens, user(sub="usr_3"))
 
 
@@ -88,9 +88,9 @@ async def test_jwks_key_for_another_purpose_is_left_out() -> None:
         {**small, "kid": KID},
         "a text",
     ):
-        assert user_keys.usable_keys({"keys": [bad]}) == {}, bad
-    assert user_keys.usable_keys({"keys": [good, good]}) == {}  # which of the two was meant?
-    assert set(user_keys.usable_keys({"keys": [good, "a text"]})) == {(KID, "ES256")}
+        assert jwks.usable_keys({"keys": [bad]}) == {}, bad
+    assert jwks.usable_keys({"keys": [good, good]}) == {}  # which of the two was meant?
+    assert set(jwks.usable_keys({"keys": [good, "a text"]})) == {(KID, "ES256")}
 
 
 @asynccontextmanager
@@ -112,7 +112,7 @@ async def _key_server(fetches: list[str]) -> AsyncIterator[str]:
 
 
 async def test_many_forged_tokens_cause_few_fetches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(user_keys, "PAUSE_SECONDS", 60)  # longer than this flood lasts, however slow the machine
+    monkeypatch.setattr(jwks, "PAUSE_SECONDS", 60)  # longer than this flood lasts, however slow the machine
     fetches: list[str] = []
     async with _key_server(fetches) as url:
         tokens = Tokens(settings_of(tmp_path, user_jwks_url=url))

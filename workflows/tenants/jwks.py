@@ -19,7 +19,7 @@ import aiohttp
 import jwt
 
 from workflows.settings import Settings
-from workflows.tenants.jwt_parts import loads_unique
+from workflows.tenants.strict_jwt import loads_unique
 
 logger = logging.getLogger(__name__)
 
