@@ -13,11 +13,8 @@ from typing import Any, NamedTuple
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from workflows.database.metrics_buffer import METRICS, NO_FAILURE, OTHER_FAILURE, CountDelta
-from workflows.ops.canaries import since_start
-from workflows.ops.heartbeats import Heartbeat
-from workflows.ops.open_settlements import OpenSettlements
-from workflows.ops.overview import OpenRows, Overview
-from workflows.ops.waiting_days import WaitingDays
+from workflows.ops.count_open_rows import OpenRows, OpenSettlements, Overview, WaitingDays
+from workflows.ops.liveness import Heartbeat, since_start
 from workflows.processing.calls import OPERATIONS, OUTCOMES, RETRIES, SENDS
 from workflows.providers.registry import PROVIDERS, remote_names
 

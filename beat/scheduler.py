@@ -13,7 +13,7 @@ from typing import Any
 from celery.beat import Scheduler
 
 from workers.queue_length import messages_waiting
-from workflows.ops.canaries import BACKLOG_LIMIT
+from workflows.ops.liveness import BACKLOG_LIMIT
 
 logger = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from workflows.processing.due import DueRow
 from workflows.processing.outcome import Summary
 from workflows.reconciliation.auto_reconcile import find_due_reconciliations
 from workflows.refunds.due import find_due_refunds, find_refunds_ahead
-from workflows.settlements.due import find_due_settlements
+from workflows.settlements.close import find_due_settlements
 
 logger = logging.getLogger(__name__)
 

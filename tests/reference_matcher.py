@@ -1,4 +1,4 @@
-"""The matcher a second time: plain Python dictionaries, written from the words of ``reconciliation.categories`` alone.
+"""The matcher a second time: plain Python dictionaries, written from the words of ``reconciliation.classify`` alone.
 
 It shares no code with the SQL. Where the two disagree, one of them is wrong.
 """

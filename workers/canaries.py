@@ -3,7 +3,7 @@
 from workers.app import HOUSEKEEPING, app
 from workers.consumption_check import note_heard
 from workers.runtime import run, runtime
-from workflows.ops.canaries import note_consumed
+from workflows.ops.liveness import note_consumed
 
 
 @app.task(name="canaries.sing", **HOUSEKEEPING)

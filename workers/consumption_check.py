@@ -17,7 +17,7 @@ from celery.utils.nodenames import worker_direct
 from workers.app import app, settings
 from workers.queue_length import messages_waiting
 from workers.runtime import run, runtime
-from workflows.ops.heartbeats import note_worker
+from workflows.ops.liveness import note_worker
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from typing import Any
 from workers.event_loop import EventLoopThread
 from workflows.database.engines import Role, connect, disconnect
 from workflows.errors import ServiceUnavailable
-from workflows.ops.heartbeats import forget_worker
+from workflows.ops.liveness import forget_worker
 from workflows.ops.metric_totals import TotalsWriter
 from workflows.processing.executor import LeaseExecutor
 from workflows.providers.base import Charge, ChargeRefund

@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from workflows.database.engines import Role
-from workflows.ops.canaries import BACKLOG_LIMIT, note_sent, read_ages
-from workflows.ops.heartbeats import read_heartbeats
+from workflows.ops.liveness import BACKLOG_LIMIT, note_sent, read_ages, read_heartbeats
 from workflows.ops.silence import Part, Seen, Silences
 
 logger = logging.getLogger(__name__)

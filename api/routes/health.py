@@ -10,9 +10,8 @@ from api.responses import json_response
 from api.runtime import runtime_of
 from api.schemas.health import LivenessOut, ReadinessOut
 from workers.silence_monitor import SilenceWatch
-from workflows.ops.health import database_takes_payments
+from workflows.ops.health import SingleFlight, database_takes_payments
 from workflows.ops.silence import HEARD, Part
-from workflows.ops.single_flight import SingleFlight
 
 router = APIRouter(prefix="/health", tags=["health"])
 

@@ -15,13 +15,18 @@ from api.runtime import runtime_of
 from workers.silence_monitor import QUEUES
 from workflows.database.engines import Role
 from workflows.database.metrics_buffer import CountDelta
-from workflows.invariants.results import read_results
-from workflows.ops.heartbeats import Heartbeat, read_heartbeats
+from workflows.invariants.scheduled import read_results
+from workflows.ops.count_open_rows import (
+    OpenSettlements,
+    Overview,
+    WaitingDays,
+    count_open_settlements,
+    count_waiting_days,
+    take_overview,
+)
+from workflows.ops.health import SingleFlight
+from workflows.ops.liveness import Heartbeat, read_heartbeats
 from workflows.ops.metric_totals import read_totals
-from workflows.ops.open_settlements import OpenSettlements, count_open_settlements
-from workflows.ops.overview import Overview, take_overview
-from workflows.ops.single_flight import SingleFlight
-from workflows.ops.waiting_days import WaitingDays, count_waiting_days
 
 router = APIRouter(tags=["health"])
 

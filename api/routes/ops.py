@@ -24,7 +24,7 @@ from api.schemas.ops import (
 from api.schemas.query_types import Flag
 from workers.nudge import publish_task
 from workflows.database.engines import Role
-from workflows.invariants.results import read_results
+from workflows.invariants.scheduled import read_results
 from workflows.ops.dead_letters import close_dead_letter, list_dead_letters, requeue_dead_letter
 from workflows.ops.maintenance import Maintenance, set_maintenance
 

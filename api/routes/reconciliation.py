@@ -23,11 +23,17 @@ from api.schemas.statements import (
 )
 from api.uploads import DOCUMENTED_BODY, DOCUMENTED_QUERY, received
 from workflows.reconciliation.breaks import assign_break, resolve_break
-from workflows.reconciliation.categories import Category
+from workflows.reconciliation.classify import Category
 from workflows.reconciliation.end_doubts import end_doubts
-from workflows.reconciliation.queries import BreakFilter, list_breaks, list_runs, list_statements
+from workflows.reconciliation.queries import (
+    BreakFilter,
+    break_fields,
+    list_breaks,
+    list_runs,
+    list_statements,
+    statement_fields,
+)
 from workflows.reconciliation.reconcile import reconcile_settlement, run_fields
-from workflows.reconciliation.serialize import break_fields, statement_fields
 from workflows.reconciliation.statements.fetch import fetch_statements, fetched_fields
 from workflows.reconciliation.statements.receive import receive_statement
 from workflows.tenants.actor import Actor

@@ -27,8 +27,15 @@ from workflows.reports.export import export_lines_csv
 from workflows.settlements.close import close_manually
 from workflows.settlements.count_cash import count_cash
 from workflows.settlements.override import override_day
-from workflows.settlements.queries import SettlementFilter, list_lines, list_settlements, read_settlement
-from workflows.settlements.serialize import line_fields, override_fields, settlement_fields
+from workflows.settlements.queries import (
+    SettlementFilter,
+    line_fields,
+    list_lines,
+    list_settlements,
+    override_fields,
+    read_settlement,
+    settlement_fields,
+)
 from workflows.settlements.states import SettlementStatus
 
 router = APIRouter(tags=["settlements"])

@@ -15,8 +15,8 @@ from workflows.errors import Detail, InvalidRequest
 from workflows.providers.statement_mapping import LineKind, StatementMapping
 from workflows.reconciliation.breaks import Resolution as ResolutionIn
 from workflows.reconciliation.breaks import ResolutionRequest
-from workflows.reconciliation.categories import Category
-from workflows.reconciliation.uncompared import UncomparedAcceptance
+from workflows.reconciliation.classify import Category
+from workflows.reconciliation.sign_off import UncomparedAcceptance
 from workflows.settlements.states import SettlementStatus
 
 

@@ -159,7 +159,7 @@ async def _audit_our_database() -> tuple[list[RuleResult], dict[str, int], OpenW
     from workflows.database.engines import Role, connect, disconnect  # noqa: PLC0415
     from workflows.errors import ServiceUnavailable  # noqa: PLC0415
     from workflows.invariants.check import audit_database  # noqa: PLC0415
-    from workflows.ops.overview import take_overview  # noqa: PLC0415
+    from workflows.ops.count_open_rows import take_overview  # noqa: PLC0415
     from workflows.settings import load_settings  # noqa: PLC0415
 
     settings = load_settings()

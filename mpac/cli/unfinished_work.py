@@ -13,7 +13,7 @@ from mpac.cli.format_duration import duration_text
 from mpac.cli.format_money import money
 
 if TYPE_CHECKING:  # importing the product takes a second
-    from workflows.ops.overview import Overview
+    from workflows.ops.count_open_rows import Overview
 
 GROUPS = {"open": "Open", "in_doubt": "In doubt", "needs_review": "In review", "needs_action": "To refund by hand"}
 """Column of the overview → its name on the screen."""

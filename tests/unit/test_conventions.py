@@ -64,7 +64,7 @@ DOORS = {
     "workflows/bills/lock.py",
     "workflows/bills/apply_payments.py",
     "workflows/orders/write_orders.py",
-    "workflows/settlements/sql.py",
+    "workflows/settlements/write_settlements.py",
 }
 OTHER_STATUSES = {"workflows/requests/idempotency.py"}
 """An HTTP status is no entity's."""

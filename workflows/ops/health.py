@@ -1,11 +1,16 @@
-"""Health: check that the database can store a payment now.
+"""Health probes: check that the database can store a payment now, and share one check among all callers.
 
 A database that answers may still refuse every payment: after a failover it is read-only, a grant may be missing, its disk
 may be full. So the probe writes the row that an accept writes first, rolls it back, and makes the server write a temporary
 file.
+
+Probes such as ``/health/ready`` take no token, so their callers are not counted. Without ``SingleFlight``, a flood of probes
+would take every database connection that payments need.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
 
 import uuid_utils
 from sqlalchemy import text
@@ -56,3 +61,25 @@ async def _probe() -> None:
         await connection.execute(_LITTLE_MEMORY)
         await connection.execute(_SPILL)
         await connection.rollback()
+
+
+Result = TypeVar("Result")
+
+
+class SingleFlight(Generic[Result]):
+    """A probe that runs at most once at a time on an event loop, whatever the number of callers."""
+
+    def __init__(self, probe: Callable[[], Awaitable[Result]]) -> None:
+        self._probe = probe
+        self._running: asyncio.Task[Result] | None = None
+
+    async def result(self) -> Result:
+        """Return the result of the run in progress, or of a new run. Raises what the probe raises."""
+        loop = asyncio.get_running_loop()
+        if self._running is None or self._running.done() or self._running.get_loop() is not loop:
+            self._running = loop.create_task(self._run())
+        # A caller that disconnects must not cancel the run for the others.
+        return await asyncio.shield(self._running)
+
+    async def _run(self) -> Result:
+        return await self._probe()

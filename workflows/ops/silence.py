@@ -24,8 +24,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from workflows.ops.canaries import BEAT, QueueAges
-from workflows.ops.heartbeats import Heartbeat
+from workflows.ops.liveness import BEAT, Heartbeat, QueueAges
 
 logger = logging.getLogger(__name__)
 

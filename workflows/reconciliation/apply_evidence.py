@@ -35,9 +35,9 @@ from workflows.processing.decide import Decision, RetryPolicy, decide
 from workflows.processing.workload import Answered, Workload
 from workflows.providers.base import Succeeded, Withdrawn
 from workflows.reconciliation.evidence import AttemptRequest, EvidenceReading, read_lines
-from workflows.reconciliation.rows import MovedLine
+from workflows.reconciliation.models import MovedLine
 from workflows.refunds.process import PAYMENTS, REFUNDS
-from workflows.settlements.rows import SettlementRow
+from workflows.settlements.models import SettlementRow
 
 NO_CALLS = RetryPolicy(max_processing_seconds=0, review_after_seconds=0)
 LATE_REVERSAL = timedelta(minutes=10)

@@ -20,9 +20,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.errors import Detail, InvalidStatusTransition
-from workflows.reconciliation.quoted import REPEATED_REFERENCES, Quoted, find_quoted, refunds_of
-from workflows.reconciliation.rows import BreakRow, OurLine, TheirLine
-from workflows.settlements.rows import SettlementRow
+from workflows.reconciliation.find_in_our_books import REPEATED_REFERENCES, Quoted, find_quoted, refunds_of
+from workflows.reconciliation.models import BreakRow, OurLine, TheirLine
+from workflows.settlements.models import SettlementRow
 
 _REPORTED = text("""
     -- reported: breaks without a line of ours in the last runs of the store's other settlements around this one

@@ -26,7 +26,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from workflows.providers.base import Succeeded, Withdrawn
-from workflows.reconciliation.rows import MovedLine
+from workflows.reconciliation.models import MovedLine
 
 CLOCKS = timedelta(hours=1)
 """The largest accepted difference between the provider's clock and ours, as for fetching statements."""

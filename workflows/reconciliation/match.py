@@ -5,7 +5,7 @@
 | ours, theirs    | the lines to compare, numbered by their content, so that the order of a file does not matter       |
 | undo            | a charge and its reversal on one statement: both count as not moved                               |
 | pass 1 to 4     | pairs: by our reference, then by the provider's; in both cases equal amounts first                 |
-| recall          | which of the provider's remaining lines quote attempts of ours, and how those ended (``recall``)   |
+| recall          | which remaining lines quote attempts of ours, and how those ended (``find_in_our_books``)          |
 | classify        | one of the eleven categories for each line (``classify``)                                         |
 
 Within a key, our n-th line is paired with their n-th. The steps use temporary tables instead of one long statement, because
@@ -20,9 +20,9 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.reconciliation.classify import classify_lines
-from workflows.reconciliation.recall import find_elsewhere, recall_attempts
-from workflows.reconciliation.uncompared import IS_COMPARED
-from workflows.settlements.rows import LockedSettlement
+from workflows.reconciliation.find_in_our_books import find_elsewhere, recall_attempts
+from workflows.reconciliation.sign_off import IS_COMPARED
+from workflows.settlements.models import LockedSettlement
 from workflows.time_zones import sql_zone
 
 
@@ -78,7 +78,7 @@ _TABLES = """
 """
 _OURS = text(f"""
     -- ours: without adjustments (our own corrections) and cash (counted in the drawer), which no provider reports. If a
-    -- person accepted that (``uncompared``), lines without a statement are left out as well.
+    -- person accepted that (``sign_off``), lines without a statement are left out as well.
     INSERT INTO ours (kind, provider, entity_id, our_reference, provider_reference, amount, currency, fee, occurred_at,
                       business_date)
     SELECT kind, provider, entity_id, our_reference, provider_reference, amount, currency, fee, occurred_at, business_date

@@ -1,7 +1,11 @@
-"""The tables of reconciliation: runs, breaks, evidence and the schedule of tries."""
+"""The tables of reconciliation (runs, breaks, evidence, the schedule of tries), and the types of their rows and documents.
+
+Statements in SQL return rows as dictionaries. Their types, the TypedDicts at the end, make a wrong column name a type error; a
+test compares those whose name ends in ``Row`` with the columns of the tables.
+"""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, TypedDict
 
 from sqlalchemy import BigInteger, ForeignKey, Identity, Index, Text, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
@@ -120,3 +124,109 @@ class ReconciliationTry(Base):
     tries: Mapped[int]
     due_at: Mapped[datetime | None] = mapped_column(INSTANT)
     trouble: Mapped[str | None] = mapped_column(Text)
+
+
+class OurLine(TypedDict):
+    """The line of ours that a break is about, as it was when the break was found. Dates are ISO 8601 text."""
+
+    entity_id: str
+    amount: int
+    fee: int
+    currency: str
+    our_reference: str | None
+    provider_reference: str | None
+    occurred_at: str
+    business_date: str
+
+
+class MovedLine(TypedDict):
+    """A statement's line about an attempt of ours. Dates are ISO 8601 text."""
+
+    line_number: int
+    kind: str
+    amount: int
+    fee: int | None
+    currency: str
+    provider_reference: str | None
+    occurred_at: str | None
+    occurred_on: str | None
+
+
+class TheirLine(MovedLine):
+    """The statement's line that a break is about; ``moved`` is false if it moved no money."""
+
+    statement_id: str
+    our_reference: str | None
+    moved: bool
+
+
+class BreakRow(TypedDict):
+    """A row of ``breaks``. The differences are ours minus theirs, in the settlement's currency."""
+
+    id: str
+    merchant_id: str
+    store_id: str
+    settlement_id: str
+    identity: str
+    run: int
+    category: str
+    provider: str
+    kind: str
+    entity_id: str | None
+    our_reference: str | None
+    provider_reference: str | None
+    currency: str
+    ours: int | None
+    theirs: int | None
+    difference: int
+    fee_difference: int
+    our_line: OurLine | None
+    their_line: TheirLine | None
+    opened_at: datetime
+    owner: str
+    resolution: str | None
+    note: str | None
+    reference: str | None
+    resolved_at: datetime | None
+    resolved_by: str | None
+    waits_for: str | None
+    other_reference: str | None
+
+
+class ListedBreak(BreakRow):
+    """A break and the time at which it was read, from which its age is counted."""
+
+    now: datetime
+
+
+class RunRow(TypedDict):
+    """A row of ``reconciliation_runs``."""
+
+    settlement_id: str
+    number: int
+    merchant_id: str
+    store_id: str
+    at: datetime
+    caller_type: str
+    caller_id: str
+    statement_ids: list[str]
+    summary: dict[str, Any]
+
+
+class StatementRow(TypedDict):
+    """A row of ``statements``."""
+
+    id: str
+    merchant_id: str
+    store_id: str
+    settlement_id: str
+    number: int
+    provider: str
+    source: str
+    format: str
+    mapping: dict[str, Any]
+    sha256: str
+    size_bytes: int
+    line_count: int
+    created_at: datetime
+    created_by: str

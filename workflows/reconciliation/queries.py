@@ -1,13 +1,13 @@
-"""Read breaks, runs and statements."""
+"""Read breaks, runs and statements, and convert them to the fields of the API."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.reconciliation.models import Break, ReconciliationRun
-from workflows.reconciliation.rows import ListedBreak, RunRow, StatementRow
+from workflows.reconciliation.models import Break, ListedBreak, ReconciliationRun, RunRow, StatementRow
 from workflows.reconciliation.statements.models import Statement
 from workflows.settlements.models import Settlement
 from workflows.tenants.actor import Actor
@@ -74,3 +74,68 @@ async def one_break(connection: AsyncConnection, break_id: str, caller: Caller) 
     conditions = visible_to(caller, Break.merchant_id, Break.store_id)
     statement = select(Break.__table__, func.now().label("now")).where(Break.id == break_id, *conditions)
     return cast(ListedBreak, await one_row(connection, statement))
+
+
+BREAK_FIELDS = (
+    "id",
+    "settlement_id",
+    "run",
+    "category",
+    "provider",
+    "kind",
+    "entity_id",
+    "our_reference",
+    "provider_reference",
+    "currency",
+    "ours",
+    "theirs",
+)
+RESOLUTION_FIELDS = (
+    "owner",
+    "waits_for",
+    "resolution",
+    "note",
+    "reference",
+    "other_reference",
+    "resolved_at",
+    "resolved_by",
+)
+STATEMENT_FIELDS = (
+    "id",
+    "settlement_id",
+    "number",
+    "provider",
+    "source",
+    "format",
+    "sha256",
+    "size_bytes",
+    "line_count",
+    "mapping",
+    "created_at",
+    "created_by",
+)
+
+
+def break_fields(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the API fields of a row of ``breaks`` with ``now``.
+
+    ``difference`` is ``ours − theirs`` in the settlement's currency: of amounts, or of fees for a ``fee_mismatch``.
+    ``age_days`` are whole days from the run that first found it until now, or until it was resolved.
+    """
+    is_fee = row["category"] == "fee_mismatch"
+    until = row["resolved_at"] or row["now"]
+    return {
+        **{name: row[name] for name in BREAK_FIELDS},
+        "difference": row["fee_difference"] if is_fee else row["difference"],
+        "fee_difference": row["fee_difference"],
+        "our_line": row["our_line"],
+        "their_line": row["their_line"],
+        "opened_at": row["opened_at"],
+        "age_days": (until - row["opened_at"]).days,
+        **{name: row[name] for name in RESOLUTION_FIELDS},
+    }
+
+
+def statement_fields(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the API fields of a row of ``statements``."""
+    return {name: row[name] for name in STATEMENT_FIELDS}

@@ -4,12 +4,12 @@
 |---------|------------------------------------------------------------------------------------------------------------|
 | lock    | the settlement's row, so that its runs are serial, then its statements (``settlements.lock``)               |
 | match   | its lines with the newest statement of each provider (``reconciliation.match``)                             |
-| explain | the sums by category; a run with an unexplained unit is not stored (``reconciliation.summarise``)             |
-| list    | the lines without a statement; only a person signs a day off without them (``uncompared``)                    |
-| record  | breaks; one that an earlier run found has its resolution unchanged (``reconciliation.record_breaks``)       |
-| rebook  | reverse corrections of breaks that are gone, repeat those of breaks that return (``reconciliation.rebook``)   |
-| link    | breaks about lines that ended a doubt (``reconciliation.link_evidence``)                                     |
-| complete | ``reconciled``, if nothing is left open; else a remark in the history (``reconciliation.complete``)        |
+| explain | the sums by category; a run with an unexplained unit is not stored (``reconciliation.record_run``)            |
+| list    | the lines without a statement; only a person signs a day off without them (``reconciliation.sign_off``)       |
+| record  | breaks; one that an earlier run found has its resolution unchanged (``reconciliation.record_run``)          |
+| rebook  | reverse corrections of breaks that are gone, repeat those of breaks that return (``reconciliation.adjust``)   |
+| link    | breaks about lines that ended a doubt (``reconciliation.link_breaks``)                                       |
+| complete | ``reconciled``, if nothing is left open; else a remark in the history (``reconciliation.sign_off``)        |
 
 A run depends only on the lines, the current statements, the outcomes of our attempts and the time (which decides what may
 still be ``expected``). Repeating it with the same input gives the same result under another number.
@@ -25,15 +25,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.database.engines import rows_parameter, use_bulk_settings
 from workflows.errors import ServiceUnavailable
 from workflows.providers.registry import remote_names
-from workflows.reconciliation.complete import complete_if_clean
-from workflows.reconciliation.link_evidence import link_evidence
+from workflows.reconciliation.adjust import rebook
+from workflows.reconciliation.link_breaks import link_evidence
 from workflows.reconciliation.match import Comparison, match_lines
-from workflows.reconciliation.rebook import rebook
-from workflows.reconciliation.record_breaks import record_breaks
-from workflows.reconciliation.rows import RunRow
-from workflows.reconciliation.summarise import summarise
-from workflows.reconciliation.uncompared import (
+from workflows.reconciliation.models import RunRow
+from workflows.reconciliation.record_run import record_breaks, summarise
+from workflows.reconciliation.sign_off import (
     UncomparedAcceptance,
+    complete_if_clean,
     find_uncompared,
     is_accepted,
     record_uncompared,
@@ -41,8 +40,7 @@ from workflows.reconciliation.uncompared import (
 )
 from workflows.settings import Settings
 from workflows.settlements.lock import lock_settlements, read_locked
-from workflows.settlements.models import Settlement
-from workflows.settlements.rows import LockedSettlement
+from workflows.settlements.models import LockedSettlement, Settlement
 from workflows.settlements.states import SETTLEMENT, SettlementEvent, SettlementRemark, SettlementStatus
 from workflows.tenants.actor import Actor
 from workflows.transitions import ChangeContext, apply, invalid_transition

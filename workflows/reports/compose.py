@@ -10,7 +10,7 @@ from typing import Any
 from babel.dates import format_date, format_datetime
 
 from workflows.money import Money, currencies
-from workflows.reconciliation.categories import Category
+from workflows.reconciliation.classify import Category
 from workflows.reports.load import ReportData
 from workflows.reports.translations import Language, translate
 from workflows.time_zones import zone

@@ -14,10 +14,9 @@ from typing import Any
 from sqlalchemy import TextClause, text
 
 from workflows.database.json_rendering import instant, render
-from workflows.reconciliation.serialize import BREAK_FIELDS, RESOLUTION_FIELDS, break_fields
+from workflows.reconciliation.queries import BREAK_FIELDS, RESOLUTION_FIELDS, break_fields
 from workflows.settlements.models import Settlement
-from workflows.settlements.queries import read_settlement
-from workflows.settlements.serialize import LINE_FIELDS, line_fields, settlement_fields
+from workflows.settlements.queries import LINE_FIELDS, line_fields, read_settlement, settlement_fields
 from workflows.tenants.actor import Actor
 from workflows.tenants.caller import Caller, caller_transaction
 

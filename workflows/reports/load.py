@@ -8,9 +8,8 @@ from sqlalchemy import text
 
 from workflows.database.engines import use_bulk_settings
 from workflows.errors import Detail, InvalidStatusTransition
-from workflows.reconciliation.serialize import break_fields
-from workflows.settlements.queries import one_settlement
-from workflows.settlements.serialize import settlement_fields
+from workflows.reconciliation.queries import break_fields
+from workflows.settlements.queries import one_settlement, settlement_fields
 from workflows.settlements.states import SettlementStatus
 from workflows.tenants.caller import Caller, caller_transaction
 

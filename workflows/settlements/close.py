@@ -2,6 +2,7 @@
 
 | step  | what                                                                                                      |
 |-------|-----------------------------------------------------------------------------------------------------------|
+| find  | open settlements whose period ended ``GRACE`` ago, for the sweeps; each of them becomes a message            |
 | lock  | the settlements' rows; one that another worker is closing is skipped                                        |
 | plan  | a period whose store changed its time zone or cut-off gets its new end, and is closed only if that has passed |
 | take  | a line for each payment and refund that was completed before the end                                       |
@@ -15,7 +16,7 @@ Small settlements share a transaction; a large one gets its own, so that no othe
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 from sqlalchemy import text
@@ -24,21 +25,38 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database.engines import Role, transaction
 from workflows.errors import Detail, InvalidStatusTransition, ResourceNotFound
+from workflows.processing.due import DueRow
 from workflows.processing.outcome import Summary
 from workflows.settlements.cutoff_rules import StoreRule, load_rules
-from workflows.settlements.due import GRACE
 from workflows.settlements.lines import mark_taken, take_lines
+from workflows.settlements.models import LockedPeriod
 from workflows.settlements.periods import period_from
-from workflows.settlements.reschedule import reschedule_periods
-from workflows.settlements.rows import LockedPeriod
-from workflows.settlements.sql import open_row, write_closed, write_open
 from workflows.settlements.states import SETTLEMENT, SettlementEvent, SettlementStatus
 from workflows.settlements.totals import figures_of_lines
+from workflows.settlements.write_settlements import open_row, reschedule_periods, write_closed, write_open
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.scope import IN_SCOPE, scope_params
 from workflows.transitions import ChangeContext, invalid_transition
 
 logger = logging.getLogger(__name__)
+
+GRACE = timedelta(seconds=5)
+"""A close waits this long after the end for payments that are just being recorded. Without it there would only be more
+late lines."""
+
+_DUE = text("""
+    -- due: one page of ids, longest overdue first
+    SELECT id, end_at FROM settlements WHERE status = 'open' AND end_at <= now() - CAST(:grace AS interval)
+    ORDER BY end_at, id LIMIT :limit
+""")
+
+
+async def find_due_settlements(*, limit: int) -> list[DueRow]:
+    """Return up to ``limit`` settlements to close, longest overdue first."""
+    async with transaction(Role.SWEEP) as connection:
+        found = await connection.execute(_DUE, {"limit": limit, "grace": GRACE})
+        return [DueRow(row.id, row.end_at, "period_ended") for row in found]
+
 
 LARGE = 5_000
 """From this many waiting payments on, a settlement gets its own transaction: about a quarter of a second of work."""

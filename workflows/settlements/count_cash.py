@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from workflows.errors import Detail, InvalidRequest
 from workflows.ledger.post_journals import CASH_PROVIDER, JournalKind, Transfer, post_transfer
-from workflows.settlements.rows import SettlementRow
+from workflows.settlements.models import SettlementRow
 from workflows.settlements.states import SETTLEMENT, SettlementRemark, SettlementStatus
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.query_helpers import one_row

@@ -16,7 +16,7 @@ from typing import cast
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.settlements.rows import LockedSettlement
+from workflows.settlements.models import LockedSettlement
 
 _SETTLEMENTS = text("SELECT id FROM settlements WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE")
 _STATEMENTS = text("SELECT pg_advisory_xact_lock(hashtextextended('statements of ' || CAST(:id AS text), 0))")

@@ -20,10 +20,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database.engines import Role, transaction
 from workflows.settlements.cutoff_rules import load_rules
+from workflows.settlements.models import RunningPeriod
 from workflows.settlements.periods import first_period
-from workflows.settlements.reschedule import reschedule_periods
-from workflows.settlements.rows import RunningPeriod
-from workflows.settlements.sql import open_row, write_open
+from workflows.settlements.write_settlements import open_row, reschedule_periods, write_open
 from workflows.transitions import ChangeContext
 
 logger = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.errors import Detail, InvalidRequest
 from workflows.settlements.cutoff_rules import load_rules
 from workflows.settlements.periods import ONE_DAY, CutoffRule, end_of, rescheduled
-from workflows.settlements.sql import period_row, write_schedule
+from workflows.settlements.write_settlements import period_row, write_schedule
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.stores import one_store
 

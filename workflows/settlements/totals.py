@@ -15,7 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.settlements.lines import WAITING
-from workflows.settlements.rows import SettlementFigures
+from workflows.settlements.models import SettlementFigures
 
 CASH = "cash"
 KEYED_BY: Mapping[str, str] = {"qr": "provider", "card": "brand", "emoney": "brand"}

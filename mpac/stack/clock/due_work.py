@@ -16,7 +16,7 @@ from workflows.payments.due import find_due_payments
 from workflows.reconciliation.auto_reconcile import find_due_reconciliations
 from workflows.refunds.due import find_due_refunds
 from workflows.settings import Settings
-from workflows.settlements.due import GRACE, find_due_settlements
+from workflows.settlements.close import GRACE, find_due_settlements
 
 MOST = 1_000
 DONE_WITHIN_SECONDS = 30

@@ -31,7 +31,7 @@ from mpac.stack.movable_clock import read_clock
 from mpac.stack.run_file import RunInfo
 from workflows.database.engines import Role, connect, disconnect
 from workflows.settings import load_settings
-from workflows.settlements.due import GRACE
+from workflows.settlements.close import GRACE
 from workflows.time_zones import zone as zone_of
 
 WORKERS = ("worker-other", "beat")

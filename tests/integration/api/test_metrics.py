@@ -15,7 +15,7 @@ from tests.harness import Api
 from tests.integration.refunds import refund_helpers
 from tests.integration.refunds.refund_helpers import RefundMaker
 from workflows.database.engines import Role, transaction
-from workflows.ops import overview
+from workflows.ops import count_open_rows
 from workflows.processing.leases import MAX_UNANSWERED_CLAIMS
 from workflows.providers.base import Succeeded, Unknown
 from workflows.refunds.process import PAYMENTS
@@ -105,7 +105,7 @@ async def test_amounts_of_two_currencies_are_never_added(
 async def test_the_overview_reads_indexes_and_not_the_tables(engines: None) -> None:
     async with transaction(Role.ACCEPT) as connection:
         await connection.execute(text("SET LOCAL enable_seqscan = off"))
-        plan: Any = (await connection.execute(text(f"EXPLAIN {overview._OPEN.text}"))).scalars().all()
+        plan: Any = (await connection.execute(text(f"EXPLAIN {count_open_rows._OPEN.text}"))).scalars().all()
     said = "\n".join(plan)
     assert "Seq Scan" not in said
     for index in ("due", "in_doubt", "in_review"):

@@ -19,7 +19,7 @@ from tests.integration.refunds.refund_helpers import RefundMaker
 from workflows.database import metrics_buffer
 from workflows.database.engines import Role, transaction
 from workflows.database.metrics_buffer import FAILURES, PROCESS_COUNTS, CountDelta, count_outcomes
-from workflows.ops.heartbeats import forget_worker, note_worker
+from workflows.ops.liveness import forget_worker, note_worker
 from workflows.ops.metric_totals import TotalsWriter, read_totals
 from workflows.payments.cancel import cancel_payment
 from workflows.providers.base import Declined, Succeeded, Unavailable, Unknown

@@ -16,8 +16,8 @@ from mpac.stack.local_stack import LocalStack
 from tests.harness import Api
 from tests.integration.beat.test_scheduler import Clock
 from tests.integration.payments.evidence import Admin
-from workflows.ops import canaries
-from workflows.ops.canaries import BEAT, SILENCE_SECONDS, beat_silent_seconds, find_silent_queues, note_beat
+from workflows.ops import liveness
+from workflows.ops.liveness import BEAT, SILENCE_SECONDS, beat_silent_seconds, find_silent_queues, note_beat
 from workflows.ops.silence import AGAIN_SECONDS
 
 QUIET = 0.0
@@ -31,7 +31,7 @@ async def watch(stack: LocalStack, engines: None, admin: Admin, monkeypatch: pyt
     loop = asyncio.get_running_loop()
     monkeypatch.setattr(module, "run", lambda work: asyncio.run_coroutine_threadsafe(work, loop).result())
     monkeypatch.setattr(module, "runtime", lambda: SimpleNamespace(worker="w"))
-    monkeypatch.setattr(canaries, "_STARTED", -1e9)  # this process has run for long
+    monkeypatch.setattr(liveness, "_STARTED", -1e9)  # this process has run for long
     clock = Clock()
     made = module.BeatWatch(clock=clock)
     made.clock = clock
@@ -109,7 +109,7 @@ async def test_a_beat_that_never_came_is_reported(
     assert await passes(SILENCE_SECONDS) == ["beat.silent"]
     assert await told(api) >= SILENCE_SECONDS
     monkeypatch.setattr(
-        canaries, "_STARTED", time.monotonic()
+        liveness, "_STARTED", time.monotonic()
     )  # in a process that has just started, a canary may still arrive
     assert await told(api) < SILENCE_SECONDS
 

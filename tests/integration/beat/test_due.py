@@ -7,8 +7,8 @@ import pytest
 from tests.factories import CASH, QR, TERMINAL, PaymentMaker, time_passes
 from tests.fakes import FakeProvider
 from tests.integration.payments.evidence import Admin, all_of
-from workflows.ops.canaries import find_silent_queues, note_consumed, note_sent
 from workflows.ops.housekeeping import forget_expired
+from workflows.ops.liveness import find_silent_queues, note_consumed, note_sent
 from workflows.payments.due import find_due_payments
 from workflows.providers.base import ActionRequired, Unavailable, Unknown
 from workflows.refunds.process import PAYMENTS

@@ -9,7 +9,7 @@ from freezegun import freeze_time
 from redis import Redis
 
 from mpac.stack.local_stack import LocalStack
-from workflows.ops.canaries import BACKLOG_LIMIT
+from workflows.ops.liveness import BACKLOG_LIMIT
 
 HOUR = 3_600
 

@@ -16,7 +16,7 @@ from tests.reconciliation_helpers import closed_settlement
 from workflows.clock import now
 from workflows.providers.registry import Providers
 from workflows.reconciliation import auto_reconcile, reconcile
-from workflows.reconciliation.record_breaks import record_breaks
+from workflows.reconciliation.record_run import record_breaks
 from workflows.settings import Settings
 
 Admin = psycopg.AsyncConnection[DictRow]

@@ -15,10 +15,10 @@ from tests.reconciliation_helpers import books_of, closed_settlement, mirror, so
 from tests.reference_matcher import Books, Classification, Ours, Theirs, match
 from workflows.clock import now
 from workflows.database.engines import Role, transaction, use_bulk_settings
-from workflows.reconciliation.categories import Category
+from workflows.reconciliation.classify import Category
 from workflows.reconciliation.match import Comparison, match_lines
-from workflows.reconciliation.summarise import summarise
-from workflows.settlements.rows import LockedSettlement
+from workflows.reconciliation.record_run import summarise
+from workflows.settlements.models import LockedSettlement
 
 SEEDS = range(12)
 _JUDGED = text("""

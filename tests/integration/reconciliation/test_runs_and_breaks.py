@@ -15,7 +15,7 @@ from tests.integration.reconciliation.reconciliation_helpers import (
     resolve,
 )
 from tests.reconciliation_helpers import closed_settlement, mirror, open_settlement, some_sales, upload
-from workflows.reconciliation.categories import Category
+from workflows.reconciliation.classify import Category
 from workflows.settings import Settings
 
 

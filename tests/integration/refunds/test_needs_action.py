@@ -13,8 +13,8 @@ from tests.integration.payments.evidence import all_of
 from tests.integration.refunds.refund_helpers import Admin, RefundMaker, evidence, post_refund, shown, sums, time_passes
 from workflows.errors import InvalidRequest, InvalidStatusTransition
 from workflows.ids import new_id
-from workflows.invariants.rules.nothing_stays_open import RULES as BOUNDS
-from workflows.ops.overview import take_overview
+from workflows.invariants.rules.payments_and_refunds import RULES
+from workflows.ops.count_open_rows import take_overview
 from workflows.payments.check_request import PaymentRequest
 from workflows.refunds.due import find_due_refunds
 from workflows.refunds.report import report_refund
@@ -104,7 +104,7 @@ async def test_refund_that_needs_action_is_not_claimed_by_any_message(
     found = await evidence(admin, refund_id)
     assert (found.status, found.row["needs_action"], found.attempts) == ("pending", True, [])
     assert [entry["event"] for entry in found.history] == ["create", "await_action"]
-    for rule in BOUNDS:
+    for rule in RULES:
         query = rule.violations.replace(":review_after_seconds", "86400").replace("%", "%%")
         violations = await all_of(admin, query.encode())
         assert refund_id not in {violation["id"] for violation in violations}, rule.name

@@ -6,7 +6,7 @@ from tests.integration.settlements.settlement_helpers import Row, SettlementShop
 from workflows.errors import InvalidRequest, InvalidStatusTransition, ResourceNotFound
 from workflows.ids import new_id
 from workflows.settlements.count_cash import count_cash
-from workflows.settlements.rows import SettlementRow
+from workflows.settlements.models import SettlementRow
 
 
 async def count(shop: SettlementShop, settlement_id: str, actual: int, note: str | None = None) -> SettlementRow:

@@ -10,7 +10,7 @@ from tests.integration.settlements.settlement_helpers import WORKER, SettlementS
 from tests.polling import somebody_waits_for
 from workflows.clock import now
 from workflows.ids import new_id
-from workflows.settlements.due import find_due_settlements
+from workflows.settlements.close import find_due_settlements
 from workflows.settlements.open_periods import open_due_periods
 from workflows.settlements.override import OverrideRequest, override_day
 

@@ -13,8 +13,8 @@ from tests.fakes import FakeProvider
 from tests.harness import Api
 from tests.integration.payments.evidence import Admin, all_of, evidence
 from workers import dead_letters
+from workflows.ops.count_open_rows import take_overview
 from workflows.ops.dead_letters import store_dead_letter
-from workflows.ops.overview import take_overview
 from workflows.refunds.process import PAYMENTS
 
 

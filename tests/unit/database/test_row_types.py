@@ -21,16 +21,14 @@ from workflows.payments import record as payment_record
 from workflows.payments.models import Payment
 from workflows.payments.rows import ClaimedPayment, PaymentRow, RecordedPayment
 from workflows.processing.lease_statements import LEASE_COLUMNS
-from workflows.reconciliation.models import Break, ReconciliationRun
-from workflows.reconciliation.rows import BreakRow, RunRow, StatementRow
+from workflows.reconciliation.models import Break, BreakRow, ReconciliationRun, RunRow, StatementRow
 from workflows.reconciliation.statements.models import Statement
 from workflows.refunds import record as refund_record
 from workflows.refunds import request as refund_request
 from workflows.refunds.models import Refund
 from workflows.refunds.process import PAYMENTS, REFUNDS
 from workflows.refunds.rows import ClaimedRefund, LockedPayment, RecordedRefund, RefundRow
-from workflows.settlements.models import Settlement, SettlementLine
-from workflows.settlements.rows import SettlementFigures, SettlementLineRow, SettlementRow
+from workflows.settlements.models import Settlement, SettlementFigures, SettlementLine, SettlementLineRow, SettlementRow
 from workflows.tenants.models import Merchant, MerchantRow, Store, StoreProvider, StoreProviderRow, StoreRow
 
 TABLES = [

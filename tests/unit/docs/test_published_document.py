@@ -25,7 +25,7 @@ from workflows.payments import codes
 from workflows.payments.states import PaymentStatus
 from workflows.processing.codes import CancelReason
 from workflows.providers.codes import FailureCode, NextActionType
-from workflows.reconciliation.categories import Category
+from workflows.reconciliation.classify import Category
 
 
 @pytest.fixture(scope="module")

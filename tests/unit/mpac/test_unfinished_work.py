@@ -7,7 +7,7 @@ import pytest
 from mpac.audit.report import AuditReport, RuleResult
 from mpac.cli.commands.invariants import exit_code
 from mpac.cli.unfinished_work import OpenWork, open_work_in
-from workflows.ops.overview import OpenRows, Overview
+from workflows.ops.count_open_rows import OpenRows, Overview
 
 ROW = OpenRows("payment", "processing", "sandbox", "JPY", 0, 2, 1_500, 30.0, 0, 0, 0.0, 0, 0, 0.0, 0, 0, 0.0)
 HELD = RuleResult("I1", "attempts", "Each attempt follows one.", "our database", 7, 0, ())

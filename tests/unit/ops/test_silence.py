@@ -9,8 +9,7 @@ import pytest
 from api.schemas.health import KINDS
 from mpac.cli.commands.worker import ALL_QUEUES
 from workers import silence_monitor
-from workflows.ops.canaries import BEAT, QueueAges
-from workflows.ops.heartbeats import Heartbeat
+from workflows.ops.liveness import BEAT, Heartbeat, QueueAges
 from workflows.ops.silence import AGAIN_SECONDS, DEAF, HEARD, SILENT, UNKNOWN, Seen, Silences
 
 LIMIT = 60.0

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from workflows.ops.single_flight import SingleFlight
+from workflows.ops.health import SingleFlight
 
 
 class Probe:

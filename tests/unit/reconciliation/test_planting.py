@@ -10,7 +10,7 @@ from mpac.cli.commands.statement import read_plant
 from mpac.cli.errors import UserError
 from mpac.devtools.statement.inject_breaks import SPOILS, TooFew, plant
 from mpac.devtools.statement.lines import OurLine, write_csv, write_json_lines
-from workflows.reconciliation.categories import NO_BREAK, Category
+from workflows.reconciliation.classify import NO_BREAK, Category
 
 AT = datetime(2026, 11, 23, 3, tzinfo=UTC)
 

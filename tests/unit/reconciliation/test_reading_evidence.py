@@ -7,7 +7,7 @@ import pytest
 
 from workflows.providers.base import Succeeded, Withdrawn
 from workflows.reconciliation.evidence import AttemptRequest, read_lines
-from workflows.reconciliation.rows import MovedLine
+from workflows.reconciliation.models import MovedLine
 
 SENT = datetime(2026, 11, 30, 12, tzinfo=UTC)
 STORED = SENT + timedelta(days=1)

@@ -1,7 +1,12 @@
-"""The lines that a statement's rows are parsed into, and the errors of rows that cannot be parsed."""
+"""The lines that a statement's rows are parsed into, the errors of rows that cannot be parsed, and the parser of JSON lines.
 
+Numbers in JSON stay text: as a float, 74537604221431023456789 would become 7.453760422143102e+22, and 1.10 would lose its
+zero.
+"""
+
+import json
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class ParsedLine(NamedTuple):
@@ -48,3 +53,56 @@ class BadLine:
     field: str
     issue: str
     value: str | None = None
+
+
+MAX_DEPTH = 20  # also for unmapped values: the search for card data recurses into them
+
+
+class _Twice(ValueError):
+    """An object repeats a name, so it is unclear which value is meant."""
+
+
+def read_json_line(raw: bytes, line_number: int) -> dict[str, Any]:
+    """Return the object in ``raw``, its numbers as text.
+
+    Raises ``UnreadableStatement`` if it is not exactly one JSON object.
+    """
+    try:
+        row = _DECODER.decode(raw.decode("utf-8-sig" if line_number == 1 else "utf-8"))
+    except _Twice:
+        raise UnreadableStatement(f"lines.{line_number}", "Must name each column only once") from None
+    except (ValueError, RecursionError):
+        row = None
+    if not isinstance(row, dict):
+        raise UnreadableStatement(f"lines.{line_number}", "Must be a JSON object on a line of its own, in UTF-8")
+    if _is_deeper_than(MAX_DEPTH, row):
+        raise UnreadableStatement(f"lines.{line_number}", f"Must not be nested deeper than {MAX_DEPTH} levels")
+    return row
+
+
+def _is_deeper_than(levels: int, value: dict[str, Any] | list[Any]) -> bool:
+    nested = [
+        inner for inner in (value.values() if isinstance(value, dict) else value) if isinstance(inner, dict | list)
+    ]
+    return bool(nested) and (levels == 1 or any(_is_deeper_than(levels - 1, inner) for inner in nested))
+
+
+def cell_of(value: Any) -> str:
+    """Return a value as the text of a CSV cell; nested values as JSON."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise _Twice
+    return value
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_int=str, parse_float=JsonNumber, parse_constant=_no_number, object_pairs_hook=_object)

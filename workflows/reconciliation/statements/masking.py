@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from workflows.card_data import holds_card_data, is_secret_name, looks_like_card_data, mask_digits
 from workflows.providers.statement_mapping import StatementMapping
-from workflows.reconciliation.statements.json_lines import read_json_line
+from workflows.reconciliation.statements.lines import read_json_line
 
 _MASKED_DIGIT = "*"
 

@@ -20,8 +20,7 @@ from pydantic import ValidationError
 from workflows.errors import Detail, InvalidRequest
 from workflows.providers.registry import mapping_of
 from workflows.providers.statement_mapping import FIELDS, StatementMapping
-from workflows.reconciliation.statements.json_lines import cell_of, read_json_line
-from workflows.reconciliation.statements.lines import BadLine, ParsedLine, UnreadableStatement
+from workflows.reconciliation.statements.lines import BadLine, ParsedLine, UnreadableStatement, cell_of, read_json_line
 from workflows.reconciliation.statements.masking import CardDataScan, write_masked_csv, write_masked_json_lines
 from workflows.reconciliation.statements.rows import row_reader, try_row
 

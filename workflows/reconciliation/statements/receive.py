@@ -27,13 +27,12 @@ from workflows.database.json_rendering import render
 from workflows.errors import Detail, InvalidRequest
 from workflows.ids import new_id
 from workflows.providers.statement_mapping import StatementMapping
-from workflows.reconciliation.serialize import statement_fields
+from workflows.reconciliation.queries import statement_fields
 from workflows.reconciliation.statements.lines import COLUMNS, ParsedLine
 from workflows.reconciliation.statements.read import Opened, open_statement
 from workflows.requests.idempotency import Key, Stored, known_answer, store_answer
 from workflows.settlements.lock import lock_statements, read_locked
-from workflows.settlements.models import Settlement
-from workflows.settlements.rows import LockedSettlement
+from workflows.settlements.models import LockedSettlement, Settlement
 from workflows.settlements.states import SETTLEMENT, SettlementStatus
 from workflows.tenants.actor import Actor
 from workflows.transitions import invalid_transition

@@ -1,18 +1,29 @@
-"""Overview: count the payments, refunds and dead letters that are open, in doubt or in review, over all tenants.
+"""Count the rows that are not finished yet, over all tenants, for the metrics and the command line.
 
-Counts are by status, provider and currency, because amounts of two currencies have no sum. Every row that is not final has a
-``due_at``, or an unknown outcome, or waits for a person (a quarantine, an amount other than requested, a sale that was paid
-twice). There is an index for each of these, so the numbers come from open rows only, however large the table is.
+| function                    | counts                                                                                      |
+|-----------------------------|---------------------------------------------------------------------------------------------|
+| ``take_overview``           | payments, refunds and dead letters that are open, in doubt or in review                      |
+| ``count_waiting_days``      | closed business days that wait for a person                                                  |
+| ``count_open_settlements``  | settlements that are not reconciled, and their open breaks                                   |
+
+Payments and refunds are counted by status, provider and currency, because amounts of two currencies have no sum. Every row
+that is not final has a ``due_at``, or an unknown outcome, or waits for a person (a quarantine, an amount other than requested,
+a sale that was paid twice). There is an index for each of these, so the numbers come from open rows only, however large the
+table is.
+
+Open settlements are as many as stores. Of closed ones the oldest ``AT_MOST`` are counted, which their index returns in order,
+so stores that never sign off their days do not make a scrape slower.
 """
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import text
 
 from workflows.database.engines import Role, transaction
 from workflows.database.mixins import OVERDUE
-from workflows.ops.canaries import BEAT, since_start
+from workflows.ops.liveness import BEAT, since_start
 
 MONEY = {"payment": "amount + tip_amount", "refund": "amount"}
 """Entity → the amount of one row."""
@@ -120,3 +131,65 @@ async def take_overview() -> Overview:
         queues = {row.queue: row.silent_seconds for row in await connection.execute(_QUEUES)}
     beat = since_start(queues.pop(BEAT, math.inf))
     return Overview(rows, letters, letters_oldest, queues, beat, currencies)
+
+
+AT_MOST = 10_000
+
+_WAITS = {
+    "uncompared": "coalesce(CAST(uncompared ->> 'needs_acceptance' AS boolean), false)",
+    "breaks": "open_breaks > 0",
+    "cash": "cash_expected <> 0 AND cash_actual IS NULL",
+}
+"""Reason → the SQL condition for a day that waits for it. A day may wait for several reasons."""
+
+_REASONS = ", ".join(f"('{reason}', {condition})" for reason, condition in _WAITS.items())
+_COUNT_DAYS = text(f"""
+    -- waiting days: by what they wait for
+    SELECT w.reason, count(*) AS count,
+           extract(epoch FROM now() - min(s.end_at))::float AS oldest_seconds
+    FROM (SELECT end_at, uncompared, open_breaks, cash_expected, cash_actual
+          FROM settlements WHERE status = 'closed' ORDER BY end_at LIMIT {AT_MOST}) s
+    CROSS JOIN LATERAL (VALUES {_REASONS}) AS w(reason, is_so) WHERE w.is_so GROUP BY w.reason
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingDays:
+    """The number of days that wait for ``reason``, and the time since the oldest of them ended."""
+
+    reason: str
+    count: int
+    oldest_seconds: float
+
+
+async def count_waiting_days() -> tuple[WaitingDays, ...]:
+    """Return one row for each reason. Raises ``ServiceUnavailable`` if the database is away."""
+    async with transaction(Role.ACCEPT, is_long=True) as connection:
+        rows = (await connection.execute(_COUNT_DAYS)).mappings().all()
+    found = {row["reason"]: WaitingDays(**row) for row in rows}
+    return tuple(found.get(reason, WaitingDays(reason, 0, 0.0)) for reason in _WAITS)
+
+
+_COUNT_SETTLEMENTS = text(f"""
+    SELECT currency, 'open' AS status, count(*), 0 AS open_breaks
+    FROM settlements WHERE status = 'open' GROUP BY currency
+    UNION ALL
+    SELECT currency, 'closed', count(*), sum(open_breaks)::bigint
+    FROM (SELECT currency, open_breaks FROM settlements WHERE status = 'closed' ORDER BY end_at LIMIT {AT_MOST}) s
+    GROUP BY currency
+""")
+
+
+class OpenSettlements(NamedTuple):
+    """The number of settlements of a currency and status, and of their open breaks."""
+
+    currency: str
+    status: str
+    number: int
+    open_breaks: int
+
+
+async def count_open_settlements() -> list[OpenSettlements]:
+    """Return the numbers for each currency and status. Raises ``ServiceUnavailable``."""
+    async with transaction(Role.ACCEPT, is_long=True) as connection:
+        return [OpenSettlements(*row) for row in await connection.execute(_COUNT_SETTLEMENTS)]

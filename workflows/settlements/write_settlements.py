@@ -1,4 +1,8 @@
-"""Insert, close and reschedule settlements, many per statement and each with its history row."""
+"""Insert, close and reschedule settlements, many per statement, each with its history row.
+
+A running period whose store changed its time zone or cut-off is rescheduled: its start is unchanged, and it ends at the next
+boundary by the new rule, counted from the change. A period that ended before the change is not rescheduled.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.database.engines import rows_parameter
 from workflows.ids import new_id
 from workflows.settlements.cutoff_rules import StoreRule
-from workflows.settlements.periods import SettlementPeriod
-from workflows.settlements.rows import SettlementFigures
+from workflows.settlements.models import RunningPeriod, SettlementFigures
+from workflows.settlements.periods import SettlementPeriod, rescheduled
 from workflows.settlements.states import SETTLEMENT
 from workflows.transitions import ChangeContext
 
@@ -111,3 +115,24 @@ async def write_closed(
 async def write_schedule(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
     """Write new ends of open settlements. ``rows`` are those of ``period_row`` with their ``id``."""
     await connection.execute(_RESCHEDULE, {"rows": rows_parameter(list(rows))})
+
+
+def has_new_rule(row: RunningPeriod, store: StoreRule) -> bool:
+    """Return whether the store's rule changed while this period was running."""
+    is_same = (row["time_zone"], row["cut_off"]) == (store.rule.time_zone, store.rule.cut_off)
+    return not is_same and store.changed_at < row["end_at"]
+
+
+async def reschedule_periods(
+    connection: AsyncConnection, locked: Sequence[RunningPeriod], rules: dict[str, StoreRule]
+) -> dict[str, datetime]:
+    """Write the new ends of locked open periods whose rule changed, and return these ends by id."""
+    rows = []
+    for row in locked:
+        store = rules[row["store_id"]]
+        if has_new_rule(row, store):
+            period = rescheduled(row["start_at"], changed_at=store.changed_at, rule=store.rule)
+            rows.append({"id": row["id"], **period_row(period, store)})
+    if rows:
+        await write_schedule(connection, rows)
+    return {row["id"]: row["end_at"] for row in rows}

@@ -1,6 +1,13 @@
-"""I5: every change of status in the history is a transition of behaviour §4, and begins with the initial status.
+"""I5 and I14: the history of every entity is complete, in order, and consists of legal transitions.
 
-The transitions are repeated here on purpose; see ``workflows.invariants.rule``.
+| rule | what it checks |
+|---|---|
+| legal edges (I5) | every change of status is a transition of behaviour §4, and the first version has the initial status |
+| counted versions (I5) | the version of a row is the number of its history rows, so that every change is recorded |
+| history (I14) | each version begins with the status at which the previous one ended, and the last is that of the row |
+
+Versions define the order. Times are not compared, because the database's clock may be set back between two versions. The
+transitions are repeated here on purpose; see ``workflows.invariants.rule``.
 """
 
 from workflows.invariants.rule import Rule, one
@@ -86,7 +93,7 @@ INITIAL = {
 }
 
 
-def _rule(entity: str) -> Rule:
+def _legal_edges(entity: str) -> Rule:
     edges = ", ".join(f"'{edge}'" for edge in LEGAL[entity])
     return Rule(
         invariant="I5",
@@ -103,4 +110,48 @@ def _rule(entity: str) -> Rule:
     )
 
 
-RULES = tuple(_rule(entity) for entity in LEGAL)
+def _counted_versions(entity: str) -> Rule:
+    return Rule(
+        invariant="I5",
+        name=f"counted versions of {one(entity)}",
+        sentence=f"{one(entity).capitalize()}'s version is the number of its history rows.",
+        checked=f"SELECT count(*) FROM {entity}s",
+        violations=f"""
+            SELECT coalesce(e.id, h.id) AS id, CASE WHEN e.id IS NULL THEN 'has a history and no row'
+                ELSE format('version %s with %s history rows', e.version, coalesce(h.rows, 0)) END AS problem
+            FROM {entity}s e
+            FULL JOIN (SELECT {entity}_id AS id, count(*) AS rows FROM {entity}_history GROUP BY {entity}_id) h ON h.id = e.id
+            WHERE e.version IS DISTINCT FROM h.rows
+        """,
+    )
+
+
+def _unbroken_chain(entity: str) -> Rule:
+    return Rule(
+        invariant="I14",
+        name=f"history of {one(entity)}",
+        sentence=f"{one(entity).capitalize()}'s history is in order, has no gap, and ends with its status.",
+        checked=f"SELECT count(*) FROM {entity}_history",
+        violations=f"""
+            SELECT id, problem FROM (
+                SELECT h.{entity}_id AS id, concat_ws(', ',
+                    CASE WHEN h.version <> coalesce(h.earlier_version, 0) + 1
+                        THEN format('version %s comes after %s', h.version, coalesce(h.earlier_version, 0)) END,
+                    CASE WHEN h.from_status IS DISTINCT FROM h.earlier_status
+                        THEN format('version %s begins as %s after %s', h.version, h.from_status, h.earlier_status) END,
+                    CASE WHEN h.is_last AND (e.status, e.version) IS DISTINCT FROM (h.to_status, h.version)
+                        THEN format('ends as %s in version %s, the row says %s in version %s', h.to_status, h.version,
+                                    e.status, e.version) END) AS problem
+                FROM (
+                    SELECT *, lag(version) OVER w AS earlier_version, lag(to_status) OVER w AS earlier_status,
+                           lead(version) OVER w IS NULL AS is_last
+                    FROM {entity}_history WINDOW w AS (PARTITION BY {entity}_id ORDER BY version)
+                ) h LEFT JOIN {entity}s e ON e.id = h.{entity}_id
+            ) AS links WHERE problem <> ''
+        """,
+    )
+
+
+RULES = tuple(
+    rule for entity in LEGAL for rule in (_legal_edges(entity), _counted_versions(entity), _unbroken_chain(entity))
+)

@@ -1,4 +1,8 @@
-"""List the lines that a run could not compare: those of providers without a statement.
+"""Sign off a closed settlement once nothing is left to compare, to resolve or to count.
+
+Lines of providers without a statement cannot be compared. The column ``uncompared`` of a settlement lists those of its last
+run; unless a policy says that the provider sends no statements, a person has to accept them before the settlement is signed
+off. An acceptance holds for later runs as long as they leave the same lines uncompared.
 
 | lines of                                        | are                                                              |
 |-------------------------------------------------|------------------------------------------------------------------|
@@ -8,9 +12,6 @@
 | a provider without statements, by policy        | not compared, listed; the sign-off does not wait for it          |
 | a remote provider that has not reported in time | not compared, listed; ``missing_at_provider`` until accepted     |
 | any other                                       | not compared, listed; signed off only if a person accepts it     |
-
-The column ``uncompared`` of a settlement is what its last run could not compare. An acceptance holds for later runs as long as
-they leave the same lines uncompared.
 """
 
 from dataclasses import dataclass
@@ -21,8 +22,54 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.providers.registry import PROVIDERS, reporting_names
-from workflows.settlements.rows import SettlementRow
-from workflows.transitions import ChangeContext
+from workflows.settlements.models import SettlementRow
+from workflows.settlements.states import SETTLEMENT, SettlementEvent, SettlementStatus
+from workflows.transitions import ChangeContext, apply
+
+_STATE = text("""
+    -- state: the settlement with its last run; without a run there is no row. EXISTS, because there may be a million open
+    -- breaks. A statement that was stored after the run has not been compared.
+    SELECT s.status, s.cash_expected, s.cash_actual, r.number AS run,
+           coalesce(CAST(s.uncompared ->> 'needs_acceptance' AS boolean), false) AS needs_acceptance,
+           CAST(r.summary #>> '{categories,expected,count}' AS bigint) AS expected,
+           EXISTS (SELECT FROM breaks b
+                   WHERE b.settlement_id = s.id AND b.run = r.number AND b.resolution IS NULL) AS has_open_breaks,
+           EXISTS (SELECT FROM (SELECT DISTINCT ON (provider) id FROM statements WHERE settlement_id = s.id
+                                ORDER BY provider, number DESC) newest
+                   WHERE newest.id <> ALL (r.statement_ids)) AS has_newer_statement
+    FROM settlements s JOIN reconciliation_runs r ON r.settlement_id = s.id
+    WHERE s.id = :id ORDER BY r.number DESC LIMIT 1
+""")
+
+
+async def complete_if_clean(connection: AsyncConnection, settlement_id: str, *, by: ChangeContext) -> bool:
+    """Reconcile a locked settlement if it is clean, and return whether it was.
+
+    Clean means: no open break, no statement stored after the last run, no line that a statement may still bring, no line
+    without a statement (unless a person accepted that), and the cash counted if any is expected.
+    """
+    row = (await connection.execute(_STATE, {"id": settlement_id})).mappings().one_or_none()
+    if row is None or not is_clean(dict(row)):
+        return False
+    changes = {"open_breaks": 0, "reconciled_at": by.at, "reconciled_by": by.caller_id}
+    await apply(
+        connection, SETTLEMENT, entity_id=settlement_id, event=SettlementEvent.RECONCILE, by=by, changes=changes
+    )
+    return True
+
+
+def is_clean(row: dict[str, Any]) -> bool:
+    """Return whether nothing prevents this settlement from being reconciled."""
+    is_counted = row["cash_actual"] is not None or row["cash_expected"] == 0
+    return bool(
+        row["status"] == SettlementStatus.CLOSED
+        and not row["has_open_breaks"]
+        and not row["has_newer_statement"]
+        and not row["expected"]
+        and not row["needs_acceptance"]
+        and is_counted
+    )
+
 
 _HAS_STATEMENT = """(provider = ANY(:stated) OR occurred_at + make_interval(secs => 3600 *
         coalesce(CAST(CAST(:sla_hours AS jsonb) ->> provider AS double precision), 0)) > now())"""

@@ -1,4 +1,13 @@
-"""I2 and I3, our own data: the attempts, which are written before each call, prove a final status.
+"""I1 to I3, our own data: the attempts, which are written before each call, are careful and prove a final status.
+
+| rule | what it checks |
+|---|---|
+| careful attempts (I1) | each attempt follows one that is known to have moved nothing |
+| proven success (I2) | a completed payment or refund has exactly one successful attempt, its last |
+| proven failure (I3) | no attempt of a failed or cancelled payment or refund moved money, or may have |
+
+A new attempt has a new key, under which the provider would charge again. It may only follow an attempt that is known to have
+moved nothing. After any other attempt the provider is asked for its outcome, or it is sent again under its own key.
 
 An attempt without an answer, or with an unknown outcome, may have moved money: a payment or refund with such an attempt
 cannot be failed or cancelled, whatever came later.
@@ -10,7 +19,23 @@ MOVED = {"payment": "status IN ('completed', 'refunded')", "refund": "status = '
 DEAD = {"payment": "status IN ('failed', 'cancelled')", "refund": "status = 'failed'"}
 
 
-def _success(entity: str) -> Rule:
+def _careful_attempts(entity: str) -> Rule:
+    return Rule(
+        invariant="I1",
+        name=f"careful attempts of a {entity}",
+        sentence=f"Each attempt of a {entity} follows one known to have moved nothing.",
+        checked=f"SELECT count(*) FROM {entity}_attempts",
+        violations=f"""
+            SELECT a.{entity}_id AS id, format('attempt %s was made although attempt %s is %s', a.number, a.number - 1,
+                CASE WHEN e.number IS NULL THEN 'missing' ELSE coalesce(e.outcome, 'unanswered') END) AS problem
+            FROM {entity}_attempts a
+            LEFT JOIN {entity}_attempts e ON e.{entity}_id = a.{entity}_id AND e.number = a.number - 1
+            WHERE a.number > 1 AND coalesce(e.outcome, '') NOT IN ('declined', 'unavailable')
+        """,
+    )
+
+
+def _proven_success(entity: str) -> Rule:
     return Rule(
         invariant="I2",
         name=f"proven success of a {entity}",
@@ -28,7 +53,7 @@ def _success(entity: str) -> Rule:
     )
 
 
-def _failure(entity: str) -> Rule:
+def _proven_failure(entity: str) -> Rule:
     return Rule(
         invariant="I3",
         name=f"proven failure of a {entity}",
@@ -43,4 +68,6 @@ def _failure(entity: str) -> Rule:
     )
 
 
-RULES = tuple(rule for entity in MOVED for rule in (_success(entity), _failure(entity)))
+RULES = tuple(
+    rule for entity in MOVED for rule in (_careful_attempts(entity), _proven_success(entity), _proven_failure(entity))
+)

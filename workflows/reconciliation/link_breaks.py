@@ -1,4 +1,6 @@
-"""Check a link's target: it must exist, have moved money and explain this break and no other.
+"""Link breaks: check the target that a person names, and link what a statement's evidence explains without a person.
+
+A link's target must exist, have moved money and explain this break and no other (``check_link``):
 
 | the other end is                                   | then                                                         |
 |----------------------------------------------------|--------------------------------------------------------------|
@@ -13,8 +15,19 @@
 
 A difference in store, provider, currency or sum needs a ``note`` that explains it. A line that quotes a completed payment of
 ours can only be linked to that payment.
+
+Every run links the breaks about lines that ended a doubt (``link_evidence``):
+
+| the break                                                                | is linked to                             |
+|--------------------------------------------------------------------------|------------------------------------------|
+| a line of theirs that was the answer about a payment or refund of ours    | that payment or refund                   |
+| a line of ours that ended by it, and is missing on its own statement      | the break of the statement that lists it |
+
+Amounts and fees have to agree exactly. ``resolved_by`` is the statement. If a later statement no longer has the line, its
+break is not found by that run, and the second one is open again (``adjust.rebook``).
 """
 
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import text
@@ -22,10 +35,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.errors import Detail, InvalidRequest
 from workflows.reconciliation.correctable import quoted_elsewhere, refuse_open, refused
+from workflows.reconciliation.find_in_our_books import MOVED, OPEN
+from workflows.reconciliation.models import BreakRow
 from workflows.reconciliation.queries import one_break
-from workflows.reconciliation.quoted import MOVED, OPEN
-from workflows.reconciliation.rows import BreakRow
-from workflows.settlements.rows import SettlementRow
+from workflows.settlements.models import SettlementRow
 from workflows.tenants.caller import Caller
 from workflows.tenants.scope import IN_SCOPE, scope_params
 
@@ -144,3 +157,36 @@ def _require_note(differing: list[str], note: str | None) -> None:
     if differing and not note:
         names = ", ".join(name.removesuffix("_id") for name in differing)
         raise InvalidRequest(Detail("note", f"Explain why they are the same although they differ in: {names}"))
+
+
+_THEIRS = text("""
+    -- link theirs: by the whole line except its number in the file; a second equal line is another break
+    UPDATE breaks b SET resolution = 'link', reference = e.entity_id, resolved_at = :at, resolved_by = e.statement_id
+    FROM statement_evidence e
+    WHERE b.settlement_id = :id AND b.run = :run AND b.resolution IS NULL AND b.our_line IS NULL
+      AND b.category IN ('date_mismatch', 'status_mismatch')
+      AND e.entity_id = split_part(b.our_reference, ':', 1) AND e.our_reference = b.our_reference
+      AND e.provider = b.provider AND e.store_id = b.store_id AND e.status <> 'processing'
+      AND EXISTS (SELECT FROM jsonb_array_elements(e.lines) l
+                  WHERE l - 'line_number' = jsonb_build_object(
+                      'kind', b.kind, 'amount', b.their_line -> 'amount', 'fee', b.their_line -> 'fee',
+                      'currency', b.their_line -> 'currency', 'provider_reference', b.their_line -> 'provider_reference',
+                      'occurred_at', b.their_line -> 'occurred_at', 'occurred_on', b.their_line -> 'occurred_on'))
+""")
+_OURS = text("""
+    -- link ours: to the break of the settlement whose current statement lists it
+    UPDATE breaks b SET resolution = 'link', reference = o.id, resolved_at = :at, resolved_by = e.statement_id
+    FROM statement_evidence e JOIN breaks o ON o.settlement_id = e.settlement_id
+    WHERE b.settlement_id = :id AND b.run = :run AND b.resolution IS NULL AND b.their_line IS NULL
+      AND b.category = 'missing_at_provider' AND e.entity_id = b.entity_id AND e.status = 'completed'
+      AND o.our_line IS NULL AND o.our_reference = e.our_reference AND o.reference = e.entity_id
+      AND o.resolution IN ('link', 'confirm') AND o.settlement_id <> b.settlement_id
+      AND o.difference = -b.difference AND o.fee_difference = -b.fee_difference
+      AND o.run = (SELECT max(number) FROM reconciliation_runs r WHERE r.settlement_id = o.settlement_id)
+""")
+
+
+async def link_evidence(connection: AsyncConnection, settlement: SettlementRow, *, run: int, at: datetime) -> int:
+    """Link the breaks of ``run`` that evidence explains, and return how many ended."""
+    parameters = {"id": settlement["id"], "run": run, "at": at}
+    return sum([(await connection.execute(statement, parameters)).rowcount for statement in (_THEIRS, _OURS)])
