@@ -37,7 +37,7 @@ from workflows.errors import Detail, InvalidRequest, MalformedRequest
 from workflows.providers.registry import reporting_names
 from workflows.providers.statement_mapping import StatementMapping
 from workflows.reconciliation.statements.lines import JsonNumber
-from workflows.reconciliation.statements.receive import Incoming, digest
+from workflows.reconciliation.statements.store_file import Incoming, digest
 from workflows.requests.idempotency import Key
 
 UPLOAD_PATH = re.compile(r"/api/v1/settlements/[^/]+/statements")

@@ -16,7 +16,7 @@ from workflows.clock import now
 from workflows.ids import new_id
 from workflows.providers.statement_mapping import StatementMapping
 from workflows.reconciliation.statements.fetch import MAPPING
-from workflows.reconciliation.statements.receive import Incoming, receive_statement
+from workflows.reconciliation.statements.store_file import Incoming, receive_statement
 from workflows.settlements.close import close_manually
 from workflows.settlements.open_periods import open_due_periods
 from workflows.tenants.actor import Actor

@@ -22,9 +22,7 @@ from api.schemas.statements import (
     StatementsOut,
 )
 from api.uploads import DOCUMENTED_BODY, DOCUMENTED_QUERY, received
-from workflows.reconciliation.breaks import assign_break, resolve_break
 from workflows.reconciliation.classify import Category
-from workflows.reconciliation.end_doubts import end_doubts
 from workflows.reconciliation.queries import (
     BreakFilter,
     break_fields,
@@ -34,8 +32,10 @@ from workflows.reconciliation.queries import (
     statement_fields,
 )
 from workflows.reconciliation.reconcile import reconcile_settlement, run_fields
+from workflows.reconciliation.resolve_break import assign_break, resolve_break
+from workflows.reconciliation.resolve_unknown_outcomes import end_doubts
 from workflows.reconciliation.statements.fetch import fetch_statements, fetched_fields
-from workflows.reconciliation.statements.receive import receive_statement
+from workflows.reconciliation.statements.store_file import receive_statement
 from workflows.tenants.actor import Actor
 
 router = APIRouter(tags=["reconciliation"])

@@ -13,9 +13,9 @@ from api.schemas.provider_names import StatementProvider
 from api.schemas.settlements import LineOut, SettlementLineKind, SettlementOut, UncomparedOut
 from workflows.errors import Detail, InvalidRequest
 from workflows.providers.statement_mapping import LineKind, StatementMapping
-from workflows.reconciliation.breaks import Resolution as ResolutionIn
-from workflows.reconciliation.breaks import ResolutionRequest
 from workflows.reconciliation.classify import Category
+from workflows.reconciliation.resolve_break import Resolution as ResolutionIn
+from workflows.reconciliation.resolve_break import ResolutionRequest
 from workflows.reconciliation.sign_off import UncomparedAcceptance
 from workflows.settlements.states import SettlementStatus
 

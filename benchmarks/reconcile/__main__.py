@@ -26,7 +26,7 @@ from benchmarks.large_data import Row, database_alone, memory_mb, show
 from benchmarks.reconcile.create_data import plant, write_statement
 from workflows.database.engines import connect, disconnect
 from workflows.reconciliation.reconcile import reconcile_settlement
-from workflows.reconciliation.statements.receive import Incoming, receive_statement
+from workflows.reconciliation.statements.store_file import Incoming, receive_statement
 from workflows.settings import Settings
 from workflows.tenants.actor import Actor
 

@@ -26,8 +26,8 @@ from workflows.errors import InvalidStatusTransition
 from workflows.processing.due import DueRow
 from workflows.processing.outcome import Summary
 from workflows.providers.registry import Providers, remote_names
-from workflows.reconciliation.end_doubts import end_doubts
 from workflows.reconciliation.reconcile import ComparisonTooLong, reconcile_settlement
+from workflows.reconciliation.resolve_unknown_outcomes import end_doubts
 from workflows.reconciliation.statements.fetch import fetch_statements
 from workflows.settings import Settings
 from workflows.tenants.actor import Actor

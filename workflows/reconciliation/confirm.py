@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.bills.lock import lock_all
 from workflows.database.engines import Role, act_as
 from workflows.reconciliation.apply_evidence import Evidence, apply_evidence, moved_lines
-from workflows.reconciliation.correctable import refused
+from workflows.reconciliation.correction_rules import refused
 from workflows.reconciliation.find_in_our_books import OPEN
 from workflows.reconciliation.models import BreakRow, TheirLine
 from workflows.settlements.models import SettlementRow

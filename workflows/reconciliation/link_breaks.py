@@ -34,7 +34,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.errors import Detail, InvalidRequest
-from workflows.reconciliation.correctable import quoted_elsewhere, refuse_open, refused
+from workflows.reconciliation.correction_rules import quoted_elsewhere, refuse_open, refused
 from workflows.reconciliation.find_in_our_books import MOVED, OPEN
 from workflows.reconciliation.models import BreakRow
 from workflows.reconciliation.queries import one_break

@@ -8,7 +8,7 @@ import base64
 from html import escape
 
 from workflows.reports.compose import ReportColumn, ReportDocument, ReportSection, ReportTable
-from workflows.reports.font import cut_font, render_lock
+from workflows.reports.font_subset import cut_font, render_lock
 
 STYLE = """
 body { font: 14px/1.5 report, "Noto Sans CJK JP", "Noto Sans JP", "Hiragino Sans", "Yu Gothic", Meiryo, sans-serif;

@@ -11,7 +11,7 @@ from fpdf.enums import TableBordersLayout, TextEmphasis
 from fpdf.fonts import FontFace
 
 from workflows.reports.compose import ReportDocument, ReportSection, ReportTable
-from workflows.reports.font import font_path, render_lock
+from workflows.reports.font_subset import font_path, render_lock
 
 FAMILY = "noto"
 MARGIN, LABEL_WIDTH = 14, 42  # mm

@@ -16,7 +16,7 @@ from tests.reference_matcher import Ours
 from workflows.providers.registry import Providers
 from workflows.reconciliation.auto_reconcile import reconcile_due
 from workflows.reconciliation.reconcile import reconcile_settlement
-from workflows.reconciliation.statements.receive import Incoming, receive_statement
+from workflows.reconciliation.statements.store_file import Incoming, receive_statement
 from workflows.settings import Settings
 from workflows.tenants.actor import Actor
 

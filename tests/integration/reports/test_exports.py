@@ -19,7 +19,7 @@ from tests.reconciliation_helpers import closed_settlement, mirror, open_settlem
 from tests.reconciliation_helpers import manager as manager_of
 from workflows.reports import export
 from workflows.reports.export import PAGE
-from workflows.reports.font import cut_font
+from workflows.reports.font_subset import cut_font
 
 Admin = psycopg.AsyncConnection[DictRow]
 NOTE = '=HYPERLINK("<i>")'

@@ -27,7 +27,7 @@ from workflows.providers.base import Declined
 from workflows.providers.registry import Providers
 from workflows.reconciliation.auto_reconcile import reconcile_due
 from workflows.reconciliation.reconcile import reconcile_settlement
-from workflows.reconciliation.statements.receive import Incoming, receive_statement
+from workflows.reconciliation.statements.store_file import Incoming, receive_statement
 from workflows.tenants.actor import Actor
 
 

@@ -12,7 +12,7 @@ from tests.integration.settlements.back_office import WORKER, BackOffice, in_dou
 from tests.integration.settlements.statement_api import fetched, listed, reconciled_by_workers, row_of
 from workflows.errors import InvalidStatusTransition
 from workflows.providers.base import NotFound, Unknown
-from workflows.reconciliation.end_doubts import end_doubts
+from workflows.reconciliation.resolve_unknown_outcomes import end_doubts
 
 
 async def test_a_bill_that_was_locked_is_paid_by_the_next_try(back_office: BackOffice, stack: LocalStack) -> None:

@@ -18,8 +18,8 @@ from mpac.devtools.statement.inject_breaks import SPOILS
 from mpac.devtools.statement.lines import OurLine
 from workflows.card_data import find_card_data
 from workflows.providers.statement_mapping import StatementMapping
-from workflows.reconciliation.breaks import Resolution
 from workflows.reconciliation.classify import NO_BREAK, Category
+from workflows.reconciliation.resolve_break import Resolution
 
 BOOK = [sold for hour in (NOON, EVENING, AFTER_MIDNIGHT) for several in hour.values() for sold in several]
 AT = datetime(2026, 11, 28, 3, 10, tzinfo=UTC)

@@ -18,7 +18,7 @@ from workflows.providers.registry import (
     reporting_names,
 )
 from workflows.providers.statement_mapping import StatementMapping
-from workflows.reconciliation.statements.read import default_mapping
+from workflows.reconciliation.statements.parse_file import default_mapping
 from workflows.settings import Settings
 
 MAPPING = StatementMapping(columns={"our_reference": "Your reference", "amount": "Gross", "currency": "Currency"})

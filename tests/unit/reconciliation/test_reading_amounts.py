@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from workflows.money import MAX_MOVED, Money
 from workflows.providers.statement_mapping import StatementMapping
 from workflows.reconciliation.statements.lines import UnreadableStatement
-from workflows.reconciliation.statements.rows import row_reader
+from workflows.reconciliation.statements.parse_row import row_reader
 
 POINT, COMMA = {"decimal_mark": "."}, {"decimal_mark": ","}
 

@@ -9,8 +9,8 @@ from workflows.providers.sandbox import MAPPING
 from workflows.providers.statement_mapping import StatementMapping
 from workflows.reconciliation.statements.lines import BadLine, UnreadableStatement
 from workflows.reconciliation.statements.masking import CardDataScan
-from workflows.reconciliation.statements.read import default_mapping
-from workflows.reconciliation.statements.rows import row_reader, try_row
+from workflows.reconciliation.statements.parse_file import default_mapping
+from workflows.reconciliation.statements.parse_row import row_reader, try_row
 
 HEADER = ["kind", "reference", "provider_reference", "amount", "currency", "fee", "at"]
 GOOD = ["charge", "pay_1:1", "sbx_1", "1050", "JPY", "34", "2026-11-23T03:00:00Z"]

@@ -33,7 +33,7 @@ from workflows.errors import InvalidRequest
 from workflows.providers.base import Provider, StatementLine, Unavailable
 from workflows.providers.registry import Providers
 from workflows.providers.statement_mapping import StatementMapping
-from workflows.reconciliation.statements.receive import Incoming, receive_statement
+from workflows.reconciliation.statements.store_file import Incoming, receive_statement
 from workflows.settlements.models import Settlement
 from workflows.settlements.states import SETTLEMENT, SettlementEvent, SettlementStatus
 from workflows.tenants.actor import Actor

@@ -22,7 +22,7 @@ from workflows.providers.registry import mapping_of
 from workflows.providers.statement_mapping import FIELDS, StatementMapping
 from workflows.reconciliation.statements.lines import BadLine, ParsedLine, UnreadableStatement, cell_of, read_json_line
 from workflows.reconciliation.statements.masking import CardDataScan, write_masked_csv, write_masked_json_lines
-from workflows.reconciliation.statements.rows import row_reader, try_row
+from workflows.reconciliation.statements.parse_row import row_reader, try_row
 
 BATCH_LINES = 5_000  # a tenth of a second of parsing, a megabyte of memory
 MAX_BAD = 20

@@ -10,9 +10,9 @@ A resolution does not change the closed settlement; corrections are booked into 
 | ``ignore``    | nothing is booked, for the reason given                                          | ``note``      |
 | ``confirm``   | the provider's line is right about a payment or refund whose outcome is unknown  |               |
 
-``reconciliation.correctable`` says when a correction is refused, ``reconciliation.link_breaks`` which targets a link may have,
-``reconciliation.confirm`` what a confirmation completes. The settlements' rows are locked before anything is decided, so a run
-and a resolution never overlap, and everything is read under the lock. When the last open break ends, the settlement is
+The other modules have the details: ``correction_rules`` says when a correction is refused, ``link_breaks`` which targets a
+link may have, and ``confirm`` what a confirmation completes. The settlements' rows are locked before anything is decided, so a
+run and a resolution never overlap, and everything is read under the lock. When the last open break ends, the settlement is
 reconciled if its cash is counted and no line is expected any more.
 """
 
@@ -27,12 +27,12 @@ from workflows.database.engines import use_bulk_settings
 from workflows.errors import Detail, InvalidRequest, InvalidStatusTransition, NotAuthorized
 from workflows.reconciliation.adjust import Adjustment, write_adjustment
 from workflows.reconciliation.confirm import confirm_outcome
-from workflows.reconciliation.correctable import require_correctable
+from workflows.reconciliation.correction_rules import require_correctable
 from workflows.reconciliation.link_breaks import check_link, last_run
 from workflows.reconciliation.models import ListedBreak
 from workflows.reconciliation.queries import one_break
 from workflows.reconciliation.sign_off import complete_if_clean
-from workflows.reconciliation.withdrawn import end_review
+from workflows.reconciliation.vanished_lines import end_review
 from workflows.settlements.lock import lock_settlements, read_locked
 from workflows.settlements.models import LockedSettlement
 from workflows.settlements.states import SettlementStatus

@@ -29,7 +29,7 @@ from workflows.ids import new_id
 from workflows.providers.statement_mapping import StatementMapping
 from workflows.reconciliation.queries import statement_fields
 from workflows.reconciliation.statements.lines import COLUMNS, ParsedLine
-from workflows.reconciliation.statements.read import Opened, open_statement
+from workflows.reconciliation.statements.parse_file import Opened, open_statement
 from workflows.requests.idempotency import Key, Stored, known_answer, store_answer
 from workflows.settlements.lock import lock_statements, read_locked
 from workflows.settlements.models import LockedSettlement, Settlement

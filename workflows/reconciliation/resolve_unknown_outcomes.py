@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.bills.lock import lock_free
 from workflows.database.engines import Role, act_as, use_bulk_settings
 from workflows.reconciliation.apply_evidence import WORKLOADS, Evidence, EvidenceResult, apply_evidence, moved_lines
-from workflows.reconciliation.withdrawn import flag_withdrawn
+from workflows.reconciliation.vanished_lines import flag_withdrawn
 from workflows.settlements.models import Settlement, SettlementRow
 from workflows.settlements.states import SettlementStatus
 from workflows.tenants.actor import Actor
