@@ -168,7 +168,7 @@ RATE = 'Must be a fraction below 1 with 5 decimals at most, for example "0.08" f
 def test_wrong_field_of_an_order_is_named_without_its_value(change: dict[str, Any], field: str, issue: str) -> None:
     with pytest.raises(ValidationError) as refused:
         OrderIn.model_validate({"order_type": "takeaway", "items": [{**ITEM, **change}]})
-    found = refused.value.errors(include_input=False)  # as the hot route does: no value leaves with its error
+    found = refused.value.errors(include_input=False)  # as a fast route does: no value leaves with its error
     error = from_validation([{**entry, "loc": ("body", *entry["loc"])} for entry in found])
     assert error.details == (Detail(field, issue),)
 
