@@ -31,7 +31,7 @@ from api.routes import (
     terminals,
 )
 from api.routes.documentation import install_documentation
-from api.routes.landing_page import install_welcome
+from api.routes.landing_page import install_landing_page
 from api.runtime import running
 from api.version import VERSION
 from workflows.logs import configure_logs
@@ -92,7 +92,7 @@ def build_app(settings: Settings) -> FastAPI:
     app.include_router(health.router)
     app.include_router(metrics.router)
     install_documentation(app, settings)
-    install_welcome(app, settings)
+    install_landing_page(app, settings)
     install_query_check(app)
     install_fast_routes(app)
     app.add_middleware(

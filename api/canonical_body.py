@@ -38,4 +38,4 @@ def canonical_form_of_invalid(value: Any, raw: bytes) -> bytes:
 
 
 def _plain(part: BaseModel) -> dict[str, Any]:
-    return part.meant() if isinstance(part, Part) else dict(part.__dict__)
+    return part.comparison_fields() if isinstance(part, Part) else dict(part.__dict__)

@@ -30,20 +30,20 @@ async def authenticate(request: Request) -> Caller:
             raise NotAuthenticated()
         caller = await runtime.tokens.verify(token.strip(" \t"))
     except NotAuthenticated as error:
-        count_unknown_caller(request, error)
+        count_failed_auth(request, error)
         raise
     runtime.limits.count(caller.merchant_id or caller.psp_id)
     request.state.caller = caller
     return caller
 
 
-def count_unknown_caller(request: Request, error: NotAuthenticated) -> None:
+def count_failed_auth(request: Request, error: NotAuthenticated) -> None:
     """Count a refused attempt for its address, unless the caller is known. Raises ``RateLimitExceeded``."""
     if not isinstance(error, CredentialRefused):
-        runtime_of(request).unknown_callers.count(request.scope)
+        runtime_of(request).failed_auth_limit.count(request.scope)
 
 
-async def known_caller(
+async def current_caller(
     request: Request, _credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
 ) -> Caller:
     """Return the caller of a request. The credentials are declared for the OpenAPI document."""
@@ -56,7 +56,7 @@ def at_least(role: CallerRole) -> Any:
     Its scope is for the OpenAPI document only, where it names the role.
     """
 
-    async def check(caller: Annotated[Caller, Depends(known_caller)]) -> Caller:
+    async def check(caller: Annotated[Caller, Depends(current_caller)]) -> Caller:
         if caller.role < role:
             raise NotAuthorized(message=f"This operation requires the role {role.name.lower()} or a higher one")
         return caller
@@ -64,7 +64,7 @@ def at_least(role: CallerRole) -> Any:
     return Security(check, scopes=[role.name.lower()])
 
 
-AnyCaller = Annotated[Caller, Depends(known_caller)]
+AnyCaller = Annotated[Caller, Depends(current_caller)]
 StoreManager = Annotated[Caller, at_least(CallerRole.STORE_MANAGER)]
 MerchantAdmin = Annotated[Caller, at_least(CallerRole.MERCHANT_ADMIN)]
 PspAdmin = Annotated[Caller, at_least(CallerRole.PSP_ADMIN)]

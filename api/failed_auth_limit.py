@@ -32,7 +32,7 @@ PREFIX_BITS = 64
 Address = IPv4Address | IPv6Address
 
 
-class UnknownCallers:
+class FailedAuthLimit:
     """The refused attempts that one process has counted."""
 
     def __init__(self, settings: Settings) -> None:

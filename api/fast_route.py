@@ -31,7 +31,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.responses import Response
 
 from api.canonical_body import canonical_form, canonical_form_of_invalid
-from api.dependencies import authenticate, current_runtime, idempotency_key, known_caller
+from api.dependencies import authenticate, current_caller, current_runtime, idempotency_key
 from api.dependencies import request_id as current_request_id
 from api.idempotency import key_of, key_value
 from api.request_checks import check_body_names
@@ -44,7 +44,7 @@ from workflows.requests.idempotency import Key
 
 Check = Callable[[Request], Awaitable[None]]
 
-SUPPORTED = frozenset({known_caller, idempotency_key, current_request_id, current_runtime})
+SUPPORTED = frozenset({current_caller, idempotency_key, current_request_id, current_runtime})
 """The dependencies whose values ``handle`` computes."""
 
 
@@ -78,7 +78,7 @@ class FastRoute(APIRoute):
             for check in plan.checks:
                 await check(request)
             arguments: dict[str, Any] = _path_ids(request) if plan.has_path_ids else {}
-            # Authenticate before the key is validated: a stranger must not learn whether a key is valid.
+            # Before the key is checked: an unknown caller must not learn whether a key is valid.
             arguments[plan.caller_parameter] = await authenticate(request)
             header = key_value(request)
             body, key = _body_and_key(request, plan.model, await request.body(), header)
@@ -123,7 +123,7 @@ def plan_of(dependant: Dependant, endpoint: Callable[..., Any]) -> Plan:
             f"the dependency of {unsupported[0]!r}; it supports AnyCaller (it cannot require a role), IdempotencyKey, "
             "RequestId and RuntimeDep",
         )
-    if not {known_caller, idempotency_key} <= set(parameters):
+    if not {current_caller, idempotency_key} <= set(parameters):
         raise TypeError(f"{endpoint.__name__} must take a caller and an idempotency key, or not be a fast route")
     passed = {*parameters.values(), body_parameter, *(field.name for field in dependant.path_params)}
     if missing := set(inspect.signature(endpoint).parameters) - passed:
@@ -133,7 +133,7 @@ def plan_of(dependant: Dependant, endpoint: Callable[..., Any]) -> Plan:
         has_path_ids=bool(dependant.path_params),
         model=model,
         body_parameter=body_parameter,
-        caller_parameter=parameters[known_caller],
+        caller_parameter=parameters[current_caller],
         key_parameter=parameters[idempotency_key],
         request_id_parameter=parameters.get(current_request_id),
         runtime_parameter=parameters.get(current_runtime),

@@ -57,7 +57,7 @@ def styled_page(title: str, body: str) -> str:
     return html_page(title, head=f"<style>{STYLE}</style>", body=body)
 
 
-def offered_guides() -> dict[str, str]:
+def list_guides() -> dict[str, str]:
     """Return the guides that exist: an installation may lack them."""
     return {name: about for name, about in GUIDES.items() if _file(name).is_file()}
 
@@ -67,13 +67,13 @@ def read_guide(name: str) -> str | None:
     """Return the page of a guide, or ``None`` if there is no guide of this name."""
     if name not in GUIDES or not _file(name).is_file():
         return None
-    body = rendered(_COMMENT.sub("", _file(name).read_text(encoding="utf-8")))
+    body = render_markdown(_COMMENT.sub("", _file(name).read_text(encoding="utf-8")))
     return styled_page(
         f"{name.capitalize()} - MPAC SmartPOS Payments", f'<p><a href="/">MPAC SmartPOS Payments</a></p>\n{body}'
     )
 
 
-def rendered(text: str) -> str:
+def render_markdown(text: str) -> str:
     """Return Markdown as HTML, with anchors at headings and without links to files that are not served."""
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = parser.parse(text)
@@ -81,7 +81,7 @@ def rendered(text: str) -> str:
         if token.type == "heading_open":
             token.attrSet("id", _anchor(following.content))
     for token in tokens:
-        token.children = [_served(child) for child in token.children or ()] if token.children else token.children
+        token.children = [_resolve_link(child) for child in token.children or ()] if token.children else token.children
     html: str = parser.renderer.render(tokens, parser.options, {})
     return html.replace("<table>", '<div class="table"><table>').replace("</table>", "</table></div>")
 
@@ -95,7 +95,7 @@ def _anchor(heading: str) -> str:
     return _OTHER.sub("", heading.lower()).replace(" ", "-")
 
 
-def _served(token: Token) -> Token:
+def _resolve_link(token: Token) -> Token:
     """Return an inline token whose link points to where its target is served."""
     if token.type == "image":
         return Token("text", "", 0, content=token.content)

@@ -57,41 +57,41 @@ class Admission:
     Otherwise a few clients that send bodies byte by byte or do not read their answers would take all places.
     """
 
-    __slots__ = ("_in_flight", "_is_waiting", "_most")
+    __slots__ = ("_in_flight", "_is_waiting", "_maximum")
 
-    def __init__(self, in_flight: dict[bool, int], most: dict[bool, int], *, is_waiting: bool) -> None:
+    def __init__(self, in_flight: dict[bool, int], maximum: dict[bool, int], *, is_waiting: bool) -> None:
         self._in_flight = in_flight
-        self._most = most
+        self._maximum = maximum
         self._is_waiting = is_waiting
 
     @property
     def is_full(self) -> bool:
         """Whether all places are taken."""
-        return self._in_flight[self._is_waiting] >= self._most[self._is_waiting]
+        return self._in_flight[self._is_waiting] >= self._maximum[self._is_waiting]
 
     @property
-    def is_beyond(self) -> bool:
+    def is_over_limit(self) -> bool:
         """Whether more places are taken than allowed: others entered while this request waited."""
-        return self._in_flight[self._is_waiting] > self._most[self._is_waiting]
+        return self._in_flight[self._is_waiting] > self._maximum[self._is_waiting]
 
-    def enter(self) -> None:
+    def acquire(self) -> None:
         """Take a place, even if all are taken."""
         self._in_flight[self._is_waiting] += 1
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Release the place."""
         self._in_flight[self._is_waiting] -= 1
 
-    async def away(self, client: Awaitable[Answer]) -> Answer:
+    async def wait_without_slot(self, client: Awaitable[Answer]) -> Answer:
         """Wait for ``client`` without a place."""
-        self.leave()
+        self.release()
         try:
             return await client
         finally:
-            self.enter()
+            self.acquire()
 
 
-def overloaded() -> ServiceUnavailable:
+def overloaded_error() -> ServiceUnavailable:
     """Return the error for a request that finds all places taken."""
     message = "The service is overloaded; retry shortly"
     return ServiceUnavailable(message=message, retry_after_seconds=RETRY_AFTER_OVERLOAD_SECONDS)
@@ -103,41 +103,41 @@ class Limits:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._in_flight = {False: 0, True: 0}  # by whether the request only waits for a payment to change
-        self._most = {False: settings.max_requests_in_flight, True: settings.max_waiting_requests}
+        self._maximum = {False: settings.max_requests_in_flight, True: settings.max_waiting_requests}
         self._window = 0
-        self._mine: Counter[str] = Counter()  # counted here since the window began
+        self._local_counts: Counter[str] = Counter()  # counted here since the window began
         self._sent: Counter[str] = Counter()  # of these, already sent to the broker
-        self._others: Counter[str] = Counter()  # counted by other processes, as of the last exchange
+        self._remote_counts: Counter[str] = Counter()  # counted by other processes, as of the last exchange
         self._maintenance = Maintenance(is_on=False, message=None)
         self._task: asyncio.Task[None] | None = None
 
     @contextmanager
-    def admitted(self, scope: Scope) -> Iterator[Admission]:
+    def admit(self, scope: Scope) -> Iterator[Admission]:
         """Count one request in and out. Raises ``ServiceUnavailable`` in overload and in maintenance."""
-        admission = Admission(self._in_flight, self._most, is_waiting=_may_wait(scope))
+        admission = Admission(self._in_flight, self._maximum, is_waiting=_may_wait(scope))
         is_always_served = scope["path"].startswith(ALWAYS_SERVED)
         if not is_always_served:
             if self._maintenance.is_on and not scope["path"].startswith("/api/v1/ops/"):
                 message = self._maintenance.message or "The service is closed for maintenance; retry later"
                 raise ServiceUnavailable(message=message, retry_after_seconds=RETRY_AFTER_MAINTENANCE_SECONDS)
             if admission.is_full:
-                raise overloaded()
-        admission.enter()
+                raise overloaded_error()
+        admission.acquire()
         try:
             yield admission
         finally:
-            admission.leave()
+            admission.release()
 
     def count(self, merchant_id: str) -> None:
         """Count a request of a known caller. Raises ``RateLimitExceeded``."""
         limits = ((merchant_id, self._settings.rate_limit_per_merchant), (OVERALL, self._settings.rate_limit_overall))
-        self._turn_window()
+        self._start_new_window()
         for name, limit in limits:
-            if limit and name and self._mine[name] + self._others[name] >= limit:
+            if limit and name and self._local_counts[name] + self._remote_counts[name] >= limit:
                 raise RateLimitExceeded(retry_after_seconds=WINDOW_SECONDS - int(time.time() % WINDOW_SECONDS))  # noqa: TID251 - a window of the wall clock that all processes share
         for name, limit in limits:
             if limit and name:
-                self._mine[name] += 1
+                self._local_counts[name] += 1
 
     def start(self) -> None:
         """Start the background exchange of counts and the check of the maintenance switch."""
@@ -150,11 +150,11 @@ class Limits:
             with suppress(asyncio.CancelledError):
                 await self._task
 
-    def _turn_window(self) -> None:
+    def _start_new_window(self) -> None:
         window = int(time.time() // WINDOW_SECONDS)  # noqa: TID251 - see count
         if window != self._window:
             self._window = window
-            for counter in (self._mine, self._sent, self._others):
+            for counter in (self._local_counts, self._sent, self._remote_counts):
                 counter.clear()
 
     async def _exchange_periodically(self) -> None:
@@ -183,8 +183,8 @@ class Limits:
                 await asyncio.sleep(EXCHANGE_SECONDS)
 
     async def _exchange(self, broker: "Redis") -> None:
-        self._turn_window()
-        window, news = self._window, self._mine - self._sent
+        self._start_new_window()
+        window, news = self._window, self._local_counts - self._sent
         if not news:
             return
         async with broker.pipeline(transaction=False) as pipe:
@@ -196,4 +196,4 @@ class Limits:
         if window == self._window:
             self._sent.update(news)
             for name, total in zip(news, totals, strict=True):
-                self._others[name] = max(0, total - self._sent[name])
+                self._remote_counts[name] = max(0, total - self._sent[name])

@@ -15,9 +15,9 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import error_response
-from api.limits import Admission, Limits, overloaded
+from api.limits import Admission, Limits, overloaded_error
 from api.request_metrics import count
-from api.security_headers import completed
+from api.security_headers import missing_headers
 from api.uploads import is_upload
 from workflows.card_data import looks_like_card_data, mask
 from workflows.errors import Detail, DomainError, InternalError, MalformedRequest
@@ -58,12 +58,14 @@ class RequestMiddleware:
             if message["type"] == "http.response.start":
                 status, is_answered = message["status"], True
                 headers = message["headers"]
-                message["headers"] = [*headers, (b"x-request-id", request_id.encode()), *completed(headers)]
+                message["headers"] = [*headers, (b"x-request-id", request_id.encode()), *missing_headers(headers)]
             await send(message)
 
         try:
-            with self._limits.admitted(scope) as admission:
-                await self._app(scope, self._measured(scope, receive, admission), _away(send_with_id, admission))
+            with self._limits.admit(scope) as admission:
+                await self._app(
+                    scope, self._limit_body(scope, receive, admission), _send_without_slot(send_with_id, admission)
+                )
         except DomainError as error:
             await error_response(error)(scope, receive, send_with_id)
         except ClientDisconnect:
@@ -80,7 +82,7 @@ class RequestMiddleware:
     def _limit(self, scope: Scope) -> int:
         return self._max_upload_bytes if is_upload(scope["path"]) else self._max_body_bytes
 
-    def _measured(self, scope: Scope, receive: Receive, admission: Admission) -> Receive:
+    def _limit_body(self, scope: Scope, receive: Receive, admission: Admission) -> Receive:
         """Return a ``receive`` that raises once the body exceeds the path's limit, announced or not.
 
         While the body arrives, the request has no place among those in flight; if there is none afterwards, it gets 503.
@@ -93,25 +95,25 @@ class RequestMiddleware:
             nonlocal seen, is_whole
             if is_whole:  # all that can follow is that the client disconnects
                 return await receive()
-            message = await admission.away(receive())
+            message = await admission.wait_without_slot(receive())
             is_whole = not message.get("more_body", False)
             # Raised as the framework's own error, because it turns any other into a 400 without details.
-            if is_whole and admission.is_beyond:
-                raise HTTPException(503) from overloaded()
+            if is_whole and admission.is_over_limit:
+                raise HTTPException(503) from overloaded_error()
             if message["type"] == "http.request":
                 seen += len(message.get("body", b""))
                 if seen > limit:
-                    raise HTTPException(400) from _too_large(limit)
+                    raise HTTPException(400) from _too_large_error(limit)
             return message
 
         return measured
 
 
-def _away(send: Send, admission: Admission) -> Send:
+def _send_without_slot(send: Send, admission: Admission) -> Send:
     """Return a ``send`` that releases the request's place while the client reads its answer."""
 
     async def send_away(message: Message) -> None:
-        await admission.away(send(message))
+        await admission.wait_without_slot(send(message))
 
     return send_away
 
@@ -121,10 +123,10 @@ def _check_announced(scope: Scope, limit: int) -> None:
         if name == b"content-length":
             with suppress(ValueError):
                 if int(value) > limit:
-                    raise _too_large(limit)
+                    raise _too_large_error(limit)
 
 
-def _too_large(limit: int) -> MalformedRequest:
+def _too_large_error(limit: int) -> MalformedRequest:
     return MalformedRequest(Detail("body", f"Must be at most {limit // 1024} KiB"))
 
 

@@ -43,7 +43,7 @@ SHOWN_FAILURES = ("declined", "refused_by_provider", "provider_unavailable", OTH
 """Failure codes that are shown with zero before the first failure."""
 
 
-class Now(NamedTuple):
+class InstallationState(NamedTuple):
     """The current state of the installation: open rows, and when each part was last heard."""
 
     overview: Overview
@@ -55,7 +55,7 @@ class Now(NamedTuple):
     invariants: list[dict[str, Any]]
 
 
-def gauges(now: Now) -> Iterator[Metric]:
+def gauges(now: InstallationState) -> Iterator[Metric]:
     """Return the families of what is open."""
     yield from _open_rows(now.overview)
     yield from _silence(now)
@@ -96,7 +96,7 @@ def _group(name: str, meaning: str, field: str, found: Mapping[tuple[str, str, s
     return _labelled(name, meaning, ["entity", "status", "provider", "currency"], values)
 
 
-def _silence(now: Now) -> Iterator[Metric]:
+def _silence(now: InstallationState) -> Iterator[Metric]:
     never = since_start(math.inf)
     silent = {(queue,): now.overview.silent_seconds.get(queue, never) for queue in now.queues}
     yield _labelled("queue_silent_seconds", "Seconds since a queue was last consumed.", ["queue"], silent)
@@ -111,7 +111,7 @@ def _silence(now: Now) -> Iterator[Metric]:
     yield _gauge("broker_silent_seconds", meaning, now.broker_silent_seconds)
 
 
-def _settlements(now: Now) -> Iterator[Metric]:
+def _settlements(now: InstallationState) -> Iterator[Metric]:
     currencies = now.overview.currencies
     counts = dict.fromkeys(product(("open", "closed"), currencies), 0)
     breaks = dict.fromkeys(((currency,) for currency in currencies), 0)
@@ -144,7 +144,7 @@ def _invariants(rules: list[dict[str, Any]]) -> Iterator[Metric]:
 def totals(deltas: Iterable[CountDelta]) -> Iterator[Metric]:
     """Return the families of counters and histograms."""
     found: dict[str, dict[tuple[str, ...], dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
-    for name, zeros in ZEROS.items():
+    for name, zeros in INITIAL_COUNTERS.items():
         for labels in zeros:
             found[name][labels][""] = 0
     for delta in deltas:
@@ -155,7 +155,9 @@ def totals(deltas: Iterable[CountDelta]) -> Iterator[Metric]:
         if metric.buckets:
             histogram = HistogramMetricFamily(f"mpac_{name}", metric.meaning, labels=metric.labels)
             for labels, parts in series:
-                histogram.add_metric(labels, _cumulated(metric.buckets, parts), sum_value=parts.get("sum", 0.0))
+                histogram.add_metric(
+                    labels, _cumulative_buckets(metric.buckets, parts), sum_value=parts.get("sum", 0.0)
+                )
             yield histogram
         else:
             counter = CounterMetricFamily(f"mpac_{name}", metric.meaning, labels=metric.labels)
@@ -164,7 +166,7 @@ def totals(deltas: Iterable[CountDelta]) -> Iterator[Metric]:
             yield counter
 
 
-def _cumulated(bounds: Iterable[float], values: Mapping[str, float]) -> list[tuple[str, float]]:
+def _cumulative_buckets(bounds: Iterable[float], values: Mapping[str, float]) -> list[tuple[str, float]]:
     buckets, count = [], 0.0
     for bound in [*map(repr, bounds), "+Inf"]:
         count += values.get(bound, 0.0)
@@ -172,7 +174,7 @@ def _cumulated(bounds: Iterable[float], values: Mapping[str, float]) -> list[tup
     return buckets
 
 
-def _zeros() -> dict[str, list[tuple[str, ...]]]:
+def _initial_counters() -> dict[str, list[tuple[str, ...]]]:
     pairs = [(method, name) for name in PROVIDERS for method in LOCAL_METHODS.get(name, REMOTE_METHODS)]
     ends = {"payment": ("completed", "cancelled"), "refund": ("completed",)}
     final: dict[str, list[tuple[str, ...]]] = {
@@ -190,7 +192,7 @@ def _zeros() -> dict[str, list[tuple[str, ...]]]:
     }
 
 
-ZEROS = _zeros()
+INITIAL_COUNTERS = _initial_counters()
 """Counters that show zero before anything was counted, by their labels."""
 
 

@@ -48,7 +48,7 @@ def install_query_check(app: FastAPI) -> None:
         if isinstance(route, APIRoute):  # it has ``check_query`` as a dependency
             names[id(route)] = names.get(id(route), NOTHING) | declared_names(context)
         elif isinstance(route, Route):
-            route.app = _without_query(route.app)
+            route.app = _refuse_query(route.app)
         else:
             raise TypeError(f"The query names of {route} are unknown")
     app.state.query_names = names
@@ -57,10 +57,10 @@ def install_query_check(app: FastAPI) -> None:
 def declared_names(context: RouteContext) -> frozenset[str]:
     """Return the query names that a route declares."""
     by_hand = (context.openapi_extra or {}).get("parameters", ())
-    return frozenset(_declared(context.dependant)) | {one["name"] for one in by_hand if one["in"] == "query"}
+    return frozenset(_parameter_names(context.dependant)) | {one["name"] for one in by_hand if one["in"] == "query"}
 
 
-def _declared(dependant: Dependant) -> Iterator[str]:
+def _parameter_names(dependant: Dependant) -> Iterator[str]:
     for field in dependant.query_params:
         model = field.field_info.annotation
         if isinstance(model, type) and issubclass(model, BaseModel):
@@ -68,7 +68,7 @@ def _declared(dependant: Dependant) -> Iterator[str]:
         else:
             yield field.alias
     for inner in dependant.dependencies:
-        yield from _declared(inner)
+        yield from _parameter_names(inner)
 
 
 async def check_query(request: Request) -> None:
@@ -105,7 +105,7 @@ def check_names(names: list[str], *, known: frozenset[str]) -> None:
     check_once(names, field="query")
 
 
-def _without_query(app: ASGIApp) -> ASGIApp:
+def _refuse_query(app: ASGIApp) -> ASGIApp:
     """Return the application of a route without query names, with its query checked first."""
 
     async def checked(scope: Scope, receive: Receive, send: Send) -> None:

@@ -7,10 +7,10 @@ from typing import cast
 
 from fastapi import Request
 
-from api.failed_auth_limit import UnknownCallers
+from api.failed_auth_limit import FailedAuthLimit
 from api.limits import Limits
 from workers.nudge import Nudger
-from workers.silence_monitor import SilenceWatch
+from workers.silence_monitor import SilenceMonitor
 from workflows.database.engines import Role, connect, disconnect
 from workflows.devices.client_assertions import Assertions
 from workflows.devices.issue_token import TokenIssuer
@@ -37,14 +37,14 @@ class Runtime:
 
     settings: Settings
     limits: Limits
-    unknown_callers: UnknownCallers
+    failed_auth_limit: FailedAuthLimit
     tokens: Tokens
     token_issuer: TokenIssuer
     payment_intake: PaymentIntake
     order_intake: OrderIntake
     change_listener: ChangeListener
     nudger: Nudger
-    silence_watch: SilenceWatch
+    silence_monitor: SilenceMonitor
     totals_writer: TotalsWriter
     providers: Providers
 
@@ -58,7 +58,7 @@ async def running(settings: Settings, limits: Limits) -> AsyncIterator[Runtime]:
     runtime = Runtime(
         settings=settings,
         limits=limits,
-        unknown_callers=UnknownCallers(settings),
+        failed_auth_limit=FailedAuthLimit(settings),
         tokens=tokens,
         token_issuer=TokenIssuer(tokens, Assertions(settings), timeout_seconds=timeout_seconds),
         payment_intake=PaymentIntake(nudge_grace_seconds=settings.nudge_grace_seconds, timeout_seconds=timeout_seconds),
@@ -66,17 +66,17 @@ async def running(settings: Settings, limits: Limits) -> AsyncIterator[Runtime]:
         change_listener=ChangeListener(),
         nudger=Nudger(spacing_seconds=settings.nudge_spacing_ms / 1000),
         totals_writer=TotalsWriter(Role.ACCEPT),
-        silence_watch=SilenceWatch(silence_seconds=settings.silence_seconds),
+        silence_monitor=SilenceMonitor(silence_seconds=settings.silence_seconds),
         providers=open_providers(settings),
     )
     runtime.change_listener.start()
     runtime.limits.start()
     runtime.nudger.start()
-    runtime.silence_watch.start()
+    runtime.silence_monitor.start()
     runtime.totals_writer.start()
     tune_gc()
     yield runtime
-    runtime.silence_watch.stop()
+    runtime.silence_monitor.stop()
     runtime.nudger.stop()
     await runtime.limits.stop()
     await runtime.change_listener.stop()

@@ -19,7 +19,7 @@ USUAL: Headers = (*ALWAYS, (POLICY, NOTHING), (CACHE, NO_STORE))
 """The headers of an answer that sets none of them itself."""
 
 
-def completed(headers: Headers) -> Headers:
+def missing_headers(headers: Headers) -> Headers:
     """Return the headers to add to an answer that has ``headers``. None is sent twice."""
     own = {name.lower() for name, _ in headers}
     return USUAL if own.isdisjoint(_NAMES) else tuple(one for one in USUAL if one[0] not in own)

@@ -97,7 +97,7 @@ def is_upload(path: str) -> bool:
 
 
 @asynccontextmanager
-async def received(request: Request, settlement_id: str, *, secret: bytes) -> AsyncIterator[tuple[Incoming, Key]]:
+async def receive_upload(request: Request, settlement_id: str, *, secret: bytes) -> AsyncIterator[tuple[Incoming, Key]]:
     """Yield the file that came with ``request``, and its key; the file is deleted afterwards.
 
     Raises ``MalformedRequest`` for the key, the query or broken JSON, and ``InvalidRequest`` for the content of the body.

@@ -40,56 +40,56 @@ ADVICE = {
 }
 
 
-class BeatWatch:
+class BeatMonitor:
     """When this process last received a message of beat, and what it has reported as silent."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._since = self._looked = self._broker_took = clock()
-        self._blind: float | None = None
-        self._heard: float | None = None
-        self._noted: float | None = None
-        self._told: dict[tuple[str, str], float] = {}
+        self._since = self._last_run = self._broker_accepted_at = clock()
+        self._blind_since: float | None = None
+        self._arrived_at: float | None = None
+        self._stored_at: float | None = None
+        self._reported_at: dict[tuple[str, str], float] = {}
         self.wake = threading.Event()
 
-    def begin(self) -> None:
+    def start_measuring(self) -> None:
         """Start to measure beat's silence now."""
         self._since = self._clock()
 
-    def heard(self) -> None:
+    def message_arrived(self) -> None:
         """Record that a message has arrived which only beat sends."""
-        is_news = self._heard is None or self._clock() - self._heard >= SILENCE_SECONDS
-        self._heard = self._clock()
+        is_news = self._arrived_at is None or self._clock() - self._arrived_at >= SILENCE_SECONDS
+        self._arrived_at = self._clock()
         if is_news:
             self.wake.set()  # so that it is written to the database at once
 
     @property
     def silent_seconds(self) -> float:
         """The seconds since a message of beat last arrived, or could have arrived."""
-        return self._clock() - (self._since if self._heard is None else max(self._heard, self._since))
+        return self._clock() - (self._since if self._arrived_at is None else max(self._arrived_at, self._since))
 
-    def look(self) -> None:
+    def run_once(self) -> None:
         """Report silences, write to the database when beat was last heard, and send canaries."""
         now = self._clock()
-        if max(now - self._looked, now - self._broker_took) > BLIND_SECONDS:
-            self._blind = self._since = now  # nothing could arrive in the meantime
-        if self._blind is None or now - self._blind >= BLIND_SECONDS:
+        if max(now - self._last_run, now - self._broker_accepted_at) > BLIND_SECONDS:
+            self._blind_since = self._since = now  # nothing could arrive in the meantime
+        if self._blind_since is None or now - self._blind_since >= BLIND_SECONDS:
             self._report_beat()
             _try(self._report_silent_queues)
-        ago = math.inf if self._heard is None else now - self._heard
+        ago = math.inf if self._arrived_at is None else now - self._arrived_at
         if (
-            self._heard != self._noted and ago < SILENCE_SECONDS
+            self._arrived_at != self._stored_at and ago < SILENCE_SECONDS
         ):  # writing without a new message would make a dead beat look alive
-            self._noted = self._heard
+            self._stored_at = self._arrived_at
             _try(lambda: run(note_beat(seconds_ago=ago, worker=runtime().worker)))
         _try(lambda: run(note_sent(list(QUEUES))))
         _try(self._send_canaries)
-        self._looked = self._clock()
+        self._last_run = self._clock()
 
     def _report_beat(self) -> None:
         if self.silent_seconds >= SILENCE_SECONDS:
             self._report(BEAT, {BEAT: self.silent_seconds})
-        elif self._heard is not None and self._heard >= self._since:
+        elif self._arrived_at is not None and self._arrived_at >= self._since:
             self._report(BEAT, {})
 
     def _report_silent_queues(self) -> None:
@@ -100,11 +100,11 @@ class BeatWatch:
         """Log each new silence, each that persists every ``AGAIN_SECONDS``, and each that has ended."""
         now = self._clock()
         for name, seconds in silent.items():
-            if now - self._told.get((kind, name), -AGAIN_SECONDS) >= AGAIN_SECONDS:
-                self._told[kind, name] = now
+            if now - self._reported_at.get((kind, name), -AGAIN_SECONDS) >= AGAIN_SECONDS:
+                self._reported_at[kind, name] = now
                 logger.error(ADVICE[kind], name, seconds, extra={"event": f"{kind}.silent"})
-        for key in [key for key in self._told if key[0] == kind and key[1] not in silent]:
-            del self._told[key]
+        for key in [key for key in self._reported_at if key[0] == kind and key[1] not in silent]:
+            del self._reported_at[key]
             called = key[1] if kind == BEAT else f"the queue {key[1]}"
             logger.warning("%s is heard again", called, extra={"event": f"{kind}.heard"})
 
@@ -112,10 +112,10 @@ class BeatWatch:
         for queue in QUEUES:
             if messages_waiting(queue) < BACKLOG_LIMIT:
                 acknowledge.apply_async((queue,), queue=queue, retry=False)
-        self._broker_took = self._clock()
+        self._broker_accepted_at = self._clock()
 
 
-watch = BeatWatch()
+monitor = BeatMonitor()
 _stopping = threading.Event()
 
 
@@ -126,18 +126,18 @@ def _try(step: Callable[[], None]) -> None:
         logger.warning("a check of beat and the queues failed: %s", error, extra={"event": "watch.failed"})
 
 
-def _look_again_and_again() -> None:
+def _run_forever() -> None:
     pause = max(SHORTEST_SECONDS, CANARY_SECONDS * settings.timetable_scale)
     while not _stopping.is_set():
-        watch.wake.wait(pause)
-        watch.wake.clear()
-        watch.look()
+        monitor.wake.wait(pause)
+        monitor.wake.clear()
+        monitor.run_once()
 
 
 @worker_ready.connect
 def _start(**_: Any) -> None:
-    watch.begin()
-    threading.Thread(target=_look_again_and_again, name="watch", daemon=True).start()
+    monitor.start_measuring()
+    threading.Thread(target=_run_forever, name="watch", daemon=True).start()
 
 
 @worker_shutting_down.connect

@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter
 
-from beat.beat_monitor import watch
+from beat.beat_monitor import monitor
 from beat.timetable import INVARIANTS_SECONDS
 from workers.app import HOUSEKEEPING, app, settings
 from workers.nudge import MAX_IDS, PAYMENTS, RECONCILE, REFUNDS, SETTLEMENTS, publish
@@ -58,19 +58,19 @@ _nudging = threading.Lock()
 @app.task(name="sweeps.payments", **HOUSEKEEPING)
 def payments() -> Summary | None:
     """Nudge every payment that is due: lost nudges, expired leases, retries, inquiries, polls, expiry."""
-    watch.heard()
+    monitor.message_arrived()
     return _nudge(PAYMENTS, run(find_due_payments(limit=PAGE)))
 
 
 @app.task(name="sweeps.refunds", **HOUSEKEEPING)
 def refunds() -> Summary | None:
     """Nudge every refund that is due."""
-    watch.heard()
+    monitor.message_arrived()
     return _nudge(REFUNDS, run(find_due_refunds(limit=PAGE)))
 
 
 @app.task(name="sweeps.ahead", **HOUSEKEEPING)
-def ahead() -> Summary | None:
+def rows_due_too_late() -> Summary | None:
     """Nudge rows that are due later than any schedule allows, because the database's clock was set back."""
     ours = _nudge(PAYMENTS, run(find_payments_ahead(limit=PAGE, settings=settings)))
     return _nudge(REFUNDS, run(find_refunds_ahead(limit=PAGE, settings=settings))) or ours
@@ -79,14 +79,14 @@ def ahead() -> Summary | None:
 @app.task(name="sweeps.settlements", **HOUSEKEEPING)
 def settlements() -> Summary | None:
     """Nudge the settlements whose period has ended, in pages."""
-    watch.heard()
+    monitor.message_arrived()
     return _nudge(SETTLEMENTS, run(find_due_settlements(limit=CLOSES_UNDER_WAY)), page_size=CLOSES_PER_PAGE)
 
 
 def _nudge(task: str, found: list[DueRow], *, page_size: int = MAX_IDS) -> Summary | None:
     """Publish nudges for the rows found. Return a summary, or ``None`` if all were nudged a moment ago."""
     now = time.monotonic()
-    due = _not_nudged_lately(found, now)
+    due = _not_recently_nudged(found, now)
     for start in range(0, len(due), page_size):
         page = due[start : start + page_size]
         publish(task, [occasion.id for occasion in page])
@@ -102,7 +102,7 @@ def _nudge(task: str, found: list[DueRow], *, page_size: int = MAX_IDS) -> Summa
     return Summary(f"nudged {', '.join(f'{count} {why}' for why, count in reasons.items())}")
 
 
-def _not_nudged_lately(found: list[DueRow], now: float) -> list[DueRow]:
+def _not_recently_nudged(found: list[DueRow], now: float) -> list[DueRow]:
     with _nudging:
         for occasion in [occasion for occasion, until in _nudged.items() if until < now]:
             del _nudged[occasion]

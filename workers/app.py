@@ -28,7 +28,7 @@ no change then.
 ROUTES = {f"{queue}.*": {"queue": queue} for queue in QUEUES}
 """The first part of a task's name is its queue: ``payments.process`` goes to ``payments``."""
 
-HOUSEKEEPING: Mapping[str, Any] = {"Request": "workers.task_events:QuietRequest", "send_events": False}
+HOUSEKEEPING: Mapping[str, Any] = {"Request": "workers.task_events:HousekeepingRequest", "send_events": False}
 """Options of a housekeeping task. Flower shows it only if it found something or failed."""
 
 settings: Settings = settings_or_exit()
@@ -38,13 +38,13 @@ class DeadLetterTask(Task):
     """A task that stores a dead letter, with the traceback, when it fails."""
 
     Request = "workers.task_events:ReportingRequest"
-    throws = dead_letters.PASSING
+    throws = dead_letters.TRANSIENT
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the task, unless its message has been delivered too often."""
         if dead_letters.exceeded_max_deliveries(self):
             return None
-        return task_events.note(super().__call__(*args, **kwargs))
+        return task_events.remember_result(super().__call__(*args, **kwargs))
 
     def on_failure(  # noqa: PLR0917 - the signature is Celery's
         self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: Any
@@ -114,7 +114,7 @@ def _open(sender: Any, **_: Any) -> None:
 
 
 @worker_ready.connect
-def _settle(**_: Any) -> None:
+def _tune_gc(**_: Any) -> None:
     tune_gc()
 
 

@@ -1,7 +1,7 @@
 """Celery tasks for canaries: messages that show whether a queue, or a worker, is consumed."""
 
 from workers.app import HOUSEKEEPING, app
-from workers.consumption_check import note_heard
+from workers.consumption_check import record_arrival
 from workers.runtime import run, runtime
 from workflows.ops.liveness import note_consumed
 
@@ -15,4 +15,4 @@ def acknowledge(queue: str) -> None:
 @app.task(name="canaries.hear", **HOUSEKEEPING)
 def acknowledge_own() -> None:
     """Record that this worker consumes messages."""
-    run(note_heard())
+    run(record_arrival())

@@ -15,33 +15,33 @@ from workflows.processing.outcome import Summary, combined
 logger = logging.getLogger(__name__)
 
 
-class TurnQueue:
+class ConcurrencyLimit:
     """Ids that take turns in a limited number of places. Safe to use from any thread."""
 
-    def __init__(self, *, places: int, most_waiting: int) -> None:
-        self._free = places
-        self._most_waiting = most_waiting
+    def __init__(self, *, slots: int, max_waiting: int) -> None:
+        self._free_slots = slots
+        self._max_waiting = max_waiting
         self._waiting: dict[str, None] = {}
         self._lock = threading.Lock()
 
-    def enter(self, one: str) -> bool:
-        """Return whether ``one`` may run now; if so, call ``leave`` afterwards.
+    def acquire(self, one: str) -> bool:
+        """Return whether ``one`` may run now; if so, call ``release`` afterwards.
 
-        Otherwise ``one`` is queued, unless ``most_waiting`` ids are queued already. The next sweep nudges those again.
+        Otherwise ``one`` is queued, unless ``max_waiting`` ids are queued already. The next sweep nudges those again.
         """
         with self._lock:
-            if self._free:
-                self._free -= 1
+            if self._free_slots:
+                self._free_slots -= 1
                 self._waiting.pop(one, None)
                 return True
-            if len(self._waiting) < self._most_waiting:
+            if len(self._waiting) < self._max_waiting:
                 self._waiting[one] = None
             return False
 
-    def leave(self) -> str | None:
-        """Free a place. Return the id that has waited longest, which has to ``enter`` again, or ``None``."""
+    def release(self) -> str | None:
+        """Free a place. Return the id that has waited longest, which has to ``acquire`` again, or ``None``."""
         with self._lock:
-            self._free += 1
+            self._free_slots += 1
             following = next(iter(self._waiting), None)
             if following is not None:
                 del self._waiting[following]
@@ -49,22 +49,22 @@ class TurnQueue:
 
 
 def limit_concurrency(
-    line: TurnQueue, *, task: str
+    limit: ConcurrencyLimit, *, task: str
 ) -> Callable[[Callable[[list[str]], list[Summary]]], Callable[[list[str]], Summary]]:
-    """Decorate the function of ``task`` so that it gets only ids with a place in ``line``; nudge the others later."""
+    """Decorate the function of ``task`` so that it gets only ids with a place in ``limit``; nudge the others later."""
 
     def decorate(work: Callable[[list[str]], list[Summary]]) -> Callable[[list[str]], Summary]:
         @functools.wraps(work)
         def in_turn(ids: list[str]) -> Summary:
-            said: list[Summary] = []
-            for one in filter(line.enter, ids):
+            summaries: list[Summary] = []
+            for one in filter(limit.acquire, ids):
                 try:
-                    said += work([one])
+                    summaries += work([one])
                 finally:
-                    following = line.leave()
+                    following = limit.release()
                     if following:
                         _nudge(task, following)
-            return combined(said, waiting=len(ids) - len(said))
+            return combined(summaries, waiting=len(ids) - len(summaries))
 
         return in_turn
 

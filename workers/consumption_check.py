@@ -21,12 +21,12 @@ from workflows.ops.liveness import note_worker
 
 logger = logging.getLogger(__name__)
 
-NOTES_PER_LIMIT, CANARIES_PER_LIMIT = 12, 4  # per ``silence_seconds``: by default every 5 s and every 15 s
+WRITES_PER_LIMIT, CANARIES_PER_LIMIT = 12, 4  # per ``silence_seconds``: by default every 5 s and every 15 s
 FIRST_SECONDS = 0.5  # interval between messages until the first one arrives
-MOST_WAITING = 3
+MAX_WAITING = 3
 """Messages in the worker's own queue above which it sends no more, because it does not consume them."""
 
-when_heard: list[Callable[[], None]] = []
+on_first_message: list[Callable[[], None]] = []
 """Callbacks for the first message that arrives. The worker is ready then."""
 
 
@@ -43,22 +43,22 @@ class ConsumptionCheck:
         self._consumes = consumes
         self._clock = clock
         self._limit = settings.silence_seconds
-        self._since = self._looked = clock()
-        self._heard: float | None = None
-        self._noted: float | None = None
-        self._sent: float | None = None
-        self._is_new = self._is_well = True
+        self._since = self._last_run = clock()
+        self._arrived_at: float | None = None
+        self._stored_at: float | None = None
+        self._sent_at: float | None = None
+        self._is_new = self._is_consuming = True
 
-    def heard(self) -> None:
+    def message_arrived(self) -> None:
         """Record that a message has arrived. It counts only if this worker consumes all its queues."""
         if not self._consumes():
             return
-        is_first, self._heard = self._heard is None, self._clock()
+        is_first, self._arrived_at = self._arrived_at is None, self._clock()
         if is_first:
-            for tell in when_heard:
+            for tell in on_first_message:
                 tell()
 
-    def look(self) -> float:
+    def run_once(self) -> float:
         """Log a change, write the state to the database and send the next message. Return the seconds until the next call."""
         self._report()
         try:
@@ -66,41 +66,41 @@ class ConsumptionCheck:
         except Exception as error:  # the broker is away: the check then finds that nothing arrives
             logger.debug("no message could be sent to this worker itself: %s", error)
         try:
-            self._note()
+            self._store_state()
         except Exception as error:
             logger.warning("this worker could not write that it runs: %s", error, extra={"event": "worker.unnoted"})
-        return FIRST_SECONDS if self._heard is None else self._limit / NOTES_PER_LIMIT
+        return FIRST_SECONDS if self._arrived_at is None else self._limit / WRITES_PER_LIMIT
 
     def _report(self) -> None:
         now = self._clock()
-        if now - self._looked > self._limit / 3:
+        if now - self._last_run > self._limit / 3:
             self._since = now  # this process was frozen, so nothing could arrive
-        self._looked = now
-        silent = now - max(self._since, self._heard or self._since)
+        self._last_run = now
+        silent = now - max(self._since, self._arrived_at or self._since)
         is_well = silent < self._limit
-        if self._is_well and not is_well:
+        if self._is_consuming and not is_well:
             message = (
                 "this worker has consumed no message for %d s; check its connection to the broker, then restart it"
             )
             logger.error(message, silent, extra={"event": "worker.deaf"})
-        elif is_well and not self._is_well:
+        elif is_well and not self._is_consuming:
             logger.warning("this worker consumes messages again", extra={"event": "worker.heard"})
-        self._is_well = is_well
+        self._is_consuming = is_well
 
     def _send(self) -> None:
-        period = FIRST_SECONDS if self._heard is None else self._limit / CANARIES_PER_LIMIT
-        if self._sent is not None and self._clock() - self._sent < period:
+        period = FIRST_SECONDS if self._arrived_at is None else self._limit / CANARIES_PER_LIMIT
+        if self._sent_at is not None and self._clock() - self._sent_at < period:
             return
-        self._sent = self._clock()
+        self._sent_at = self._clock()
         queue = own_queue()
-        if messages_waiting(queue.name) < MOST_WAITING:
+        if messages_waiting(queue.name) < MAX_WAITING:
             app.send_task("canaries.hear", queue=queue, retry=False, ignore_result=True)
 
-    def _note(self) -> None:
-        heard = self._heard
-        ago = None if heard is None or heard == self._noted else self._clock() - heard
+    def _store_state(self) -> None:
+        heard = self._arrived_at
+        ago = None if heard is None or heard == self._stored_at else self._clock() - heard
         run(note_worker(runtime().worker, self._queues, heard_seconds_ago=ago, is_new=self._is_new))
-        self._noted, self._is_new = heard, False
+        self._stored_at, self._is_new = heard, False
 
 
 def own_queue() -> Any:
@@ -112,10 +112,10 @@ _made: list[ConsumptionCheck] = []
 _stopping = threading.Event()
 
 
-async def note_heard() -> None:
+async def record_arrival() -> None:
     """Record that a message has arrived. It takes the way of every task: a thread of the pool, then the event loop."""
     if _made:
-        _made[0].heard()
+        _made[0].message_arrived()
 
 
 @worker_ready.connect
@@ -127,12 +127,12 @@ def _start(sender: Any, **_: Any) -> None:
         return consumer is not None and all(consumer.consuming_from(name) for name in queues)
 
     _made.append(ConsumptionCheck(sorted(queues), consumes=consumes))
-    threading.Thread(target=_look_again_and_again, name="hearing", daemon=True).start()
+    threading.Thread(target=_run_forever, name="hearing", daemon=True).start()
 
 
-def _look_again_and_again() -> None:
+def _run_forever() -> None:
     while not _stopping.is_set():
-        _stopping.wait(_made[0].look())
+        _stopping.wait(_made[0].run_once())
 
 
 @worker_shutting_down.connect

@@ -21,7 +21,7 @@ from typing import Any
 from vine import promise
 
 from workers.broker_reconnect import ReconnectingConsumer
-from workers.kombu_patches import tolerate_any_bytes
+from workers.kombu_patches import patch_kombu
 from workers.runtime import run
 from workflows.card_data import find_card_data
 from workflows.errors import ServiceUnavailable
@@ -51,7 +51,7 @@ class DeadLetterConsumer(ReconnectingConsumer):
     """Celery's consumer, which checks each message before it creates a task."""
 
     def __init__(self, *words: Any, **named: Any) -> None:
-        tolerate_any_bytes()
+        patch_kombu()
         super().__init__(*words, **named)
 
     def create_task_handler(self, promise: Any = promise) -> Callable[[Any], None]:
@@ -59,7 +59,7 @@ class DeadLetterConsumer(ReconnectingConsumer):
         handle = super().create_task_handler(promise)
 
         def received(message: Any) -> None:
-            unreadable = examine(message, self.strategies)
+            unreadable = find_defect(message, self.strategies)
             if unreadable is None:
                 try:
                     handle(message)
@@ -80,7 +80,7 @@ class DeadLetterConsumer(ReconnectingConsumer):
 
     def _store(self, message: Any, unreadable: Unreadable) -> None:
         try:
-            task = _bury(message, unreadable)
+            task = _store_as_dead_letter(message, unreadable)
         except (ServiceUnavailable, TimeoutError) as error:
             logger.warning("an unreadable message could not be stored: %s", error, extra={"event": "message.unstored"})
             return
@@ -94,7 +94,7 @@ class DeadLetterConsumer(ReconnectingConsumer):
         message.reject_log_error(logger, self.connection_errors)
 
 
-def _bury(message: Any, unreadable: Unreadable) -> str:
+def _store_as_dead_letter(message: Any, unreadable: Unreadable) -> str:
     """Store a message as a dead letter, and return the name of its task."""
     headers = message.headers if isinstance(message.headers, dict) else {}
     task = str(headers.get("task") or NO_TASK)
@@ -109,13 +109,13 @@ def _bury(message: Any, unreadable: Unreadable) -> str:
         deliveries=1,
         reason=unreadable.reason,
         traceback="",
-        message=None if call is not None else content(message),
+        message=None if call is not None else masked_content(message),
     )
     run(letter)
     return storable_text(task, most=LONGEST["task"])
 
 
-def examine(message: Any, tasks: Any) -> Unreadable | None:
+def find_defect(message: Any, tasks: Any) -> Unreadable | None:
     """Return why a message cannot become a task, or ``None`` if it can."""
     headers = message.headers
     if not isinstance(headers, dict) or not isinstance(headers.get("task"), str):
@@ -139,7 +139,7 @@ def examine(message: Any, tasks: Any) -> Unreadable | None:
     return None
 
 
-def content(message: Any) -> str:
+def masked_content(message: Any) -> str:
     """Return the headers and the body of a message as text, shortened and without card data."""
     body = message.body
     text = body.decode(errors="replace") if isinstance(body, bytes) else str(body)

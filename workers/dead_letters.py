@@ -23,7 +23,7 @@ MAX_DELIVERIES = 3
 COUNT_LIFE_SECONDS = 86_400  # a message that is redelivered after a day is counted from one again
 
 
-PASSING = (ServiceUnavailable, TimeoutError, BrokerAway)
+TRANSIENT = (ServiceUnavailable, TimeoutError, BrokerAway)
 """Errors of a database or broker that is away: transient. Celery logs them without a traceback (``DeadLetterTask.throws``)."""
 
 
@@ -56,7 +56,7 @@ def store_failure(
     deliveries: int = 1,
 ) -> None:
     """Store a dead letter for a failed task, unless its error is transient."""
-    if isinstance(error, PASSING):
+    if isinstance(error, TRANSIENT):
         logger.warning(
             "task %s is postponed until a sweep repeats it: %s",
             task,

@@ -16,13 +16,13 @@ redis: Any = kombu_redis  # kombu has no type information
 _loads, _deliver = redis.loads, redis.Transport._deliver
 
 
-def tolerate_any_bytes() -> None:
+def patch_kombu() -> None:
     """Make kombu deliver a message that it cannot read, with its bytes as the body and without headers."""
-    redis.loads = _read
-    redis.Transport._deliver = _deliver_whole
+    redis.loads = _loads_or_text
+    redis.Transport._deliver = _deliver_repaired
 
 
-def whole(message: Any, queue: str) -> Any:
+def repaired_message(message: Any, queue: str) -> Any:
     """Return the message if it has the keys that kombu needs, else a new message with its text as the body."""
     match message:
         case {
@@ -30,7 +30,7 @@ def whole(message: Any, queue: str) -> Any:
             "properties": {"delivery_tag": str(), "delivery_info": {"exchange": str(), "routing_key": str()}},
         } if isinstance(message.get("body", ""), str):
             return message
-    text = message if isinstance(message, str) else redis.dumps(_decoded(message))
+    text = message if isinstance(message, str) else redis.dumps(_with_body_as_text(message))
     return {
         "body": base64.b64encode(text.encode(errors="replace")).decode(),
         "content-type": BYTES,
@@ -45,7 +45,7 @@ def whole(message: Any, queue: str) -> Any:
     }
 
 
-def _decoded(message: Any) -> Any:
+def _with_body_as_text(message: Any) -> Any:
     """Return the message with its body as text, because a search for card data finds nothing in base64."""
     try:
         body = base64.b64decode(message["body"], validate=True).decode(errors="replace")
@@ -54,12 +54,12 @@ def _decoded(message: Any) -> Any:
     return {**message, "body": body}
 
 
-def _read(text: str) -> Any:
+def _loads_or_text(text: str) -> Any:
     try:
         return _loads(text)
     except (ValueError, RecursionError):
         return text
 
 
-def _deliver_whole(transport: Any, message: Any, queue: str) -> None:
-    _deliver(transport, whole(message, queue), queue)
+def _deliver_repaired(transport: Any, message: Any, queue: str) -> None:
+    _deliver(transport, repaired_message(message, queue), queue)

@@ -1,7 +1,7 @@
 """Celery tasks for settlements. Each is one call into ``workflows``; no rules live here."""
 
 from workers.app import HOUSEKEEPING, app
-from workers.concurrency_limit import TurnQueue, limit_concurrency
+from workers.concurrency_limit import ConcurrencyLimit, limit_concurrency
 from workers.nudge import RECONCILE, SETTLEMENTS, publish
 from workers.runtime import run, runtime
 from workflows.processing.outcome import Summary
@@ -13,10 +13,10 @@ RECONCILED_AT_ONCE = 4
 """A quarter of a worker's threads, and the number of connections for long calls. A provider whose statements hang occupies at
 most these threads; payments, refunds and sweeps use the others."""
 
-MOST_WAITING = 100
+MAX_WAITING = 100
 """The number of settlements that one sweep nudges. The next sweep nudges the others."""
 
-_line = TurnQueue(places=RECONCILED_AT_ONCE, most_waiting=MOST_WAITING)
+_reconciliations = ConcurrencyLimit(slots=RECONCILED_AT_ONCE, max_waiting=MAX_WAITING)
 
 
 @app.task(name="settlements.close")
@@ -43,7 +43,7 @@ def open_due() -> Summary | None:
 
 
 @app.task(name="settlements.reconcile")
-@limit_concurrency(_line, task=RECONCILE)
+@limit_concurrency(_reconciliations, task=RECONCILE)
 def reconcile(settlement_ids: list[str]) -> list[Summary]:
     """Fetch the statements of settlements and reconcile them. Safe to deliver twice, late or never.
 

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 QUEUES = ("payments", "refunds", "settlements", "webhooks", "sweeps")
 """The queues of ``workers.app``. Only the thread imports that module: it needs a broker's address and a third of a second."""
 
-LOOKS_PER_LIMIT, CANARIES_PER_LIMIT = 12, 4  # per ``silence_seconds``: by default every 5 s and every 15 s
+CHECKS_PER_LIMIT, CANARIES_PER_LIMIT = 12, 4  # per ``silence_seconds``: by default every 5 s and every 15 s
 DATABASE_WITHIN_SECONDS = 5.0
 
 
@@ -34,7 +34,7 @@ class Broker:
     waiting: dict[str, int] = field(default_factory=dict)
 
 
-class SilenceWatch:
+class SilenceMonitor:
     """The state of queues, workers, beat, broker and database, as one API process sees it."""
 
     def __init__(self, *, silence_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -44,9 +44,9 @@ class SilenceWatch:
         self._broker = Broker(clock())
         self._sent: float | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._asking: Future[Any] | None = None
+        self._query: Future[Any] | None = None
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._look_again_and_again, name="listening", daemon=True)
+        self._thread = threading.Thread(target=self._run_forever, name="listening", daemon=True)
 
     def start(self) -> None:
         """Start the thread. It queries the database on the running event loop."""
@@ -104,14 +104,14 @@ class SilenceWatch:
 
     def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Run ``work`` on the event loop and wait for it. Raises ``TimeoutError`` while an earlier one still hangs."""
-        if self._loop is None or (self._asking is not None and not self._asking.done()):
+        if self._loop is None or (self._query is not None and not self._query.done()):
             work.close()
             raise TimeoutError
-        self._asking = asyncio.run_coroutine_threadsafe(work, self._loop)
-        return self._asking.result(DATABASE_WITHIN_SECONDS)
+        self._query = asyncio.run_coroutine_threadsafe(work, self._loop)
+        return self._query.result(DATABASE_WITHIN_SECONDS)
 
-    def _look_again_and_again(self) -> None:
-        while not self._stopping.wait(self._limit / LOOKS_PER_LIMIT):
+    def _run_forever(self) -> None:
+        while not self._stopping.wait(self._limit / CHECKS_PER_LIMIT):
             try:
                 self.look()
             except Exception:  # the thread has to go on: there may be no other process to report a silence

@@ -6,7 +6,7 @@
 | a row is in doubt, in review or was not recorded | RETRY: it is processed again, and nothing is decided |
 | provider calls are still in flight when its thread returns | STARTED until they have ended |
 | it raised | FAILURE, with the name of the error; its dead letter and the log have the message and the traceback |
-| housekeeping (``QuietRequest``) that found nothing | not shown |
+| housekeeping (``HousekeepingRequest``) that found nothing | not shown |
 
 Celery calls these requests in the thread that ran the task. Events carry only ids and values of our own tables (I13).
 """
@@ -27,20 +27,20 @@ logger = logging.getLogger(__name__)
 IDS = re.compile(r"\b[a-z]{2,4}_[0-9a-f]{32}\b")
 ERROR = re.compile(r"[A-Za-z_][\w.]*")
 
-_here = threading.local()
-_later = ThreadPoolExecutor(max_workers=1, thread_name_prefix="report")
+_of_this_thread = threading.local()
+_event_sender = ThreadPoolExecutor(max_workers=1, thread_name_prefix="report")
 """Sends events of calls that end later. Sending may wait for the broker, and the event loop must not."""
 
 
-def note(result: Any) -> Any:
+def remember_result(result: Any) -> Any:
     """Remember the result of this thread's task for its request, and return it."""
-    _here.outcome = result if isinstance(result, Outcome | Summary) else None
+    _of_this_thread.outcome = result if isinstance(result, Outcome | Summary) else None
     return result
 
 
-def _take() -> Outcome | Summary | None:
-    outcome: Outcome | Summary | None = getattr(_here, "outcome", None)
-    _here.outcome = None
+def _pop_result() -> Outcome | Summary | None:
+    outcome: Outcome | Summary | None = getattr(_of_this_thread, "outcome", None)
+    _of_this_thread.outcome = None
     return outcome
 
 
@@ -60,24 +60,24 @@ class ReportingRequest(Request):
     def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - the name is Celery's
         """Send an event. A success is sent with its outcome, once the last provider call has ended."""
         if type != "task-succeeded":
-            self._send(type, **_discreet(fields))
+            self._send(type, **_without_error_text(fields))
             return
-        outcome = _take()
+        outcome = _pop_result()
         if outcome is None or outcome.later is None:
-            self._tell(outcome, **fields)
+            self._send_outcome(outcome, **fields)
         else:
             began = monotonic() - fields.get("runtime", 0.0)
-            outcome.later.add_done_callback(lambda later: _later.submit(self._tell_later, later, began))
+            outcome.later.add_done_callback(lambda later: _event_sender.submit(self._send_outcome_later, later, began))
 
-    def _tell_later(self, later: "Future[Outcome]", began: float) -> None:
+    def _send_outcome_later(self, later: "Future[Outcome]", began: float) -> None:
         try:
-            self._tell(later.result(), runtime=monotonic() - began)
+            self._send_outcome(later.result(), runtime=monotonic() - began)
         except Exception as error:  # the broker is away, and only Flower misses an event
             logger.warning(
                 "an event for Flower was lost: %s", type(error).__name__, extra={"event": "flower.event_lost"}
             )
 
-    def _tell(self, outcome: Outcome | Summary | None, **fields: Any) -> None:
+    def _send_outcome(self, outcome: Outcome | Summary | None, **fields: Any) -> None:
         words = "" if outcome is None else repr(outcome)
         if outcome is not None and outcome.is_open:
             self._send("task-retried", result=words, exception=words, runtime=fields.get("runtime"))
@@ -89,7 +89,7 @@ class ReportingRequest(Request):
             self._eventer.send(type, uuid=self.id, **fields)
 
 
-class QuietRequest(ReportingRequest):
+class HousekeepingRequest(ReportingRequest):
     """A housekeeping message, whose events are sent only if it found something or failed.
 
     Its task has ``send_events`` off, so Celery itself sends none.
@@ -99,17 +99,17 @@ class QuietRequest(ReportingRequest):
         """Send the events of a task that found something or failed, preceded by ``task-received``, which Flower needs."""
         if type == "task-started":
             return
-        outcome = _take()
+        outcome = _pop_result()
         if type == "task-succeeded" and outcome is None:
             return
         self._send("task-received", name=self.name, args=self.argsrepr, kwargs=self.kwargsrepr, retries=0)
         if type == "task-succeeded":
-            self._tell(outcome, **fields)
+            self._send_outcome(outcome, **fields)
         else:
-            self._send(type, **_discreet(fields))
+            self._send(type, **_without_error_text(fields))
 
 
-def _discreet(fields: dict[str, Any]) -> dict[str, Any]:
+def _without_error_text(fields: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of an event without the text of an error, which may quote a value."""
     if "exception" not in fields:
         return fields

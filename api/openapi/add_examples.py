@@ -25,37 +25,39 @@ from workflows.payments.serialize import payment_fields
 Examples = dict[str, dict[str, Any]]
 
 
-def _shown(table: Mapping[str, tuple[str, Any]]) -> Examples:
+def _as_examples(table: Mapping[str, tuple[str, Any]]) -> Examples:
     # Swagger UI lists the summaries, not the names.
     return {name: {"summary": f"{name}: {said}", "value": value} for name, (said, value) in table.items()}
 
 
-_PAYMENTS = _shown({name: (summary, payment_fields(row)) for name, (summary, row) in PAYMENTS.items()})
-_ORDERS = _shown(ORDERS)
-_BILLS = _shown(BILLS)
-_REFUNDS = _shown(REFUNDS)
-_TERMINALS = _shown(TERMINALS)
+_PAYMENTS = _as_examples({name: (summary, payment_fields(row)) for name, (summary, row) in PAYMENTS.items()})
+_ORDERS = _as_examples(ORDERS)
+_BILLS = _as_examples(BILLS)
+_REFUNDS = _as_examples(REFUNDS)
+_TERMINALS = _as_examples(TERMINALS)
 SCHEMAS: Mapping[str, Examples] = {
-    "OrderIn": _shown(ORDER_REQUESTS),
+    "OrderIn": _as_examples(ORDER_REQUESTS),
     "OrderOut": _ORDERS,
-    "OrdersOut": _shown({"a page": ("Newest first", {"data": [_ORDERS["open"]["value"]], "next_cursor": None})}),
-    "OrderPatch": _shown(ORDER_CHANGES),
-    "BillIn": _shown(BILL_REQUESTS),
-    "CombineIn": _shown(COMBINATIONS),
-    "SplitIn": _shown(SPLITS),
+    "OrdersOut": _as_examples({"a page": ("Newest first", {"data": [_ORDERS["open"]["value"]], "next_cursor": None})}),
+    "OrderPatch": _as_examples(ORDER_CHANGES),
+    "BillIn": _as_examples(BILL_REQUESTS),
+    "CombineIn": _as_examples(COMBINATIONS),
+    "SplitIn": _as_examples(SPLITS),
     "BillOut": _BILLS,
-    "BillsOut": _shown({"a page": ("Newest first", {"data": [_BILLS["unpaid"]["value"]], "next_cursor": None})}),
-    "RefundIn": _shown(REFUND_REQUESTS),
-    "ReportIn": _shown(REPORT_REQUESTS),
+    "BillsOut": _as_examples({"a page": ("Newest first", {"data": [_BILLS["unpaid"]["value"]], "next_cursor": None})}),
+    "RefundIn": _as_examples(REFUND_REQUESTS),
+    "ReportIn": _as_examples(REPORT_REQUESTS),
     "RefundOut": _REFUNDS,
-    "RefundsOut": _shown({"a page": ("Newest first", {"data": [_REFUNDS["completed"]["value"]], "next_cursor": None})}),
-    "PaymentIn": _shown(REQUESTS),
+    "RefundsOut": _as_examples(
+        {"a page": ("Newest first", {"data": [_REFUNDS["completed"]["value"]], "next_cursor": None})}
+    ),
+    "PaymentIn": _as_examples(REQUESTS),
     "PaymentOut": _PAYMENTS,
-    "PaymentsOut": _shown(
+    "PaymentsOut": _as_examples(
         {"a page": ("Newest first", {"data": [_PAYMENTS["completed"]["value"]], "next_cursor": None})}
     ),
     "TerminalOut": _TERMINALS,
-    "TerminalsOut": _shown(
+    "TerminalsOut": _as_examples(
         {"a page": ("Newest first", {"data": [_TERMINALS["active"]["value"]], "next_cursor": None})}
     ),
 }

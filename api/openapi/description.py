@@ -85,7 +85,7 @@ FATES = (
 """Faults of the sandbox provider, what it does, how the payment ends."""
 
 
-def render_page(settings: Settings) -> str:
+def render_description(settings: Settings) -> str:
     """Return the whole text."""
     fates = table(("`metadata.sandbox`", "the provider", "the payment"), FATES)
     return "\n\n".join(

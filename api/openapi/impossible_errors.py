@@ -37,7 +37,7 @@ PROBES_NEVER_SEND = ("404", "429")
 """Probes take neither a token nor an id, and are not counted by any limit."""
 
 
-def drop_impossible_errors(document: dict[str, Any]) -> None:
+def remove_impossible_errors(document: dict[str, Any]) -> None:
     """Remove impossible statuses and examples from ``document``. Operations must have their ids."""
     for path, _, operation in operations(document):
         answers = operation["responses"]
@@ -50,10 +50,10 @@ def drop_impossible_errors(document: dict[str, Any]) -> None:
         impossible = [error for error, ids in OF_SOME.items() if operation["operationId"] not in ids]
         impossible += () if takes_key(operation) else OF_KEYS
         for error in impossible:
-            _drop(answers.get(str(STATUS[error.kind]), {}), error)
+            _remove(answers.get(str(STATUS[error.kind]), {}), error)
 
 
-def _drop(answer: dict[str, Any], error: type[DomainError]) -> None:
+def _remove(answer: dict[str, Any], error: type[DomainError]) -> None:
     examples = answer.get("content", {}).get(JSON, {}).get("examples", {})
     examples.pop(error.__name__, None)
     if examples:

@@ -3,15 +3,15 @@
 from typing import Any
 
 from api.openapi.add_examples import add_examples
-from api.openapi.description import render_page
+from api.openapi.description import render_description
 from api.openapi.error_components import share_errors
 from api.openapi.headers import add_headers
-from api.openapi.impossible_errors import drop_impossible_errors
+from api.openapi.impossible_errors import remove_impossible_errors
 from api.openapi.integer_formats import add_integer_formats, name_bounds
 from api.openapi.operation_ids import operation_id, summary
 from api.openapi.parameters import describe_answers, describe_parameters
 from api.openapi.security import add_security
-from api.openapi.tags import documented_tags
+from api.openapi.tags import list_tags
 from api.openapi.undeclared_schemas import add_schemas
 from api.openapi.walk import objects, operations
 from workflows.settings import Settings
@@ -19,15 +19,15 @@ from workflows.settings import Settings
 FRAMEWORK_ERRORS = ("HTTPValidationError", "ValidationError")
 
 
-def complete(document: dict[str, Any], settings: Settings) -> None:
+def postprocess(document: dict[str, Any], settings: Settings) -> None:
     """Change ``document`` in place to what is published."""
-    drop_framework_errors(document)
+    remove_framework_errors(document)
     add_schemas(document)
     describe(document, settings)
     name_operations(document)
     describe_parameters(document)
     describe_answers(document)
-    drop_impossible_errors(document)
+    remove_impossible_errors(document)
     add_security(document)
     add_headers(document)
     add_examples(document)
@@ -38,7 +38,7 @@ def complete(document: dict[str, Any], settings: Settings) -> None:
     add_integer_formats(document)
 
 
-def drop_framework_errors(document: dict[str, Any]) -> None:
+def remove_framework_errors(document: dict[str, Any]) -> None:
     """Remove the 422 that FastAPI declares for any route with parameters: this API answers 400 there."""
     for _, _, operation in operations(document):
         if FRAMEWORK_ERRORS[0] in str(operation["responses"].get("422")):
@@ -50,13 +50,13 @@ def drop_framework_errors(document: dict[str, Any]) -> None:
 def describe(document: dict[str, Any], settings: Settings) -> None:
     """Add the text of the page, the servers and the tags."""
     document["info"] |= {
-        "description": render_page(settings),
+        "description": render_description(settings),
         "contact": {"name": "MPAC SmartPOS Payments"},
     }
     document["servers"] = [{"url": "/", "description": "The installation that serves this document"}]
     if settings.public_url:
         document["servers"].append({"url": settings.public_url, "description": "Its public address"})
-    document["tags"] = documented_tags()
+    document["tags"] = list_tags()
 
 
 def name_operations(document: dict[str, Any]) -> None:

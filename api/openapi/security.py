@@ -33,10 +33,10 @@ def add_security(document: dict[str, Any]) -> None:
         roles = made[0][MADE] if made else []
         who: list[dict[str, list[str]]] = [{USER: []}] if roles else [{DEVICE: []}, {USER: []}] if made else []
         operation["security"] = who
-        operation["description"] += f"\n\n{_who_may(bool(made), roles)}"
+        operation["description"] += f"\n\n{_describe_token(bool(made), roles)}"
 
 
-def _who_may(needs_token: bool, roles: list[str]) -> str:
+def _describe_token(needs_token: bool, roles: list[str]) -> str:
     if not needs_token:
         return "**Token:** none."
     return f"**Lowest role:** `{roles[0]}`." if roles else "**Token:** a device's, or a user's of any role."

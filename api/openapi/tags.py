@@ -21,6 +21,6 @@ TAGS: dict[str, str] = {
 """Tag → its description."""
 
 
-def documented_tags() -> list[dict[str, str]]:
+def list_tags() -> list[dict[str, str]]:
     """Return the ``tags`` of the document."""
     return [{"name": name, "description": description} for name, description in TAGS.items()]

@@ -20,13 +20,13 @@ def add_schemas(document: dict[str, Any]) -> None:
         made = model.model_json_schema(mode="validation", ref_template="{model}")
         inner = made.pop("$defs", {})
         for name, schema in {model.__name__: made, **inner}.items():
-            _refer(schema)
+            _rewrite_references(schema)
             schemas.setdefault(RENAMED.get(name, name), schema)
 
 
-def _refer(node: Any) -> None:
+def _rewrite_references(node: Any) -> None:
     for one in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
-        _refer(one)
+        _rewrite_references(one)
     name = node.get("$ref") if isinstance(node, dict) else None
     if isinstance(name, str):
         node["$ref"] = WHERE + RENAMED.get(name, name)

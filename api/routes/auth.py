@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Request
 from starlette.responses import Response
 
-from api.dependencies import RuntimeDep, count_unknown_caller
+from api.dependencies import RuntimeDep, count_failed_auth
 from api.openapi.error_responses import error_responses
 from api.responses import json_response
 from api.schemas.auth import TokenForm, TokenOut
@@ -20,7 +20,7 @@ async def post_device_token(form: Annotated[TokenForm, Form()], request: Request
     try:
         issued = await runtime.token_issuer.issue_device_token(form.client_assertion)
     except NotAuthenticated as error:
-        count_unknown_caller(request, error)
+        count_failed_auth(request, error)
         raise
     answer = json_response(
         {"access_token": issued.token, "token_type": "Bearer", "expires_in": issued.expires_in_seconds}

@@ -19,7 +19,7 @@ from starlette.responses import HTMLResponse, Response
 
 from api.html_page import html_page
 from api.media_types import JSON
-from api.openapi.postprocess import complete
+from api.openapi.postprocess import postprocess
 from workflows.errors import ResourceNotFound
 from workflows.settings import Settings
 
@@ -79,7 +79,7 @@ def document_of(app: FastAPI, settings: Settings) -> dict[str, Any]:
     """Return the document of ``app``: the one that FastAPI makes, completed."""
     made = app.openapi()
     app.openapi_schema = None  # FastAPI would cache it, which takes more memory than the bytes of the document
-    complete(made, settings)
+    postprocess(made, settings)
     return made
 
 

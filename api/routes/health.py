@@ -9,7 +9,7 @@ from api.openapi.error_responses import error_responses
 from api.responses import json_response
 from api.runtime import runtime_of
 from api.schemas.health import LivenessOut, ReadinessOut
-from workers.silence_monitor import SilenceWatch
+from workers.silence_monitor import SilenceMonitor
 from workflows.ops.health import SingleFlight, database_takes_payments
 from workflows.ops.silence import HEARD, Part
 
@@ -33,7 +33,7 @@ async def ready(request: Request) -> Response:
     unavailable or, for beat, no worker consumes its messages.
     """
     await _PROBE.result()
-    listening = runtime_of(request).silence_watch
+    listening = runtime_of(request).silence_monitor
     parts = listening.parts
     beat = [part.state for part in parts if part.kind == "beat"]
     broker = [part.state for part in parts if part.kind == "broker"]
@@ -58,7 +58,7 @@ def _shown(part: Part) -> dict[str, Any]:
     return {"name": part.name, "state": part.state, "silent_seconds": seconds}
 
 
-def _waiting(listening: SilenceWatch, part: Part) -> int | None:
+def _waiting(listening: SilenceMonitor, part: Part) -> int | None:
     return listening.messages_waiting(part.name)
 
 

@@ -23,7 +23,7 @@ NAME = "MPAC SmartPOS Payments"
 ABOUT = "The payments service of a point-of-sale platform. Terminals and back offices use it through its API."
 
 
-def install_welcome(app: FastAPI, settings: Settings) -> None:
+def install_landing_page(app: FastAPI, settings: Settings) -> None:
     """Add the page and the guides to ``app``."""
     app.state.links = dict(_links(settings.flower_url))
     app.include_router(router)
@@ -39,10 +39,10 @@ def _links(flower_url: str | None) -> Iterator[tuple[str, tuple[str, str]]]:
 
 
 @router.get("/")
-async def welcome(request: Request, accept: Annotated[str, Header()] = "") -> Response:
+async def landing_page(request: Request, accept: Annotated[str, Header()] = "") -> Response:
     """Return the links as a page, or as JSON to a client that prefers it."""
     links: dict[str, tuple[str, str]] = request.app.state.links
-    offered = {name: (f"{guides.PATH}/{name}", about) for name, about in guides.offered_guides().items()}
+    offered = {name: (f"{guides.PATH}/{name}", about) for name, about in guides.list_guides().items()}
     if prefers_json(accept):
         answer = json_response({"name": NAME, "links": _addresses(links), "guides": _addresses(offered)})
         answer.headers["Vary"] = "Accept"

@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 from starlette.responses import PlainTextResponse, Response
 
 from api.openapi.error_responses import error_responses
-from api.prometheus import Now, gauges, totals
+from api.prometheus import InstallationState, gauges, totals
 from api.runtime import runtime_of
 from workers.silence_monitor import QUEUES
 from workflows.database.engines import Role
@@ -58,9 +58,9 @@ async def metrics(request: Request) -> Response:
     runtime = runtime_of(request)
     await runtime.totals_writer.add()
     overview, waiting, settlements, workers, counted, rules = await _PROBE.result()
-    queues = {queue: runtime.silence_watch.messages_waiting(queue) for queue in QUEUES}
-    broker = runtime.silence_watch.broker_silent_seconds
-    now = Now(overview, waiting, settlements, workers, queues, broker, rules)
+    queues = {queue: runtime.silence_monitor.messages_waiting(queue) for queue in QUEUES}
+    broker = runtime.silence_monitor.broker_silent_seconds
+    now = InstallationState(overview, waiting, settlements, workers, queues, broker, rules)
     registry = CollectorRegistry()
     registry.register(_Families([*gauges(now), *totals(counted)]))
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

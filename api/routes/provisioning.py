@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from api.dependencies import RequestId, RuntimeDep, StoreManager, count_unknown_caller
+from api.dependencies import RequestId, RuntimeDep, StoreManager, count_failed_auth
 from api.openapi.error_responses import error_responses
 from api.responses import json_response
 from api.schemas.base import Id
@@ -37,7 +37,7 @@ async def post_activate(body: ActivateIn, request: Request, runtime: RuntimeDep,
     The same code, serial number and key get the same answer until the code expires. A terminal that already had a
     key keeps its status; its old key and all tokens that were issued for it end.
     """
-    runtime.unknown_callers.check(request.scope)  # checking a code takes a transaction
+    runtime.failed_auth_limit.check(request.scope)  # checking a code takes a transaction
     try:
         row = await activate_device(
             code=body.activation_code,
@@ -47,7 +47,7 @@ async def post_activate(body: ActivateIn, request: Request, runtime: RuntimeDep,
             request_id=request_id,
         )
     except NotAuthenticated as error:
-        count_unknown_caller(request, error)
+        count_failed_auth(request, error)
         raise
     return json_response({"device_id": row["id"], "client_id": row["client_id"], "status": row["status"]})
 

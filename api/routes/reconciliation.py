@@ -21,7 +21,7 @@ from api.schemas.statements import (
     StatementOut,
     StatementsOut,
 )
-from api.uploads import DOCUMENTED_BODY, DOCUMENTED_QUERY, received
+from api.uploads import DOCUMENTED_BODY, DOCUMENTED_QUERY, receive_upload
 from workflows.reconciliation.classify import Category
 from workflows.reconciliation.queries import (
     BreakFilter,
@@ -62,7 +62,7 @@ async def post_statement(
     The same file again changes nothing.
     """
     secret = runtime.settings.secret_key.get_secret_value().encode()
-    async with received(request, settlement_id, secret=secret) as (incoming, key):
+    async with receive_upload(request, settlement_id, secret=secret) as (incoming, key):
         stored = await receive_statement(incoming, actor=Actor(caller, request_id=request_id), key=key)
     return stored_response(stored)
 

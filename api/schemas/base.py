@@ -18,7 +18,7 @@ class Part(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    def meant(self) -> dict[str, Any]:
+    def comparison_fields(self) -> dict[str, Any]:
         """Return the fields for comparing two requests, including defaults that depend on other fields."""
         return dict(self.__dict__)
 
@@ -50,7 +50,7 @@ def refuse_card_data(value: Any, path: str = "") -> None:
         raise InvalidRequest(*found)
 
 
-def _clean(value: str) -> str:
+def _check_printable(value: str) -> str:
     if not value.isprintable():
         raise ValueError("Must be printable text without control characters")
     if value.isspace():
@@ -58,13 +58,13 @@ def _clean(value: str) -> str:
     return value
 
 
-def _tender(value: str) -> str:
+def _check_currency(value: str) -> str:
     if value not in currencies():
         raise ValueError("Must be the ISO 4217 code of a currency in use, for example JPY")
     return value
 
 
-def _clean_json(value: dict[str, Any]) -> dict[str, Any]:
+def _check_json_object(value: dict[str, Any]) -> dict[str, Any]:
     _check_json(value, depth=0)
     return value
 
@@ -95,11 +95,11 @@ def _check_scalar(value: Any) -> None:
         raise ValueError("Must hold whole numbers below 2^53")
 
 
-Printable = Annotated[str, Field(min_length=1), AfterValidator(_clean)]
+Printable = Annotated[str, Field(min_length=1), AfterValidator(_check_printable)]
 """A text without control characters that is not blank. Its maximum length is set where it is used."""
 
 
-def absent() -> Any:
+def unset() -> Any:
     """Return the placeholder for a field that a PATCH may omit.
 
     Read such a field only if ``model_fields_set`` has it.
@@ -109,9 +109,9 @@ def absent() -> Any:
 
 Amount = Annotated[int, Field(gt=0, le=MAX_AMOUNT, description="Minor units of the currency; 1000 JPY is 1,000 yen")]
 Tip = Annotated[int, Field(ge=0, le=MAX_AMOUNT, description="On top of the amount, minor units")]
-Currency = Annotated[str, AfterValidator(_tender), Field(description="ISO 4217", examples=["JPY"])]
+Currency = Annotated[str, AfterValidator(_check_currency), Field(description="ISO 4217", examples=["JPY"])]
 Metadata = Annotated[
-    dict[str, Any], AfterValidator(_clean_json), Field(description="Your own data, returned unchanged")
+    dict[str, Any], AfterValidator(_check_json_object), Field(description="Your own data, returned unchanged")
 ]
 Id = Annotated[str, Field(pattern=ID_PATTERN)]
 

@@ -14,7 +14,7 @@ MAX_ORDERS = 50  # one table's worth; each order is locked while the bill is mad
 MAX_PARTS = 100
 
 
-def _each_once(values: list[str]) -> list[str]:
+def _check_distinct(values: list[str]) -> list[str]:
     if len(set(values)) < len(values):
         raise ValueError("Must name each once")
     return values
@@ -29,7 +29,7 @@ class BillIn(Body):
 class CombineIn(Body):
     """One bill for several orders."""
 
-    order_ids: Annotated[list[Id], Field(min_length=2, max_length=MAX_ORDERS), AfterValidator(_each_once)]
+    order_ids: Annotated[list[Id], Field(min_length=2, max_length=MAX_ORDERS), AfterValidator(_check_distinct)]
 
 
 class SplitIn(Body):

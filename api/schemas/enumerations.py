@@ -32,7 +32,7 @@ def one_of(values: Iterable[str], description: str) -> FieldInfo:
 
 def member_of(kind: type[StrEnum], description: str) -> FieldInfo:
     """Return the schema of a member of ``kind``, with the meaning of each."""
-    return one_of(kind, f"{description}\n\n{explained(kind)}")
+    return one_of(kind, f"{description}\n\n{explain_members(kind)}")
 
 
 def member_or_text(kind: type[StrEnum], description: str) -> FieldInfo:
@@ -43,14 +43,14 @@ def member_or_text(kind: type[StrEnum], description: str) -> FieldInfo:
     """
     values: list[Any] = [str(value) for value in kind]
     found: FieldInfo = Field(
-        description=f"{description}\n\n{explained(kind)}",
+        description=f"{description}\n\n{explain_members(kind)}",
         examples=values,
         json_schema_extra={"x-extensible-enum": values},
     )
     return found
 
 
-def explained(kind: type[StrEnum]) -> str:
+def explain_members(kind: type[StrEnum]) -> str:
     """Return a Markdown list of the members of ``kind`` and their meanings."""
     return "\n".join(f"- `{value}`: {meaning}" for value, meaning in meanings(kind).items())
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from api.schemas.base import Body, Id, Printable, absent
+from api.schemas.base import Body, Id, Printable, unset
 from api.schemas.integer_types import Cursor
 
 Name = Annotated[Printable, Field(max_length=100)]
@@ -21,7 +21,7 @@ class MerchantIn(Body):
 class MerchantChange(Body):
     """The fields to change; omitted fields stay."""
 
-    name: Name = Field(default_factory=absent)
+    name: Name = Field(default_factory=unset)
 
 
 class MerchantOut(BaseModel):

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, Field, model_validator
 from typing_extensions import TypeAliasType
 
-from api.schemas.base import Body, Id, Part, Printable, absent
+from api.schemas.base import Body, Id, Part, Printable, unset
 from api.schemas.base import Currency as CurrencyIn
 from api.schemas.base import Version as VersionIn
 from api.schemas.integer_types import Currency, Cursor, Minor, Version
@@ -48,7 +48,7 @@ class ItemIn(Part):
         ),
     ]
 
-    def meant(self) -> dict[str, Any]:
+    def comparison_fields(self) -> dict[str, Any]:
         """Return the fields with a normalised rate: ``0.1`` and ``0.10`` are equal."""
         return {**self.__dict__, "tax_rate": str(Decimal(self.tax_rate).normalize())}
 
@@ -94,10 +94,10 @@ class OrderPatch(Body):
         VersionIn | None,
         Field(description="The version you have read. Required with `items`; 409 with the current one if it is stale"),
     ] = None
-    order_type: OrderTypeIn = Field(default_factory=absent)
+    order_type: OrderTypeIn = Field(default_factory=unset)
     table_number: TableNumber | None = None
-    items: Items = Field(default_factory=absent)
-    discount_amount: Discount = Field(default_factory=absent)
+    items: Items = Field(default_factory=unset)
+    discount_amount: Discount = Field(default_factory=unset)
 
     @model_validator(mode="after")
     def _items_of_a_version(self) -> Self:

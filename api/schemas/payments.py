@@ -59,7 +59,7 @@ class TerminalResult(Part):
     slip_number: Code | None = None
     card_arn: Code | None = None
 
-    def meant(self) -> dict[str, Any]:
+    def comparison_fields(self) -> dict[str, Any]:
         """Return the fields with the result filled in: an approval code alone means approved."""
         return {**self.__dict__, "result": self.result or (external.APPROVED if self.approval_code else None)}
 
@@ -148,7 +148,7 @@ class PaymentIn(Body):
                 raise InvalidRequest(Detail("method.cash_received", f"Must be at least {due}, the amount and the tip"))
         return self
 
-    def meant(self) -> dict[str, Any]:
+    def comparison_fields(self) -> dict[str, Any]:
         """Return the fields with the exact sum as the default of the cash received."""
         if isinstance(self.method, CashMethod) and self.method.cash_received is None:
             exact = CashMethod(type="cash", cash_received=self.amount + self.tip_amount)

@@ -19,7 +19,7 @@ def _one_of(names: Names) -> Callable[[Any], str]:
     return check
 
 
-def _shown(names: Names) -> Callable[[dict[str, Any]], None]:
+def _enumerate(names: Names) -> Callable[[dict[str, Any]], None]:
     def show(schema: dict[str, Any]) -> None:
         schema["enum"] = names()
 
@@ -29,5 +29,7 @@ def _shown(names: Names) -> Callable[[dict[str, Any]], None]:
 reporting_provider = _one_of(reporting_names)
 """Return the name of a provider that issues statements. Raises ``ValueError`` for any other."""
 
-StoreProvider = Annotated[str, AfterValidator(_one_of(remote_names)), Field(json_schema_extra=_shown(remote_names))]
-StatementProvider = Annotated[str, AfterValidator(reporting_provider), Field(json_schema_extra=_shown(reporting_names))]
+StoreProvider = Annotated[str, AfterValidator(_one_of(remote_names)), Field(json_schema_extra=_enumerate(remote_names))]
+StatementProvider = Annotated[
+    str, AfterValidator(reporting_provider), Field(json_schema_extra=_enumerate(reporting_names))
+]

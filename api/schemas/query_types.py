@@ -15,7 +15,7 @@ from api.schemas.patterns import DAY_PATTERN, IN_WORDS
 TIMESTAMP_ISSUE = "Must be a timestamp with an offset, for example 2026-11-23T10:00:00Z"
 
 
-def _written(pattern: str, issue: str) -> BeforeValidator:
+def _canonical_spelling(pattern: str, issue: str) -> BeforeValidator:
     form = re.compile(pattern)
 
     def check(value: Any) -> Any:
@@ -26,12 +26,12 @@ def _written(pattern: str, issue: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-WholeNumber = Annotated[int, _written("-?(0|[1-9][0-9]*)", "Must be a whole number")]
-Seconds = Annotated[float, _written(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?", "Must be a number")]
-Flag = Annotated[bool, _written("true|false", "Must be true or false")]
+WholeNumber = Annotated[int, _canonical_spelling("-?(0|[1-9][0-9]*)", "Must be a whole number")]
+Seconds = Annotated[float, _canonical_spelling(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?", "Must be a number")]
+Flag = Annotated[bool, _canonical_spelling("true|false", "Must be true or false")]
 Instant = Annotated[
     AwareDatetime,
-    _written(
+    _canonical_spelling(
         "[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]+)?)?([Zz]|[+-][0-9]{2}:?[0-9]{2})",
         TIMESTAMP_ISSUE,
     ),
@@ -41,4 +41,4 @@ Text80 = Annotated[str, Field(min_length=1, max_length=80)]
 Text100 = Annotated[str, Field(min_length=1, max_length=100)]
 Text200 = Annotated[str, Field(min_length=1, max_length=200)]
 """Texts to search for. An empty one is refused: no row has it, so a variable was probably not set."""
-Day = Annotated[date, _written(DAY_PATTERN, IN_WORDS[DAY_PATTERN])]
+Day = Annotated[date, _canonical_spelling(DAY_PATTERN, IN_WORDS[DAY_PATTERN])]

@@ -14,7 +14,7 @@ from api.schemas.base import (
     Metadata,
     Part,
     Printable,
-    absent,
+    unset,
 )
 from api.schemas.enumerations import FailureCode
 from api.schemas.integer_types import Currency, Cursor, Minor, Version
@@ -44,7 +44,7 @@ class ReportPart(Part):
             raise ValueError("Report what happened: a result of approved or declined, or an approval_code")
         return self
 
-    def meant(self) -> dict[str, Any]:
+    def comparison_fields(self) -> dict[str, Any]:
         """Return the fields with the result filled in: an approval code alone means approved."""
         return {**self.__dict__, "result": self.result or APPROVED}
 
@@ -84,9 +84,9 @@ class ReportOut(BaseModel):
     """The terminal's report of a refund that it carried out itself. Fields not reported are omitted."""
 
     result: Literal["approved", "declined"]
-    approval_code: str = Field(default_factory=absent)
-    slip_number: str = Field(default_factory=absent)
-    card_arn: str = Field(default_factory=absent)
+    approval_code: str = Field(default_factory=unset)
+    slip_number: str = Field(default_factory=unset)
+    card_arn: str = Field(default_factory=unset)
 
 
 class RefundOut(BaseModel):

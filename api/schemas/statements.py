@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, Field
 from typing_extensions import TypeAliasType
 
-from api.schemas.base import Body, Printable, absent
+from api.schemas.base import Body, Printable, unset
 from api.schemas.enumerations import one_of
 from api.schemas.integer_types import Count, Currency, Cursor, Minor, RunNumber
 from api.schemas.provider_names import StatementProvider
@@ -121,7 +121,7 @@ class RunSummary(BaseModel):
             description="Payments and refunds in doubt that a statement of this settlement decided; refunds are negative."
             " Runs of an earlier release lack it"
         ),
-    ] = Field(default_factory=absent)
+    ] = Field(default_factory=unset)
 
 
 class ReconcileIn(Body):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, Field
 from typing_extensions import TypeAliasType
 
-from api.schemas.base import Body, Printable, absent
+from api.schemas.base import Body, Printable, unset
 from api.schemas.integer_types import Cursor
 from api.schemas.patterns import NAME_PATTERN
 from api.schemas.provider_names import StoreProvider
@@ -16,7 +16,7 @@ MAX_CREDENTIALS = 20
 MAX_PRIORITY = 1_000
 
 
-def _distinct(value: list[str]) -> list[str]:
+def _check_distinct(value: list[str]) -> list[str]:
     if len(set(value)) != len(value):
         raise ValueError("Must name each method once")
     return value
@@ -27,7 +27,7 @@ def _distinct(value: list[str]) -> list[str]:
 ProviderMethod = TypeAliasType("ProviderMethod", Literal["card", "qr"])
 Methods = Annotated[
     list[ProviderMethod],
-    AfterValidator(_distinct),
+    AfterValidator(_check_distinct),
     Field(min_length=1, json_schema_extra={"uniqueItems": True}),
 ]
 Priority = Annotated[int, Field(ge=1, le=MAX_PRIORITY, description="The provider with the lowest number is used first")]
@@ -59,10 +59,10 @@ class StoreProviderIn(Body):
 class StoreProviderChange(Body):
     """The fields to change; omitted fields stay. Credentials replace all earlier ones."""
 
-    methods: Methods = Field(default_factory=absent)
-    priority: Priority = Field(default_factory=absent)
-    credentials: Credentials = Field(default_factory=absent, repr=False)
-    enabled: bool = Field(default_factory=absent)
+    methods: Methods = Field(default_factory=unset)
+    priority: Priority = Field(default_factory=unset)
+    credentials: Credentials = Field(default_factory=unset, repr=False)
+    enabled: bool = Field(default_factory=unset)
 
 
 class StoreProviderOut(BaseModel):

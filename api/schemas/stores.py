@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, Field
 
-from api.schemas.base import Body, Id, Printable, absent
+from api.schemas.base import Body, Id, Printable, unset
 from api.schemas.base import Currency as CurrencyIn
 from api.schemas.integer_types import Currency, Cursor
 from api.schemas.patterns import TIME_PATTERN
@@ -15,13 +15,13 @@ from workflows.time_zones import offered_zones
 Name = Annotated[Printable, Field(max_length=100)]
 
 
-def _known_zone(value: str) -> str:
+def _check_zone(value: str) -> str:
     if value not in offered_zones():
         raise ValueError("Must be the IANA name of a time zone, for example Asia/Tokyo")
     return value
 
 
-TimeZone = Annotated[str, AfterValidator(_known_zone), Field(description="IANA name", examples=["Asia/Tokyo"])]
+TimeZone = Annotated[str, AfterValidator(_check_zone), Field(description="IANA name", examples=["Asia/Tokyo"])]
 # Not \d: that matches the digits of all scripts.
 CutOff = Annotated[
     str,
@@ -54,10 +54,10 @@ class StoreIn(Body):
 class StoreChange(Body):
     """The fields to change; omitted fields stay."""
 
-    name: Name = Field(default_factory=absent)
-    currency: CurrencyIn = Field(default_factory=absent)
-    time_zone: TimeZone = Field(default_factory=absent)
-    cut_off: CutOff = Field(default_factory=absent)
+    name: Name = Field(default_factory=unset)
+    currency: CurrencyIn = Field(default_factory=unset)
+    time_zone: TimeZone = Field(default_factory=unset)
+    cut_off: CutOff = Field(default_factory=unset)
 
     def to_changes(self) -> dict[str, Any]:
         """Return the columns to set."""

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Discriminator, Field
 
-from api.schemas.base import absent
+from api.schemas.base import unset
 from api.schemas.enumerations import AttemptOutcome, CallerType, MessageKind, TimelineEventName, TimelineStatus
 from api.schemas.integer_types import AttemptNumber, Currency, Minor, Version
 from api.schemas.statements import StatementLineKind
@@ -18,7 +18,7 @@ class _Entry(BaseModel):
 
 
 class _OfPaymentOrRefund(_Entry):
-    refund_id: OfRefund = Field(default_factory=absent)
+    refund_id: OfRefund = Field(default_factory=unset)
 
 
 class _History(_OfPaymentOrRefund):
@@ -31,7 +31,7 @@ class _History(_OfPaymentOrRefund):
     reason: str | None
     request_id: str | None
     bill_id: Annotated[str, Field(description="The bill it is about; omitted if it is not about a bill")] = Field(
-        default_factory=absent
+        default_factory=unset
     )
 
 
@@ -123,7 +123,7 @@ class SettledEntry(_Line):
     """The payment or its refund became a line of a settlement."""
 
     type: Literal["settled"]
-    refund_id: OfRefund = Field(default_factory=absent)
+    refund_id: OfRefund = Field(default_factory=unset)
 
 
 class AdjustedEntry(_Line):

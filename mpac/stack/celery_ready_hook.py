@@ -5,6 +5,6 @@ signal says only that it is about to consume.
 """
 
 from mpac.stack.ready_file import announce
-from workers.consumption_check import when_heard
+from workers.consumption_check import on_first_message
 
-when_heard.append(announce)
+on_first_message.append(announce)

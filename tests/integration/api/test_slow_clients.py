@@ -47,7 +47,7 @@ async def _strangers(api: Api, raw: bytes, count: int) -> AsyncIterator[list[asy
 def away(monkeypatch: pytest.MonkeyPatch) -> list[Admission]:
     """Return the number of requests that wait for their clients."""
     now: list[Admission] = []
-    usual = Admission.away
+    usual = Admission.wait_without_slot
 
     async def noted(admission: Admission, client: Awaitable[Any]) -> Any:
         now.append(admission)
@@ -56,7 +56,7 @@ def away(monkeypatch: pytest.MonkeyPatch) -> list[Admission]:
         finally:
             now.remove(admission)
 
-    monkeypatch.setattr(Admission, "away", noted)
+    monkeypatch.setattr(Admission, "wait_without_slot", noted)
     return now
 
 
@@ -82,14 +82,14 @@ async def test_a_body_that_comes_when_all_places_are_taken_is_refused_before_any
     async def another_takes_the_place(_sent: int) -> None:
         await until(lambda: len(away) == 1)
         others.append(away[0])
-        away[0].enter()
+        away[0].acquire()
 
     async with serve(max_requests_in_flight=1) as api:
         wire = Wire(api, tenant)
         raw = wire.post(CASH)
         refused = await wire.send(raw, piece=len(raw) - 1, between=another_takes_the_place)
         assert (refused.status, b"retry-after:" in refused.headers) == (503, True), refused
-        others[0].leave()
+        others[0].release()
         made = await wire.send(raw)
         assert (made.status, b"idempotent-replayed" in made.headers) == (201, False)
 

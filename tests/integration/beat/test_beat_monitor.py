@@ -33,7 +33,7 @@ async def watch(stack: LocalStack, engines: None, admin: Admin, monkeypatch: pyt
     monkeypatch.setattr(module, "runtime", lambda: SimpleNamespace(worker="w"))
     monkeypatch.setattr(liveness, "_STARTED", -1e9)  # this process has run for long
     clock = Clock()
-    made = module.BeatWatch(clock=clock)
+    made = module.BeatMonitor(clock=clock)
     made.clock = clock
     await admin.execute("DELETE FROM canaries")
     yield made
@@ -48,7 +48,7 @@ def look(watch: Any, caplog: pytest.LogCaptureFixture) -> Callable[[], Awaitable
 
     async def once() -> list[str]:
         caplog.clear()
-        await asyncio.to_thread(watch.look)
+        await asyncio.to_thread(watch.run_once)
         assert [record.getMessage() for record in caplog.records if "cut short" in record.getMessage()] == []
         errors = [record for record in caplog.records if record.levelno == logging.ERROR]
         return [record.__dict__["event"] for record in errors]
@@ -86,14 +86,14 @@ async def test_a_beat_that_is_heard_is_noted_and_one_that_falls_silent_is_report
     api: Api,
     admin: Admin,
 ) -> None:
-    watch.heard()
+    watch.message_arrived()
     assert await look() == []
     assert await told(api) < SILENCE_SECONDS
     assert await passes(SILENCE_SECONDS) == ["beat.silent"]
     assert await passes(AGAIN_SECONDS) == ["beat.silent"]
     await admin.execute("UPDATE canaries SET consumed_at = consumed_at - interval '2 min' WHERE queue = 'beat'")
     assert await told(api) >= 2 * SILENCE_SECONDS
-    watch.heard()
+    watch.message_arrived()
     assert watch.wake.is_set(), "nobody waits for the next look to be told that it is back"
     assert await look() == []
     assert await told(api) < SILENCE_SECONDS
@@ -118,12 +118,12 @@ async def test_a_beat_that_never_came_is_reported(
 async def test_a_database_whose_clock_jumps_hides_no_silence_and_the_next_note_ends_a_false_one(
     watch: Any, look: Callable[[], Awaitable[list[str]]], admin: Admin, jump: str
 ) -> None:
-    watch.heard()
+    watch.message_arrived()
     await look()
     await admin.execute("UPDATE canaries SET consumed_at = consumed_at - %s::interval WHERE queue = 'beat'", [jump])
     assert await beat_silent_seconds() > SILENCE_SECONDS
     watch.clock.seconds += 1
-    watch.heard()  # as every second
+    watch.message_arrived()  # as every second
     await look()
     assert await beat_silent_seconds() < SILENCE_SECONDS
 
@@ -148,7 +148,7 @@ async def test_a_watch_that_was_frozen_reports_no_silence(
     passes: Callable[[float], Awaitable[list[str]]],
     admin: Admin,
 ) -> None:
-    watch.heard()
+    watch.message_arrived()
     await look()
     watch.clock.seconds += 600
     await admin.execute("UPDATE canaries SET sent_at = sent_at - interval '10 min'")
@@ -167,7 +167,7 @@ async def test_a_broker_that_is_away_is_not_reported_as_silence_of_beat_and_queu
     def away(queue: str) -> int:
         raise OSError(queue)
 
-    watch.heard()
+    watch.message_arrived()
     await look()
     with monkeypatch.context() as patch:
         patch.setattr(importlib.import_module("beat.beat_monitor"), "messages_waiting", away)
@@ -175,7 +175,7 @@ async def test_a_broker_that_is_away_is_not_reported_as_silence_of_beat_and_queu
         await admin.execute("UPDATE canaries SET sent_at = sent_at - interval '10 min'")
         assert await passes(2 * SILENCE_SECONDS) == []
     assert await passes(PAUSE) == []
-    watch.heard()
+    watch.message_arrived()
     await admin.execute("UPDATE canaries SET consumed_at = now()")
     assert await passes(SILENCE_SECONDS - PAUSE) == []
 
@@ -192,11 +192,11 @@ async def test_a_silent_queue_is_reported_once_until_it_is_heard_or_five_minutes
     await admin.execute(
         "UPDATE canaries SET consumed_at = NULL, sent_at = sent_at - interval '2 min' WHERE queue = 'payments'"
     )
-    watch.heard()
+    watch.message_arrived()
     assert await look() == ["queue.silent"]
     assert await passes(SILENCE_SECONDS - PAUSE) == []
     await admin.execute("UPDATE canaries SET consumed_at = now()")
-    watch.heard()
+    watch.message_arrived()
     await passes(PAUSE)
     assert [record.getMessage() for record in caplog.records if record.__dict__.get("event") == "queue.heard"] == [
         "the queue payments is heard again"
@@ -208,7 +208,7 @@ async def test_canaries_are_sent_without_beat_and_a_queue_that_nobody_consumes_s
 ) -> None:
     monkeypatch.setattr(importlib.import_module("beat.beat_monitor"), "BACKLOG_LIMIT", 3)
     for _ in range(5):
-        watch.heard()
+        watch.message_arrived()
         await look()
     with Redis.from_url(stack.urls.broker) as client:
         assert {
@@ -225,10 +225,10 @@ async def test_a_database_or_broker_that_is_away_does_not_end_the_watch(
         raise OSError("away")
 
     monkeypatch.setattr(importlib.import_module("beat.beat_monitor"), "run", away)
-    watch.heard()
+    watch.message_arrived()
     for _ in range(4):
         watch.clock.seconds += PAUSE
-        await asyncio.to_thread(watch.look)
+        await asyncio.to_thread(watch.run_once)
     assert [record.__dict__["event"] for record in caplog.records if record.levelname == "ERROR"] == ["beat.silent"]
 
 
@@ -240,13 +240,13 @@ async def test_a_beat_without_news_is_not_noted_again(
     async def noted() -> Any:
         return await (await admin.execute("SELECT consumed_at FROM canaries WHERE queue = 'beat'")).fetchone() or {}
 
-    watch.heard()
+    watch.message_arrived()
     await look()
     before = await noted()
     watch.clock.seconds += 1
     await look()
     assert await noted() == before
-    watch.heard()
+    watch.message_arrived()
     await look()
     assert await noted() != before
 

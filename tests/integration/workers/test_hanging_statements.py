@@ -57,9 +57,9 @@ def tasks(stack: LocalStack, statements: Statements, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(found, "run", statements.reconcile)
     monkeypatch.setattr(concurrency_limit, "publish", statements.publish)
     yield found
-    while found._line._waiting:  # of a test whose broker was away
-        found._line.enter("")
-        found._line.leave()
+    while found._reconciliations._waiting:  # of a test whose broker was away
+        found._reconciliations.acquire("")
+        found._reconciliations.release()
 
 
 @pytest.fixture
@@ -119,4 +119,4 @@ def test_a_broker_that_is_away_loses_a_nudge_and_no_place(
     statements.may_end.set()
     for one in held:
         assert one.exception(timeout=PATIENCE_SECONDS) is None
-    assert tasks._line._free == tasks.RECONCILED_AT_ONCE
+    assert tasks._reconciliations._free_slots == tasks.RECONCILED_AT_ONCE

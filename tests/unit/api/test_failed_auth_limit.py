@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from api import failed_auth_limit
-from api.failed_auth_limit import UnknownCallers
+from api.failed_auth_limit import FailedAuthLimit
 from workflows.errors import RateLimitExceeded
 from workflows.settings import Settings
 
@@ -22,7 +22,7 @@ def _scope(peer: str | None, *forwarded: str) -> Any:
     }
 
 
-def _use_up(counted: UnknownCallers, scope: Any) -> int:
+def _use_up(counted: FailedAuthLimit, scope: Any) -> int:
     """How many attempts were left."""
     for attempts in range(100):
         try:
@@ -56,13 +56,13 @@ OTHER = [
 
 @pytest.mark.parametrize(("one", "another", "left"), [*((*pair, 0) for pair in SAME), *((*pair, 3) for pair in OTHER)])
 def test_refused_attempts_are_counted_per_address(one: str, another: str, left: int) -> None:
-    counted = UnknownCallers(_settings())
+    counted = FailedAuthLimit(_settings())
     assert _use_up(counted, _scope(one)) == 3
     assert _use_up(counted, _scope(another)) == left
 
 
 def test_forwarded_header_from_an_untrusted_peer_is_ignored() -> None:
-    counted = UnknownCallers(_settings())
+    counted = FailedAuthLimit(_settings())
     assert _use_up(counted, _scope("192.0.2.1")) == 3
     assert _use_up(counted, _scope("192.0.2.1", "198.51.100.7")) == 0
 
@@ -87,13 +87,13 @@ def test_forwarded_header_from_an_untrusted_peer_is_ignored() -> None:
     ids=str,
 )
 def test_behind_trusted_proxies_the_last_untrusted_address_is_counted(forwarded: list[str], found: str) -> None:
-    counted = UnknownCallers(_settings(trusted_proxies="10.0.0.0/8, ::1"))
+    counted = FailedAuthLimit(_settings(trusted_proxies="10.0.0.0/8, ::1"))
     counted.count(_scope("10.0.0.1", *forwarded))
     assert list(counted._counts) == [found]
 
 
 def test_count_of_refused_attempts_restarts_each_minute(minute: list[float]) -> None:
-    counted = UnknownCallers(_settings())
+    counted = FailedAuthLimit(_settings())
     assert _use_up(counted, _scope("192.0.2.1")) == 3
     minute[0] += 60
     assert _use_up(counted, _scope("192.0.2.1")) == 3
@@ -101,7 +101,7 @@ def test_count_of_refused_attempts_restarts_each_minute(minute: list[float]) -> 
 
 def test_number_of_counted_addresses_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(failed_auth_limit, "MAX_ADDRESSES", 10)
-    counted = UnknownCallers(_settings())
+    counted = FailedAuthLimit(_settings())
     refused = 0
     for number in range(1_000):
         try:
@@ -114,7 +114,7 @@ def test_number_of_counted_addresses_is_bounded(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_limit_of_zero_disables_the_count_of_refused_attempts() -> None:
-    counted = UnknownCallers(_settings(rate_limit_unknown_per_address=0))
+    counted = FailedAuthLimit(_settings(rate_limit_unknown_per_address=0))
     for _ in range(1_000):
         counted.count(_scope("192.0.2.1"))
 

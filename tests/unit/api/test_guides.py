@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from api import guides
-from api.guides import GUIDES, offered_guides, read_guide, rendered
+from api.guides import GUIDES, list_guides, read_guide, render_markdown
 
 
 def hrefs(page: str) -> list[str]:
@@ -14,7 +14,7 @@ def hrefs(page: str) -> list[str]:
 
 
 def test_every_guide_of_the_list_is_there() -> None:
-    assert list(offered_guides()) == list(GUIDES)
+    assert list(list_guides()) == list(GUIDES)
     assert read_guide("elsewhere") is None
     assert read_guide("../README") is None
 
@@ -40,7 +40,7 @@ HOSTILE = """<script>alert(1)</script> [a](javascript:alert(1)) ![b](https://x/y
 
 
 def test_raw_html_in_markdown_is_escaped() -> None:
-    page = rendered(HOSTILE)
+    page = render_markdown(HOSTILE)
     assert re.findall(r"<(\w+)", page) == ["p", "a", "a", "code"]
     assert hrefs(page) == ["/docs/guides/terminal#lost"]
     assert "<a>readme</a>" in page
@@ -49,6 +49,6 @@ def test_raw_html_in_markdown_is_escaped() -> None:
 def test_an_installation_without_guides_offers_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guides, "FOLDER", tmp_path)
     read_guide.cache_clear()
-    assert offered_guides() == {}
+    assert list_guides() == {}
     assert read_guide("terminal") is None
     read_guide.cache_clear()

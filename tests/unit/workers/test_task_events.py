@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from workers.task_events import QuietRequest, ReportingRequest, note
+from workers.task_events import HousekeepingRequest, ReportingRequest, remember_result
 from workflows.processing.outcome import Outcome, Summary, combined, failed
 
 PAYMENTS = ["pay_01a22b30b3a8727199456ba974521efb", "pay_01a22b30b4b277e9bd3d6aa5a71c746b"]
@@ -46,7 +46,7 @@ def counted(*words: str, is_open: bool = False) -> Outcome:
 
 def test_a_result_counts_how_the_rows_ended() -> None:
     made, events = request(ReportingRequest)
-    note(counted("completed", "completed", failed("insufficient_funds")))
+    remember_result(counted("completed", "completed", failed("insufficient_funds")))
     made.send_event("task-succeeded", result="repr by Celery", runtime=0.1)
     assert events.sent[0]["type"] == "task-succeeded"
     assert events.sent[0]["result"] == "2 completed, 1 failed: insufficient_funds"
@@ -55,7 +55,7 @@ def test_a_result_counts_how_the_rows_ended() -> None:
 @pytest.mark.parametrize("outcome", [counted("in doubt", is_open=True), Summary("no statement", is_open=True)])
 def test_an_outcome_with_open_rows_is_shown_as_retry(outcome: Outcome | Summary) -> None:
     made, events = request(ReportingRequest)
-    note(outcome)
+    remember_result(outcome)
     made.send_event("task-succeeded", result="", runtime=0.1)
     assert events.types == ["task-retried"]
     assert events.sent[0]["result"] == repr(outcome)
@@ -63,11 +63,11 @@ def test_an_outcome_with_open_rows_is_shown_as_retry(outcome: Outcome | Summary)
 
 def test_the_outcome_of_a_task_is_not_reported_for_the_next_one_on_its_thread() -> None:
     made, events = request(ReportingRequest)
-    note(counted("in doubt", is_open=True))
+    remember_result(counted("in doubt", is_open=True))
     made.send_event("task-succeeded", result="", runtime=0.1)
     made.send_event("task-succeeded", result="", runtime=0.1)
-    note(counted("in doubt", is_open=True))
-    note(None)
+    remember_result(counted("in doubt", is_open=True))
+    remember_result(None)
     made.send_event("task-succeeded", result="", runtime=0.1)
     assert events.types == ["task-retried", "task-succeeded", "task-succeeded"]
     assert events.sent[1]["result"] == ""
@@ -84,7 +84,7 @@ def test_calls_in_flight_are_reported_when_they_have_ended() -> None:
 
     events.send = sending  # type: ignore[method-assign]
     later: Future[Outcome] = Future()
-    note(Outcome(Counter({"at the provider": 1}), later=later))
+    remember_result(Outcome(Counter({"at the provider": 1}), later=later))
     made.send_event("task-succeeded", result="", runtime=0.1)
     assert events.sent == []
     later.set_result(counted("in doubt", is_open=True))
@@ -115,12 +115,12 @@ def test_only_the_name_of_an_error_is_reported() -> None:
 
 
 def test_housekeeping_that_found_nothing_is_not_shown_and_one_that_failed_or_found_something_is() -> None:
-    made, events = request(QuietRequest)
-    note(None)
+    made, events = request(HousekeepingRequest)
+    remember_result(None)
     made.send_event("task-started")
     made.send_event("task-succeeded", result="None", runtime=0.1)
     assert events.sent == []
-    note(Summary("nudged 1 inquiry"))
+    remember_result(Summary("nudged 1 inquiry"))
     made.send_event("task-succeeded", result="", runtime=0.1)
     assert events.types == ["task-received", "task-succeeded"]
     assert events.sent[0]["name"] == "payments.process"
