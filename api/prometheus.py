@@ -15,7 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from workflows.database.metrics_buffer import METRICS, NO_FAILURE, OTHER_FAILURE, CountDelta
 from workflows.ops.count_open_rows import OpenRows, OpenSettlements, Overview, WaitingDays
 from workflows.ops.liveness import Heartbeat, since_start
-from workflows.processing.calls import OPERATIONS, OUTCOMES, RETRIES, SENDS
+from workflows.processing.call_metrics import OPERATIONS, OUTCOMES, RETRIES, SENDS
 from workflows.providers.registry import PROVIDERS, remote_names
 
 NOT_FINAL = ("pending", "processing")

@@ -24,8 +24,8 @@ from workflows.payments.rows import PaymentRow
 from workflows.payments.states import PaymentStatus
 from workflows.processing.executor import LeaseExecutor
 from workflows.providers.registry import Providers
-from workflows.refunds.process import PAYMENTS
 from workflows.refunds.request import RefundRequest, request_refund
+from workflows.refunds.workload import PAYMENTS
 from workflows.requests.idempotency import Key, Stored, fingerprint
 from workflows.settings import Settings
 from workflows.tenants.caller import Caller, CallerRole

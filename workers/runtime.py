@@ -13,7 +13,7 @@ from workflows.ops.metric_totals import TotalsWriter
 from workflows.processing.executor import LeaseExecutor
 from workflows.providers.base import Charge, ChargeRefund
 from workflows.providers.registry import Providers, open_providers
-from workflows.refunds.process import PAYMENTS, REFUNDS
+from workflows.refunds.workload import PAYMENTS, REFUNDS
 from workflows.settings import Settings
 
 

@@ -19,7 +19,7 @@ from workflows.payments.check_request import PaymentSubmission
 from workflows.payments.queries import await_payment, list_payments, read_payment
 from workflows.payments.serialize import payment_fields
 from workflows.payments.stream import follow_payment
-from workflows.refunds.process import PAYMENTS
+from workflows.refunds.workload import PAYMENTS
 from workflows.tenants.scope import with_progress
 from workflows.timeline import read_whole_timeline
 

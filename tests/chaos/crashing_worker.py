@@ -54,7 +54,7 @@ def reach(entity: str, point: str, ids: Iterable[str]) -> None:
 
 def plant() -> None:
     """Patch the points into the product, which is imported here: tests read only the names of the points."""
-    recorder: Any = import_module("workflows.processing.recording").Recorder
+    recorder: Any = import_module("workflows.processing.recorder").Recorder
     provider = import_module("workflows.providers.sandbox").SandboxProvider
     plant_claims()
     recorder._record = recording(recorder._record)
@@ -83,7 +83,7 @@ def plant_claims() -> None:
         return claimed
 
     leases.LeaseTable.claim = claims
-    workloads: Any = import_module("workflows.refunds.process")
+    workloads: Any = import_module("workflows.refunds.workload")
     for workload in (workloads.PAYMENTS, workloads.REFUNDS):
         workload.facts = deciding(workload.entity, workload.facts)
 

@@ -20,9 +20,9 @@ from workflows.bills.apply_payments import release_reservations
 from workflows.bills.lock import Share, lock_bills
 from workflows.payments.codes import CancelOutcome
 from workflows.payments.complete_reported import complete_reported, has_moved
-from workflows.payments.process import PaymentWorkload
 from workflows.payments.rows import PaymentRow
 from workflows.payments.states import PAYMENT, PaymentEvent, PaymentRemark, PaymentStatus
+from workflows.payments.workload import PaymentWorkload
 from workflows.processing.codes import CancelReason
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.query_helpers import one_row

@@ -18,9 +18,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database.engines import Role, act_as
-from workflows.payments.process import PaymentWorkload
 from workflows.payments.rows import ClaimedPayment, PaymentRow
 from workflows.payments.states import PAYMENT, PaymentRemark
+from workflows.payments.workload import PaymentWorkload
 from workflows.processing.decide import RetryPolicy, decide
 from workflows.processing.workload import Answered
 from workflows.providers.base import Succeeded

@@ -46,7 +46,7 @@ class PaymentRow(LeasedColumns):
 
 
 class ClaimedPayment(ClaimedRow):
-    """The columns of a payment that a claim reads (``process.PaymentWorkload.columns``)."""
+    """The columns of a payment that a claim reads (``workload.PaymentWorkload.columns``)."""
 
     amount: int
     tip_amount: int

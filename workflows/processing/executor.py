@@ -21,13 +21,13 @@ from dataclasses import replace
 from typing import Any, Generic
 
 from workflows.ids import WELL_FORMED
-from workflows.processing.calls import count_call
+from workflows.processing.call_metrics import count_call
 from workflows.processing.capacity import Capacity, WaitingIds
 from workflows.processing.decide import Decision, RetryPolicy, decide
 from workflows.processing.leases import Claim, ClaimInDoubt, RequestT, took_effect
 from workflows.processing.next_step import SENDS, Step
 from workflows.processing.outcome import Outcome
-from workflows.processing.recording import GROUP_LIMIT, Recorder, Result
+from workflows.processing.recorder import GROUP_LIMIT, Recorder, Result
 from workflows.processing.row_outcome import LEFT_TO_SWEEP, RowOutcome, collect_outcomes, row_outcome
 from workflows.processing.workload import Answered, Workload
 from workflows.providers.base import Answer, Succeeded, Unavailable

@@ -4,7 +4,7 @@ The lines are recorded like a provider's answer to an inquiry:
 
 | step   | what                                                                                                            |
 |--------|-----------------------------------------------------------------------------------------------------------------|
-| lock   | bills, payments, refunds, in the order of all code; a row that a worker is processing is skipped (``take_over``) |
+| lock   | bills, payments, refunds, in the order of all code; a row that a worker is processing is skipped (``lock_open_rows``) |
 | read   | the lines of each row as an answer, or the reason why they are not one (``evidence``)                            |
 | decide | ``processing.decide``, as for the answer to an inquiry                                                            |
 | record | ``payments.record``, ``refunds.record``: status, history, ledger, bill and order, refund after a late cancel     |
@@ -28,15 +28,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.lock import Locking
 from workflows.database.engines import rows_parameter
+from workflows.payments.lock_for_evidence import LockedRow, claim_locked, lock_open_rows
 from workflows.payments.record import answer_name
-from workflows.payments.take_over import Taken, hold, take_over
 from workflows.processing.codes import FinalStatus
 from workflows.processing.decide import Decision, RetryPolicy, decide
 from workflows.processing.workload import Answered, Workload
 from workflows.providers.base import Succeeded, Withdrawn
 from workflows.reconciliation.evidence import AttemptRequest, EvidenceReading, read_lines
 from workflows.reconciliation.models import MovedLine
-from workflows.refunds.process import PAYMENTS, REFUNDS
+from workflows.refunds.workload import PAYMENTS, REFUNDS
 from workflows.settlements.models import SettlementRow
 
 NO_CALLS = RetryPolicy(max_processing_seconds=0, review_after_seconds=0)
@@ -100,7 +100,7 @@ class EvidenceResult:
 @dataclass(frozen=True, slots=True)
 class _Decided:
     evidence: Evidence
-    taken: Taken[Any]
+    taken: LockedRow[Any]
     reading: EvidenceReading
     decision: Decision | None = None
     issue: str | None = None
@@ -134,12 +134,12 @@ async def apply_evidence(
     locked = await locking(connection, (one.bill_id for one in evidence))
     mine = {one.id: one for one in evidence if one.bill_id in locked}
     payment_ids = [one.payment_id for one in mine.values()] if entity == "refund" else None
-    taken = await take_over(connection, workload, sorted(mine), payment_ids=payment_ids)
+    taken = await lock_open_rows(connection, workload, sorted(mine), payment_ids=payment_ids)
     decided = [_decide(entity, mine[one.claim.id], one, is_confirmed=is_confirmed) for one in taken]
     news = [one for one in decided if one.decision and one.decision.event]
     statuses: dict[str, str] = {}
     if news:
-        claims = await hold(connection, workload, [one.taken for one in news])
+        claims = await claim_locked(connection, workload, [one.taken for one in news])
         answered = [
             Answered(claim, one.reading.answer, one.decision)
             for claim, one in zip(claims, news, strict=True)
@@ -151,7 +151,7 @@ async def apply_evidence(
     return [EvidenceResult(one.evidence, statuses.get(one.evidence.id), one.issue) for one in decided]
 
 
-def _decide(entity: str, evidence: Evidence, taken: Taken[Any], *, is_confirmed: bool) -> _Decided:
+def _decide(entity: str, evidence: Evidence, taken: LockedRow[Any], *, is_confirmed: bool) -> _Decided:
     claim, row = taken.claim, taken.row
     request = AttemptRequest(
         entity, claim.facts.amount, claim.request.currency, row["attempt_provider_reference"], row["sent_at"]
@@ -174,7 +174,7 @@ def _decide(entity: str, evidence: Evidence, taken: Taken[Any], *, is_confirmed:
 
 
 def _reason_to_reject(
-    evidence: Evidence, taken: Taken[Any], answer: Succeeded | Withdrawn, *, is_confirmed: bool
+    evidence: Evidence, taken: LockedRow[Any], answer: Succeeded | Withdrawn, *, is_confirmed: bool
 ) -> str | None:
     """Return why lines that agree with the attempt are not accepted as its answer."""
     if isinstance(answer, Withdrawn):

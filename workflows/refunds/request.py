@@ -31,7 +31,7 @@ from workflows.errors import Detail, InvalidRequest, InvalidStatusTransition
 from workflows.ids import new_id
 from workflows.payments.states import PaymentStatus
 from workflows.providers.registry import is_local, request_is_report
-from workflows.refunds.report import Report
+from workflows.refunds.report_manual_refund import Report
 from workflows.refunds.rows import LockedPayment, NewRefund, RefundedPayment
 from workflows.refunds.serialize import refund_fields
 from workflows.refunds.states import REFUND, RefundRemark

@@ -65,7 +65,7 @@ class LockedPayment(RefundedPayment):
 
 
 class ClaimedRefund(ClaimedRow):
-    """The columns of a refund that a claim reads (``process.RefundWorkload.columns``).
+    """The columns of a refund that a claim reads (``workload.RefundWorkload.columns``).
 
     ``charge_reference`` is the reference of the attempt that charged the payment.
     """

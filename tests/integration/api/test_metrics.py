@@ -18,7 +18,7 @@ from workflows.database.engines import Role, transaction
 from workflows.ops import count_open_rows
 from workflows.processing.leases import MAX_UNANSWERED_CLAIMS
 from workflows.providers.base import Succeeded, Unknown
-from workflows.refunds.process import PAYMENTS
+from workflows.refunds.workload import PAYMENTS
 
 Admin = psycopg.AsyncConnection[DictRow]
 LEASE_SECONDS = 30

@@ -24,7 +24,7 @@ from workflows.ops.metric_totals import TotalsWriter, read_totals
 from workflows.payments.cancel import cancel_payment
 from workflows.providers.base import Declined, Succeeded, Unavailable, Unknown
 from workflows.providers.codes import FailureCode
-from workflows.refunds.process import PAYMENTS
+from workflows.refunds.workload import PAYMENTS
 
 Admin = psycopg.AsyncConnection[DictRow]
 Series = tuple[str, tuple[tuple[str, str], ...]]

@@ -11,7 +11,7 @@ from workflows.ops.housekeeping import forget_expired
 from workflows.ops.liveness import find_silent_queues, note_consumed, note_sent
 from workflows.payments.due import find_due_payments
 from workflows.providers.base import ActionRequired, Unavailable, Unknown
-from workflows.refunds.process import PAYMENTS
+from workflows.refunds.workload import PAYMENTS
 from workflows.settings import Settings
 
 ALL = 100_000

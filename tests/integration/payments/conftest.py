@@ -10,7 +10,7 @@ from workflows.payments.accept import PaymentIntake
 from workflows.processing.executor import LeaseExecutor
 from workflows.providers.base import Charge
 from workflows.providers.registry import Providers
-from workflows.refunds.process import PAYMENTS
+from workflows.refunds.workload import PAYMENTS
 from workflows.settings import Settings
 
 

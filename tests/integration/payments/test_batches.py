@@ -11,13 +11,13 @@ from tests.factories import CASH, PaymentMaker, time_passes
 from tests.fakes import FakeProvider
 from tests.integration.payments.evidence import Admin, all_of, evidence
 from tests.polling import eventually
-from workflows.payments.process import PaymentWorkload
+from workflows.payments.workload import PaymentWorkload
 from workflows.processing.executor import LeaseExecutor
 from workflows.processing.leases import Claim
 from workflows.providers.base import Charge, Declined, Succeeded
 from workflows.providers.registry import Providers
-from workflows.refunds.process import PAYMENTS
 from workflows.refunds.refund_late_cancel import refund_late_cancels
+from workflows.refunds.workload import PAYMENTS
 from workflows.settings import Settings
 
 LEASE_SECONDS = 30

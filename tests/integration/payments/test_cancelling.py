@@ -12,7 +12,7 @@ from tests.integration.payments.evidence import Admin, evidence, seconds_until
 from workflows.errors import InvalidStatusTransition, ResourceNotFound
 from workflows.payments.cancel import cancel_payment
 from workflows.providers.base import ActionRequired, Unavailable
-from workflows.refunds.process import PAYMENTS
+from workflows.refunds.workload import PAYMENTS
 
 CODE = {"type": "display_qr", "qr_content": "https://pay.example/1", "expires_at": "2026-11-23T09:05:00Z"}
 

@@ -17,7 +17,7 @@ from workflows.processing import capacity, executor
 from workflows.processing.executor import LeaseExecutor
 from workflows.providers.base import Charge, Unavailable
 from workflows.providers.registry import Providers
-from workflows.refunds.process import PAYMENTS, REFUNDS
+from workflows.refunds.workload import PAYMENTS, REFUNDS
 from workflows.settings import Settings
 
 PLACES = 8

@@ -23,7 +23,7 @@ from workflows.payments.due import find_payments_ahead
 from workflows.payments.queries import read_timeline
 from workflows.providers.base import Succeeded, Unavailable, Unknown
 from workflows.refunds.due import find_refunds_ahead
-from workflows.refunds.process import PAYMENTS
+from workflows.refunds.workload import PAYMENTS
 from workflows.settings import Settings
 
 HOUR = 3_600

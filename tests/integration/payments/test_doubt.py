@@ -22,7 +22,7 @@ from workflows.providers.base import (
     Unknown,
     Withdrawn,
 )
-from workflows.refunds.process import PAYMENTS
+from workflows.refunds.workload import PAYMENTS
 
 SOON = 3
 DAY = 86_400

@@ -11,11 +11,11 @@ from tests.factories import PaymentMaker, time_passes
 from tests.fakes import FakeProvider
 from tests.integration.payments.evidence import Admin, evidence, seconds_until
 from tests.polling import is_left
-from workflows.payments.process import PaymentWorkload
+from workflows.payments.workload import PaymentWorkload
 from workflows.processing.leases import Claim
 from workflows.providers.base import Charge, Unavailable, Unknown
-from workflows.refunds.process import PAYMENTS
 from workflows.refunds.refund_late_cancel import refund_late_cancels
+from workflows.refunds.workload import PAYMENTS
 
 
 async def test_a_payment_that_expired_before_its_claim_is_cancelled_without_a_call(

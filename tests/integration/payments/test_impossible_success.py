@@ -17,7 +17,7 @@ from tests.integration.refunds.refund_helpers import RefundMaker, bill_row
 from tests.integration.sandbox.harness import KEY, Sandbox
 from workflows.providers.base import Answer, Declined, NotFound, Succeeded, Unavailable, Unknown
 from workflows.providers.registry import open_providers
-from workflows.refunds.process import PAYMENTS
+from workflows.refunds.workload import PAYMENTS
 from workflows.settings import Settings
 
 NOT_BELIEVED = [Succeeded(400), Succeeded(1_000, fee=1_001), Succeeded(1_000, fee=-1), Succeeded(1_000, fee=2**63 - 1)]

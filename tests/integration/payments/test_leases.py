@@ -8,7 +8,7 @@ from tests.integration.payments.evidence import Admin, all_of, evidence
 from tests.integration.payments.payment_helpers import in_hand
 from workflows.processing.executor import LeaseExecutor
 from workflows.providers.base import Charge, Declined, Succeeded, Unavailable
-from workflows.refunds.process import PAYMENTS
+from workflows.refunds.workload import PAYMENTS
 
 LEASE_SECONDS = 30
 

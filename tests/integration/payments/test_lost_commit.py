@@ -17,7 +17,7 @@ from workflows.errors import ServiceUnavailable
 from workflows.payments.serialize import payment_fields
 from workflows.processing.executor import LeaseExecutor
 from workflows.providers.base import Charge
-from workflows.refunds.process import PAYMENTS
+from workflows.refunds.workload import PAYMENTS
 from workflows.settings import Settings
 
 

@@ -22,7 +22,7 @@ from workflows.orders import create, write_orders
 from workflows.payments import accept, check_request, record
 from workflows.processing import lease_statements, leases
 from workflows.refunds import record as refund_record
-from workflows.refunds.process import PAYMENTS, REFUNDS
+from workflows.refunds.workload import PAYMENTS, REFUNDS
 
 HOT: dict[str, Any] = {
     "accept: look": check_request._LOAD_CONTEXT,

@@ -11,7 +11,7 @@ from tests.integration.payments.payment_helpers import count
 from workflows.database.engines import Role, transaction
 from workflows.payments.check_request import PaymentRequest
 from workflows.payments.due import find_due_payments
-from workflows.refunds.process import PAYMENTS
+from workflows.refunds.workload import PAYMENTS
 
 EMONEY = replace(TERMINAL, method_type="emoney", facts={"external_result": "approved"})
 DECLINED = replace(TERMINAL, facts={"external_result": "declined"})

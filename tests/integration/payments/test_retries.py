@@ -7,7 +7,7 @@ from tests.fakes import FakeProvider
 from tests.integration.payments.evidence import Admin, evidence, seconds_until
 from tests.polling import is_left
 from workflows.providers.base import Declined, Unavailable, Unknown
-from workflows.refunds.process import PAYMENTS
+from workflows.refunds.workload import PAYMENTS
 
 
 async def test_an_unavailable_provider_is_tried_again_under_the_same_reference_with_growing_pauses(

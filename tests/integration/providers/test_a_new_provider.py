@@ -15,7 +15,7 @@ from workflows.processing.executor import LeaseExecutor
 from workflows.providers.base import Unavailable
 from workflows.providers.registry import PROVIDERS, Remote, open_providers
 from workflows.providers.statement_mapping import StatementMapping
-from workflows.refunds.process import PAYMENTS
+from workflows.refunds.workload import PAYMENTS
 from workflows.settings import Settings
 from workflows.settlements.open_periods import open_due_periods
 

@@ -15,7 +15,7 @@ from tests.integration.payments.evidence import Evidence, all_of, evidence_of, s
 from workflows.payments.check_request import PaymentRequest
 from workflows.processing.executor import LeaseExecutor
 from workflows.providers.registry import Providers
-from workflows.refunds.process import REFUNDS
+from workflows.refunds.workload import REFUNDS
 from workflows.requests.idempotency import Stored
 from workflows.settings import Settings
 

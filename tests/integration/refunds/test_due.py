@@ -9,7 +9,7 @@ from tests.fakes import FakeProvider
 from tests.integration.refunds.refund_helpers import Admin, RefundMaker, seconds_until_due, time_passes
 from workflows.providers.base import Declined, Outcome, Unavailable, Unknown
 from workflows.refunds.due import find_due_refunds
-from workflows.refunds.process import REFUNDS
+from workflows.refunds.workload import REFUNDS
 from workflows.settings import Settings
 
 ALL = 100_000

@@ -14,7 +14,7 @@ from tests.integration.refunds.refund_helpers import Admin, RefundMaker, evidenc
 from workflows.errors import ServiceUnavailable
 from workflows.ops.dead_letters import requeue_dead_letter
 from workflows.processing.leases import MAX_UNANSWERED_CLAIMS
-from workflows.refunds.process import PAYMENTS, REFUNDS
+from workflows.refunds.workload import PAYMENTS, REFUNDS
 from workflows.tenants.caller import Caller, CallerRole
 
 LEASE_SECONDS = 30

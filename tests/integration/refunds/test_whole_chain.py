@@ -21,7 +21,7 @@ from tests.integration.refunds.refund_helpers import Admin, RefundMaker, sums
 from tests.integration.sandbox.harness import KEY, Sandbox
 from workflows.processing.executor import LeaseExecutor
 from workflows.providers.registry import open_providers
-from workflows.refunds.process import PAYMENTS, REFUNDS
+from workflows.refunds.workload import PAYMENTS, REFUNDS
 from workflows.settings import Settings
 from workflows.settlements.open_periods import open_due_periods
 

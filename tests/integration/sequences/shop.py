@@ -29,7 +29,7 @@ from workflows.orders.change import OrderChange, cancel_order, change_order, com
 from workflows.orders.create import Creation, OrderIntake, OrderRequest
 from workflows.orders.totals import OrderLine, TaxRounding
 from workflows.providers.base import Declined, Outcome, Unavailable, Unknown
-from workflows.refunds.report import report_refund
+from workflows.refunds.report_manual_refund import report_refund
 from workflows.requests.idempotency import Key, Stored
 
 HALF_UP = TaxRounding.HALF_UP

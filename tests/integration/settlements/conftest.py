@@ -14,7 +14,7 @@ from tests.integration.settlements.back_office import BackOffice
 from tests.integration.settlements.settlement_helpers import WORKER, SettlementShop
 from workflows.processing.executor import LeaseExecutor
 from workflows.providers.registry import Providers
-from workflows.refunds.process import REFUNDS
+from workflows.refunds.workload import REFUNDS
 from workflows.settings import Settings
 from workflows.settlements.open_periods import open_due_periods
 

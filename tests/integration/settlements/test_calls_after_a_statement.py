@@ -6,7 +6,7 @@ from tests.factories import time_passes
 from tests.integration.settlements.back_office import BackOffice, in_doubt
 from tests.integration.settlements.statement_api import fetched, listed, row_of
 from workflows.providers.base import NotFound, Unknown
-from workflows.refunds.process import PAYMENTS
+from workflows.refunds.workload import PAYMENTS
 
 
 @pytest.mark.parametrize("again_by", ["requeue", "cancel"])

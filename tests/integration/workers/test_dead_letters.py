@@ -15,7 +15,7 @@ from tests.integration.payments.evidence import Admin, all_of, evidence
 from workers import dead_letters
 from workflows.ops.count_open_rows import take_overview
 from workflows.ops.dead_letters import store_dead_letter
-from workflows.refunds.process import PAYMENTS
+from workflows.refunds.workload import PAYMENTS
 
 
 @pytest.fixture

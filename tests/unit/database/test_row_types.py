@@ -26,8 +26,8 @@ from workflows.reconciliation.statements.models import Statement
 from workflows.refunds import record as refund_record
 from workflows.refunds import request as refund_request
 from workflows.refunds.models import Refund
-from workflows.refunds.process import PAYMENTS, REFUNDS
 from workflows.refunds.rows import ClaimedRefund, LockedPayment, RecordedRefund, RefundRow
+from workflows.refunds.workload import PAYMENTS, REFUNDS
 from workflows.settlements.models import Settlement, SettlementFigures, SettlementLine, SettlementLineRow, SettlementRow
 from workflows.tenants.models import Merchant, MerchantRow, Store, StoreProvider, StoreProviderRow, StoreRow
 

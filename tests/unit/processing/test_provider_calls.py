@@ -8,7 +8,7 @@ from workflows.processing.leases import Claim
 from workflows.processing.next_step import SENDS, Step
 from workflows.processing.workload import Workload
 from workflows.providers.base import Provider
-from workflows.refunds.process import PAYMENTS, REFUNDS
+from workflows.refunds.workload import PAYMENTS, REFUNDS
 
 CALLS: dict[str, tuple[Workload[Any], dict[Step, str]]] = {
     "payment": (

@@ -10,7 +10,6 @@ from workflows.processing.leases import Claim
 from workflows.processing.next_step import Attempt, Step
 from workflows.providers.base import ChargeRefund
 from workflows.refunds.models import Refund
-from workflows.refunds.process import REFUNDS
 from workflows.refunds.rows import ClaimedRefund
 from workflows.refunds.serialize import FIELDS, refund_fields
 from workflows.tenants.scope import PROGRESS

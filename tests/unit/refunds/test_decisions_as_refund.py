@@ -17,9 +17,9 @@ from workflows.providers.base import (
     Unknown,
     Withdrawn,
 )
-from workflows.refunds.process import NEVER
 from workflows.refunds.record import as_refund
 from workflows.refunds.states import REFUND, RefundStatus
+from workflows.refunds.workload import NEVER
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
 SCHEDULE = RetryPolicy(max_processing_seconds=60, review_after_seconds=86_400)

@@ -22,7 +22,7 @@ class PaymentWorkload(Workload[Charge]):
     """Payments: charged, inquired about, withdrawn or reversed.
 
     ``refund_late_cancels`` runs in the transaction that records completed payments. Refunds stand above payments, so the
-    function is passed in (``refunds.process.PAYMENTS``).
+    function is passed in (``refunds.workload.PAYMENTS``).
     """
 
     entity = "payment"

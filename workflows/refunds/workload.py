@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.payments.process import PaymentWorkload
+from workflows.payments.workload import PaymentWorkload
 from workflows.processing.leases import Claim, facts_of
 from workflows.processing.next_step import SENDS, Attempt, Facts, Step
 from workflows.processing.workload import Answered, Workload, no_call_error

@@ -72,7 +72,7 @@ _HOLD = (
 )
 
 
-class TakenRow(ClaimedRow):
+class LockedRowColumns(ClaimedRow):
     """A row of ``_READ``. The last two are when a call may have moved money (back) without our knowing it."""
 
     attempt_number: int
@@ -86,16 +86,16 @@ class TakenRow(ClaimedRow):
 
 
 @dataclass(frozen=True, slots=True)
-class Taken(Generic[RequestT]):
+class LockedRow(Generic[RequestT]):
     """A locked row: its claim, the row with its last attempt, and what no claim holds."""
 
     claim: Claim[RequestT]
-    row: TakenRow
+    row: LockedRowColumns
 
 
-async def take_over(
+async def lock_open_rows(
     connection: AsyncConnection, table: LeaseTable[RequestT], ids: list[str], *, payment_ids: list[str] | None = None
-) -> list[Taken[RequestT]]:
+) -> list[LockedRow[RequestT]]:
     """Lock those of ``ids`` that are open and free, in a transaction that has locked their bills, and return them.
 
     ``payment_ids`` are the payments of refunds, which are locked first.
@@ -107,12 +107,12 @@ async def take_over(
     if not free:
         return []
     parameters = {"ids": free, "nothing_moved": sorted(NOTHING_MOVED)}
-    rows = [cast(TakenRow, dict(row)) for row in (await connection.execute(read, parameters)).mappings()]
-    return [Taken(_claim(table, row), row) for row in rows]
+    rows = [cast(LockedRowColumns, dict(row)) for row in (await connection.execute(read, parameters)).mappings()]
+    return [LockedRow(_claim(table, row), row) for row in rows]
 
 
-async def hold(
-    connection: AsyncConnection, table: LeaseTable[RequestT], taken: list[Taken[RequestT]]
+async def claim_locked(
+    connection: AsyncConnection, table: LeaseTable[RequestT], taken: list[LockedRow[RequestT]]
 ) -> list[Claim[RequestT]]:
     """Claim the taken rows for the rest of the transaction, and return the claims."""
     parameters = {"ids": [one.claim.id for one in taken], "lease": LEASE_SECONDS}
@@ -120,7 +120,7 @@ async def hold(
     return [replace(one.claim, fence=one.claim.fence + 1) for one in taken]
 
 
-def _claim(table: LeaseTable[RequestT], row: TakenRow) -> Claim[RequestT]:
+def _claim(table: LeaseTable[RequestT], row: LockedRowColumns) -> Claim[RequestT]:
     attempt = Attempt(row["attempt_number"], row["attempt_outcome"], row["not_found_at"], int(row["resends"]))
     return replace(table.build(row, attempt), step=Step.STATEMENT, attempt_number=attempt.number)
 
