@@ -17,11 +17,15 @@ from workers.runtime import run
 from workflows.database.metrics_buffer import count_found
 from workflows.invariants.scheduled import check_on_schedule
 from workflows.ops.housekeeping import forget_expired
-from workflows.payments.due import find_due_payments, find_payments_ahead
-from workflows.processing.due import DueRow
-from workflows.processing.outcome import Summary
+from workflows.processing.due import (
+    DueRow,
+    find_due_payments,
+    find_due_refunds,
+    find_payments_ahead,
+    find_refunds_ahead,
+)
+from workflows.processing.task_summary import Summary
 from workflows.reconciliation.auto_reconcile import find_due_reconciliations
-from workflows.refunds.due import find_due_refunds, find_refunds_ahead
 from workflows.settlements.close import find_due_settlements
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 
 from workers.nudge import publish
-from workflows.processing.outcome import Summary, combined
+from workflows.processing.task_summary import Summary, combined
 
 logger = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 from workers.app import app
 from workers.runtime import run, runtime
-from workflows.processing.outcome import Outcome
+from workflows.processing.task_summary import Outcome
 
 
 @app.task(name="refunds.process")

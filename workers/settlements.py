@@ -4,7 +4,7 @@ from workers.app import HOUSEKEEPING, app
 from workers.concurrency_limit import ConcurrencyLimit, limit_concurrency
 from workers.nudge import RECONCILE, SETTLEMENTS, publish
 from workers.runtime import run, runtime
-from workflows.processing.outcome import Summary
+from workflows.processing.task_summary import Summary
 from workflows.reconciliation.auto_reconcile import reconcile_due
 from workflows.settlements.close import CloseResult, close_settlements
 from workflows.settlements.open_periods import open_due_periods

@@ -20,7 +20,7 @@ from typing import Any
 
 from celery.worker.request import Request
 
-from workflows.processing.outcome import Outcome, Summary
+from workflows.processing.task_summary import Outcome, Summary
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from workflows.errors import every_error
 from workflows.ledger import post_journals as ledger
 from workflows.payments import codes
 from workflows.payments.states import PAYMENT
-from workflows.processing import codes as processing
+from workflows.processing.decision import CancelReason as OurCancelReason
 from workflows.providers.codes import FailureCode as OurFailureCode
 from workflows.providers.codes import NextActionType as OurNextActionType
 from workflows.refunds.states import REFUND
@@ -82,9 +82,7 @@ CancelReason = TypeAliasType(
     "CancelReason",
     Annotated[
         str,
-        member_or_text(
-            processing.CancelReason, "Why it was cancelled: one of these, or the reason that a caller gave."
-        ),
+        member_or_text(OurCancelReason, "Why it was cancelled: one of these, or the reason that a caller gave."),
     ],
 )
 CancelOutcome = TypeAliasType(

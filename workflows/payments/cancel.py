@@ -23,7 +23,7 @@ from workflows.payments.complete_reported import complete_reported, has_moved
 from workflows.payments.rows import PaymentRow
 from workflows.payments.states import PAYMENT, PaymentEvent, PaymentRemark, PaymentStatus
 from workflows.payments.workload import PaymentWorkload
-from workflows.processing.codes import CancelReason
+from workflows.processing.decision import CancelReason
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.query_helpers import one_row
 from workflows.tenants.scope import IN_SCOPE, scope_params

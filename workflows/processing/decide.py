@@ -8,7 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from workflows.processing.codes import CancelReason, Event, FinalStatus, Remark
+from workflows.processing.decision import CancelReason, Decision, Event, FinalStatus, Remark
+from workflows.processing.delays import (
+    MAX_RETRY_AFTER_SECONDS,
+    OVERDUE_POLL_SECONDS,
+    POLL_SECONDS,
+    inquiry_delay_seconds,
+    retry_delay_seconds,
+)
 from workflows.processing.next_step import SENDS, Attempt, Facts, Step
 from workflows.providers.base import (
     ActionRequired,
@@ -25,47 +32,6 @@ from workflows.providers.codes import FailureCode
 MAX_RETRIES = 5
 """Maximum of technical retries (behaviour §5). No money moved in any of them, so the payment then fails."""
 
-MAX_RETRY_AFTER_SECONDS = 300  # longest wait that a provider's Retry-After can impose
-POLL_SECONDS = 2.5  # interval of inquiries about a pending QR code: providers advise every 2-3 s
-OVERDUE_POLL_SECONDS = 60.0  # after a review was requested: each inquiry is stored, and some providers never decide
-
-INQUIRY_DELAYS_SECONDS = (2, 5, 15, 30, 60, 120, 300, 900)
-"""Delays before inquiries about an unknown outcome (behaviour §5); then hourly for a day, then daily."""
-
-HOUR, DAY = 3_600, 86_400
-HOURLY_INQUIRIES = 24
-
-
-@dataclass(slots=True)
-class Decision:
-    """The result to record: an event and the columns that change with it.
-
-    ``event`` is ``None`` if nothing deserves a new version. ``due_in_seconds`` is when the row is due again (``None``: never).
-    An ``attempt_outcome`` of ``None`` leaves the attempt as it is.
-    """
-
-    event: Event | Remark | None = None
-    status: FinalStatus | None = None
-    due_in_seconds: float | None = None
-    attempt_outcome: str | None = None
-    code: str | None = None
-    message: str | None = None
-    outcome_known: bool = True
-    needs_review: bool = False
-    next_action: dict[str, Any] | None = None
-    provider_reference: str | None = None
-    approval_code: str | None = None
-    card_brand: str | None = None
-    card_last_4: str | None = None
-    fee: int = 0
-    """The provider's fee, in minor units."""
-    preserve_action: bool = False
-    """Whether ``next_action``, which the customer is shown, stays as it is."""
-    not_found: bool = False
-    """Whether the inquiry found nothing (the time of the first of two in a row is stored)."""
-    inquiries: int | None = None
-    """The position in the schedule of inquiries about an unknown outcome (``None``: unchanged)."""
-
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
@@ -75,19 +41,6 @@ class RetryPolicy:
     review_after_seconds: float
     scale: float = 1.0
     spread: Callable[[], float] = lambda: random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards nothing
-
-
-def inquiry_delay_seconds(inquiries: int, *, scale: float = 1.0, spread: float = 1.0) -> float:
-    """Return the seconds until the next inquiry, after ``inquiries`` inquiries."""
-    if inquiries < len(INQUIRY_DELAYS_SECONDS):
-        return INQUIRY_DELAYS_SECONDS[inquiries] * scale * spread
-    return (HOUR if inquiries < len(INQUIRY_DELAYS_SECONDS) + HOURLY_INQUIRIES else DAY) * scale * spread
-
-
-def retry_delay_seconds(attempt: int, *, retry_after: float | None, spread: float) -> float:
-    """Return the seconds until another attempt: 0.5, 1, 2, 4, 8 s, or a longer ``retry_after`` of at most 5 min."""
-    backoff: float = 0.5 * 2 ** (attempt - 1)
-    return max(backoff * spread, min(retry_after or 0, MAX_RETRY_AFTER_SECONDS))
 
 
 def decide(step: Step, answer: Answer | None, *, facts: Facts, policy: RetryPolicy) -> Decision:

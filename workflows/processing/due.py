@@ -1,7 +1,7 @@
-"""Query which rows are due now. The sweeps page through the result and send nudges; nothing is changed here.
+"""Find payments and refunds that are due now. The sweeps page through the result and send nudges; nothing is changed here.
 
-One column, ``due_at``, answers for every reason: a nudge that was lost, a lease that ran out, a retry or an inquiry
-whose time has come, a code to poll, a payment that expired. One partial index per table finds these rows.
+One column, ``due_at``, covers every reason: a lost nudge, an expired lease, a retry or inquiry whose time has come, a pending
+QR code to poll, an expired payment. One partial index per table finds these rows.
 """
 
 from dataclasses import dataclass
@@ -10,11 +10,27 @@ from datetime import datetime
 from sqlalchemy import TextClause, text
 
 from workflows.database.engines import Role, transaction
-from workflows.processing.clock_set_back import DUE_AHEAD
+from workflows.processing.delays import DUE_AHEAD
 from workflows.settings import Settings
 
 PAGES = 10
 """Pages that are searched for rows of other providers if the rows of one provider alone fill a page."""
+
+_WHY = {
+    "payment": """CASE
+        WHEN status = 'pending' AND expires_at <= now() AND processing_mode = 'provider' THEN 'expired'
+        WHEN status = 'pending' THEN 'lost_nudge'
+        WHEN lease_until IS NOT NULL THEN 'run_out_lease'
+        WHEN NOT outcome_known THEN 'inquiry'
+        WHEN next_action IS NOT NULL THEN 'poll'
+        ELSE 'retry' END""",
+    "refund": """CASE
+        WHEN status = 'pending' THEN 'lost_nudge'
+        WHEN lease_until IS NOT NULL THEN 'run_out_lease'
+        WHEN NOT outcome_known THEN 'inquiry'
+        ELSE 'retry' END""",
+}
+"""SQL expressions for the reason why a row is due."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,40 +42,55 @@ class DueRow:
     why: str
 
 
-def due_statement(entity: str, why: str) -> TextClause:
-    """Return the query for due rows; ``why`` is an SQL expression for the reason."""
+def _due(entity: str) -> TextClause:
     return text(f"""
         -- due: for each provider a page of ids with reasons, longest overdue first: one hanging provider must not hide others
         SELECT id, due_at, why FROM (
             SELECT id, due_at, why, row_number() OVER (PARTITION BY provider ORDER BY due_at) AS place FROM (
-                SELECT id, due_at, provider, {why} AS why FROM {entity}s
+                SELECT id, due_at, provider, {_WHY[entity]} AS why FROM {entity}s
                 WHERE due_at <= now() ORDER BY due_at LIMIT {PAGES} * :limit
             ) AS oldest
         ) AS placed WHERE place <= :limit ORDER BY due_at
     """)
 
 
-def ahead_statement(entity: str) -> TextClause:
-    """Return the query for rows that are due later than any schedule sets, the furthest ahead first."""
+def _ahead(entity: str) -> TextClause:
     return text(f"""
-        -- ahead: the database's clock was set back since these rows were written (clock_set_back)
+        -- ahead: rows due later than any schedule sets, furthest ahead first: the database's clock was set back (delays)
         SELECT id, due_at, 'clock_set_back' AS why FROM {entity}s r
         WHERE r.due_at > now() + make_interval(secs => :grace) AND (r.status = 'pending' OR {DUE_AHEAD})
         ORDER BY r.due_at DESC LIMIT :limit
     """)
 
 
-async def find_due(statement: TextClause, *, limit: int) -> list[DueRow]:
-    """Return up to ``limit`` rows of each provider by a ``due_statement``, longest overdue first."""
-    return await _find(statement, limit=limit)
+_DUE = {entity: _due(entity) for entity in _WHY}
+_AHEAD = {entity: _ahead(entity) for entity in _WHY}
 
 
-async def find_ahead(statement: TextClause, *, limit: int, settings: Settings) -> list[DueRow]:
-    """Return up to ``limit`` rows by an ``ahead_statement``, the furthest ahead first.
+async def find_due_payments(*, limit: int) -> list[DueRow]:
+    """Return up to ``limit`` due payments of each provider, longest overdue first."""
+    return await _find(_DUE["payment"], limit=limit)
 
-    The grace and the lease of the settings bound how far ahead a new row and a leased row may be due.
-    """
-    return await _find(statement, limit=limit, grace=2 * settings.nudge_grace_seconds, lease=settings.lease_seconds)
+
+async def find_due_refunds(*, limit: int) -> list[DueRow]:
+    """Return up to ``limit`` due refunds of each provider, longest overdue first."""
+    return await _find(_DUE["refund"], limit=limit)
+
+
+async def find_payments_ahead(*, limit: int, settings: Settings) -> list[DueRow]:
+    """Return up to ``limit`` payments that are due later than any schedule sets, the furthest ahead first."""
+    return await _find_ahead("payment", limit=limit, settings=settings)
+
+
+async def find_refunds_ahead(*, limit: int, settings: Settings) -> list[DueRow]:
+    """Return up to ``limit`` refunds that are due later than any schedule sets, the furthest ahead first."""
+    return await _find_ahead("refund", limit=limit, settings=settings)
+
+
+async def _find_ahead(entity: str, *, limit: int, settings: Settings) -> list[DueRow]:
+    """Find rows ahead. The grace bounds how far ahead a new row may be due, the lease how far ahead a leased row may be."""
+    grace, lease = 2 * settings.nudge_grace_seconds, settings.lease_seconds
+    return await _find(_AHEAD[entity], limit=limit, grace=grace, lease=lease)
 
 
 async def _find(statement: TextClause, **parameters: float) -> list[DueRow]:

@@ -23,12 +23,12 @@ from typing import Any, Generic
 from workflows.ids import WELL_FORMED
 from workflows.processing.call_metrics import count_call
 from workflows.processing.capacity import Capacity, WaitingIds
-from workflows.processing.decide import Decision, RetryPolicy, decide
+from workflows.processing.decide import RetryPolicy, decide
+from workflows.processing.decision import Decision
 from workflows.processing.leases import Claim, ClaimInDoubt, RequestT, took_effect
 from workflows.processing.next_step import SENDS, Step
-from workflows.processing.outcome import Outcome
 from workflows.processing.recorder import GROUP_LIMIT, Recorder, Result
-from workflows.processing.row_outcome import LEFT_TO_SWEEP, RowOutcome, collect_outcomes, row_outcome
+from workflows.processing.task_summary import LEFT_TO_SWEEP, Outcome, RowOutcome, collect_outcomes, row_outcome
 from workflows.processing.workload import Answered, Workload
 from workflows.providers.base import Answer, Succeeded, Unavailable
 from workflows.providers.registry import Providers

@@ -25,7 +25,7 @@ from workflows.database.engines import Role, rows_parameter, transaction
 from workflows.errors import ServiceUnavailable
 from workflows.ids import new_id
 from workflows.processing import lease_statements as statements
-from workflows.processing.clock_set_back import DUE_AHEAD, LEASE_AHEAD
+from workflows.processing.delays import DUE_AHEAD, LEASE_AHEAD
 from workflows.processing.next_step import NOTHING_MOVED, Attempt, Facts, Step, next_step
 from workflows.processing.rows import ClaimedRow, LastAttempt, ResumedRow
 from workflows.providers.base import Charge, ChargeRefund

@@ -13,7 +13,7 @@ from typing import Generic
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.processing.decide import Decision
+from workflows.processing.decision import Decision
 from workflows.processing.leases import Claim, LeaseTable, RequestT
 from workflows.processing.next_step import Step
 from workflows.providers.base import Answer, Provider

@@ -2,13 +2,13 @@
 
 The lines are recorded like a provider's answer to an inquiry:
 
-| step   | what                                                                                                            |
-|--------|-----------------------------------------------------------------------------------------------------------------|
-| lock   | bills, payments, refunds, in the order of all code; a row that a worker is processing is skipped (``lock_open_rows``) |
-| read   | the lines of each row as an answer, or the reason why they are not one (``evidence``)                            |
+| step   | what                                                                                                              |
+|--------|-------------------------------------------------------------------------------------------------------------------|
+| lock   | bills, payments, refunds, in the order of all code, without rows that a worker is processing (``lock_open_rows``) |
+| read   | the lines of each row as an answer, or the reason why they are not one (``evidence``)                             |
 | decide | ``processing.decide``, as for the answer to an inquiry                                                            |
-| record | ``payments.record``, ``refunds.record``: status, history, ledger, bill and order, refund after a late cancel     |
-| store  | the lines (``statement_evidence``)                                                                               |
+| record | ``payments.record``, ``refunds.record``: status, history, ledger, bill and order, refund after a late cancel      |
+| store  | the lines (``statement_evidence``)                                                                                |
 
 All steps are one transaction, and a recorded row is not open any more: a repeat, or a run after a crash, changes nothing.
 
@@ -30,8 +30,8 @@ from workflows.bills.lock import Locking
 from workflows.database.engines import rows_parameter
 from workflows.payments.lock_for_evidence import LockedRow, claim_locked, lock_open_rows
 from workflows.payments.record import answer_name
-from workflows.processing.codes import FinalStatus
-from workflows.processing.decide import Decision, RetryPolicy, decide
+from workflows.processing.decide import RetryPolicy, decide
+from workflows.processing.decision import Decision, FinalStatus
 from workflows.processing.workload import Answered, Workload
 from workflows.providers.base import Succeeded, Withdrawn
 from workflows.reconciliation.evidence import AttemptRequest, EvidenceReading, read_lines

@@ -24,7 +24,7 @@ from sqlalchemy import text
 from workflows.database.engines import Role, transaction
 from workflows.errors import InvalidStatusTransition
 from workflows.processing.due import DueRow
-from workflows.processing.outcome import Summary
+from workflows.processing.task_summary import Summary
 from workflows.providers.registry import Providers, remote_names
 from workflows.reconciliation.reconcile import ComparisonTooLong, reconcile_settlement
 from workflows.reconciliation.resolve_unknown_outcomes import end_doubts

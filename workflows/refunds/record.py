@@ -31,8 +31,7 @@ from workflows.database.engines import rows_parameter
 from workflows.ledger.post_journals import post_refunds
 from workflows.payments.record import row_of, tally_outcomes
 from workflows.processing import record_statements as parts
-from workflows.processing.codes import Event, Remark
-from workflows.processing.decide import Decision
+from workflows.processing.decision import Decision, Event, Remark
 from workflows.processing.workload import Answered
 from workflows.providers.base import ChargeRefund
 from workflows.refunds.bill_after_failed_refund import update_bills_after_failed_refunds

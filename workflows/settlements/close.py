@@ -26,7 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.database.engines import Role, transaction
 from workflows.errors import Detail, InvalidStatusTransition, ResourceNotFound
 from workflows.processing.due import DueRow
-from workflows.processing.outcome import Summary
+from workflows.processing.task_summary import Summary
 from workflows.settlements.cutoff_rules import StoreRule, load_rules
 from workflows.settlements.lines import mark_taken, take_lines
 from workflows.settlements.models import LockedPeriod

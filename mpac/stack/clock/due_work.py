@@ -12,9 +12,8 @@ from psycopg.rows import DictRow, dict_row
 
 from workers.nudge import publish_task
 from workflows.errors import ServiceUnavailable
-from workflows.payments.due import find_due_payments
+from workflows.processing.due import find_due_payments, find_due_refunds
 from workflows.reconciliation.auto_reconcile import find_due_reconciliations
-from workflows.refunds.due import find_due_refunds
 from workflows.settings import Settings
 from workflows.settlements.close import GRACE, find_due_settlements
 

@@ -9,7 +9,7 @@ from tests.fakes import FakeProvider
 from tests.integration.payments.evidence import Admin, all_of
 from workflows.ops.housekeeping import forget_expired
 from workflows.ops.liveness import find_silent_queues, note_consumed, note_sent
-from workflows.payments.due import find_due_payments
+from workflows.processing.due import find_due_payments
 from workflows.providers.base import ActionRequired, Unavailable, Unknown
 from workflows.refunds.workload import PAYMENTS
 from workflows.settings import Settings

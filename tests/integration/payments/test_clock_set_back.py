@@ -19,10 +19,9 @@ from tests.integration.refunds.refund_helpers import RefundMaker
 from tests.integration.refunds.refund_helpers import evidence as refund_evidence
 from workflows.database import engines as database
 from workflows.database.engines import connect
-from workflows.payments.due import find_payments_ahead
 from workflows.payments.queries import read_timeline
+from workflows.processing.due import find_payments_ahead, find_refunds_ahead
 from workflows.providers.base import Succeeded, Unavailable, Unknown
-from workflows.refunds.due import find_refunds_ahead
 from workflows.refunds.workload import PAYMENTS
 from workflows.settings import Settings
 

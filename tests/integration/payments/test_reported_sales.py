@@ -10,7 +10,7 @@ from tests.integration.payments.evidence import Admin, evidence
 from tests.integration.payments.payment_helpers import count
 from workflows.database.engines import Role, transaction
 from workflows.payments.check_request import PaymentRequest
-from workflows.payments.due import find_due_payments
+from workflows.processing.due import find_due_payments
 from workflows.refunds.workload import PAYMENTS
 
 EMONEY = replace(TERMINAL, method_type="emoney", facts={"external_result": "approved"})

@@ -7,8 +7,8 @@ import pytest
 from tests.factories import CASH
 from tests.fakes import FakeProvider
 from tests.integration.refunds.refund_helpers import Admin, RefundMaker, seconds_until_due, time_passes
+from workflows.processing.due import find_due_refunds
 from workflows.providers.base import Declined, Outcome, Unavailable, Unknown
-from workflows.refunds.due import find_due_refunds
 from workflows.refunds.workload import REFUNDS
 from workflows.settings import Settings
 

@@ -16,7 +16,7 @@ from workflows.ids import new_id
 from workflows.invariants.rules.payments_and_refunds import RULES
 from workflows.ops.count_open_rows import take_overview
 from workflows.payments.check_request import PaymentRequest
-from workflows.refunds.due import find_due_refunds
+from workflows.processing.due import find_due_refunds
 from workflows.refunds.report_manual_refund import report_refund
 from workflows.refunds.rows import RefundRow
 

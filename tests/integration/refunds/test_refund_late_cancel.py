@@ -8,8 +8,8 @@ from tests.fakes import FakeProvider
 from tests.integration.payments.evidence import all_of
 from tests.integration.refunds.refund_helpers import Admin, RefundMaker, evidence, sums
 from workflows.payments.states import PaymentStatus
+from workflows.processing.due import find_due_refunds
 from workflows.providers.base import Unknown
-from workflows.refunds.due import find_due_refunds
 
 ALL_SERVICES = 5_000
 

@@ -13,7 +13,7 @@ from mpac.stack.commands import WORKER_THREADS
 from mpac.stack.local_stack import LocalStack
 from tests.polling import PATIENCE_SECONDS
 from workers import concurrency_limit
-from workflows.processing.outcome import Summary
+from workflows.processing.task_summary import Summary
 
 IDS = [f"stl_{n}" for n in range(2 * WORKER_THREADS)]
 

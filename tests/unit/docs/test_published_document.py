@@ -23,7 +23,7 @@ from workflows.errors import every_error
 from workflows.ledger.post_journals import AccountKind, JournalKind
 from workflows.payments import codes
 from workflows.payments.states import PaymentStatus
-from workflows.processing.codes import CancelReason
+from workflows.processing.decision import CancelReason
 from workflows.providers.codes import FailureCode, NextActionType
 from workflows.reconciliation.classify import Category
 

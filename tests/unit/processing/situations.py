@@ -2,11 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
-from workflows.processing.decide import (
-    Decision,
-    RetryPolicy,
-    decide,
-)
+from workflows.processing.decide import RetryPolicy, decide
+from workflows.processing.decision import Decision
 from workflows.processing.next_step import Attempt, Facts, Step
 from workflows.providers.base import (
     Answer,

@@ -6,12 +6,9 @@ from datetime import timedelta
 import pytest
 
 from tests.unit.processing.situations import CODE, OUTCOMES, decided, facts
-from workflows.processing.codes import Event, FinalStatus, Remark
-from workflows.processing.decide import (
-    INQUIRY_DELAYS_SECONDS,
-    MAX_RETRIES,
-    POLL_SECONDS,
-)
+from workflows.processing.decide import MAX_RETRIES
+from workflows.processing.decision import Event, FinalStatus, Remark
+from workflows.processing.delays import INQUIRY_DELAYS_SECONDS, POLL_SECONDS
 from workflows.processing.next_step import Facts, Step, next_step
 from workflows.providers.base import (
     ActionRequired,

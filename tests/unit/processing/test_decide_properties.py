@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workflows.payments.states import PaymentStatus
-from workflows.processing.codes import FinalStatus
-from workflows.processing.decide import MAX_RETRIES, Decision, RetryPolicy, decide
+from workflows.processing.decide import MAX_RETRIES, RetryPolicy, decide
+from workflows.processing.decision import Decision, FinalStatus
 from workflows.processing.leases import attempt_number
 from workflows.processing.next_step import SENDS, Attempt, Facts, Step, next_step
 from workflows.providers.base import (

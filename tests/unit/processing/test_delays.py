@@ -6,11 +6,11 @@ from datetime import timedelta
 import pytest
 
 from tests.unit.processing.situations import POLICY, decided, facts
-from workflows.processing.decide import (
+from workflows.processing.decide import RetryPolicy
+from workflows.processing.delays import (
     HOURLY_INQUIRIES,
     OVERDUE_POLL_SECONDS,
     POLL_SECONDS,
-    RetryPolicy,
     inquiry_delay_seconds,
     retry_delay_seconds,
 )

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.unit.processing.situations import decided, facts
-from workflows.processing.codes import FinalStatus, Remark
+from workflows.processing.decision import FinalStatus, Remark
 from workflows.processing.next_step import Step, next_step
 from workflows.providers.base import (
     ActionRequired,

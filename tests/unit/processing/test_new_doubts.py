@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tests.unit.processing.situations import decided, facts
-from workflows.processing.codes import FinalStatus, Remark
+from workflows.processing.decision import FinalStatus, Remark
 from workflows.processing.next_step import Step
 from workflows.providers.base import (
     Answer,

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from workflows.processing.codes import Event, Remark
-from workflows.processing.decide import Decision, RetryPolicy, decide
+from workflows.processing.decide import RetryPolicy, decide
+from workflows.processing.decision import Decision, Event, Remark
 from workflows.processing.next_step import Attempt, Facts, Step, next_step
 from workflows.providers.base import (
     ActionRequired,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from workers.task_events import HousekeepingRequest, ReportingRequest, remember_result
-from workflows.processing.outcome import Outcome, Summary, combined, failed
+from workflows.processing.task_summary import Outcome, Summary, combined, failed
 
 PAYMENTS = ["pay_01a22b30b3a8727199456ba974521efb", "pay_01a22b30b4b277e9bd3d6aa5a71c746b"]
 CARD = "4111111111111111"

@@ -10,7 +10,7 @@ from workflows.bills.states import BILL
 from workflows.devices.states import DEVICE
 from workflows.orders.states import ORDER
 from workflows.payments.states import PAYMENT
-from workflows.processing.codes import Event, FinalStatus, Remark
+from workflows.processing.decision import Event, FinalStatus, Remark
 from workflows.refunds.states import REFUND
 from workflows.settlements.states import SETTLEMENT
 from workflows.state_machine import StateMachine, Transition
