@@ -58,7 +58,7 @@ def imports(path: Path) -> set[str]:
 DOORS = {
     "workflows/devices/register.py",
     "workflows/transitions.py",
-    "workflows/processing/lease_statements.py",
+    "workflows/processing/shared_statements.py",
     "workflows/payments/record.py",
     "workflows/refunds/record.py",
     "workflows/bills/lock.py",

@@ -21,10 +21,10 @@ from typing import Any, Generic, cast
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.processing.lease_statements import LEASE_COLUMNS
 from workflows.processing.leases import Claim, LeaseTable, RequestT
 from workflows.processing.next_step import NOTHING_MOVED, Attempt, Step
 from workflows.processing.rows import ClaimedRow
+from workflows.processing.shared_statements import LEASE_COLUMNS
 
 LEASE_SECONDS = 60.0
 """The length does not matter: the lease ends with the transaction."""

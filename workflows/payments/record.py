@@ -16,7 +16,7 @@ from workflows.database.metrics_buffer import FINAL, note_outcome
 from workflows.ledger.post_journals import post_completions
 from workflows.payments.rows import RecordedPayment
 from workflows.payments.update_bills import update_bills
-from workflows.processing import record_statements as parts
+from workflows.processing import shared_statements as shared
 from workflows.processing.next_step import Step
 from workflows.processing.workload import Answered
 from workflows.providers.base import Answer, Charge, Succeeded
@@ -24,14 +24,14 @@ from workflows.providers.base import Answer, Charge, Succeeded
 _RECORD = text(f"""
     -- record: status, history, attempt, evidence of inquiries and one NOTIFY, for every row whose fence still holds
     WITH input AS (
-        SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i({parts.INPUT_COLUMNS},
+        SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i({shared.INPUT_COLUMNS},
             next_action jsonb, preserve_action boolean, approval_code text, card_brand text, card_last_4 text)
         ORDER BY id
-    ), moved AS (
+    ), recorded AS (
         UPDATE payments r
         SET status = coalesce(i.status, r.status),
             version = r.version + CASE WHEN i.event IS NULL THEN 0 ELSE 1 END,
-            {parts.OUTCOME},
+            {shared.OUTCOME_COLUMNS},
             captured_amount = CASE WHEN i.status = 'completed' THEN r.amount + r.tip_amount ELSE r.captured_amount END,
             approval_code = coalesce(i.approval_code, r.approval_code),
             card_brand = coalesce(i.card_brand, r.card_brand),
@@ -62,20 +62,20 @@ _RECORD = text(f"""
                   r.captured_amount, r.fee, r.provider, r.method_type, r.cancel_outcome, r.on_too_late, r.completed_at,
                   i.attempt, i.step, i.event, i.code, i.message, i.attempt_outcome, i.provider_reference, i.not_found,
                   i.answer, extract(epoch FROM now() - r.created_at)::float AS age
-    ), history AS ({parts.HISTORY.format(entity="payment")}
-    ), attempts AS ({parts.ATTEMPTS.format(entity="payment", ids=":ids")}
-    ), messages AS ({parts.MESSAGES.format(entity="payment")}
+    ), history AS ({shared.HISTORY.format(entity="payment")}
+    ), attempts AS ({shared.ATTEMPTS.format(entity="payment", ids=":ids")}
+    ), messages AS ({shared.MESSAGES.format(entity="payment")}
     )
     SELECT id, status, merchant_id, store_id, request_id, bill_id, amount, currency, captured_amount, fee, provider,
            method_type, cancel_outcome, on_too_late, completed_at, now() AS recorded_at, code, age,
-           (SELECT pg_notify('payments', string_agg(id || ':' || version, ' ')) FROM moved WHERE event IS NOT NULL
+           (SELECT pg_notify('payments', string_agg(id || ':' || version, ' ')) FROM recorded WHERE event IS NOT NULL
             HAVING count(*) > 0)
-    FROM moved
+    FROM recorded
 """)
 
 # Success for a payment that has failed or was cancelled is an exception for a person.
 _LATE = "CASE WHEN i.answer = 'succeeded' AND r.status IN ('failed', 'cancelled') THEN 'late_success' ELSE 'late_answer' END"
-_EVIDENCE = text(parts.EVIDENCE.format(entity="payment", kind=_LATE))
+_EVIDENCE = text(shared.EVIDENCE.format(entity="payment", kind=_LATE))
 
 
 class Recorded(TypedDict):
@@ -137,21 +137,21 @@ async def record_payments(
     """
     rows = [_row(answered) for answered in group]
     parameters = {"rows": rows_parameter(rows), "ids": [row["id"] for row in rows], "worker": worker}
-    moved = cast(Sequence[RecordedPayment], (await connection.execute(_RECORD, parameters)).mappings().all())
-    statuses: dict[str, str] = {row["id"]: row["status"] for row in moved}
-    tally_outcomes(connection, "payment", moved)
-    await update_bills(connection, moved, worker)
-    await refund_late_cancels(connection, moved, worker)
-    await post_completions(connection, moved)
+    recorded = cast(Sequence[RecordedPayment], (await connection.execute(_RECORD, parameters)).mappings().all())
+    statuses: dict[str, str] = {row["id"]: row["status"] for row in recorded}
+    tally_outcomes(connection, "payment", recorded)
+    await update_bills(connection, recorded, worker)
+    await refund_late_cancels(connection, recorded, worker)
+    await post_completions(connection, recorded)
     late = [row for row in rows if row["id"] not in statuses]
     if late:
         await _store_evidence(connection, late, worker)
     return statuses
 
 
-def tally_outcomes(connection: AsyncConnection, entity: str, moved: Sequence[Recorded]) -> None:
+def tally_outcomes(connection: AsyncConnection, entity: str, recorded: Sequence[Recorded]) -> None:
     """Count the rows that became final, for the metrics."""
-    for row in moved:
+    for row in recorded:
         if row["status"] in FINAL:
             note_outcome(
                 connection,

@@ -27,9 +27,9 @@ WITHOUT_MONEY = (PaymentStatus.FAILED, PaymentStatus.CANCELLED)
 _OFF_BILL = text("UPDATE payments SET off_bill = true WHERE id = ANY(:ids)")
 
 
-async def update_bills(connection: AsyncConnection, moved: Sequence[RecordedPayment], worker: str) -> None:
-    """Pay or release the reservations of those of ``moved`` that ended."""
-    billed = [row for row in moved if row["bill_id"]]
+async def update_bills(connection: AsyncConnection, recorded: Sequence[RecordedPayment], worker: str) -> None:
+    """Pay or release the reservations of those of ``recorded`` that ended."""
+    billed = [row for row in recorded if row["bill_id"]]
     if not billed:
         return
     completed = [row for row in billed if row["status"] == PaymentStatus.COMPLETED]

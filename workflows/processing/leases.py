@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.database.engines import Role, rows_parameter, transaction
 from workflows.errors import ServiceUnavailable
 from workflows.ids import new_id
-from workflows.processing import lease_statements as statements
+from workflows.processing import shared_statements as statements
 from workflows.processing.delays import DUE_AHEAD, LEASE_AHEAD
 from workflows.processing.next_step import NOTHING_MOVED, Attempt, Facts, Step, next_step
 from workflows.processing.rows import ClaimedRow, LastAttempt, ResumedRow
@@ -84,7 +84,7 @@ async def took_effect(doubt: ClaimInDoubt, *, within_seconds: float) -> bool:
     while loop.time() < give_up_at:
         with suppress(ServiceUnavailable):
             async with transaction(Role.WORKER) as connection:
-                found = await connection.execute(statements.OUTCOME, {"transaction_id": doubt.transaction_id})
+                found = await connection.execute(statements.COMMIT_STATUS, {"transaction_id": doubt.transaction_id})
                 if (outcome := found.scalar()) != "in progress":  # its connection may outlive ours for a moment
                     return bool(outcome == "committed")
         await asyncio.sleep(CONFIRM_SECONDS)

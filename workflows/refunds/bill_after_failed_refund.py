@@ -36,10 +36,10 @@ _NOTIFY = text("SELECT pg_notify('payments', :change)")
 
 
 async def update_bills_after_failed_refunds(
-    connection: AsyncConnection, moved: Sequence[RecordedRefund], worker: str
+    connection: AsyncConnection, recorded: Sequence[RecordedRefund], worker: str
 ) -> None:
-    """Let payments whose refunds among ``moved`` failed pay their bills, or request a review."""
-    retained = {row["payment_id"]: row for row in moved if _is_retained(row)}
+    """Let payments whose refunds among ``recorded`` failed pay their bills, or request a review."""
+    retained = {row["payment_id"]: row for row in recorded if _is_retained(row)}
     if not retained:
         return
     at = (await connection.execute(_CLOCK)).scalar_one()

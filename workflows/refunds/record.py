@@ -30,7 +30,7 @@ from workflows.bills.lock import Share
 from workflows.database.engines import rows_parameter
 from workflows.ledger.post_journals import post_refunds
 from workflows.payments.record import row_of, tally_outcomes
-from workflows.processing import record_statements as parts
+from workflows.processing import shared_statements as shared
 from workflows.processing.decision import Decision, Event, Remark
 from workflows.processing.workload import Answered
 from workflows.providers.base import ChargeRefund
@@ -51,13 +51,13 @@ _LOCK = text("""
 _RECORD = text(f"""
     -- record: refunds with history, attempts and messages, then the effect on their payments, for every fence that holds
     WITH input AS (
-        SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i({parts.INPUT_COLUMNS})
+        SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i({shared.INPUT_COLUMNS})
         ORDER BY id
-    ), moved AS (
+    ), recorded AS (
         UPDATE refunds r
         SET status = coalesce(i.status, r.status),
             version = r.version + CASE WHEN i.event IS NULL THEN 0 ELSE 1 END,
-            {parts.OUTCOME},
+            {shared.OUTCOME_COLUMNS},
             due_at = now() + make_interval(secs => i.due_in),
             -- A resolved doubt resets the schedule: the next doubt starts it from the beginning.
             inquiries = CASE WHEN i.status IS NOT NULL THEN r.inquiries WHEN i.outcome_known THEN 0
@@ -70,15 +70,15 @@ _RECORD = text(f"""
                   r.fee, r.provider, r.completed_at, i.attempt,
                   i.step, i.event, i.code, i.message, i.attempt_outcome, i.provider_reference, i.not_found,
                   i.answer, extract(epoch FROM now() - r.created_at)::float AS age
-    ), history AS ({parts.HISTORY.format(entity="refund")}
-    ), attempts AS ({parts.ATTEMPTS.format(entity="refund", ids="ARRAY(SELECT id FROM moved)")}
-    ), messages AS ({parts.MESSAGES.format(entity="refund")}
+    ), history AS ({shared.HISTORY.format(entity="refund")}
+    ), attempts AS ({shared.ATTEMPTS.format(entity="refund", ids="ARRAY(SELECT id FROM recorded)")}
+    ), messages AS ({shared.MESSAGES.format(entity="refund")}
     ), sums AS (
         SELECT payment_id,
                CAST(coalesce(sum(amount) FILTER (WHERE status = 'completed'), 0) AS bigint) AS given_back,
                CAST(coalesce(sum(amount) FILTER (WHERE status = 'failed'), 0) AS bigint) AS released,
                max(request_id) AS request_id
-        FROM moved WHERE status IN ('completed', 'failed') GROUP BY payment_id
+        FROM recorded WHERE status IN ('completed', 'failed') GROUP BY payment_id
     ), paid AS (
         UPDATE payments p
         SET refunded_amount = p.refunded_amount + s.given_back, refund_reserved = p.refund_reserved - s.released,
@@ -102,14 +102,14 @@ _RECORD = text(f"""
     SELECT m.id, m.status, m.merchant_id, m.store_id, m.request_id, m.payment_id, m.amount, m.currency, m.fee, m.provider,
            m.completed_at, m.code, m.age, p.method_type, p.bill_id, p.amount AS payment_amount,
            p.refunded_amount - p.given_back AS refunded_before, p.off_bill, p.refund_reserved AS still_reserved,
-           (SELECT pg_notify('refunds', string_agg(id || ':' || version, ' ')) FROM moved WHERE event IS NOT NULL
+           (SELECT pg_notify('refunds', string_agg(id || ':' || version, ' ')) FROM recorded WHERE event IS NOT NULL
             HAVING count(*) > 0),
            (SELECT pg_notify('payments', string_agg(id || ':' || version, ' ')) FROM paid WHERE given_back > 0
             HAVING count(*) > 0)
-    FROM moved m LEFT JOIN paid p ON p.id = m.payment_id
+    FROM recorded m LEFT JOIN paid p ON p.id = m.payment_id
 """)
 
-_EVIDENCE = text(parts.EVIDENCE.format(entity="refund", kind="'late_answer'"))
+_EVIDENCE = text(shared.EVIDENCE.format(entity="refund", kind="'late_answer'"))
 
 
 async def record_refunds(
@@ -124,12 +124,12 @@ async def record_refunds(
     payment_ids = sorted({answered.claim.request.payment_id for answered in group})
     await connection.execute(_LOCK, {"payment_ids": payment_ids})
     found = await connection.execute(_RECORD, {"rows": rows_parameter(rows), "worker": worker})
-    moved = cast(Sequence[RecordedRefund], found.mappings().all())
-    tally_outcomes(connection, "refund", moved)
-    await _update_bills(connection, moved, worker)
-    await update_bills_after_failed_refunds(connection, moved, worker)
-    await post_refunds(connection, moved)
-    statuses: dict[str, str] = {row["id"]: row["status"] for row in moved}
+    recorded = cast(Sequence[RecordedRefund], found.mappings().all())
+    tally_outcomes(connection, "refund", recorded)
+    await _update_bills(connection, recorded, worker)
+    await update_bills_after_failed_refunds(connection, recorded, worker)
+    await post_refunds(connection, recorded)
+    statuses: dict[str, str] = {row["id"]: row["status"] for row in recorded}
     await _store_evidence(connection, [row for row in rows if row["id"] not in statuses], worker)
     return statuses
 
@@ -145,11 +145,11 @@ def as_refund(decision: Decision) -> dict[str, str | None]:
     }
 
 
-async def _update_bills(connection: AsyncConnection, moved: Sequence[RecordedRefund], worker: str) -> None:
+async def _update_bills(connection: AsyncConnection, recorded: Sequence[RecordedRefund], worker: str) -> None:
     """Subtract completed refunds from their bills: several refunds of one payment one after the other."""
     before: dict[str, int] = {}
     shares = []
-    for row in moved:
+    for row in recorded:
         if not row["bill_id"] or row["off_bill"] or row["status"] != RefundStatus.COMPLETED:
             continue
         earlier = before.setdefault(row["payment_id"], row["refunded_before"])

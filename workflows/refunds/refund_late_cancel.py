@@ -25,9 +25,9 @@ _BY_WHOM = text("""
 """)
 
 
-async def refund_late_cancels(connection: AsyncConnection, moved: Sequence[RecordedPayment], worker: str) -> None:
-    """Record a full refund for each of ``moved`` that completed after a cancel with ``on_too_late`` = refund."""
-    for row in moved:
+async def refund_late_cancels(connection: AsyncConnection, recorded: Sequence[RecordedPayment], worker: str) -> None:
+    """Record a full refund for each of ``recorded`` that completed after a cancel with ``on_too_late`` = refund."""
+    for row in recorded:
         if is_refunded(row):
             asked_by = (await connection.execute(_BY_WHOM, {"id": row["id"]})).scalar()
             request = RefundRequest(amount=None, reason=REASON, staff_code=asked_by or STAFF_CODE)

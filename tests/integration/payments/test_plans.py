@@ -20,7 +20,7 @@ from workflows.devices import issue_token
 from workflows.ledger import post_journals
 from workflows.orders import create, write_orders
 from workflows.payments import accept, check_request, record
-from workflows.processing import lease_statements, leases
+from workflows.processing import leases, shared_statements
 from workflows.refunds import record as refund_record
 from workflows.refunds.workload import PAYMENTS, REFUNDS
 
@@ -49,11 +49,11 @@ HOT: dict[str, Any] = {
         f"{table.entity}s: {name}": leases._statement(template, table)
         for table in (PAYMENTS, REFUNDS)
         for name, template in {
-            "start": lease_statements.START,
-            "resume": lease_statements.RESUME,
-            "left over": lease_statements.LEFT_OVER,
-            "new attempts": lease_statements.NEW_ATTEMPTS,
-            "resends": lease_statements.RESENDS,
+            "start": shared_statements.START,
+            "resume": shared_statements.RESUME,
+            "left over": shared_statements.LEFT_OVER,
+            "new attempts": shared_statements.NEW_ATTEMPTS,
+            "resends": shared_statements.RESENDS,
         }.items()
     },
 }

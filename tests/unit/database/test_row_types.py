@@ -20,7 +20,7 @@ from workflows.orders.models import Order, OrderItem, OrderItemRow, OrderRow
 from workflows.payments import record as payment_record
 from workflows.payments.models import Payment
 from workflows.payments.rows import ClaimedPayment, PaymentRow, RecordedPayment
-from workflows.processing.lease_statements import LEASE_COLUMNS
+from workflows.processing.shared_statements import LEASE_COLUMNS
 from workflows.reconciliation.models import Break, BreakRow, ReconciliationRun, RunRow, StatementRow
 from workflows.reconciliation.statements.models import Statement
 from workflows.refunds import record as refund_record
