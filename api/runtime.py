@@ -19,7 +19,7 @@ from workflows.ops.metric_totals import TotalsWriter
 from workflows.orders.create import OrderIntake
 from workflows.orders.totals import TaxRounding
 from workflows.payments.accept import PaymentIntake
-from workflows.payments.change_listener import ChangeListener
+from workflows.payments.await_changes import ChangeListener
 from workflows.providers.registry import Providers, open_providers
 from workflows.settings import Settings
 from workflows.tenants.tokens import Tokens

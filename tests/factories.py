@@ -20,7 +20,7 @@ from workflows.ids import new_id
 from workflows.payments.accept import PaymentIntake
 from workflows.payments.cancel import cancel_payment
 from workflows.payments.check_request import PaymentRequest, PaymentSubmission
-from workflows.payments.rows import PaymentRow
+from workflows.payments.models import PaymentRow
 from workflows.payments.states import PaymentStatus
 from workflows.processing.executor import LeaseExecutor
 from workflows.providers.registry import Providers

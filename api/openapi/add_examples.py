@@ -20,7 +20,7 @@ from api.openapi.examples.orders import (
 from api.openapi.examples.payments import PAYMENTS, REQUESTS
 from api.openapi.examples.refunds import REFUND_REQUESTS, REFUNDS, REPORT_REQUESTS
 from api.openapi.examples.terminals import TERMINALS
-from workflows.payments.serialize import payment_fields
+from workflows.payments.queries import payment_fields
 
 Examples = dict[str, dict[str, Any]]
 

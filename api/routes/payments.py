@@ -14,11 +14,10 @@ from api.schemas.payment_and_refund_queries import PaymentQuery
 from api.schemas.payments import CancelIn, PaymentIn, PaymentOut, PaymentsOut
 from api.schemas.query_types import Seconds, WholeNumber
 from api.schemas.timeline import EventsOut
+from workflows.payments.await_changes import await_payment, follow_payment
 from workflows.payments.cancel import cancel_payment
 from workflows.payments.check_request import PaymentSubmission
-from workflows.payments.queries import await_payment, list_payments, read_payment
-from workflows.payments.serialize import payment_fields
-from workflows.payments.stream import follow_payment
+from workflows.payments.queries import list_payments, payment_fields, read_payment
 from workflows.refunds.workload import PAYMENTS
 from workflows.tenants.scope import with_progress
 from workflows.timeline import read_whole_timeline

@@ -12,10 +12,9 @@ from api.openapi.error_responses import error_responses
 from api.responses import json_response, page_response, stored_response
 from api.schemas.payment_and_refund_queries import RefundQuery
 from api.schemas.refunds import RefundIn, RefundOut, RefundsOut, ReportIn
-from workflows.refunds.queries import list_refunds, list_refunds_of, read_refund
+from workflows.refunds.queries import list_refunds, list_refunds_of, read_refund, refund_fields
 from workflows.refunds.report_manual_refund import report_refund
 from workflows.refunds.request import request_refund
-from workflows.refunds.serialize import refund_fields
 from workflows.tenants.scope import with_progress
 
 router = APIRouter(tags=["refunds"])

@@ -15,11 +15,11 @@ from typing_extensions import TypeAliasType
 from workflows.bills.states import BILL
 from workflows.errors import every_error
 from workflows.ledger import post_journals as ledger
-from workflows.payments import codes
+from workflows.payments import states
 from workflows.payments.states import PAYMENT
 from workflows.processing.decision import CancelReason as OurCancelReason
-from workflows.providers.codes import FailureCode as OurFailureCode
-from workflows.providers.codes import NextActionType as OurNextActionType
+from workflows.providers.base import FailureCode as OurFailureCode
+from workflows.providers.base import NextActionType as OurNextActionType
 from workflows.refunds.states import REFUND
 from workflows.state_machine import StateMachine, meanings
 
@@ -70,7 +70,7 @@ ErrorCode = TypeAliasType(
     "ErrorCode",
     Annotated[str, one_of((error.code for error in every_error()), "The kind of error, for programs: see Errors.")],
 )
-Advice = TypeAliasType("Advice", Annotated[str, member_of(codes.Advice, "What to do while the outcome is unknown.")])
+Advice = TypeAliasType("Advice", Annotated[str, member_of(states.Advice, "What to do while the outcome is unknown.")])
 FailureCode = TypeAliasType(
     "FailureCode",
     Annotated[
@@ -86,17 +86,17 @@ CancelReason = TypeAliasType(
     ],
 )
 CancelOutcome = TypeAliasType(
-    "CancelOutcome", Annotated[str, member_of(codes.CancelOutcome, "The outcome of the requested cancel.")]
+    "CancelOutcome", Annotated[str, member_of(states.CancelOutcome, "The outcome of the requested cancel.")]
 )
 NextActionType = TypeAliasType(
     "NextActionType", Annotated[str, member_of(OurNextActionType, "What the terminal must do next.")]
 )
 AttemptOutcome = TypeAliasType(
     "AttemptOutcome",
-    Annotated[str, member_of(codes.AttemptOutcome, "The meaning of the provider's answer to an attempt.")],
+    Annotated[str, member_of(states.AttemptOutcome, "The meaning of the provider's answer to an attempt.")],
 )
 MessageKind = TypeAliasType(
-    "MessageKind", Annotated[str, member_of(codes.MessageKind, "The kind of message exchanged with the provider.")]
+    "MessageKind", Annotated[str, member_of(states.MessageKind, "The kind of message exchanged with the provider.")]
 )
 AccountKind = TypeAliasType("AccountKind", Annotated[str, member_of(ledger.AccountKind, "A kind of ledger account.")])
 JournalKind = TypeAliasType("JournalKind", Annotated[str, one_of(ledger.JournalKind, "What a journal records.")])

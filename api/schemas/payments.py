@@ -27,7 +27,7 @@ from workflows.errors import Detail, InvalidRequest
 from workflows.money import MAX_AMOUNT
 from workflows.payments.check_request import PaymentRequest
 from workflows.payments.states import PaymentStatus
-from workflows.providers import cash, external
+from workflows.providers import local
 
 DEFAULT_EXPIRY_SECONDS, MAX_EXPIRY_SECONDS = 300, 900
 MAX_CASH = 10 * MAX_AMOUNT  # the largest amount and tip, with room for change; exact for every reader of JSON
@@ -61,7 +61,7 @@ class TerminalResult(Part):
 
     def comparison_fields(self) -> dict[str, Any]:
         """Return the fields with the result filled in: an approval code alone means approved."""
-        return {**self.__dict__, "result": self.result or (external.APPROVED if self.approval_code else None)}
+        return {**self.__dict__, "result": self.result or (local.APPROVED if self.approval_code else None)}
 
 
 class CardMethod(TerminalResult):
@@ -182,13 +182,13 @@ Facts = tuple[str, str | None, dict[str, Any]]
 def _cash(payment: PaymentIn, method: CashMethod) -> Facts:
     due = payment.amount + payment.tip_amount
     received = due if method.cash_received is None else method.cash_received
-    return "manual", cash.NAME, {"cash_received": received, "change_amount": received - due}
+    return "manual", local.CASH, {"cash_received": received, "change_amount": received - due}
 
 
 def _terminal(_payment: PaymentIn, method: TerminalResult) -> Facts:
     facts = method.model_dump(exclude={"type", "result", "provider", "token"}, exclude_none=True)
-    facts["external_result"] = method.result or external.APPROVED
-    return "external", external.NAME, facts
+    facts["external_result"] = method.result or local.APPROVED
+    return "external", local.EXTERNAL, facts
 
 
 def _card(payment: PaymentIn, method: CardMethod) -> Facts:

@@ -19,7 +19,7 @@ from api.schemas.base import (
 from api.schemas.enumerations import FailureCode
 from api.schemas.integer_types import Currency, Cursor, Minor, Version
 from workflows.money import MAX_MOVED
-from workflows.providers.external import APPROVED
+from workflows.providers.local import APPROVED
 from workflows.refunds.report_manual_refund import Report
 from workflows.refunds.request import RefundRequest
 from workflows.refunds.states import RefundStatus

@@ -146,7 +146,7 @@ async def disconnect() -> None:
 def address() -> str:
     """Return the libpq address of the database.
 
-    Only the connection that listens needs it (``workflows.payments.change_listener``).
+    Only the connection that listens needs it (``workflows.payments.await_changes``).
     """
     return _engines.url
 

@@ -60,7 +60,8 @@ FAILURES = frozenset(
 )
 """The values of ``failure_code`` that become labels; any other becomes ``other``, because providers may invent new ones.
 
-These are all of ``providers.codes``, which is a higher layer and cannot be imported, and the common ones of providers.
+These are all of ``providers.base.FailureCode``, which is in a higher layer and cannot be imported, and the common ones of
+providers.
 """
 
 FINAL = frozenset({"completed", "failed", "cancelled"})

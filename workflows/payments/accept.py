@@ -31,8 +31,8 @@ from workflows.database.json_rendering import render
 from workflows.errors import DomainError, IdempotencyKeyInUse
 from workflows.ids import new_id
 from workflows.payments.check_request import PaymentRequest, PaymentSubmission, check_request, load_context, store_id_of
-from workflows.payments.rows import PaymentRow
-from workflows.payments.serialize import payment_fields
+from workflows.payments.models import PaymentRow
+from workflows.payments.queries import payment_fields
 from workflows.payments.states import PAYMENT
 from workflows.requests.batch_lookup import InFlightKeys, known_answer
 from workflows.requests.idempotency import KEY_LIFE, STORE_RECORDS, AnswerToStore, Stored, record_rows

@@ -1,12 +1,22 @@
 """Cancel a payment: immediately if no provider has heard of it, otherwise by asking the provider.
 
-| status        | what happens                                                                             |
-|---------------|------------------------------------------------------------------------------------------|
-| pending       | claim and cancel in one transaction: no worker can claim it in between. A report of money  |
-|               | that has moved (cash, the terminal's own card sale) is completed instead: it is too late   |
-| processing    | the request is stored; the next step of a worker asks the provider                        |
-| cancelled     | nothing; the payment is returned as it is: the cashier pressed twice                      |
-| anything else | refused: the money has moved, or is known not to have moved                               |
+| status        | what happens                                                                                |
+|---------------|---------------------------------------------------------------------------------------------|
+| pending       | claim and cancel in one transaction, so that no worker can claim it in between              |
+| processing    | the request is stored; the next step of a worker asks the provider                          |
+| cancelled     | nothing; the payment is returned as it is, because the cashier pressed twice                |
+| anything else | refused: the money has moved, or is known not to have moved                                 |
+
+A pending payment may be a reported sale: cash in the drawer, or a card that the terminal's own application approved. Its money
+has moved already, so the cancel is too late and the sale is completed instead. It is claimed and recorded by the statements
+that a worker uses. The rest of the transaction runs with a worker's rights, because a caller must not record that money has
+moved. The history then shows:
+
+| version | event              | by                |
+|---------|--------------------|-------------------|
+| n + 1   | ``claim``          | this API process  |
+| n + 2   | ``request_cancel`` | the caller        |
+| n + 3   | ``complete``       | this API process  |
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -18,12 +28,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.apply_payments import release_reservations
 from workflows.bills.lock import Share, lock_bills
-from workflows.payments.codes import CancelOutcome
-from workflows.payments.complete_reported import complete_reported, has_moved
-from workflows.payments.rows import PaymentRow
-from workflows.payments.states import PAYMENT, PaymentEvent, PaymentRemark, PaymentStatus
+from workflows.database.engines import Role, act_as
+from workflows.payments.models import ClaimedPayment, PaymentRow
+from workflows.payments.states import PAYMENT, CancelOutcome, PaymentEvent, PaymentRemark, PaymentStatus
 from workflows.payments.workload import PaymentWorkload
+from workflows.processing.decide import RetryPolicy, decide
 from workflows.processing.decision import CancelReason
+from workflows.processing.workload import Answered
+from workflows.providers.base import Succeeded
+from workflows.providers.registry import charge_locally
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.query_helpers import one_row
 from workflows.tenants.scope import IN_SCOPE, scope_params
@@ -36,6 +49,13 @@ _LOCK = text(f"""
 """)
 _BILL = text(f"SELECT bill_id FROM payments WHERE id = :id AND {IN_SCOPE}")
 _NOTIFY = text("SELECT pg_notify('payments', :change)")
+_ROW = text("SELECT * FROM payments WHERE id = :id")
+
+LEASE_SECONDS = 30.0
+"""Lease of a reported sale. Its length does not matter: the lease ends with the transaction of the cancel."""
+
+NO_CALLS = RetryPolicy(max_processing_seconds=0, review_after_seconds=0)
+"""The policy for a reported sale: no call is made, so nothing is retried."""
 
 
 async def cancel_payment(
@@ -67,8 +87,8 @@ async def cancel_payment(
         act = _ACTS.get(row["status"])
         if act is None:
             raise invalid_transition(PAYMENT, row["status"], PaymentEvent.CANCEL)
-        if row["status"] == PaymentStatus.PENDING and has_moved(row, at=at, payments=payments):
-            row = await complete_reported(connection, payment_id, request, by=by, payments=payments)
+        if row["status"] == PaymentStatus.PENDING and _has_moved(row, at=at, payments=payments):
+            row = await _complete_reported_sale(connection, payment_id, request, by=by, payments=payments)
         else:
             row = await act(connection, row, request, by)
         await connection.execute(_NOTIFY, {"change": f"{payment_id}:{row['version']}"})
@@ -125,3 +145,34 @@ Act = Callable[[AsyncConnection, PaymentRow, dict[str, Any], ChangeContext], Awa
 
 _ACTS: Mapping[str, Act] = {PaymentStatus.PENDING: _cancel_at_once, PaymentStatus.PROCESSING: _request_cancel}
 """What a cancel does, by the status it finds."""
+
+
+def _has_moved(row: PaymentRow, *, at: datetime, payments: PaymentWorkload) -> bool:
+    """Return whether this payment is a report of money that has moved already."""
+    claimed = cast(ClaimedPayment, {**row, "now": at})
+    return isinstance(
+        charge_locally(row["provider"], payments.build_request(claimed, payments.facts(claimed, None), "")), Succeeded
+    )
+
+
+async def _complete_reported_sale(
+    connection: AsyncConnection,
+    payment_id: str,
+    cancel: dict[str, Any],
+    *,
+    by: ChangeContext,
+    payments: PaymentWorkload,
+) -> PaymentRow:
+    """Complete the pending payment, whose row (and bill) the transaction has locked. Return its row.
+
+    ``cancel`` holds the columns that the cancel sets.
+    """
+    await act_as(connection, Role.WORKER)
+    worker = f"api for {by.caller_id}"
+    (claim,) = await payments.start(connection, [payment_id], worker=worker, lease_seconds=LEASE_SECONDS)
+    await apply(connection, PAYMENT, entity_id=payment_id, event=PaymentRemark.REQUEST_CANCEL, by=by, changes=cancel)
+    answer = payments.answer_locally(claim)
+    decision = decide(claim.step, answer, facts=claim.facts, policy=NO_CALLS)
+    await payments.record(connection, [Answered(claim, answer, decision)], worker=worker)
+    row = (await connection.execute(_ROW, {"id": payment_id})).mappings().one()
+    return cast(PaymentRow, dict(row))

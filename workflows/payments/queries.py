@@ -1,22 +1,20 @@
-"""Read payments: one, a page of many, the timeline of one, and one as soon as its version changes."""
+"""Read payments and their timelines, and render a payment as the fields of the API's contract.
 
-import asyncio
+The answer of an accept is stored beside its key and repeated byte for byte, so the domain renders it, not the web framework.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.payments.change_listener import ChangeListener
-from workflows.payments.models import Payment, PaymentAttempt, PaymentHistory, PaymentMessage
-from workflows.payments.rows import PaymentRow
-from workflows.payments.states import PaymentStatus
+from workflows.payments.models import Payment, PaymentAttempt, PaymentHistory, PaymentMessage, PaymentRow
+from workflows.payments.states import Advice
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.query_helpers import MoneyFilter, equal_filters, one_row, page_of
 from workflows.tenants.scope import visible_to
-
-MOVING = frozenset({PaymentStatus.PENDING, PaymentStatus.PROCESSING})
-"""Statuses that will change. Waiting on any other returns at once, unless the caller names the version it knows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,31 +38,6 @@ async def read_payment(payment_id: str, *, caller: Caller) -> PaymentRow:
     """Return the payment's row. Raises ``ResourceNotFound`` if the caller may not see it."""
     async with caller_transaction(caller) as connection:
         return await _one(connection, payment_id, caller)
-
-
-async def await_payment(
-    payment_id: str, *, caller: Caller, watch: ChangeListener, wait_seconds: float, since_version: int | None
-) -> PaymentRow:
-    """Return the payment's row once its version is above ``since_version``, or after ``wait_seconds``.
-
-    Without ``since_version``, wait until the payment leaves its current version; a final payment returns at once. No database
-    connection is held while waiting. Raises ``ResourceNotFound``.
-    """
-    loop = asyncio.get_running_loop()
-    give_up_at = loop.time() + wait_seconds
-    known = since_version
-    while True:
-        moved = watch.next_change(payment_id)
-        try:
-            row = await read_payment(payment_id, caller=caller)
-            if known is None:
-                known = row["version"] if row["status"] in MOVING else -1
-            left = give_up_at - loop.time()
-            if row["version"] > known or left <= 0:
-                return row
-            await asyncio.wait({moved}, timeout=left)
-        finally:
-            moved.cancel()
 
 
 async def list_payments(wanted: PaymentFilter, *, caller: Caller, limit: int, before: str | None) -> list[PaymentRow]:
@@ -135,3 +108,61 @@ def message_event(row: dict[str, Any]) -> dict[str, Any]:
     """Return an inquiry, withdrawal or late answer as an entry of a timeline."""
     names = ("at", "attempt", "kind", "answer", "detail")
     return {"type": "provider_message", **{name: row[name] for name in names}}
+
+
+FIELDS = (
+    "id",
+    "status",
+    "version",
+    "amount",
+    "tip_amount",
+    "currency",
+    "captured_amount",
+    "refunded_amount",
+    "method",
+    "processing_mode",
+    "provider",
+    "provider_reference",
+    "approval_code",
+    "card_brand",
+    "card_last_4",
+    "cash_received",
+    "change_amount",
+    "bill_id",
+    "order_id",
+    "device_id",
+    "store_id",
+    "merchant_id",
+    "client_reference",
+    "next_action",
+    "failure_code",
+    "failure_message",
+    "cancel_requested_at",
+    "cancel_reason",
+    "cancel_outcome",
+    "outcome_known",
+    "advice",
+    "needs_review",
+    "needs_action",
+    "settlement_id",
+    "metadata",
+    "expires_at",
+    "created_at",
+    "processing_at",
+    "completed_at",
+    "failed_at",
+    "cancelled_at",
+    "refunded_at",
+)
+"""The fields of a payment in answers, in this order."""
+
+
+def payment_fields(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of the contract for ``row``; absent columns of ``payments`` are null."""
+    special = {
+        "method": {"type": row["method_type"], "mode": row.get("method_mode")},
+        "advice": None if row.get("outcome_known", True) else Advice.DO_NOT_CHARGE_AGAIN,
+        # A report of money that has moved does not expire; its column only bounds how soon it must be recorded (I9).
+        "expires_at": row.get("expires_at") if row["processing_mode"] == "provider" else None,
+    }
+    return {name: special[name] if name in special else row.get(name) for name in FIELDS}

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.database.engines import rows_parameter
 from workflows.database.metrics_buffer import FINAL, note_outcome
 from workflows.ledger.post_journals import post_completions
-from workflows.payments.rows import RecordedPayment
+from workflows.payments.models import RecordedPayment
 from workflows.payments.update_bills import update_bills
 from workflows.processing import shared_statements as shared
 from workflows.processing.next_step import Step

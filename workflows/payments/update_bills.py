@@ -7,7 +7,7 @@
 | completed after a cancel that requested a refund   | the reservation is released: the guest still owes the bill       |
 
 A payment of the last kind is marked ``off_bill``: neither it nor its refund counts for the bill. If that refund fails, the
-money is retained, and ``refunds.bill_after_failed_refund`` decides which bill it pays.
+money is retained, and ``refunds.late_cancels`` decides which bill it pays.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.apply_payments import apply_payments, release_reservations
 from workflows.bills.lock import Share
-from workflows.payments.rows import RecordedPayment
+from workflows.payments.models import RecordedPayment
 from workflows.payments.states import PaymentStatus
 from workflows.transitions import ChangeContext
 

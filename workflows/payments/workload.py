@@ -8,8 +8,8 @@ from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from workflows.payments.models import ClaimedPayment
 from workflows.payments.record import OnRecorded, record_payments
-from workflows.payments.rows import ClaimedPayment
 from workflows.processing.leases import Claim, facts_of
 from workflows.processing.next_step import SENDS, Attempt, Facts, Step
 from workflows.processing.workload import Answered, Workload, no_call_error

@@ -21,13 +21,13 @@ from workflows.providers.base import (
     ActionRequired,
     Answer,
     Declined,
+    FailureCode,
     NotFound,
     Succeeded,
     Unavailable,
     Unknown,
     Withdrawn,
 )
-from workflows.providers.codes import FailureCode
 
 MAX_RETRIES = 5
 """Maximum of technical retries (behaviour §5). No money moved in any of them, so the payment then fails."""

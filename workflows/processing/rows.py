@@ -41,7 +41,7 @@ class LeasedColumns(TypedDict):
 
 
 class ClaimedRow(TypedDict):
-    """The columns of a claimed row of either kind (``lease_statements.LEASE_COLUMNS``).
+    """The columns of a claimed row of either kind (``shared_statements.LEASE_COLUMNS``).
 
     ``now`` is the database's time in the transaction of the claim.
     """

@@ -6,7 +6,7 @@ A new provider needs a module in this package, a row in the table, and its setti
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from workflows.providers import cash, external, sandbox
+from workflows.providers import local, sandbox
 from workflows.providers.base import Charge, ChargeRefund, Outcome, Provider
 from workflows.providers.statement_mapping import StatementMapping
 from workflows.settings import Settings
@@ -45,8 +45,8 @@ PROVIDERS: Mapping[str, Local | Remote] = {
         call_seconds=lambda settings: settings.sandbox_timeout_seconds,
         mapping=sandbox.MAPPING,
     ),
-    external.NAME: Local(external.charge, is_reported=True),
-    cash.NAME: Local(cash.charge, is_reported=False, request_is_report=True),
+    local.EXTERNAL: Local(local.charge_external, is_reported=True),
+    local.CASH: Local(local.charge_cash, is_reported=False, request_is_report=True),
 }
 
 
@@ -63,7 +63,7 @@ def charge_locally(name: str, charge: Charge) -> Outcome | None:
 
 def refund_locally(name: str, refund: ChargeRefund) -> Outcome | None:
     """Return a local provider's outcome of ``refund``, or ``None`` if the provider is not local."""
-    return external.refund(refund) if is_local(name) else None
+    return local.refund(refund) if is_local(name) else None
 
 
 def request_is_report(name: str) -> bool:

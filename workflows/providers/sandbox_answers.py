@@ -18,13 +18,14 @@ from workflows.providers.base import (
     Charge,
     ChargeRefund,
     Declined,
+    FailureCode,
+    NextActionType,
     NotFound,
     Succeeded,
     Unavailable,
     Unknown,
     Withdrawn,
 )
-from workflows.providers.codes import FailureCode, NextActionType
 from workflows.providers.http_reader import HttpAnswer
 
 OK, REFUSED, MISSING, CONFLICT = 200, 400, 404, 409

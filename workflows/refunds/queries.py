@@ -1,13 +1,13 @@
-"""Read refunds: one, a page of many, and those of a payment."""
+"""Read refunds, and render a refund as the fields of the API's contract."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from sqlalchemy import ColumnElement, select
 
 from workflows.payments.queries import read_payment
-from workflows.refunds.models import Refund
-from workflows.refunds.rows import RefundRow
+from workflows.refunds.models import Refund, RefundRow
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.query_helpers import MoneyFilter, equal_filters, one_row, page_of
 from workflows.tenants.scope import visible_to
@@ -51,3 +51,38 @@ async def list_refunds_of(payment_id: str, *, caller: Caller, limit: int, before
     """Return refunds of one payment. Raises ``ResourceNotFound`` if the caller may not see the payment."""
     await read_payment(payment_id, caller=caller)
     return await list_refunds(RefundFilter(payment_id=payment_id), caller=caller, limit=limit, before=before)
+
+
+FIELDS = (
+    "id",
+    "payment_id",
+    "status",
+    "version",
+    "amount",
+    "currency",
+    "reason",
+    "staff_code",
+    "provider",
+    "provider_reference",
+    "failure_code",
+    "failure_message",
+    "outcome_known",
+    "needs_review",
+    "needs_action",
+    "report",
+    "settlement_id",
+    "store_id",
+    "merchant_id",
+    "metadata",
+    "created_at",
+    "reported_at",
+    "processing_at",
+    "completed_at",
+    "failed_at",
+)
+"""The fields of a refund in answers, in this order."""
+
+
+def refund_fields(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of the contract for ``row``; absent columns of ``refunds`` are null."""
+    return {name: row.get(name) for name in FIELDS}

@@ -3,7 +3,7 @@
 | refund becomes | payment                                                                                           |
 |----------------|---------------------------------------------------------------------------------------------------|
 | ``completed``  | ``refunded_amount`` grows; the first refund moves it from ``completed`` to ``refunded``                |
-| ``failed``     | the reservation is released; an off-bill payment may pay its bill (``bill_after_failed_refund``)       |
+| ``failed``     | the reservation is released; an off-bill payment may pay its bill (``late_cancels``)                   |
 | neither yet    | the reservation stays: what may have gone back cannot be refunded a second time                     |
 
 A refund's answers mean what they would mean for a payment, under a refund's names:
@@ -34,8 +34,8 @@ from workflows.processing import shared_statements as shared
 from workflows.processing.decision import Decision, Event, Remark
 from workflows.processing.workload import Answered
 from workflows.providers.base import ChargeRefund
-from workflows.refunds.bill_after_failed_refund import update_bills_after_failed_refunds
-from workflows.refunds.rows import RecordedRefund
+from workflows.refunds.late_cancels import update_bills_after_failed_refunds
+from workflows.refunds.models import RecordedRefund
 from workflows.refunds.states import RefundEvent, RefundRemark, RefundStatus
 from workflows.transitions import ChangeContext
 

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database.json_rendering import render
 from workflows.errors import Detail, InvalidStatusTransition
-from workflows.refunds.rows import RefundRow
+from workflows.refunds.models import RefundRow
 from workflows.refunds.states import REFUND, RefundRemark
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.query_helpers import one_row

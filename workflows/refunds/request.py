@@ -12,8 +12,8 @@ Who refunds the money depends on the payment's provider:
 |-----------------------------------|-----------------------------------------------------------------------------------|
 | charged by a provider             | a worker asks that provider                                                       |
 | cash                              | the cashier has paid it out: the request is the report                            |
-| the terminal's own card           | as ``report`` says, or needs action until the terminal reports it (``report``)      |
-| cash or card, after a late cancel | needs action: the money is not refunded yet (``refund_late_cancel``)                |
+| the terminal's own card           | as ``report`` says, or needs action until the terminal reports it                 |
+| cash or card, after a late cancel | needs action: the money is not refunded yet (``late_cancels``)                      |
 
 The database's own constraint (``refund_reserved <= captured_amount``) checks the amount a second time.
 """
@@ -31,9 +31,9 @@ from workflows.errors import Detail, InvalidRequest, InvalidStatusTransition
 from workflows.ids import new_id
 from workflows.payments.states import PaymentStatus
 from workflows.providers.registry import is_local, request_is_report
+from workflows.refunds.models import LockedPayment, NewRefund, RefundedPayment
+from workflows.refunds.queries import refund_fields
 from workflows.refunds.report_manual_refund import Report
-from workflows.refunds.rows import LockedPayment, NewRefund, RefundedPayment
-from workflows.refunds.serialize import refund_fields
 from workflows.refunds.states import REFUND, RefundRemark
 from workflows.requests.idempotency import Key, Stored, known_answer, store_answer
 from workflows.tenants.caller import Caller, caller_transaction

@@ -10,9 +10,9 @@ from workflows.processing.next_step import SENDS, Attempt, Facts, Step
 from workflows.processing.workload import Answered, Workload, no_call_error
 from workflows.providers.base import Answer, ChargeRefund, Provider
 from workflows.providers.registry import refund_locally
+from workflows.refunds.late_cancels import refund_late_cancels
+from workflows.refunds.models import ClaimedRefund
 from workflows.refunds.record import record_refunds
-from workflows.refunds.refund_late_cancel import refund_late_cancels
-from workflows.refunds.rows import ClaimedRefund
 
 NEVER = datetime.max.replace(tzinfo=UTC)
 """A requested refund does not expire: the customer is owed the money."""

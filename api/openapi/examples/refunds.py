@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from workflows.refunds.serialize import refund_fields
+from workflows.refunds.queries import refund_fields
 from workflows.refunds.states import RefundStatus
 
 Table = dict[str, tuple[str, dict[str, Any]]]

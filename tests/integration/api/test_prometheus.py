@@ -22,8 +22,7 @@ from workflows.database.metrics_buffer import FAILURES, PROCESS_COUNTS, CountDel
 from workflows.ops.liveness import forget_worker, note_worker
 from workflows.ops.metric_totals import TotalsWriter, read_totals
 from workflows.payments.cancel import cancel_payment
-from workflows.providers.base import Declined, Succeeded, Unavailable, Unknown
-from workflows.providers.codes import FailureCode
+from workflows.providers.base import Declined, FailureCode, Succeeded, Unavailable, Unknown
 from workflows.refunds.workload import PAYMENTS
 
 Admin = psycopg.AsyncConnection[DictRow]

@@ -12,8 +12,7 @@ from psycopg.sql import SQL, Identifier
 from workflows.bills.states import BILL
 from workflows.devices.states import DEVICE
 from workflows.orders.states import ORDER
-from workflows.payments.codes import AttemptOutcome, MessageKind
-from workflows.payments.states import PAYMENT
+from workflows.payments.states import PAYMENT, AttemptOutcome, MessageKind
 from workflows.refunds.states import REFUND
 from workflows.settlements.states import SETTLEMENT
 from workflows.state_machine import StateMachine

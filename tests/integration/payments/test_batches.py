@@ -16,7 +16,7 @@ from workflows.processing.executor import LeaseExecutor
 from workflows.processing.leases import Claim
 from workflows.providers.base import Charge, Declined, Succeeded
 from workflows.providers.registry import Providers
-from workflows.refunds.refund_late_cancel import refund_late_cancels
+from workflows.refunds.late_cancels import refund_late_cancels
 from workflows.refunds.workload import PAYMENTS
 from workflows.settings import Settings
 

@@ -10,7 +10,7 @@ from tests.factories import PaymentMaker, time_passes
 from tests.fakes import FakeProvider
 from tests.integration.payments.evidence import Admin, evidence, seconds_until
 from tests.polling import is_left
-from workflows.payments.serialize import payment_fields
+from workflows.payments.queries import payment_fields
 from workflows.payments.states import PaymentStatus
 from workflows.providers.base import (
     ActionRequired,

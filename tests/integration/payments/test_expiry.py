@@ -14,7 +14,7 @@ from tests.polling import is_left
 from workflows.payments.workload import PaymentWorkload
 from workflows.processing.leases import Claim
 from workflows.providers.base import Charge, Unavailable, Unknown
-from workflows.refunds.refund_late_cancel import refund_late_cancels
+from workflows.refunds.late_cancels import refund_late_cancels
 from workflows.refunds.workload import PAYMENTS
 
 

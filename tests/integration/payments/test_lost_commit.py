@@ -14,7 +14,7 @@ from tests.integration.refunds.refund_helpers import evidence as refund_evidence
 from workflows.database import engines as database
 from workflows.database.engines import Role, connect
 from workflows.errors import ServiceUnavailable
-from workflows.payments.serialize import payment_fields
+from workflows.payments.queries import payment_fields
 from workflows.processing.executor import LeaseExecutor
 from workflows.providers.base import Charge
 from workflows.refunds.workload import PAYMENTS

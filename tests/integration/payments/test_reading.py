@@ -17,8 +17,8 @@ from tests.polling import DEADLINE_SECONDS, eventually
 from workflows.clock import now
 from workflows.database.engines import Role, _engines
 from workflows.errors import ResourceNotFound
-from workflows.payments.change_listener import ChangeListener
-from workflows.payments.queries import PaymentFilter, await_payment, list_payments, read_payment, read_timeline
+from workflows.payments.await_changes import ChangeListener, await_payment
+from workflows.payments.queries import PaymentFilter, list_payments, read_payment, read_timeline
 
 LONG_SECONDS = 600
 """Much longer than any test waits: who is not woken fails, on a slow machine as on a quick one."""

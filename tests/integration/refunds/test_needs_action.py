@@ -17,8 +17,8 @@ from workflows.invariants.rules.payments_and_refunds import RULES
 from workflows.ops.count_open_rows import take_overview
 from workflows.payments.check_request import PaymentRequest
 from workflows.processing.due import find_due_refunds
+from workflows.refunds.models import RefundRow
 from workflows.refunds.report_manual_refund import report_refund
-from workflows.refunds.rows import RefundRow
 
 APPROVED = {"result": "approved", "approval_code": "R1", "slip_number": "S-77"}
 DECLINED = {"result": "declined"}

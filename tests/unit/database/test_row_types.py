@@ -18,15 +18,13 @@ from workflows.bills.models import Bill, BillRow
 from workflows.devices.models import Device, DeviceRow
 from workflows.orders.models import Order, OrderItem, OrderItemRow, OrderRow
 from workflows.payments import record as payment_record
-from workflows.payments.models import Payment
-from workflows.payments.rows import ClaimedPayment, PaymentRow, RecordedPayment
+from workflows.payments.models import ClaimedPayment, Payment, PaymentRow, RecordedPayment
 from workflows.processing.shared_statements import LEASE_COLUMNS
 from workflows.reconciliation.models import Break, BreakRow, ReconciliationRun, RunRow, StatementRow
 from workflows.reconciliation.statements.models import Statement
 from workflows.refunds import record as refund_record
 from workflows.refunds import request as refund_request
-from workflows.refunds.models import Refund
-from workflows.refunds.rows import ClaimedRefund, LockedPayment, RecordedRefund, RefundRow
+from workflows.refunds.models import ClaimedRefund, LockedPayment, RecordedRefund, Refund, RefundRow
 from workflows.refunds.workload import PAYMENTS, REFUNDS
 from workflows.settlements.models import Settlement, SettlementFigures, SettlementLine, SettlementLineRow, SettlementRow
 from workflows.tenants.models import Merchant, MerchantRow, Store, StoreProvider, StoreProviderRow, StoreRow

@@ -21,10 +21,10 @@ from tests.published import published_document, resolved
 from tests.unit.docs.operation_ids import OPERATION_IDS
 from workflows.errors import every_error
 from workflows.ledger.post_journals import AccountKind, JournalKind
-from workflows.payments import codes
+from workflows.payments import states
 from workflows.payments.states import PaymentStatus
 from workflows.processing.decision import CancelReason
-from workflows.providers.codes import FailureCode, NextActionType
+from workflows.providers.base import FailureCode, NextActionType
 from workflows.reconciliation.classify import Category
 
 
@@ -170,11 +170,11 @@ def test_every_operation_has_a_described_tag_and_says_what_it_does(document: dic
 
 CODED: dict[str, Iterable[str]] = {
     "ErrorCode": [error.code for error in every_error()],
-    "Advice": codes.Advice,
-    "CancelOutcome": codes.CancelOutcome,
+    "Advice": states.Advice,
+    "CancelOutcome": states.CancelOutcome,
     "NextActionType": NextActionType,
-    "AttemptOutcome": codes.AttemptOutcome,
-    "MessageKind": codes.MessageKind,
+    "AttemptOutcome": states.AttemptOutcome,
+    "MessageKind": states.MessageKind,
     "PaymentStatus": PaymentStatus,
     "Category": Category,
     "AccountKind": AccountKind,

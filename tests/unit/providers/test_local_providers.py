@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from workflows.providers import external
+from workflows.providers import local
 from workflows.providers.base import Charge, Declined, Succeeded
 
 ARN, SLIP = "74537604221000123456789", "000123"
@@ -23,9 +23,9 @@ def reported(**facts: Any) -> Charge:
 def test_the_acquirer_finds_a_card_sale_by_what_the_terminal_reported(
     facts: dict[str, str], reference: str | None
 ) -> None:
-    answer = external.charge(reported(external_result="approved", **facts))
+    answer = local.charge_external(reported(external_result="approved", **facts))
     assert answer == Succeeded(amount=1_000, provider_reference=reference)
 
 
 def test_what_the_terminal_did_not_report_as_approved_is_declined() -> None:
-    assert isinstance(external.charge(reported(external_result="declined", card_arn=ARN)), Declined)
+    assert isinstance(local.charge_external(reported(external_result="declined", card_arn=ARN)), Declined)

@@ -9,9 +9,9 @@ from api.schemas.refunds import RefundOut
 from workflows.processing.leases import Claim
 from workflows.processing.next_step import Attempt, Step
 from workflows.providers.base import ChargeRefund
-from workflows.refunds.models import Refund
-from workflows.refunds.rows import ClaimedRefund
-from workflows.refunds.serialize import FIELDS, refund_fields
+from workflows.refunds.models import ClaimedRefund, Refund
+from workflows.refunds.queries import FIELDS, refund_fields
+from workflows.refunds.workload import REFUNDS
 from workflows.tenants.scope import PROGRESS
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)

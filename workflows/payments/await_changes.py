@@ -1,4 +1,4 @@
-"""Wake requests that wait for a payment to change, by one LISTEN connection per process instead of polling.
+"""Wait for a payment to change: wake long polls and streams by one LISTEN connection per process instead of polling.
 
 Each transaction that changes payments sends their ids and versions with ``NOTIFY``, which PostgreSQL delivers with the commit
 and never without it. If the connection breaks, every waiter reads its payment once, and again when the connection is back, so
@@ -8,18 +8,29 @@ a change during the gap is not lost either.
 import asyncio
 import logging
 from collections import defaultdict
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
 import psycopg
 
 from workflows.database.engines import address
+from workflows.payments.models import PaymentRow
+from workflows.payments.queries import read_payment
+from workflows.payments.states import PaymentStatus
+from workflows.tenants.caller import Caller
 
 logger = logging.getLogger(__name__)
 
 RECONNECT_SECONDS = 0.5  # the database is usually back within seconds, and every waiter has read its payment meanwhile
 KEEPALIVES: dict[str, Any] = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 """For a connection that only listens: a peer that disappeared silently is noticed within 25 s."""
+
+MOVING = frozenset({PaymentStatus.PENDING, PaymentStatus.PROCESSING})
+"""Statuses that will change. Waiting on any other returns at once, unless the caller names the version it knows."""
+
+BEAT_SECONDS = 15.0
+"""Interval of keep-alive comments in a silent stream: proxies cut connections that are silent for 30-60 s."""
 
 
 class ChangeListener:
@@ -96,3 +107,51 @@ class ChangeListener:
             for future in tuple(futures):
                 if not future.done():
                     future.set_result(None)
+
+
+async def await_payment(
+    payment_id: str, *, caller: Caller, watch: ChangeListener, wait_seconds: float, since_version: int | None
+) -> PaymentRow:
+    """Return the payment's row once its version is above ``since_version``, or after ``wait_seconds``.
+
+    Without ``since_version``, wait until the payment leaves its current version; a final payment returns at once. No database
+    connection is held while waiting. Raises ``ResourceNotFound``.
+    """
+    loop = asyncio.get_running_loop()
+    give_up_at = loop.time() + wait_seconds
+    known = since_version
+    while True:
+        moved = watch.next_change(payment_id)
+        try:
+            row = await read_payment(payment_id, caller=caller)
+            if known is None:
+                known = row["version"] if row["status"] in MOVING else -1
+            left = give_up_at - loop.time()
+            if row["version"] > known or left <= 0:
+                return row
+            await asyncio.wait({moved}, timeout=left)
+        finally:
+            moved.cancel()
+
+
+async def follow_payment(
+    payment_id: str, *, caller: Caller, watch: ChangeListener, longest_seconds: float
+) -> AsyncIterator[PaymentRow | None]:
+    """Yield the payment's row now and after each change; ``None`` if nothing happened for ``BEAT_SECONDS``.
+
+    Raises ``ResourceNotFound``, and ``NotAuthorized`` as soon as the device is no longer active.
+    """
+    loop = asyncio.get_running_loop()
+    give_up_at = loop.time() + longest_seconds
+    known = 0
+    while (left := give_up_at - loop.time()) > 0:
+        row = await await_payment(
+            payment_id, caller=caller, watch=watch, wait_seconds=min(left, BEAT_SECONDS), since_version=known
+        )
+        if row["version"] > known:
+            known = row["version"]
+            yield row
+        else:
+            yield None
+        if row["status"] not in MOVING:
+            return
