@@ -40,6 +40,12 @@ async def _seed(stack: LocalStack, *words: str) -> dict[str, Any]:
     return made
 
 
+@pytest.fixture(scope="module")
+async def seeded(stack: LocalStack) -> dict[str, Any]:
+    """Return what ``mpac seed`` made with its defaults: one merchant, one store, one device. Tests only read it."""
+    return await _seed(stack)
+
+
 async def test_a_seed_is_ready_to_be_used(stack: LocalStack, api: Api) -> None:
     made = await _seed(stack, "--devices", "5", "--stores", "3", "--merchants", "2")
     assert set(made) == {"psp_id", "merchant_id", "store_id", "merchants", "stores", "devices", "tokens"}
@@ -64,18 +70,17 @@ async def test_a_seed_is_ready_to_be_used(stack: LocalStack, api: Api) -> None:
     assert (await api.get("/payments", as_=made["tokens"]["staff"])).status == 200
 
 
-async def test_a_seeded_device_has_the_history_of_any_other(stack: LocalStack, admin: Any) -> None:
-    made = await _seed(stack)
+async def test_a_seeded_device_has_the_history_of_any_other(seeded: dict[str, Any], admin: Any) -> None:
     rows = await admin.execute(
         "SELECT version, event, to_status FROM device_history WHERE device_id = %s ORDER BY version",
-        [made["devices"][0]["device_id"]],
+        [seeded["devices"][0]["device_id"]],
     )
     told = [tuple(row.values()) for row in await rows.fetchall()]
     assert told == [(1, "create", "pending_activation"), (2, "activate", "active")]
 
 
-async def test_each_seed_makes_new_ones(stack: LocalStack) -> None:
-    first, second = await _seed(stack), await _seed(stack)
+async def test_each_seed_makes_new_ones(stack: LocalStack, seeded: dict[str, Any]) -> None:
+    first, second = seeded, await _seed(stack)
     for name in ("psp_id", "merchant_id", "store_id"):
         assert first[name] != second[name]
 
@@ -116,8 +121,10 @@ def test_no_two_stores_of_a_seed_have_the_same_name() -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
-async def test_a_token_is_printed_alone_and_good(stack: LocalStack, api: Api, role: str) -> None:
-    made = await _seed(stack)
+async def test_a_token_is_printed_alone_and_good(
+    stack: LocalStack, api: Api, seeded: dict[str, Any], role: str
+) -> None:
+    made = seeded
     words = ("--role", role, "--merchant", made["merchant_id"], "--store", made["store_id"])
     code, said, complained = await _mpac(stack, "token", *words)
     assert (code, complained) == (0, "")
