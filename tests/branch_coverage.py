@@ -7,6 +7,9 @@ or a ``match`` has no alternative of its own, one that only sets its byte is add
 ``FOLDER_VARIABLE`` names the folder with one table per module. All processes map the same files into their memory, so a
 process that is killed has recorded everything it ran until then. Processes that the tests start are measured as well, because
 ``PYTHONPATH`` names ``tests/coverage_hook``. ``report`` names each statement and branch that never ran, and the figure.
+
+A statement, ``except`` or ``case`` whose first line has a comment ``# untested: REASON`` is not named, nor is what it
+contains. It counts as not run.
 """
 
 import ast
@@ -26,6 +29,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = "workflows"
 FOLDER_VARIABLE = "BRANCH_COVERAGE_FOLDER"
 TABLE = "_statements_run"
+REASON = "# untested: "
 
 
 class Point(NamedTuple):
@@ -33,6 +37,11 @@ class Point(NamedTuple):
 
     line: int
     branch: str = ""
+
+    @property
+    def target(self) -> int:
+        """The line of the alternative, or 0 for a statement and for a way past."""
+        return int(self.branch) if self.branch.isdigit() else 0
 
     def __str__(self) -> str:
         return f"{self.line}→{self.branch}" if self.branch else str(self.line)
@@ -47,6 +56,7 @@ class Plan:
         self._lines: list[int] = []
         self._places: dict[int, int] = {}  # of marks
         self.tree = ast.parse(source, path)
+        self.explained = _explained(source, self.tree)
         self._mark_bodies(self.tree)
         ast.fix_missing_locations(self.tree)
 
@@ -56,12 +66,16 @@ class Plan:
         return len(self._lines)
 
     def missing(self, run: bytes) -> list[Point]:
-        """Return the statements and branches that did not run. A branch is named only where its condition ran."""
+        """Return the statements and branches that did not run and have no reason.
+
+        A branch is named only where its condition ran.
+        """
         lines = [Point(self._lines[place]) for place in self.statements if not run[place]]
         never = {point.line for point in lines}
         branches = [point for point, place in self.branches if not run[place] and point.line not in never]
-        bodies = {int(point.branch) for point in branches if point.branch.isdigit()}
-        return sorted([*(point for point in lines if point.line not in bodies), *branches])
+        bodies = {point.target for point in branches}
+        missing = (point for point in (*lines, *branches) if point.branch or point.line not in bodies)
+        return sorted(point for point in missing if self.explained.isdisjoint((point.line, point.target)))
 
     def count(self, run: bytes) -> tuple[int, int, int, int]:
         """Return how many statements ran of how many, and how many branches of how many."""
@@ -125,6 +139,19 @@ class Plan:
         self._places[id(mark)] = self.size
         self._lines.append(line)
         return mark
+
+
+def _explained(source: bytes | str, tree: ast.Module) -> set[int]:
+    """Return the lines of all statements, handlers and cases that are marked with a reason."""
+    text = source.decode() if isinstance(source, bytes) else source
+    marked = {number for number, line in enumerate(text.splitlines(), start=1) if REASON in line}
+    lines: set[int] = set()
+    for node in ast.walk(tree) if marked else ():
+        first = node.pattern.lineno if isinstance(node, ast.match_case) else getattr(node, "lineno", 0)
+        if first in marked and isinstance(node, ast.stmt | ast.ExceptHandler | ast.match_case):
+            last = node.body[-1] if isinstance(node, ast.match_case) else node
+            lines.update(range(first, (last.end_lineno or first) + 1))
+    return lines
 
 
 def _line(body: list[ast.stmt]) -> int:

@@ -35,9 +35,9 @@ def kind(value: object) -> str:
 '''
 
 
-def missing_after(*calls: str) -> list[str]:
-    """Return what of ``CODE`` is missing after ``calls``."""
-    plan = Plan(CODE, "code.py")
+def missing_after(*calls: str, code: str = CODE) -> list[str]:
+    """Return what of ``code`` is missing after ``calls``."""
+    plan = Plan(code, "code.py")
     table = bytearray(plan.size)
     variables = {TABLE: table}
     exec(compile(plan.tree, "code.py", "exec"), variables)
@@ -58,6 +58,37 @@ def test_an_alternative_that_never_ran_is_named_with_its_condition() -> None:
 
 def test_a_function_that_never_ran_is_named_by_its_lines() -> None:
     assert missing_after("first([1])", "first([])", "kind(1)", "kind('x')") == ["7", "8", "9", "10", "11"]
+
+
+EXPLAINED = """
+def parse(text):
+    try:
+        return int(text)
+    except ValueError:  # untested: a reason
+        if text == "":
+            return 0
+        return -1
+
+def sign(number):
+    if number > 0:  # untested: another reason
+        return "+"
+    return "-"
+
+def kind(value):
+    match value:
+        case 1:
+            return "one"
+        case 2:  # untested: the last reason
+            return "two"
+    return "other"
+"""
+
+
+def test_a_handler_a_statement_and_a_case_with_a_reason_are_not_named() -> None:
+    assert missing_after("parse('1')", "sign(-1)", "kind(1)", "kind(3)", code=EXPLAINED) == []
+    without = EXPLAINED.replace("# untested:", "#")
+    missing = missing_after("parse('1')", "sign(-1)", "kind(1)", "kind(3)", code=without)
+    assert missing == ["6", "7", "8", "11→12", "16→20"]
 
 
 def test_processes_that_the_tests_start_are_measured_up_to_the_moment_they_are_killed(tmp_path: Path) -> None:
