@@ -13,11 +13,11 @@ from aiohttp import web
 from sandbox import operation_lifecycle
 from sandbox.app import create_app
 from sandbox.clock import Clock
-from sandbox.context import Latency, Provider
+from sandbox.context import Latency, SandboxContext
 from sandbox.fault_rates import FaultRates
 from sandbox.fault_responses import HangingRequests
 from sandbox.settings import Settings, read_settings, with_control_key
-from sandbox.sqlite_storage import Store
+from sandbox.sqlite_storage import SqliteStorage
 from sandbox.webhooks import Webhooks
 
 log = logging.getLogger("sandbox")
@@ -47,36 +47,36 @@ async def serve(settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    provider = build_provider(settings)
-    runner = web.AppRunner(create_app(provider), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+    context = build_context(settings)
+    runner = web.AppRunner(create_app(context), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
     await runner.setup()
     site = web.TCPSite(runner, settings.host, settings.port, backlog=BACKLOG)
     await site.start()
-    operation_lifecycle.resume(provider)
+    operation_lifecycle.resume(context)
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
     log.info("listening on http://%s:%s", settings.host, runner.addresses[0][1])
     await stop.wait()
-    provider.holds.close()
+    context.hanging_requests.close()
     await runner.cleanup()
-    await provider.webhooks.close()
-    provider.store.close()
+    await context.webhooks.close()
+    context.storage.close()
     log.info("stopped")
 
 
-def build_provider(settings: Settings) -> Provider:
+def build_context(settings: Settings) -> SandboxContext:
     """Build the provider from its parts."""
-    store = Store(settings.store)
-    clock = Clock(store)
-    return Provider(
+    storage = SqliteStorage(settings.store)
+    clock = Clock(storage)
+    return SandboxContext(
         settings=settings,
-        store=store,
+        storage=storage,
         clock=clock,
         fault_rates=FaultRates(),
         latency=Latency(settings.min_latency_ms, settings.max_latency_ms),
-        holds=HangingRequests(),
-        webhooks=Webhooks(store, clock, url=settings.webhook_url, secret=settings.webhook_secret),
+        hanging_requests=HangingRequests(),
+        webhooks=Webhooks(storage, clock, url=settings.webhook_url, secret=settings.webhook_secret),
     )
 
 

@@ -3,19 +3,19 @@
 from aiohttp import web
 
 from sandbox import cancel_and_reverse, charges, control, inquiries, qr_codes, refunds, statements
-from sandbox.context import Provider
-from sandbox.errors import not_found
+from sandbox.context import SandboxContext
+from sandbox.errors import not_found_error
 from sandbox.requests import MAX_BODY_BYTES
-from sandbox.route_wrappers import Handler, controlled, guarded, public
+from sandbox.route_wrappers import Handler, control_route, product_route, public_route
 
 V1: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/v1/charges", charges.create_charge),
-    ("GET", "/v1/charges/{reference}", inquiries.ask_charge),
+    ("GET", "/v1/charges/{reference}", inquiries.inquire_charge),
     ("POST", "/v1/charges/{reference}/cancel", cancel_and_reverse.cancel_charge),
     ("POST", "/v1/charges/{reference}/reverse", cancel_and_reverse.reverse_charge),
     ("POST", "/v1/codes", qr_codes.create_code),
     ("POST", "/v1/refunds", refunds.create_refund),
-    ("GET", "/v1/refunds/{reference}", inquiries.ask_refund),
+    ("GET", "/v1/refunds/{reference}", inquiries.inquire_refund),
     ("GET", "/v1/statements", statements.get_statement),
 )
 CONTROL: tuple[tuple[str, str, Handler], ...] = (
@@ -35,20 +35,20 @@ CONTROL: tuple[tuple[str, str, Handler], ...] = (
 )
 
 
-def create_app(provider: Provider) -> web.Application:
+def create_app(context: SandboxContext) -> web.Application:
     """Return the application with all routes and their wrappers."""
     app = web.Application(client_max_size=MAX_BODY_BYTES)
     for method, path, handler in V1:
-        app.router.add_route(method, path, guarded(provider, handler))
+        app.router.add_route(method, path, product_route(context, handler))
     for method, path, handler in CONTROL:
-        app.router.add_route(method, path, controlled(provider, handler))
-    app.router.add_route("GET", "/health", public(provider, control.health))
+        app.router.add_route(method, path, control_route(context, handler))
+    app.router.add_route("GET", "/health", public_route(context, control.health))
     for path in ("/control", "/control/{anything:.*}"):  # without the key, an unknown route looks like a known one
-        app.router.add_route("*", path, controlled(provider, unknown_route))
-    app.router.add_route("*", "/{anything:.*}", public(provider, unknown_route))
+        app.router.add_route("*", path, control_route(context, unknown_route))
+    app.router.add_route("*", "/{anything:.*}", public_route(context, unknown_route))
     return app
 
 
-async def unknown_route(_provider: Provider, _request: web.Request) -> web.StreamResponse:
+async def unknown_route(_context: SandboxContext, _request: web.Request) -> web.StreamResponse:
     """Answer 404 for every path and method that the table does not name."""
-    raise not_found("route")
+    raise not_found_error("route")

@@ -17,37 +17,37 @@ from typing import NamedTuple
 from aiohttp import web
 
 from sandbox import operation_lifecycle, operations
-from sandbox.context import Provider
+from sandbox.context import SandboxContext
 from sandbox.errors import Refused
 from sandbox.operations import Family, Operation, Status
-from sandbox.requests import read_currency, read_object, text
-from sandbox.responses import json_answer, present
+from sandbox.requests import read_currency, read_object, text_field
+from sandbox.responses import json_answer, serialize_operation
 
 UNDONE = frozenset({Status.CANCELLED, Status.REVERSED})
 NO_CURRENCY = "XXX"  # ISO 4217 for "no currency": nobody said what the currency of the unknown charge would have been
 
 
-async def cancel_charge(provider: Provider, request: web.Request) -> web.StreamResponse:
+async def cancel_charge(context: SandboxContext, request: web.Request) -> web.StreamResponse:
     """Cancel a charge, or answer 409 if it is too late."""
-    operation = _undo(provider, await _read_undoing(request), succeeded=lambda charge: charge)
-    await provider.store.durable()
-    return json_answer(present(operation), status=409 if operation.status == Status.SUCCEEDED else 200)
+    operation = _undo(context, await _read_undo_request(request), succeeded=lambda charge: charge)
+    await context.storage.durable()
+    return json_answer(serialize_operation(operation), status=409 if operation.status == Status.SUCCEEDED else 200)
 
 
-async def reverse_charge(provider: Provider, request: web.Request) -> web.StreamResponse:
+async def reverse_charge(context: SandboxContext, request: web.Request) -> web.StreamResponse:
     """Reverse whatever was done under this reference."""
 
     def undo_succeeded(charge: Operation) -> Operation:
-        if operations.refunded_amount(provider.store, charge.reference):
+        if operations.refunded_amount(context.storage, charge.reference):
             raise Refused(409, "refunded", message="part of this charge was refunded; refund the rest")
-        return operation_lifecycle.reverse(provider, charge)
+        return operation_lifecycle.reverse(context, charge)
 
-    operation = _undo(provider, await _read_undoing(request), succeeded=undo_succeeded)
-    await provider.store.durable()
-    return json_answer(present(operation))
+    operation = _undo(context, await _read_undo_request(request), succeeded=undo_succeeded)
+    await context.storage.durable()
+    return json_answer(serialize_operation(operation))
 
 
-class Undoing(NamedTuple):
+class UndoRequest(NamedTuple):
     """Return the charge to undo. For an unknown one, payment and currency are those that the caller sent."""
 
     reference: str
@@ -55,36 +55,38 @@ class Undoing(NamedTuple):
     currency: str
 
 
-async def _read_undoing(request: web.Request) -> Undoing:
+async def _read_undo_request(request: web.Request) -> UndoRequest:
     body = await read_object(request) if request.body_exists else {}
-    payment_id = text(body, "payment_id") if body.get("payment_id") is not None else ""
+    payment_id = text_field(body, "payment_id") if body.get("payment_id") is not None else ""
     currency = read_currency(body) if body.get("currency") is not None else NO_CURRENCY
-    return Undoing(request.match_info["reference"], payment_id, currency)
+    return UndoRequest(request.match_info["reference"], payment_id, currency)
 
 
-def _undo(provider: Provider, undoing: Undoing, *, succeeded: Callable[[Operation], Operation]) -> Operation:
-    operation = operations.find(provider.store, undoing.reference, family=Family.CHARGE)
+def _undo(
+    context: SandboxContext, undo_request: UndoRequest, *, succeeded: Callable[[Operation], Operation]
+) -> Operation:
+    operation = operations.find(context.storage, undo_request.reference, family=Family.CHARGE)
     if operation is None:
-        return operation_lifecycle.create_cancelled(provider, _never_heard_of(undoing, at=provider.clock.now()))
-    operation = operation_lifecycle.mature(provider, operation)
+        return operation_lifecycle.create_cancelled(context, _unknown_operation(undo_request, at=context.clock.now()))
+    operation = operation_lifecycle.apply_if_due(context, operation)
     if operation.status in UNDONE:
         return operation
     if operation.status == Status.SUCCEEDED:
         return succeeded(operation)
-    return operation_lifecycle.cancel(provider, operation)
+    return operation_lifecycle.cancel(context, operation)
 
 
-def _never_heard_of(undoing: Undoing, *, at: int) -> Operation:
+def _unknown_operation(undo_request: UndoRequest, *, at: int) -> Operation:
     return Operation(
-        reference=undoing.reference,
+        reference=undo_request.reference,
         family=Family.CHARGE,
         kind="unknown",
         status=Status.CANCELLED,
-        payment_id=undoing.payment_id,
+        payment_id=undo_request.payment_id,
         amount=0,
-        currency=undoing.currency,
+        currency=undo_request.currency,
         fee=0,
-        provider_reference=operations.provider_reference(undoing.reference, family=Family.CHARGE),
+        provider_reference=operations.provider_reference(undo_request.reference, family=Family.CHARGE),
         token="",
         fate="",
         decline_code="",

@@ -5,8 +5,8 @@ set back. The offset is stored, so that no movement is dated before an earlier o
 """
 
 from sandbox import timestamps
-from sandbox.errors import bad_request
-from sandbox.sqlite_storage import Store
+from sandbox.errors import bad_request_error
+from sandbox.sqlite_storage import SqliteStorage
 from sandbox.timestamps import MICROSECONDS_PER_SECOND
 
 MAX_AHEAD_SECONDS = 20 * 366 * 86_400  # longer than any story, and well within the range of a date
@@ -20,9 +20,9 @@ MOVE = (
 class Clock:
     """The clock that dates everything in the provider. Only signatures carry the machine's time."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        rows = store.query(AHEAD)
+    def __init__(self, storage: SqliteStorage) -> None:
+        self._store = storage
+        rows = storage.query(AHEAD)
         self.ahead_seconds: int = rows[0][0] if rows else 0
 
     def now(self) -> int:
@@ -32,6 +32,6 @@ class Clock:
     def move(self, ahead_seconds: int) -> None:
         """Set the offset. It holds once the store is durable. Raises Refused (400) for a step back."""
         if ahead_seconds < self.ahead_seconds:
-            raise bad_request(f"ahead_seconds must be at least {self.ahead_seconds}: the clock is never set back")
+            raise bad_request_error(f"ahead_seconds must be at least {self.ahead_seconds}: the clock is never set back")
         self._store.write(MOVE, (ahead_seconds,))
         self.ahead_seconds = ahead_seconds

@@ -10,7 +10,7 @@ from sandbox.clock import Clock
 from sandbox.fault_rates import FaultRates
 from sandbox.fault_responses import HangingRequests
 from sandbox.settings import Settings
-from sandbox.sqlite_storage import Store
+from sandbox.sqlite_storage import SqliteStorage
 from sandbox.webhooks import Webhooks
 
 
@@ -30,11 +30,11 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True)
-class Provider:
+class SandboxContext:
     settings: Settings
-    store: Store
+    storage: SqliteStorage
     clock: Clock
     fault_rates: FaultRates
     latency: Latency
-    holds: HangingRequests
+    hanging_requests: HangingRequests
     webhooks: Webhooks

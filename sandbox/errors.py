@@ -20,11 +20,11 @@ class Refused(Exception):
         self.headers = headers
 
 
-def bad_request(message: str) -> Refused:
+def bad_request_error(message: str) -> Refused:
     """Return a refusal (400) of a request that is malformed or not allowed."""
     return Refused(400, "invalid_request", message=message)
 
 
-def not_found(what: str) -> Refused:
+def not_found_error(what: str) -> Refused:
     """Return a refusal (404) for a reference that is unknown, or that a fault hides."""
     return Refused(404, "not_found", message=f"no such {what}")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from itertools import accumulate
 
-from sandbox.errors import bad_request
+from sandbox.errors import bad_request_error
 from sandbox.faults import APPROVE, Fate, parse_fate
 
 DRAW_BITS = 53  # as many as a float holds exactly, so that a draw is always below 1
@@ -28,14 +28,14 @@ class FaultRates:
 
     def set(self, *, seed: int, rates: Mapping[str, float]) -> None:
         """Replace the rates. Raises Refused (400) for unknown faults and for a sum above 1."""
-        words = sorted(rates)  # independent of the order in which the client wrote them
-        fates = [parse_fate(word) for word in words]
-        if any(not 0 <= rates[word] <= 1 for word in words) or sum(rates.values()) > 1 + ROUNDING:
-            raise bad_request("rates must be from 0 to 1 and their sum at most 1")
+        texts = sorted(rates)  # independent of the order in which the client wrote them
+        fates = [parse_fate(text) for text in texts]
+        if any(not 0 <= rate <= 1 for rate in rates.values()) or sum(rates.values()) > 1 + ROUNDING:
+            raise bad_request_error("rates must be from 0 to 1 and their sum at most 1")
         self.seed = seed
         self.rates = dict(rates)
         self._fates = fates
-        self._edges = list(accumulate(rates[word] for word in words))
+        self._edges = list(accumulate(rates[text] for text in texts))
 
     def draw(self, reference: str) -> Fate:
         """Return the fate of this reference under the current seed and rates."""
@@ -43,5 +43,5 @@ class FaultRates:
             return APPROVE
         digest = blake2b(f"{self.seed}:{reference}".encode(), digest_size=8).digest()
         draw = (int.from_bytes(digest) >> (64 - DRAW_BITS)) / 2**DRAW_BITS
-        place = bisect_right(self._edges, draw)
-        return self._fates[place] if place < len(self._fates) else APPROVE
+        index = bisect_right(self._edges, draw)
+        return self._fates[index] if index < len(self._fates) else APPROVE

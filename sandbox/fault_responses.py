@@ -12,11 +12,11 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from sandbox.errors import Refused
-from sandbox.requests import names_of
-from sandbox.responses import JSON_HEADERS, refusal
+from sandbox.requests import names_in
+from sandbox.responses import JSON_HEADERS, error_response
 
-HOLD_SECONDS = 120.0  # longer than any client's timeout; then the connection is closed, still without an answer
-PATROL_SECONDS = 0.25  # how soon a held call is released after its client has disconnected
+HANG_SECONDS = 120.0  # longer than any client's timeout; then the connection is closed, still without an answer
+CHECK_SECONDS = 0.25  # how soon a held call is released after its client has disconnected
 DRIPS = 10
 LINGER_ZERO = struct.pack("ii", 1, 0)  # close() then sends RST instead of FIN
 GARBAGE = b'\x00\xff{"status": "succ<html>502 Bad'
@@ -26,71 +26,71 @@ class HangingRequests:
     """Calls that are never answered. One task watches them all, and it runs only while there are any."""
 
     def __init__(self) -> None:
-        self._held: dict[asyncio.Future[None], web.Request] = {}
-        self._patrol: asyncio.TimerHandle | None = None
+        self._hanging: dict[asyncio.Future[None], web.Request] = {}
+        self._check_timer: asyncio.TimerHandle | None = None
         self._closing = False
 
-    async def hold(self, request: web.Request) -> None:
+    async def hang(self, request: web.Request) -> None:
         """Return when the client has disconnected, after 120 s, or when the sandbox stops."""
         if self._closing:
             return
         loop = asyncio.get_running_loop()
         released = loop.create_future()
-        self._held[released] = request
-        if self._patrol is None:
-            self._patrol = loop.call_later(PATROL_SECONDS, self._look)
+        self._hanging[released] = request
+        if self._check_timer is None:
+            self._check_timer = loop.call_later(CHECK_SECONDS, self._release_disconnected)
         try:
-            async with asyncio.timeout(HOLD_SECONDS):
+            async with asyncio.timeout(HANG_SECONDS):
                 await released
         except TimeoutError:
             pass
         finally:
-            del self._held[released]
+            del self._hanging[released]
 
     def close(self) -> None:
         """Release all calls, and hold none from now on."""
         self._closing = True
-        if self._patrol is not None:
-            self._patrol.cancel()
-        for released in self._held:
+        if self._check_timer is not None:
+            self._check_timer.cancel()
+        for released in self._hanging:
             if not released.done():
                 released.set_result(None)
 
-    def _look(self) -> None:
-        for released, request in self._held.items():
+    def _release_disconnected(self) -> None:
+        for released, request in self._hanging.items():
             transport = request.transport
             if (transport is None or transport.is_closing()) and not released.done():
                 released.set_result(None)
         loop = asyncio.get_running_loop()
-        self._patrol = loop.call_later(PATROL_SECONDS, self._look) if self._held else None
+        self._check_timer = loop.call_later(CHECK_SECONDS, self._release_disconnected) if self._hanging else None
 
 
-async def never_answer(request: web.Request, holds: HangingRequests) -> web.StreamResponse:
+async def never_answer(request: web.Request, hanging_requests: HangingRequests) -> web.StreamResponse:
     """Never answer."""
-    await holds.hold(request)
-    return _cut(request)
+    await hanging_requests.hang(request)
+    return _abort(request)
 
 
-async def error_500(request: web.Request, _holds: HangingRequests) -> web.StreamResponse:
+async def error_500(request: web.Request, _hanging_requests: HangingRequests) -> web.StreamResponse:
     """Return an error that does not say whether anything was done."""
-    return refusal(Refused(500, "internal_error", message="something went wrong"), await names_of(request))
+    return error_response(Refused(500, "internal_error", message="something went wrong"), await names_in(request))
 
 
-async def reset(request: web.Request, _holds: HangingRequests) -> web.StreamResponse:
+async def reset(request: web.Request, _hanging_requests: HangingRequests) -> web.StreamResponse:
     """Reset the connection."""
     transport = request.transport
     if transport is not None:
         connection = transport.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_ZERO)
-    return _cut(request)
+    return _abort(request)
 
 
-async def invalid_json(_request: web.Request, _holds: HangingRequests) -> web.StreamResponse:
+async def invalid_json(_request: web.Request, _hanging_requests: HangingRequests) -> web.StreamResponse:
     """Return a 200 that claims to be JSON and is not."""
     return web.Response(body=GARBAGE, headers=JSON_HEADERS)
 
 
-FAULTS: dict[str, Callable[[web.Request, HangingRequests], Awaitable[web.StreamResponse]]] = {
+RESPONSES: dict[str, Callable[[web.Request, HangingRequests], Awaitable[web.StreamResponse]]] = {
     "timeout_before_charge": never_answer,
     "timeout_after_charge": never_answer,
     "error_500_before_charge": error_500,
@@ -117,7 +117,7 @@ async def slow_response(request: web.Request, answer: web.Response, *, milliseco
     return stream
 
 
-def _cut(request: web.Request) -> web.StreamResponse:
+def _abort(request: web.Request) -> web.StreamResponse:
     if request.transport is not None:
         request.transport.abort()
     return web.Response()  # aiohttp needs a response object, although nobody reads it

@@ -5,7 +5,7 @@ It is stored, because a fault that was forgotten at a restart would be applied t
 
 from sandbox.faults import Fate
 from sandbox.operations import Family
-from sandbox.sqlite_storage import Store
+from sandbox.sqlite_storage import SqliteStorage
 from sandbox.timestamps import MICROSECONDS_PER_MILLISECOND
 
 TIMES = "SELECT times FROM strikes WHERE name = ?"
@@ -14,34 +14,34 @@ MARK = "INSERT OR IGNORE INTO marks (reference, family, hidden_until, dark_until
 MARKED = "SELECT hidden_until, dark_until FROM marks WHERE reference = ? AND family = ?"
 
 
-def apply_once(store: Store, name: str, *, at_most: int) -> bool:
+def apply_once(storage: SqliteStorage, name: str, *, at_most: int) -> bool:
     """Return whether the fault of this name may be applied once more. If so, it counts as applied."""
-    rows = store.query(TIMES, (name,))
+    rows = storage.query(TIMES, (name,))
     if rows and rows[0][0] >= at_most:
         return False
-    store.write(STRIKE, (name,))
+    storage.write(STRIKE, (name,))
     return True
 
 
-def start_lying(store: Store, reference: str, *, family: Family, fate: Fate, at: int) -> None:
+def start_false_answers(storage: SqliteStorage, reference: str, *, family: Family, fate: Fate, at: int) -> None:
     """Let inquiries for this reference lie or fail, measured from the first call at ``at``."""
     if not fate.hidden_ms and not fate.dark_ms:
         return
     hidden_until = at + fate.hidden_ms * MICROSECONDS_PER_MILLISECOND
     dark_until = at + fate.dark_ms * MICROSECONDS_PER_MILLISECOND
-    store.write(MARK, (reference, family, hidden_until, dark_until))
+    storage.write(MARK, (reference, family, hidden_until, dark_until))
 
 
-def is_hidden(store: Store, reference: str, *, family: Family, at: int) -> bool:
+def is_hidden(storage: SqliteStorage, reference: str, *, family: Family, at: int) -> bool:
     """Return whether the inquiry at ``at`` is to answer "not found", whatever the real status is."""
-    return _until(store, reference, family=family)[0] > at
+    return _until(storage, reference, family=family)[0] > at
 
 
-def is_unavailable(store: Store, reference: str, *, family: Family, at: int) -> bool:
+def is_unavailable(storage: SqliteStorage, reference: str, *, family: Family, at: int) -> bool:
     """Return whether the inquiry at ``at`` is to answer 503."""
-    return _until(store, reference, family=family)[1] > at
+    return _until(storage, reference, family=family)[1] > at
 
 
-def _until(store: Store, reference: str, *, family: Family) -> tuple[int, int]:
-    rows = store.query(MARKED, (reference, family))
+def _until(storage: SqliteStorage, reference: str, *, family: Family) -> tuple[int, int]:
+    rows = storage.query(MARKED, (reference, family))
     return (rows[0][0], rows[0][1]) if rows else (0, 0)

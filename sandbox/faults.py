@@ -1,6 +1,6 @@
 """The faults by which a call chooses its fate, and how they are parsed.
 
-``WORDS`` lists them all. They are joined by "+" or ",", at most one per slot, so that a fate cannot contradict itself:
+``FAULTS`` lists them all. They are joined by "+" or ",", at most one per group, so that a fate cannot contradict itself:
 ``timeout_after_charge+not_found_lie:60000`` is valid, ``decline:x+partial:5`` is refused.
 """
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
-from sandbox.errors import bad_request
+from sandbox.errors import bad_request_error
 
 MAX_MILLISECONDS = 604_800_000  # a week: with a moved clock, a doubt may last longer than a day
 MAX_TIMES = 1_000
@@ -17,8 +17,8 @@ MAX_AMOUNT = 1_000_000_000_000
 CODE = re.compile(r"[a-z0-9_]{1,64}")
 
 
-class Slot(StrEnum):
-    """The effect that a fault decides. A fate has at most one fault per slot."""
+class FaultGroup(StrEnum):
+    """The part of a call that a fault changes. A fate has at most one fault of each group."""
 
     OUTCOME = "outcome"
     FAULT = "fault"
@@ -41,28 +41,30 @@ class Parameter(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
-    slot: Slot
+class FaultSpec:
+    """The group of a fault, and the type of the value after its colon."""
+
+    group: FaultGroup
     parameter: Parameter = Parameter.NONE
 
 
-WORDS = {
-    "approve": Word(Slot.OUTCOME),
-    "decline": Word(Slot.OUTCOME, Parameter.CODE),
-    "partial": Word(Slot.OUTCOME, Parameter.AMOUNT),
-    "timeout_before_charge": Word(Slot.FAULT),
-    "timeout_after_charge": Word(Slot.FAULT),
-    "error_500_before_charge": Word(Slot.FAULT),
-    "error_500_after_charge": Word(Slot.FAULT),
-    "reset_after_charge": Word(Slot.FAULT),
-    "garbage_after_charge": Word(Slot.FAULT),
-    "unavailable": Word(Slot.REFUSAL, Parameter.TIMES),
-    "rate_limited": Word(Slot.REFUSAL, Parameter.TIMES),
-    "slow": Word(Slot.SLOWNESS, Parameter.MILLISECONDS),
-    "pending": Word(Slot.DELAY, Parameter.MILLISECONDS),
-    "not_found_lie": Word(Slot.INQUIRY_LIE, Parameter.MILLISECONDS),
-    "inquiry_unavailable": Word(Slot.INQUIRY_OUTAGE, Parameter.MILLISECONDS),
-    "ignore_idempotency": Word(Slot.IDEMPOTENCY),
+FAULTS = {
+    "approve": FaultSpec(FaultGroup.OUTCOME),
+    "decline": FaultSpec(FaultGroup.OUTCOME, Parameter.CODE),
+    "partial": FaultSpec(FaultGroup.OUTCOME, Parameter.AMOUNT),
+    "timeout_before_charge": FaultSpec(FaultGroup.FAULT),
+    "timeout_after_charge": FaultSpec(FaultGroup.FAULT),
+    "error_500_before_charge": FaultSpec(FaultGroup.FAULT),
+    "error_500_after_charge": FaultSpec(FaultGroup.FAULT),
+    "reset_after_charge": FaultSpec(FaultGroup.FAULT),
+    "garbage_after_charge": FaultSpec(FaultGroup.FAULT),
+    "unavailable": FaultSpec(FaultGroup.REFUSAL, Parameter.TIMES),
+    "rate_limited": FaultSpec(FaultGroup.REFUSAL, Parameter.TIMES),
+    "slow": FaultSpec(FaultGroup.SLOWNESS, Parameter.MILLISECONDS),
+    "pending": FaultSpec(FaultGroup.DELAY, Parameter.MILLISECONDS),
+    "not_found_lie": FaultSpec(FaultGroup.INQUIRY_LIE, Parameter.MILLISECONDS),
+    "inquiry_unavailable": FaultSpec(FaultGroup.INQUIRY_OUTAGE, Parameter.MILLISECONDS),
+    "ignore_idempotency": FaultSpec(FaultGroup.IDEMPOTENCY),
 }
 
 HIGHEST = {
@@ -100,21 +102,21 @@ APPROVE = Fate()
 def parse_fate(text: str) -> Fate:
     """Parse a fate such as ``slow:300+ignore_idempotency``. Raises Refused (400) for anything unknown."""
     parameters: dict[str, str] = {}
-    slots: dict[Slot, str] = {}
+    by_group: dict[FaultGroup, str] = {}
     for part in re.split(r"[+,]", text):
         name, colon, parameter = part.strip().partition(":")
-        word = WORDS.get(name)
-        if word is None:
-            raise bad_request(f"unknown sandbox word: {name!r}")
-        if word.slot in slots:
-            raise bad_request(f"sandbox words contradict each other: {slots[word.slot]} and {name}")
-        if bool(colon) != (word.parameter is not Parameter.NONE) or not _fits(word.parameter, parameter):
-            raise bad_request(f"sandbox word {name} takes {word.parameter}")
-        slots[word.slot] = name
+        spec = FAULTS.get(name)
+        if spec is None:
+            raise bad_request_error(f"unknown fault: {name!r}")
+        if spec.group in by_group:
+            raise bad_request_error(f"these faults contradict each other: {by_group[spec.group]} and {name}")
+        if bool(colon) != (spec.parameter is not Parameter.NONE) or not _fits(spec.parameter, parameter):
+            raise bad_request_error(f"the fault {name} takes {spec.parameter}")
+        by_group[spec.group] = name
         parameters[name] = parameter
     if set(parameters) == {"approve"}:
         return APPROVE  # the same as no fate, and as cheap
-    return _build(text, parameters=parameters, slots=slots)
+    return _build(text, parameters=parameters, by_group=by_group)
 
 
 def _fits(parameter: Parameter, text: str) -> bool:
@@ -125,15 +127,15 @@ def _fits(parameter: Parameter, text: str) -> bool:
     return re.fullmatch(r"[0-9]{1,15}", text) is not None and 1 <= int(text) <= HIGHEST[parameter]
 
 
-def _build(text: str, *, parameters: dict[str, str], slots: dict[Slot, str]) -> Fate:
-    refusal = slots.get(Slot.REFUSAL, "")
+def _build(text: str, *, parameters: dict[str, str], by_group: dict[FaultGroup, str]) -> Fate:
+    refusal = by_group.get(FaultGroup.REFUSAL, "")
     hidden_ms = int(parameters.get("not_found_lie", 0))
     return Fate(
         text=text,
         decline_code=parameters.get("decline", ""),
         partial_amount=int(parameters.get("partial", 0)),
         # A false answer matters only to a caller who got no answer, so it implies the timeout.
-        fault=slots.get(Slot.FAULT, "timeout_after_charge" if hidden_ms else ""),
+        fault=by_group.get(FaultGroup.FAULT, "timeout_after_charge" if hidden_ms else ""),
         refusal=refusal,
         refusal_times=int(parameters[refusal]) if refusal else 0,
         slow_ms=int(parameters.get("slow", 0)),

@@ -3,32 +3,32 @@
 from aiohttp import web
 
 from sandbox import fault_state, operation_lifecycle, operations
-from sandbox.context import Provider
-from sandbox.errors import Refused, not_found
+from sandbox.context import SandboxContext
+from sandbox.errors import Refused, not_found_error
 from sandbox.operations import Family
-from sandbox.responses import json_answer, present
+from sandbox.responses import json_answer, serialize_operation
 
-DARK = Refused(503, "unavailable", message="inquiries are not available")
+INQUIRY_UNAVAILABLE = Refused(503, "unavailable", message="inquiries are not available")
 
 
-async def ask_charge(provider: Provider, request: web.Request) -> web.StreamResponse:
+async def inquire_charge(context: SandboxContext, request: web.Request) -> web.StreamResponse:
     """Return the status of a charge or a code."""
-    return await _ask(provider, request, family=Family.CHARGE)
+    return await _inquire(context, request, family=Family.CHARGE)
 
 
-async def ask_refund(provider: Provider, request: web.Request) -> web.StreamResponse:
+async def inquire_refund(context: SandboxContext, request: web.Request) -> web.StreamResponse:
     """Return the status of a refund."""
-    return await _ask(provider, request, family=Family.REFUND)
+    return await _inquire(context, request, family=Family.REFUND)
 
 
-async def _ask(provider: Provider, request: web.Request, *, family: Family) -> web.StreamResponse:
+async def _inquire(context: SandboxContext, request: web.Request, *, family: Family) -> web.StreamResponse:
     reference = request.match_info["reference"]
-    at = provider.clock.now()
-    if fault_state.is_unavailable(provider.store, reference, family=family, at=at):
-        raise DARK
-    operation = operations.find(provider.store, reference, family=family)
-    if operation is None or fault_state.is_hidden(provider.store, reference, family=family, at=at):
-        raise not_found(family)
-    operation = operation_lifecycle.mature(provider, operation)
-    await provider.store.durable()
-    return json_answer(present(operation))
+    at = context.clock.now()
+    if fault_state.is_unavailable(context.storage, reference, family=family, at=at):
+        raise INQUIRY_UNAVAILABLE
+    operation = operations.find(context.storage, reference, family=family)
+    if operation is None or fault_state.is_hidden(context.storage, reference, family=family, at=at):
+        raise not_found_error(family)
+    operation = operation_lifecycle.apply_if_due(context, operation)
+    await context.storage.durable()
+    return json_answer(serialize_operation(operation))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from sandbox.sqlite_storage import Store
+from sandbox.sqlite_storage import SqliteStorage
 from sandbox.timestamps import to_text
 
 
@@ -53,32 +53,32 @@ class Page:
     next_after: int | None
 
 
-def record(store: Store, movement: tuple[str, str, str, str, int, str, int, int, str]) -> None:
+def record(storage: SqliteStorage, movement: tuple[str, str, str, str, int, str, int, int, str]) -> None:
     """Append a movement: kind, reference, payment, provider's reference, amount, currency, fee, time, account."""
-    store.write(INSERT, movement)
+    storage.write(INSERT, movement)
 
 
-def of_payment(store: Store, payment_id: str) -> list[Movement]:
+def of_payment(storage: SqliteStorage, payment_id: str) -> list[Movement]:
     """Return all movements of one payment, oldest first."""
-    return [Movement._make(row) for row in store.query(OF_PAYMENT, (payment_id,))]
+    return [Movement._make(row) for row in storage.query(OF_PAYMENT, (payment_id,))]
 
 
-def page(store: Store, *, after: int, limit: int) -> Page:
+def page(storage: SqliteStorage, *, after: int, limit: int) -> Page:
     """Return up to ``limit`` movements after number ``after``."""
-    return _page(store.query(PAGE, (after, limit + 1)), limit=limit)
+    return _page(storage.query(PAGE, (after, limit + 1)), limit=limit)
 
 
-def period(store: Store, *, start: int, end: int, after: int, limit: int, account: str | None = None) -> Page:
+def period(storage: SqliteStorage, *, start: int, end: int, after: int, limit: int, account: str | None = None) -> Page:
     """Return movements like ``page``, for the half-open period from ``start`` to ``end``, of one account or all."""
-    return _page(store.query(PERIOD, (start, end, after, limit + 1, account)), limit=limit)
+    return _page(storage.query(PERIOD, (start, end, after, limit + 1, account)), limit=limit)
 
 
-def serialize(movement: Movement) -> dict[str, Any]:
+def serialize_movement(movement: Movement) -> dict[str, Any]:
     """Return a ledger row as the control routes show it."""
-    return {"seq": movement.seq, **facts(movement)}
+    return {"seq": movement.seq, **money_fields(movement)}
 
 
-def facts(movement: Movement) -> dict[str, Any]:
+def money_fields(movement: Movement) -> dict[str, Any]:
     """Return the fields about money of a ledger row, which are the same in every answer."""
     return {
         "kind": movement.kind,

@@ -6,7 +6,7 @@ Every change of an operation's status is made here, in one commit with its movem
 import asyncio
 
 from sandbox import ledger, operations
-from sandbox.context import Provider
+from sandbox.context import SandboxContext
 from sandbox.faults import APPROVE, Fate, parse_fate
 from sandbox.fees import charge_fee, refund_fee
 from sandbox.ledger import MovementKind
@@ -17,7 +17,7 @@ MOVES = {Family.CHARGE: MovementKind.CHARGE, Family.REFUND: MovementKind.REFUND}
 FEES = {Family.CHARGE: charge_fee, Family.REFUND: refund_fee}
 
 
-def create(provider: Provider, operation: Operation, *, fate: Fate) -> Operation:
+def create(context: SandboxContext, operation: Operation, *, fate: Fate) -> Operation:
     """Store a new operation, with its outcome unless its fate is to wait."""
     at = operation.created_at
     if fate.pending_ms:
@@ -26,75 +26,75 @@ def create(provider: Provider, operation: Operation, *, fate: Fate) -> Operation
     elif operation.decline_code:
         operation = operation._replace(status=Status.DECLINED)
     else:
-        operation = _succeeded(provider, operation, at=at)
-    return _enter(provider, operation)
+        operation = _move_money(context, operation, at=at)
+    return _insert(context, operation)
 
 
-def create_declined(provider: Provider, operation: Operation, *, decline_code: str) -> Operation:
+def create_declined(context: SandboxContext, operation: Operation, *, decline_code: str) -> Operation:
     """Store an operation that is declined at once."""
-    return _enter(provider, operation._replace(status=Status.DECLINED, decline_code=decline_code))
+    return _insert(context, operation._replace(status=Status.DECLINED, decline_code=decline_code))
 
 
-def create_cancelled(provider: Provider, operation: Operation) -> Operation:
+def create_cancelled(context: SandboxContext, operation: Operation) -> Operation:
     """Store an operation that is cancelled before it was requested. Nothing is announced."""
-    operations.insert(provider.store, operation)
+    operations.insert(context.storage, operation)
     return operation
 
 
-def create_waiting(provider: Provider, operation: Operation) -> Operation:
+def create_waiting(context: SandboxContext, operation: Operation) -> Operation:
     """Store a code that waits for its customer until ``due_at``."""
-    return _enter(provider, operation)
+    return _insert(context, operation)
 
 
-def pay(provider: Provider, operation: Operation) -> Operation:
+def pay(context: SandboxContext, operation: Operation) -> Operation:
     """Pay a waiting code as its customer. Its fate decides the outcome."""
     fate = stored_fate(operation)
-    at = provider.clock.now()
+    at = context.clock.now()
     operation = operation._replace(amount=fate.captured(operation.amount), decline_code=fate.decline_code)
     if fate.pending_ms:
         due_at = at + fate.pending_ms * MICROSECONDS_PER_MILLISECOND
-        return _change(provider, operation._replace(status=Status.PENDING, due_at=due_at))
-    return _conclude(provider, operation, at=at)
+        return _update(context, operation._replace(status=Status.PENDING, due_at=due_at))
+    return _finish(context, operation, at=at)
 
 
-def mature(provider: Provider, operation: Operation) -> Operation:
+def apply_if_due(context: SandboxContext, operation: Operation) -> Operation:
     """Give an operation that is due its outcome; return any other unchanged."""
-    at = provider.clock.now()
+    at = context.clock.now()
     if operation.due_at is None or operation.due_at > at:
         return operation
     if operation.status == Status.WAITING:
-        return _change(provider, operation._replace(status=Status.EXPIRED, due_at=None))
-    return _conclude(provider, operation, at=at)
+        return _update(context, operation._replace(status=Status.EXPIRED, due_at=None))
+    return _finish(context, operation, at=at)
 
 
-def cancel(provider: Provider, operation: Operation) -> Operation:
+def cancel(context: SandboxContext, operation: Operation) -> Operation:
     """Make sure that an operation which moved nothing never will."""
-    return _change(provider, operation._replace(status=Status.CANCELLED, fee=0, due_at=None))
+    return _update(context, operation._replace(status=Status.CANCELLED, fee=0, due_at=None))
 
 
-def reverse(provider: Provider, operation: Operation) -> Operation:
+def reverse(context: SandboxContext, operation: Operation) -> Operation:
     """Reverse everything that was charged under a reference, even twice by ``ignore_idempotency``."""
-    at = provider.clock.now()
-    for movement in ledger.of_payment(provider.store, operation.payment_id):
+    at = context.clock.now()
+    for movement in ledger.of_payment(context.storage, operation.payment_id):
         if movement.kind == MovementKind.CHARGE and movement.reference == operation.reference:
             undone = movement._replace(kind=MovementKind.REVERSAL, fee=-movement.fee, at=at)
-            ledger.record(provider.store, undone[1:])
-    return _change(provider, operation._replace(status=Status.REVERSED, fee=0))
+            ledger.record(context.storage, undone[1:])
+    return _update(context, operation._replace(status=Status.REVERSED, fee=0))
 
 
-def charge_again(provider: Provider, operation: Operation) -> Operation:
+def charge_again(context: SandboxContext, operation: Operation) -> Operation:
     """Move the money of a reference once more, as a provider without idempotency would."""
-    copies = len(ledger.of_payment(provider.store, operation.payment_id))
+    copies = len(ledger.of_payment(context.storage, operation.payment_id))
     name = operations.provider_reference(operation.reference, family=Family(operation.family), copy=copies)
-    again = _succeeded(provider, operation._replace(provider_reference=name), at=provider.clock.now())
-    provider.webhooks.announce(again)
+    again = _move_money(context, operation._replace(provider_reference=name), at=context.clock.now())
+    context.webhooks.announce(again)
     return again
 
 
-def resume(provider: Provider) -> None:
+def resume(context: SandboxContext) -> None:
     """Schedule everything that waits for a time, after a start or a move of the clock."""
-    for due in operations.all_due(provider.store):
-        _wake_at(provider, due.reference, family=due.family, at=due.at)
+    for due in operations.all_due(context.storage):
+        _schedule(context, due.reference, family=due.family, at=due.at)
 
 
 def stored_fate(operation: Operation) -> Fate:
@@ -102,47 +102,47 @@ def stored_fate(operation: Operation) -> Fate:
     return parse_fate(operation.fate) if operation.fate else APPROVE
 
 
-def _conclude(provider: Provider, operation: Operation, *, at: int) -> Operation:
+def _finish(context: SandboxContext, operation: Operation, *, at: int) -> Operation:
     if operation.decline_code:
-        return _change(provider, operation._replace(status=Status.DECLINED, due_at=None))
-    return _change(provider, _succeeded(provider, operation._replace(due_at=None), at=at))
+        return _update(context, operation._replace(status=Status.DECLINED, due_at=None))
+    return _update(context, _move_money(context, operation._replace(due_at=None), at=at))
 
 
-def _succeeded(provider: Provider, operation: Operation, *, at: int) -> Operation:
+def _move_money(context: SandboxContext, operation: Operation, *, at: int) -> Operation:
     family = Family(operation.family)
     fee = FEES[family](operation.amount)
     moved = (operation.provider_reference, operation.amount, operation.currency, fee, at, operation.account)
-    ledger.record(provider.store, (MOVES[family], operation.reference, operation.payment_id, *moved))
+    ledger.record(context.storage, (MOVES[family], operation.reference, operation.payment_id, *moved))
     return operation._replace(status=Status.SUCCEEDED, fee=fee)
 
 
-def _enter(provider: Provider, operation: Operation) -> Operation:
-    operations.insert(provider.store, operation)
-    _follow(provider, operation)
+def _insert(context: SandboxContext, operation: Operation) -> Operation:
+    operations.insert(context.storage, operation)
+    _schedule_or_notify(context, operation)
     return operation
 
 
-def _change(provider: Provider, operation: Operation) -> Operation:
-    operations.update(provider.store, operation)
-    _follow(provider, operation)
+def _update(context: SandboxContext, operation: Operation) -> Operation:
+    operations.update(context.storage, operation)
+    _schedule_or_notify(context, operation)
     return operation
 
 
-def _follow(provider: Provider, operation: Operation) -> None:
+def _schedule_or_notify(context: SandboxContext, operation: Operation) -> None:
     if operation.due_at is None:
-        provider.webhooks.announce(operation)
+        context.webhooks.announce(operation)
     else:
-        _wake_at(provider, operation.reference, family=Family(operation.family), at=operation.due_at)
+        _schedule(context, operation.reference, family=Family(operation.family), at=operation.due_at)
 
 
-def _wake_at(provider: Provider, reference: str, *, family: Family, at: int) -> None:
+def _schedule(context: SandboxContext, reference: str, *, family: Family, at: int) -> None:
     def wake() -> None:
-        operation = operations.find(provider.store, reference, family=family)
+        operation = operations.find(context.storage, reference, family=family)
         if operation is None or operation.due_at is None:
             return  # it was cancelled, or the ledger was emptied meanwhile
-        if mature(provider, operation).due_at is not None:
+        if apply_if_due(context, operation).due_at is not None:
             # The loop's clock and ours differ slightly, or the machine's was set back: check again.
-            _wake_at(provider, reference, family=family, at=operation.due_at)
+            _schedule(context, reference, family=family, at=operation.due_at)
 
-    wait_seconds = max(0.001, (at - provider.clock.now()) / MICROSECONDS_PER_SECOND)
+    wait_seconds = max(0.001, (at - context.clock.now()) / MICROSECONDS_PER_SECOND)
     asyncio.get_running_loop().call_later(wait_seconds, wake)

@@ -9,7 +9,7 @@ from enum import StrEnum
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from sandbox.sqlite_storage import Store
+from sandbox.sqlite_storage import SqliteStorage
 
 
 class Family(StrEnum):
@@ -67,7 +67,7 @@ REFUNDED = (
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
+class DueOperation:
     """An operation that has to be checked again at ``at``."""
 
     reference: str
@@ -75,31 +75,31 @@ class Due:
     at: int
 
 
-def find(store: Store, reference: str, *, family: Family) -> Operation | None:
+def find(storage: SqliteStorage, reference: str, *, family: Family) -> Operation | None:
     """Return the operation of this reference, if there is one."""
-    rows = store.query(FIND, (reference, family))
+    rows = storage.query(FIND, (reference, family))
     return Operation._make(rows[0]) if rows else None
 
 
-def insert(store: Store, operation: Operation) -> None:
+def insert(storage: SqliteStorage, operation: Operation) -> None:
     """Store a new operation."""
-    store.write(INSERT, operation)
+    storage.write(INSERT, operation)
 
 
-def update(store: Store, operation: Operation) -> None:
+def update(storage: SqliteStorage, operation: Operation) -> None:
     """Store the outcome of an operation. Only the columns that can change are written."""
     changed = (operation.status, operation.amount, operation.fee, operation.decline_code, operation.due_at)
-    store.write(UPDATE, (*changed, operation.reference, operation.family))
+    storage.write(UPDATE, (*changed, operation.reference, operation.family))
 
 
-def all_due(store: Store) -> list[Due]:
+def all_due(storage: SqliteStorage) -> list[DueOperation]:
     """Return all operations that wait for a time, for a sandbox that has just started."""
-    return [Due(reference, Family(family), at) for reference, family, at in store.query(DUE)]
+    return [DueOperation(reference, Family(family), at) for reference, family, at in storage.query(DUE)]
 
 
-def refunded_amount(store: Store, charge_reference: str) -> int:
+def refunded_amount(storage: SqliteStorage, charge_reference: str) -> int:
     """Return the amount of a charge that was refunded or is being refunded."""
-    total: int = store.query(REFUNDED, (charge_reference,))[0][0]
+    total: int = storage.query(REFUNDED, (charge_reference,))[0][0]
     return total
 
 
@@ -109,7 +109,7 @@ def provider_reference(reference: str, *, family: Family, copy: int = 0) -> str:
     return "sbx_" + digest.translate(LETTERS)
 
 
-def visible(operation: Operation) -> dict[str, Any]:
+def common_fields(operation: Operation) -> dict[str, Any]:
     """Return the fields with which every answer about an operation begins."""
     return {
         "status": operation.status,

@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from sandbox import fault_state
-from sandbox.context import Provider
+from sandbox.context import SandboxContext
 from sandbox.errors import Refused
-from sandbox.fault_responses import FAULTS, slow_response
+from sandbox.fault_responses import RESPONSES, slow_response
 from sandbox.faults import APPROVE, Fate
 from sandbox.operations import Family, Operation
-from sandbox.requests import Order
-from sandbox.responses import json_answer, present
+from sandbox.requests import MoneyRequest
+from sandbox.responses import json_answer, serialize_operation
 
 REFUSALS = {
     "unavailable": Refused(503, "unavailable", message="the provider is not available; nothing was done"),
@@ -37,49 +37,51 @@ class Call:
     """A checked call: what was requested, its fate, and the action itself, which must not await."""
 
     family: Family
-    order: Order
+    money_request: MoneyRequest
     fate: Fate
     act: Callable[[], Operation]
 
 
-def fate_of(provider: Provider, order: Order) -> Fate:
+def fate_of(context: SandboxContext, money_request: MoneyRequest) -> Fate:
     """Return the fate that the caller chose, or else the one that the rates draw for this reference."""
-    return order.fate if order.fate is not None else provider.fault_rates.draw(order.reference)
+    return money_request.fate if money_request.fate is not None else context.fault_rates.draw(money_request.reference)
 
 
-async def walk(provider: Provider, request: web.Request, call: Call) -> web.StreamResponse:
+async def run_call(context: SandboxContext, request: web.Request, call: Call) -> web.StreamResponse:
     """Take a call through the steps above. Raises Refused."""
     if call.fate is APPROVE:
         operation = call.act()
-        await provider.store.durable()
-        return json_answer(present(operation))
-    return await _walk_among_faults(provider, request, call)
+        await context.storage.durable()
+        return json_answer(serialize_operation(operation))
+    return await _run_with_faults(context, request, call)
 
 
-async def _walk_among_faults(provider: Provider, request: web.Request, call: Call) -> web.StreamResponse:
-    store, fate = provider.store, call.fate
-    _refuse(provider, call)
-    fault = fate.fault if fate.fault and _strikes_first(provider, call) else ""
-    fault_state.start_lying(store, call.order.reference, family=call.family, fate=fate, at=provider.clock.now())
+async def _run_with_faults(context: SandboxContext, request: web.Request, call: Call) -> web.StreamResponse:
+    storage, fate = context.storage, call.fate
+    _refuse(context, call)
+    fault = fate.fault if fate.fault and _is_first_time(context, call) else ""
+    fault_state.start_false_answers(
+        storage, call.money_request.reference, family=call.family, fate=fate, at=context.clock.now()
+    )
     if fault.endswith("_before_charge"):
-        await store.durable()
-        return await FAULTS[fault](request, provider.holds)
+        await storage.durable()
+        return await RESPONSES[fault](request, context.hanging_requests)
     operation = call.act()
-    await store.durable()
+    await storage.durable()
     if fault:
-        return await FAULTS[fault](request, provider.holds)
-    answer = json_answer(present(operation))
+        return await RESPONSES[fault](request, context.hanging_requests)
+    answer = json_answer(serialize_operation(operation))
     return await slow_response(request, answer, milliseconds=fate.slow_ms) if fate.slow_ms else answer
 
 
-def _refuse(provider: Provider, call: Call) -> None:
+def _refuse(context: SandboxContext, call: Call) -> None:
     if not call.fate.refusal:
         return
     # By payment and not by reference: a refused caller may return with the reference of a new attempt.
-    name = f"{call.fate.refusal}:{call.family}:{call.order.payment_id}"
-    if fault_state.apply_once(provider.store, name, at_most=call.fate.refusal_times):
+    name = f"{call.fate.refusal}:{call.family}:{call.money_request.payment_id}"
+    if fault_state.apply_once(context.storage, name, at_most=call.fate.refusal_times):
         raise REFUSALS[call.fate.refusal]
 
 
-def _strikes_first(provider: Provider, call: Call) -> bool:
-    return fault_state.apply_once(provider.store, f"fault:{call.family}:{call.order.reference}", at_most=1)
+def _is_first_time(context: SandboxContext, call: Call) -> bool:
+    return fault_state.apply_once(context.storage, f"fault:{call.family}:{call.money_request.reference}", at_most=1)

@@ -8,53 +8,53 @@ from aiohttp import web
 
 from sandbox import operation_lifecycle, operations
 from sandbox.charges import new_operation, repeat
-from sandbox.context import Provider
-from sandbox.errors import Refused, not_found
+from sandbox.context import SandboxContext
+from sandbox.errors import Refused, not_found_error
 from sandbox.faults import Fate
 from sandbox.operations import Family, Operation, Status
-from sandbox.pipeline import Call, fate_of, walk
-from sandbox.requests import Order, read_order, whole_number
-from sandbox.responses import json_answer, present
+from sandbox.pipeline import Call, fate_of, run_call
+from sandbox.requests import MoneyRequest, integer_field, read_money_request
+from sandbox.responses import json_answer, serialize_operation
 from sandbox.timestamps import MICROSECONDS_PER_SECOND
 
 MAX_EXPIRES_IN_SECONDS = 86_400
 DEAD = frozenset({Status.CANCELLED, Status.EXPIRED, Status.DECLINED, Status.REVERSED})
 
 
-async def create_code(provider: Provider, request: web.Request) -> web.StreamResponse:
+async def create_code(context: SandboxContext, request: web.Request) -> web.StreamResponse:
     """Create a code, or return the existing one of this reference."""
-    order = await read_order(request)
-    expires_in = whole_number(order.body, "expires_in", lowest=1, highest=MAX_EXPIRES_IN_SECONDS)
-    fate = fate_of(provider, order)
+    money_request = await read_money_request(request)
+    expires_in = integer_field(money_request.body, "expires_in", lowest=1, highest=MAX_EXPIRES_IN_SECONDS)
+    fate = fate_of(context, money_request)
 
     def act() -> Operation:
-        known = operations.find(provider.store, order.reference, family=Family.CHARGE)
+        known = operations.find(context.storage, money_request.reference, family=Family.CHARGE)
         if known is not None:
-            return repeat(provider, known, order=order, fate=fate)
+            return repeat(context, known, money_request=money_request, fate=fate)
         return operation_lifecycle.create_waiting(
-            provider, _new_code(order, fate=fate, expires_in=expires_in, at=provider.clock.now())
+            context, _new_code(money_request, fate=fate, expires_in=expires_in, at=context.clock.now())
         )
 
-    return await walk(provider, request, Call(Family.CHARGE, order, fate, act))
+    return await run_call(context, request, Call(Family.CHARGE, money_request, fate, act))
 
 
-async def pay_code(provider: Provider, request: web.Request) -> web.StreamResponse:
+async def pay_code(context: SandboxContext, request: web.Request) -> web.StreamResponse:
     """Pay a code as its customer. A control call: control key, no latency, no faults but those stored with the code."""
-    operation = operations.find(provider.store, request.match_info["reference"], family=Family.CHARGE)
+    operation = operations.find(context.storage, request.match_info["reference"], family=Family.CHARGE)
     if operation is None or operation.kind != "qr_mpm":
-        raise not_found("code")
-    operation = operation_lifecycle.mature(provider, operation)
+        raise not_found_error("code")
+    operation = operation_lifecycle.apply_if_due(context, operation)
     if operation.status == Status.WAITING:
-        operation = operation_lifecycle.pay(provider, operation)
+        operation = operation_lifecycle.pay(context, operation)
     elif operation.status in DEAD:
-        await provider.store.durable()
+        await context.storage.durable()
         raise Refused(409, f"code_{operation.status}", message=f"this code is {operation.status}")
-    await provider.store.durable()
-    return json_answer(present(operation))
+    await context.storage.durable()
+    return json_answer(serialize_operation(operation))
 
 
-def _new_code(order: Order, *, fate: Fate, expires_in: int, at: int) -> Operation:
-    code = new_operation(order, family=Family.CHARGE, kind="qr_mpm", fate=fate, at=at)
+def _new_code(money_request: MoneyRequest, *, fate: Fate, expires_in: int, at: int) -> Operation:
+    code = new_operation(money_request, family=Family.CHARGE, kind="qr_mpm", fate=fate, at=at)
     expires_at = code.created_at + expires_in * MICROSECONDS_PER_SECOND
     # the screen asks for the whole amount; the fate decides how much is paid
-    return code._replace(amount=order.amount, decline_code="", due_at=expires_at)
+    return code._replace(amount=money_request.amount, decline_code="", due_at=expires_at)

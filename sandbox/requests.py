@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from sandbox.errors import bad_request
+from sandbox.errors import bad_request_error
 from sandbox.faults import MAX_AMOUNT, Fate, parse_fate
 
 MAX_TEXT = 200  # characters of a reference, an id or a token; longer ones are mistakes
@@ -22,7 +22,7 @@ NAMES = ("reference", "payment_id", "currency")
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class MoneyRequest:
     """The fields that all bodies that may move money share."""
 
     body: dict[str, Any]
@@ -40,22 +40,22 @@ async def read_object(request: web.Request) -> dict[str, Any]:
     try:
         body = orjson.loads(await request.read())
     except orjson.JSONDecodeError:
-        raise bad_request("the body must be JSON") from None
+        raise bad_request_error("the body must be JSON") from None
     if not isinstance(body, dict):
-        raise bad_request("the body must be a JSON object")
+        raise bad_request_error("the body must be a JSON object")
     return body
 
 
-async def read_order(request: web.Request) -> Order:
+async def read_money_request(request: web.Request) -> MoneyRequest:
     """Parse and check the shared fields of a charge, a code or a refund. Raises Refused."""
     body = await read_object(request)
     currency = read_currency(body)
-    return Order(
+    return MoneyRequest(
         body=body,
-        reference=text(body, "reference"),
-        payment_id=text(body, "payment_id"),
-        account=text(body, "account") if body.get("account") is not None else "",
-        amount=whole_number(body, "amount", lowest=1, highest=MAX_AMOUNT),
+        reference=text_field(body, "reference"),
+        payment_id=text_field(body, "payment_id"),
+        account=text_field(body, "account") if body.get("account") is not None else "",
+        amount=integer_field(body, "amount", lowest=1, highest=MAX_AMOUNT),
         currency=currency,
         fate=_read_fate(body),
         fingerprint=_fingerprint(body),
@@ -64,45 +64,45 @@ async def read_order(request: web.Request) -> Order:
 
 def read_currency(body: dict[str, Any]) -> str:
     """Return the required currency. Raises Refused (400)."""
-    currency = text(body, "currency")
+    currency = text_field(body, "currency")
     if len(currency) != CURRENCY_LENGTH or not currency.isalpha() or not currency.isupper() or not currency.isascii():
-        raise bad_request("currency must be three capital letters")
+        raise bad_request_error("currency must be three capital letters")
     return currency
 
 
-def text(body: dict[str, Any], name: str) -> str:
+def text_field(body: dict[str, Any], name: str) -> str:
     """Return a required text field."""
     value = body.get(name)
     if not isinstance(value, str) or not 0 < len(value) <= MAX_TEXT:
-        raise bad_request(f"{name} must be a text of 1 to {MAX_TEXT} characters")
+        raise bad_request_error(f"{name} must be a text of 1 to {MAX_TEXT} characters")
     return value
 
 
-def whole_number(body: dict[str, Any], name: str, *, lowest: int, highest: int) -> int:
+def integer_field(body: dict[str, Any], name: str, *, lowest: int, highest: int) -> int:
     """Return a required whole number. ``true`` and 1.0 are refused."""
     value = body.get(name)
     if type(value) is not int or not lowest <= value <= highest:
-        raise bad_request(f"{name} must be a whole number from {lowest} to {highest}")
+        raise bad_request_error(f"{name} must be a whole number from {lowest} to {highest}")
     return value
 
 
-def query_number(request: web.Request, name: str, *, default: int, lowest: int, highest: int) -> int:
+def query_integer(request: web.Request, name: str, *, default: int, lowest: int, highest: int) -> int:
     """Return an optional whole number of the query."""
     value = request.query.get(name)
     if value is None or value == "":
         return default
     if not value.isascii() or not value.isdigit() or not lowest <= int(value[:MAX_TEXT]) <= highest:
-        raise bad_request(f"{name} must be a whole number from {lowest} to {highest}")
+        raise bad_request_error(f"{name} must be a whole number from {lowest} to {highest}")
     return int(value)
 
 
-def names_of_path(request: web.Request) -> dict[str, str]:
+def names_in_path(request: web.Request) -> dict[str, str]:
     """Return the reference in the request's path, if there is one."""
     reference = request.match_info.get("reference")
     return {"reference": reference} if reference else {}
 
 
-async def names_of(request: web.Request) -> dict[str, str]:
+async def names_in(request: web.Request) -> dict[str, str]:
     """Return the names in a request that can be read. An error repeats them, so that it answers no other request."""
     try:
         body = orjson.loads(await request.read())
@@ -110,7 +110,7 @@ async def names_of(request: web.Request) -> dict[str, str]:
         body = None
     names = {name: body.get(name) for name in NAMES} if isinstance(body, dict) else {}
     readable = {name: value for name, value in names.items() if isinstance(value, str) and 0 < len(value) <= MAX_TEXT}
-    return readable | names_of_path(request)
+    return readable | names_in_path(request)
 
 
 def _fingerprint(body: dict[str, Any]) -> bytes:
@@ -118,7 +118,7 @@ def _fingerprint(body: dict[str, Any]) -> bytes:
     try:
         return blake2b(orjson.dumps(body, option=orjson.OPT_SORT_KEYS), digest_size=16).digest()
     except orjson.JSONEncodeError:
-        raise bad_request("the body is nested too deeply") from None
+        raise bad_request_error("the body is nested too deeply") from None
 
 
 def _read_fate(body: dict[str, Any]) -> Fate | None:
@@ -126,10 +126,10 @@ def _read_fate(body: dict[str, Any]) -> Fate | None:
     if metadata is None:
         return None
     if not isinstance(metadata, dict):
-        raise bad_request("metadata must be an object")
+        raise bad_request_error("metadata must be an object")
     fate = metadata.get("sandbox")
     if fate is None or fate == "":
         return None
     if not isinstance(fate, str) or len(fate) > MAX_TEXT:
-        raise bad_request(f"metadata.sandbox must be a text of at most {MAX_TEXT} characters")
+        raise bad_request_error(f"metadata.sandbox must be a text of at most {MAX_TEXT} characters")
     return parse_fate(fate)

@@ -11,7 +11,7 @@ import orjson
 from aiohttp import web
 
 from sandbox.errors import Refused
-from sandbox.operations import Operation, Status, visible
+from sandbox.operations import Operation, Status, common_fields
 from sandbox.timestamps import to_text
 
 JSON_HEADERS = {"Content-Type": "application/json"}
@@ -34,7 +34,7 @@ def json_answer(body: dict[str, Any], *, status: int = 200) -> web.Response:
     return web.Response(body=orjson.dumps(body), status=status, headers=JSON_HEADERS)
 
 
-def refusal(refused: Refused, names: Mapping[str, str]) -> web.Response:
+def error_response(refused: Refused, names: Mapping[str, str]) -> web.Response:
     """Return the response to a refused call. ``names`` repeats what the call was about, so that it answers no other call."""
     body = {"error": {"code": refused.code, "message": refused.message}, **names}
     answer = json_answer(body, status=refused.status)
@@ -42,16 +42,16 @@ def refusal(refused: Refused, names: Mapping[str, str]) -> web.Response:
     return answer
 
 
-def present(operation: Operation) -> dict[str, Any]:
+def serialize_operation(operation: Operation) -> dict[str, Any]:
     """Return an operation as the product sees it."""
-    body = visible(operation)
+    body = common_fields(operation)
     if operation.charge_reference is not None:
         body["charge_reference"] = operation.charge_reference
     if operation.status == Status.WAITING and operation.due_at is not None:
         body["qr_content"] = qr_content(operation)
         body["expires_at"] = to_text(operation.due_at)
     if operation.status in APPROVED:
-        body |= _approval(operation)
+        body |= _approval_fields(operation)
     elif operation.status == Status.DECLINED:
         body["decline_code"] = operation.decline_code
         body["decline_message"] = DECLINE_MESSAGES.get(operation.decline_code, OTHER_DECLINE)
@@ -63,7 +63,7 @@ def qr_content(operation: Operation) -> str:
     return f"sandbox://pay/{operation.provider_reference}?amount={operation.amount}&currency={operation.currency}"
 
 
-def _approval(operation: Operation) -> dict[str, str]:
+def _approval_fields(operation: Operation) -> dict[str, str]:
     number = int.from_bytes(blake2b(operation.provider_reference.encode(), digest_size=8).digest())
     approval = {"approval_code": f"{number % 1_000_000:06d}"}
     if operation.kind == "card":

@@ -11,17 +11,17 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from sandbox.context import Provider
+from sandbox.context import SandboxContext
 from sandbox.errors import Refused
-from sandbox.requests import MAX_BODY_BYTES, names_of, names_of_path
-from sandbox.responses import refusal
+from sandbox.requests import MAX_BODY_BYTES, names_in, names_in_path
+from sandbox.responses import error_response
 
 log = logging.getLogger("sandbox")
 
 REPEATED = ("Mpac-Call-Id", "X-Request-Id")
 """Request headers that the answer repeats: the caller's name of the call, and the id for logs."""
 
-Handler = Callable[[Provider, web.Request], Awaitable[web.StreamResponse]]
+Handler = Callable[[SandboxContext, web.Request], Awaitable[web.StreamResponse]]
 WebHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 UNAUTHORIZED = Refused(401, "unauthorized", message="a valid bearer key is required")
@@ -29,68 +29,68 @@ TOO_LARGE = Refused(413, "body_too_large", message=f"a body may have {MAX_BODY_B
 INTERNAL = Refused(500, "internal_error", message="something went wrong")
 
 
-def public(provider: Provider, handler: Handler) -> WebHandler:
+def public_route(context: SandboxContext, handler: Handler) -> WebHandler:
     """Return a route that needs no key and has no latency."""
 
     async def endpoint(request: web.Request) -> web.StreamResponse:
-        return await _answer(provider, request, handler)
+        return await _answer(context, request, handler)
 
     return endpoint
 
 
-def controlled(provider: Provider, handler: Handler) -> WebHandler:
+def control_route(context: SandboxContext, handler: Handler) -> WebHandler:
     """Return a route that requires the control key and has no latency."""
-    expected = f"Bearer {provider.settings.control_key}".encode()
+    expected = f"Bearer {context.settings.control_key}".encode()
 
     async def endpoint(request: web.Request) -> web.StreamResponse:
-        if not provider.settings.control_key or not hmac.compare_digest(_header(request, "Authorization"), expected):
-            return await _answer(provider, request, _unauthorized)
-        return await _answer(provider, request, handler)
+        if not context.settings.control_key or not hmac.compare_digest(_header(request, "Authorization"), expected):
+            return await _answer(context, request, _unauthorized)
+        return await _answer(context, request, handler)
 
     return endpoint
 
 
-def guarded(provider: Provider, handler: Handler) -> WebHandler:
+def product_route(context: SandboxContext, handler: Handler) -> WebHandler:
     """Return a route for the product: it requires the key and has a provider's latency."""
-    expected = f"Bearer {provider.settings.api_key}".encode() if provider.settings.api_key else b""
+    expected = f"Bearer {context.settings.api_key}".encode() if context.settings.api_key else b""
 
     async def endpoint(request: web.Request) -> web.StreamResponse:
         if expected and not hmac.compare_digest(_header(request, "Authorization"), expected):
-            return await _answer(provider, request, _unauthorized)
-        return await _answer(provider, request, delayed)
+            return await _answer(context, request, _unauthorized)
+        return await _answer(context, request, delayed)
 
-    async def delayed(provider: Provider, request: web.Request) -> web.StreamResponse:
+    async def delayed(context: SandboxContext, request: web.Request) -> web.StreamResponse:
         if request.body_exists:
             await (
                 request.read()
             )  # the request caches its body; after the client has disconnected it could no longer be read
-        wait_seconds = provider.latency.draw_seconds()
+        wait_seconds = context.latency.draw_seconds()
         if wait_seconds:
             # Before the handler: a call that is lost on the way can then still be cancelled, as with real providers.
             await asyncio.sleep(wait_seconds)
-        return await handler(provider, request)
+        return await handler(context, request)
 
     return endpoint
 
 
-async def _unauthorized(_provider: Provider, _request: web.Request) -> web.StreamResponse:
+async def _unauthorized(_context: SandboxContext, _request: web.Request) -> web.StreamResponse:
     raise UNAUTHORIZED
 
 
-async def _answer(provider: Provider, request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _answer(context: SandboxContext, request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
-        answer = await handler(provider, request)
+        answer = await handler(context, request)
     except Refused as refused:
-        answer = refusal(refused, await names_of(request))
+        answer = error_response(refused, await names_in(request))
     except web.HTTPRequestEntityTooLarge:
-        answer = refusal(TOO_LARGE, names_of_path(request))
+        answer = error_response(TOO_LARGE, names_in_path(request))
     except ConnectionError:
         answer = (
             web.Response()
         )  # the client disconnected before its request was complete, so there is nothing to answer
     except Exception:
         log.exception("a call failed: %s %s", request.method, request.path)
-        answer = refusal(INTERNAL, names_of_path(request))
+        answer = error_response(INTERNAL, names_in_path(request))
     return _with_ids(request, answer)
 
 

@@ -84,11 +84,11 @@ CREATE TABLE IF NOT EXISTS marks (
 TABLES = ("operations", "movements", "strikes", "marks")  # tables that can be emptied; the clock's is not one of them
 
 
-class StoreFailed(Exception):
+class StorageFailed(Exception):
     """The group of writes of this caller was rolled back, so none of them happened."""
 
 
-class Store:
+class SqliteStorage:
     """The ledger's file. Use it from the event loop's thread only."""
 
     def __init__(self, folder: Path) -> None:
@@ -120,7 +120,7 @@ class Store:
             self._connection.execute(sql, parameters)
         except sqlite3.Error as error:
             self._end("ROLLBACK", error=error)
-            raise StoreFailed(str(error)) from error
+            raise StorageFailed(str(error)) from error
 
     async def durable(self) -> None:
         """Return when everything written so far is committed. Raises StoreFailed if it was rolled back instead."""
@@ -128,7 +128,7 @@ class Store:
             return
         error = await asyncio.shield(self._group)  # one waiter's cancellation must not cancel the others
         if error is not None:
-            raise StoreFailed(str(error)) from error
+            raise StorageFailed(str(error)) from error
 
     def commit(self) -> None:
         """Commit the current group now and wake its waiters."""

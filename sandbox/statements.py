@@ -13,12 +13,12 @@ from typing import Any
 from aiohttp import web
 
 from sandbox import ledger
-from sandbox.context import Provider
-from sandbox.errors import bad_request
-from sandbox.ledger import Movement, Page, facts
-from sandbox.requests import query_number
+from sandbox.context import SandboxContext
+from sandbox.errors import bad_request_error
+from sandbox.ledger import Movement, Page, money_fields
+from sandbox.requests import query_integer
 from sandbox.responses import json_answer
-from sandbox.timestamps import from_text, settled_on
+from sandbox.timestamps import from_text, payout_date
 
 DEFAULT_PAGE = 1_000
 MAX_PAGE = 5_000  # rows; a page of this size blocks the process for some 20 ms
@@ -48,18 +48,18 @@ class Period:
     account: str | None = None
 
 
-async def get_statement(provider: Provider, request: web.Request) -> web.StreamResponse:
+async def get_statement(context: SandboxContext, request: web.Request) -> web.StreamResponse:
     """Return the lines of a period. Raises Refused (400)."""
     period = _read_period(request)
     chosen = request.query.get("format", "json")
     if chosen not in FORMATS:
-        raise bad_request(f"format must be one of {', '.join(FORMATS)}")
-    provider.store.commit()  # a statement shows nothing that could still be rolled back
+        raise bad_request_error(f"format must be one of {', '.join(FORMATS)}")
+    context.storage.commit()  # a statement shows nothing that could still be rolled back
     if chosen == "csv":
-        return await _stream_csv(provider, request, period)
-    after = query_number(request, "cursor", default=0, lowest=0, highest=MAX_CURSOR)
-    limit = query_number(request, "limit", default=DEFAULT_PAGE, lowest=1, highest=MAX_PAGE)
-    page = _page(provider, period, after=after, limit=limit)
+        return await _stream_csv(context, request, period)
+    after = query_integer(request, "cursor", default=0, lowest=0, highest=MAX_CURSOR)
+    limit = query_integer(request, "limit", default=DEFAULT_PAGE, lowest=1, highest=MAX_PAGE)
+    page = _page(context, period, after=after, limit=limit)
     following = None if page.next_after is None else str(page.next_after)
     # The query as it was written, so that a page answers no other query.
     asked = {name: request.query.get(name) for name in ("account", "from", "to", "cursor")}
@@ -70,33 +70,33 @@ def line(movement: Movement) -> dict[str, Any]:
     """Return a movement as a line. Its id never changes, so a statement that is fetched twice matches itself."""
     return {
         "line_id": f"line_{movement.seq:012d}",
-        **facts(movement),
-        "settled_on": settled_on(movement.at).isoformat(),
+        **money_fields(movement),
+        "settled_on": payout_date(movement.at).isoformat(),
     }
 
 
 def _read_period(request: web.Request) -> Period:
     if "from" not in request.query or "to" not in request.query:
-        raise bad_request("from and to are required")
+        raise bad_request_error("from and to are required")
     start, end = from_text(request.query["from"], name="from"), from_text(request.query["to"], name="to")
     period = Period(start, end, request.query.get("account"))
     if period.start > period.end:
-        raise bad_request("from must not be after to")
+        raise bad_request_error("from must not be after to")
     return period
 
 
-def _page(provider: Provider, period: Period, *, after: int, limit: int) -> Page:
+def _page(context: SandboxContext, period: Period, *, after: int, limit: int) -> Page:
     return ledger.period(
-        provider.store, start=period.start, end=period.end, after=after, limit=limit, account=period.account
+        context.storage, start=period.start, end=period.end, after=after, limit=limit, account=period.account
     )
 
 
-async def _stream_csv(provider: Provider, request: web.Request, period: Period) -> web.StreamResponse:
+async def _stream_csv(context: SandboxContext, request: web.Request, period: Period) -> web.StreamResponse:
     stream = web.StreamResponse(headers={"Content-Type": "text/csv; charset=utf-8"})
     try:
         await stream.prepare(request)
         await stream.write((",".join(FIELDS) + "\r\n").encode())
-        for page in _pages(provider, period):
+        for page in _pages(context, period):
             await stream.write(_csv(page.rows))
             await asyncio.sleep(0)  # write() alone yields to no other call while the reader keeps up
         await stream.write_eof()
@@ -105,11 +105,11 @@ async def _stream_csv(provider: Provider, request: web.Request, period: Period) 
     return stream
 
 
-def _pages(provider: Provider, period: Period) -> Iterator[Page]:
+def _pages(context: SandboxContext, period: Period) -> Iterator[Page]:
     after: int | None = 0
     while after is not None:
-        provider.store.commit()
-        page = _page(provider, period, after=after, limit=CSV_PAGE)
+        context.storage.commit()
+        page = _page(context, period, after=after, limit=CSV_PAGE)
         yield page
         after = page.next_after
 

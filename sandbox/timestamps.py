@@ -6,7 +6,7 @@ Integers sort and compare in the store without parsing, and no float rounds the 
 import time
 from datetime import UTC, date, datetime, timedelta, timezone
 
-from sandbox.errors import bad_request
+from sandbox.errors import bad_request_error
 
 MICROSECONDS_PER_MILLISECOND = 1_000
 MICROSECONDS_PER_SECOND = 1_000_000
@@ -32,13 +32,13 @@ def from_text(text: str, *, name: str) -> int:
         # A "+" that was not percent-encoded arrives as a space; a valid timestamp has none there.
         moment = datetime.fromisoformat(text.replace(" ", "+"))
     except ValueError:
-        raise bad_request(f"{name} must be an RFC 3339 instant") from None
+        raise bad_request_error(f"{name} must be an RFC 3339 instant") from None
     if moment.tzinfo is None:
-        raise bad_request(f"{name} must carry an offset, such as Z or +09:00")
+        raise bad_request_error(f"{name} must carry an offset, such as Z or +09:00")
     return (moment - EPOCH) // timedelta(microseconds=1)
 
 
-def settled_on(instant: int) -> date:
+def payout_date(instant: int) -> date:
     """Return the Japanese date on which a movement is paid out."""
     moment = EPOCH + timedelta(microseconds=instant)
     return moment.astimezone(PAYOUT_ZONE).date() + timedelta(days=PAYOUT_DELAY_DAYS)

@@ -15,9 +15,9 @@ from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector
 from sandbox import timestamps
 from sandbox.clock import Clock
 from sandbox.operations import Operation
-from sandbox.responses import present
+from sandbox.responses import serialize_operation
 from sandbox.signature import sign, signing_key
-from sandbox.sqlite_storage import Store, StoreFailed
+from sandbox.sqlite_storage import SqliteStorage, StorageFailed
 
 PAUSES_SECONDS = (0.2, 1.0, 5.0)  # between attempts; four attempts in all
 TRY_SECONDS = 5.0  # how long a receiver may take before the attempt counts as failed
@@ -29,30 +29,30 @@ SUCCESSES = range(200, 300)
 class Webhooks:
     """Where events go, and the events in flight."""
 
-    def __init__(self, store: Store, clock: Clock, *, url: str, secret: str) -> None:
+    def __init__(self, storage: SqliteStorage, clock: Clock, *, url: str, secret: str) -> None:
         self.url = url
         self.enabled = True
         self.duplicate = 0  # how many more times each event is sent
         self.delay_ms = 0
         self.delivered = self.failed = self.dropped = 0
-        self._store = store
+        self._store = storage
         self._clock = clock
         self._key = signing_key(secret)
         self._session: ClientSession | None = None
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._in_flight: set[asyncio.Task[None]] = set()
 
     def announce(self, operation: Operation) -> None:
         """Send the event of an operation's outcome, once the outcome is stored."""
         if not self.url or not self.enabled:
             return
-        if len(self._under_way) >= MAX_UNDELIVERED:
+        if len(self._in_flight) >= MAX_UNDELIVERED:
             self.dropped += 1
             return
         task = asyncio.get_running_loop().create_task(
             self._deliver(event_of(operation, at=self._clock.now()), url=self.url)
         )
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        self._in_flight.add(task)
+        task.add_done_callback(self._in_flight.discard)
 
     def describe(self) -> dict[str, Any]:
         """Return the settings, and the counts since the start."""
@@ -64,21 +64,21 @@ class Webhooks:
             "delivered": self.delivered,
             "failed": self.failed,
             "dropped": self.dropped,
-            "under_way": len(self._under_way),
+            "under_way": len(self._in_flight),
         }
 
     async def close(self) -> None:
         """Drop all events in flight."""
-        for task in self._under_way:
+        for task in self._in_flight:
             task.cancel()
-        await asyncio.gather(*self._under_way, return_exceptions=True)
+        await asyncio.gather(*self._in_flight, return_exceptions=True)
         if self._session is not None:
             await self._session.close()
 
     async def _deliver(self, event: dict[str, Any], *, url: str) -> None:
         try:
             await self._store.durable()
-        except StoreFailed:
+        except StorageFailed:
             return  # it was rolled back
         await asyncio.sleep(self.delay_ms / 1_000)
         body = orjson.dumps(event)
@@ -118,4 +118,9 @@ def event_of(operation: Operation, *, at: int) -> dict[str, Any]:
     """Return the event of an outcome. Its id is derived, so the same outcome always has the same id."""
     name = f"{operation.family}.{operation.status}"
     event_id = "evt_" + blake2b(f"{name}:{operation.provider_reference}".encode(), digest_size=12).hexdigest()
-    return {"event_id": event_id, "type": name, "created_at": timestamps.to_text(at), "data": present(operation)}
+    return {
+        "event_id": event_id,
+        "type": name,
+        "created_at": timestamps.to_text(at),
+        "data": serialize_operation(operation),
+    }

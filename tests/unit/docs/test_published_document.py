@@ -16,7 +16,7 @@ from api.openapi.integer_formats import fits_32_bits
 from api.openapi.operation_ids import operation_id
 from api.openapi.tags import TAGS
 from api.openapi.walk import objects, operations
-from sandbox.faults import WORDS
+from sandbox.faults import FAULTS
 from tests.published import published_document, resolved
 from tests.unit.docs.operation_ids import OPERATION_IDS
 from workflows.errors import every_error
@@ -263,5 +263,5 @@ def test_documentation_page_has_every_chapter_error_and_fate(document: dict[str,
         assert f"## {chapter}\n" in page
     assert set(WHAT_TO_DO) == set(every_error())
     fates = set(re.findall(r"`(\w+)", " ".join(fate for fate, _, _ in FATES)))
-    assert fates == set(WORDS)
+    assert fates == set(FAULTS)
     assert document["servers"]

@@ -23,11 +23,11 @@ class Connection:
 
 @pytest.fixture(autouse=True)
 def _quick_patrol(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fault_responses, "PATROL_SECONDS", 0.005)
+    monkeypatch.setattr(fault_responses, "CHECK_SECONDS", 0.005)
 
 
 def hold(holds: HangingRequests, connection: Connection) -> asyncio.Task[None]:
-    return asyncio.ensure_future(holds.hold(cast(web.Request, connection)))
+    return asyncio.ensure_future(holds.hang(cast(web.Request, connection)))
 
 
 async def test_a_hanging_call_is_released_when_its_client_disconnects() -> None:
@@ -43,7 +43,7 @@ async def test_a_hanging_call_is_released_when_its_client_disconnects() -> None:
 
 
 async def test_a_hanging_call_is_released_after_its_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fault_responses, "HOLD_SECONDS", 0.02)
+    monkeypatch.setattr(fault_responses, "HANG_SECONDS", 0.02)
     holds = HangingRequests()
     await asyncio.wait_for(hold(holds, Connection()), 5)
     holds.close()

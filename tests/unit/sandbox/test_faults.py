@@ -3,7 +3,7 @@
 import pytest
 
 from sandbox.errors import Refused
-from sandbox.faults import APPROVE, HIGHEST, WORDS, Fate, Parameter, parse_fate
+from sandbox.faults import APPROVE, FAULTS, HIGHEST, Fate, Parameter, parse_fate
 
 EXAMPLES = {
     Parameter.NONE: "",
@@ -37,7 +37,7 @@ def without_text(fate: Fate) -> Fate:
 
 
 def test_every_fault_has_an_example_here() -> None:
-    assert {text.partition(":")[0] for text in FATES} == set(WORDS)
+    assert {text.partition(":")[0] for text in FATES} == set(FAULTS)
 
 
 @pytest.mark.parametrize("text", FATES)
@@ -62,15 +62,15 @@ def test_a_lying_inquiry_can_be_combined_with_a_fault_other_than_a_timeout() -> 
 
 @pytest.mark.parametrize(
     ("first", "second"),
-    [(a, b) for a in WORDS for b in WORDS if WORDS[a].slot is WORDS[b].slot],
+    [(a, b) for a in FAULTS for b in FAULTS if FAULTS[a].group is FAULTS[b].group],
 )
 def test_two_faults_of_one_slot_are_refused(first: str, second: str) -> None:
-    joined = "+".join(word + EXAMPLES[WORDS[word].parameter] for word in (first, second))
+    joined = "+".join(word + EXAMPLES[FAULTS[word].parameter] for word in (first, second))
     with pytest.raises(Refused, match="contradict"):
         parse_fate(joined)
 
 
-@pytest.mark.parametrize("word", [word for word in WORDS if WORDS[word].parameter is not Parameter.NONE])
+@pytest.mark.parametrize("word", [word for word in FAULTS if FAULTS[word].parameter is not Parameter.NONE])
 @pytest.mark.parametrize("parameter", ["", ":", ":-1", ":1.5", ":Ä", ":1:2", ": 5"])
 def test_a_bad_parameter_is_refused(word: str, parameter: str) -> None:
     with pytest.raises(Refused, match=f"{word} takes") as refused:
@@ -78,9 +78,9 @@ def test_a_bad_parameter_is_refused(word: str, parameter: str) -> None:
     assert refused.value.status == 400
 
 
-@pytest.mark.parametrize("word", [word for word in WORDS if WORDS[word].parameter in HIGHEST])
+@pytest.mark.parametrize("word", [word for word in FAULTS if FAULTS[word].parameter in HIGHEST])
 def test_a_number_has_a_lowest_and_a_highest_value(word: str) -> None:
-    highest = HIGHEST[WORDS[word].parameter]
+    highest = HIGHEST[FAULTS[word].parameter]
     parse_fate(f"{word}:1")
     parse_fate(f"{word}:{highest}")
     for number in (0, highest + 1):

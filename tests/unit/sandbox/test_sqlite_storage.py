@@ -8,34 +8,36 @@ from pathlib import Path
 import pytest
 
 from sandbox import ledger
-from sandbox.sqlite_storage import FILE_NAME, Store, StoreFailed
+from sandbox.sqlite_storage import FILE_NAME, SqliteStorage, StorageFailed
 
 
 @pytest.fixture
-def ledger_store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(tmp_path)
+def ledger_store(tmp_path: Path) -> Iterator[SqliteStorage]:
+    store = SqliteStorage(tmp_path)
     yield store
     store.close()
 
 
-def charge(store: Store, reference: str, *, amount: int = 100) -> None:
+def charge(store: SqliteStorage, reference: str, *, amount: int = 100) -> None:
     ledger.record(store, ("charge", reference, "pay_1", "sbx_1", amount, "JPY", 3, 1, "sto_1"))
 
 
-def references(store: Store) -> list[str]:
+def references(store: SqliteStorage) -> list[str]:
     return [row.reference for row in ledger.of_payment(store, "pay_1")]
 
 
-async def test_concurrent_writers_share_one_commit(ledger_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_concurrent_writers_share_one_commit(
+    ledger_store: SqliteStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     commits = 0
-    commit = Store._end
+    commit = SqliteStorage._end
 
-    def counted(store: Store, statement: str, *, error: sqlite3.Error | None) -> None:
+    def counted(store: SqliteStorage, statement: str, *, error: sqlite3.Error | None) -> None:
         nonlocal commits
         commits += 1
         commit(store, statement, error=error)
 
-    monkeypatch.setattr(Store, "_end", counted)
+    monkeypatch.setattr(SqliteStorage, "_end", counted)
 
     async def write(number: int) -> None:
         charge(ledger_store, f"r{number}")
@@ -47,45 +49,47 @@ async def test_concurrent_writers_share_one_commit(ledger_store: Store, monkeypa
 
 
 async def test_durable_writes_are_in_the_file(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = SqliteStorage(tmp_path)
     charge(store, "kept")
     await store.durable()
     charge(store, "not waited for")
     store._connection.close()  # as by kill -9: no commit at the end
-    again = Store(tmp_path)
+    again = SqliteStorage(tmp_path)
     assert references(again) == ["kept"]
     again.close()
 
 
-async def test_a_failed_statement_rolls_back_its_group_and_fails_every_waiter(ledger_store: Store) -> None:
+async def test_a_failed_statement_rolls_back_its_group_and_fails_every_waiter(ledger_store: SqliteStorage) -> None:
     async def write(reference: str, *, amount: int) -> None:
         charge(ledger_store, reference, amount=amount)
         await ledger_store.durable()
 
     # The table's CHECK refuses an amount of 0.
     results = await asyncio.gather(write("good", amount=1), write("bad", amount=0), return_exceptions=True)
-    assert [type(result) for result in results] == [StoreFailed, StoreFailed]
+    assert [type(result) for result in results] == [StorageFailed, StorageFailed]
     assert references(ledger_store) == []
 
 
-async def test_the_store_accepts_writes_after_a_failure(ledger_store: Store) -> None:
-    with pytest.raises(StoreFailed):
+async def test_the_store_accepts_writes_after_a_failure(ledger_store: SqliteStorage) -> None:
+    with pytest.raises(StorageFailed):
         charge(ledger_store, "bad", amount=0)
     charge(ledger_store, "good")
     await ledger_store.durable()
     assert references(ledger_store) == ["good"]
 
 
-async def test_a_ledger_has_one_owner(ledger_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_ledger_has_one_owner(
+    ledger_store: SqliteStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("sandbox.sqlite_storage.LOCK_WAIT_SECONDS", 0.0)
     charge(ledger_store, "mine")
     await ledger_store.durable()
     with pytest.raises(sqlite3.OperationalError, match="locked"):
-        Store(tmp_path)
+        SqliteStorage(tmp_path)
     assert (tmp_path / FILE_NAME).exists()
 
 
-async def test_ledger_numbers_continue_after_the_ledger_was_emptied(ledger_store: Store) -> None:
+async def test_ledger_numbers_continue_after_the_ledger_was_emptied(ledger_store: SqliteStorage) -> None:
     charge(ledger_store, "before")
     ledger_store.empty()
     charge(ledger_store, "after")

@@ -16,7 +16,7 @@ from sandbox.errors import Refused
 from sandbox.fees import charge_fee, refund_fee
 from sandbox.settings import read_settings
 from sandbox.signature import sign, signing_key
-from sandbox.timestamps import from_text, settled_on, to_text
+from sandbox.timestamps import from_text, payout_date, to_text
 
 
 @pytest.mark.parametrize(("amount", "fee"), [(1, 0), (15, 0), (16, 1), (1_000, 32), (1_250, 41), (10_000, 324)])
@@ -53,8 +53,8 @@ def test_an_invalid_timestamp_is_refused(text: str) -> None:
 
 
 def test_payout_is_the_second_japanese_day_after() -> None:
-    assert settled_on(from_text("2026-02-26T14:59:59Z", name="at")) == date(2026, 2, 28)
-    assert settled_on(from_text("2026-02-26T15:00:00Z", name="at")) == date(2026, 3, 1)
+    assert payout_date(from_text("2026-02-26T14:59:59Z", name="at")) == date(2026, 2, 28)
+    assert payout_date(from_text("2026-02-26T15:00:00Z", name="at")) == date(2026, 3, 1)
 
 
 def test_the_signature_is_that_of_standard_webhooks() -> None:
