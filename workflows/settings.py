@@ -54,7 +54,9 @@ class Settings(BaseSettings):
     flower_url: str | None = Field(
         None, description="Where people reach Flower, for a link on the page at `/`; unset, it is not mentioned there."
     )
-    secret_key: SecretStr = Field(description="Random text; keys the hashes of request bodies and activation codes.")
+    secret_key: SecretStr = Field(
+        description="Random text; keys the hashes of request bodies and activation codes, and seals providers' credentials."
+    )
     device_token_key_file: Path | None = Field(
         None, description="PEM file of the EC P-256 key that signs device tokens."
     )
