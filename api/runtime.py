@@ -15,7 +15,7 @@ from workflows.database.engines import Role, connect, disconnect
 from workflows.devices.client_assertions import Assertions
 from workflows.devices.issue_token import TokenIssuer
 from workflows.gc_tuning import tune_gc
-from workflows.ops.metric_totals import TotalsWriter
+from workflows.ops.metrics_store import TotalsWriter
 from workflows.orders.create import OrderIntake
 from workflows.orders.totals import TaxRounding
 from workflows.payments.accept import PaymentIntake

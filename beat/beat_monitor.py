@@ -21,7 +21,7 @@ from workers.canaries import acknowledge
 from workers.queue_length import messages_waiting
 from workers.runtime import run, runtime
 from workflows.ops.liveness import BACKLOG_LIMIT, BEAT, find_silent_queues, note_beat, note_sent
-from workflows.ops.silence import AGAIN_SECONDS
+from workflows.ops.silence_rules import AGAIN_SECONDS
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ MODELS = (
     "workflows.numbering",
     "workflows.ops.maintenance",
     "workflows.ops.liveness",
-    "workflows.ops.metric_totals",
+    "workflows.ops.metrics_store",
     "workflows.invariants.scheduled",
     "workflows.ops.dead_letters",
     "workflows.orders.models",

@@ -25,7 +25,7 @@ from workers.kombu_patches import patch_kombu
 from workers.runtime import run
 from workflows.card_data import find_card_data
 from workflows.errors import ServiceUnavailable
-from workflows.ops.dead_letters import LONGEST, is_storable, storable_text, store_dead_letter
+from workflows.ops.dead_letters import MAX_CHARACTERS, is_storable, storable_text, store_dead_letter
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ JSON = "application/json"
 NO_TASK = "unreadable"
 """The task in the dead letter of a message that names none."""
 
-LONGEST_CONTENT = LONGEST["message"]
+LONGEST_CONTENT = MAX_CHARACTERS["message"]
 
 MALFORMED = (AttributeError, IndexError, KeyError, LookupError, TypeError, ValueError)
 """The errors that Celery raises for headers of wrong types. None of them is an error of the connection."""
@@ -89,7 +89,7 @@ class DeadLetterConsumer(ReconnectingConsumer):
         ):  # the message is delivered again later; an error here would end this worker, and then the next one
             logger.exception("an unreadable message could not be stored", extra={"event": "message.unstored"})
             return
-        reason = storable_text(unreadable.reason, most=LONGEST["reason"])
+        reason = storable_text(unreadable.reason, most=MAX_CHARACTERS["reason"])
         logger.error("a message of %s was stored as a dead letter: %s", task, reason, extra={"event": "message.buried"})
         message.reject_log_error(logger, self.connection_errors)
 
@@ -112,7 +112,7 @@ def _store_as_dead_letter(message: Any, unreadable: Unreadable) -> str:
         message=None if call is not None else masked_content(message),
     )
     run(letter)
-    return storable_text(task, most=LONGEST["task"])
+    return storable_text(task, most=MAX_CHARACTERS["task"])
 
 
 def find_defect(message: Any, tasks: Any) -> Unreadable | None:

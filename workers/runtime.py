@@ -9,7 +9,7 @@ from workers.event_loop import EventLoopThread
 from workflows.database.engines import Role, connect, disconnect
 from workflows.errors import ServiceUnavailable
 from workflows.ops.liveness import forget_worker
-from workflows.ops.metric_totals import TotalsWriter
+from workflows.ops.metrics_store import TotalsWriter
 from workflows.processing.executor import LeaseExecutor
 from workflows.providers.base import Charge, ChargeRefund
 from workflows.providers.registry import Providers, open_providers

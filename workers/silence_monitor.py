@@ -15,7 +15,7 @@ from typing import Any
 
 from workflows.database.engines import Role
 from workflows.ops.liveness import BACKLOG_LIMIT, note_sent, read_ages, read_heartbeats
-from workflows.ops.silence import Part, Seen, Silences
+from workflows.ops.silence_rules import Component, Observation, SilenceTracker
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class SilenceMonitor:
     def __init__(self, *, silence_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit = silence_seconds
         self._clock = clock
-        self._silences = Silences(QUEUES, limit=silence_seconds, clock=clock)
+        self._silences = SilenceTracker(QUEUES, limit=silence_seconds, clock=clock)
         self._broker = Broker(clock())
         self._sent: float | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -58,9 +58,9 @@ class SilenceMonitor:
         self._stopping.set()
 
     @property
-    def parts(self) -> tuple[Part, ...]:
+    def parts(self) -> tuple[Component, ...]:
         """The state of every queue, worker, beat, broker and database, a few seconds old at most."""
-        return self._silences.parts
+        return self._silences.components
 
     @property
     def broker_silent_seconds(self) -> float:
@@ -81,11 +81,11 @@ class SilenceMonitor:
             workers = self._run(read_heartbeats(Role.ACCEPT))
         except Exception as error:
             logger.debug("the database did not answer: %s", type(error).__name__)
-            self._silences.look_failed()
+            self._silences.note_database_silent()
             return
         if is_due:
             self._send()
-        self._silences.look(Seen(ages, workers, self.broker_silent_seconds))
+        self._silences.update(Observation(ages, workers, self.broker_silent_seconds))
 
     def _send(self) -> None:
         from workers.canaries import acknowledge  # noqa: PLC0415 - see QUEUES

@@ -11,7 +11,7 @@ from api.runtime import runtime_of
 from api.schemas.health import LivenessOut, ReadinessOut
 from workers.silence_monitor import SilenceMonitor
 from workflows.ops.health import SingleFlight, database_takes_payments
-from workflows.ops.silence import HEARD, Part
+from workflows.ops.silence_rules import HEARD, Component
 
 router = APIRouter(prefix="/health", tags=["health"])
 
@@ -53,12 +53,12 @@ async def ready(request: Request) -> Response:
     )
 
 
-def _shown(part: Part) -> dict[str, Any]:
+def _shown(part: Component) -> dict[str, Any]:
     seconds = None if part.seconds is None else round(part.seconds)
     return {"name": part.name, "state": part.state, "silent_seconds": seconds}
 
 
-def _waiting(listening: SilenceMonitor, part: Part) -> int | None:
+def _waiting(listening: SilenceMonitor, part: Component) -> int | None:
     return listening.messages_waiting(part.name)
 
 

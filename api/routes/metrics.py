@@ -22,11 +22,11 @@ from workflows.ops.count_open_rows import (
     WaitingDays,
     count_open_settlements,
     count_waiting_days,
-    take_overview,
+    read_overview,
 )
 from workflows.ops.health import SingleFlight
 from workflows.ops.liveness import Heartbeat, read_heartbeats
-from workflows.ops.metric_totals import read_totals
+from workflows.ops.metrics_store import read_totals
 
 router = APIRouter(tags=["health"])
 
@@ -68,7 +68,7 @@ async def metrics(request: Request) -> Response:
 
 async def _probe() -> Found:
     return (
-        await take_overview(),
+        await read_overview(),
         await count_waiting_days(),
         await count_open_settlements(),
         await read_heartbeats(Role.ACCEPT),

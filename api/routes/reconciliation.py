@@ -33,8 +33,8 @@ from workflows.reconciliation.queries import (
 )
 from workflows.reconciliation.reconcile import reconcile_settlement, run_fields
 from workflows.reconciliation.resolve_break import assign_break, resolve_break
-from workflows.reconciliation.resolve_unknown_outcomes import end_doubts
-from workflows.reconciliation.statements.fetch import fetch_statements, fetched_fields
+from workflows.reconciliation.resolve_unknown_outcomes import resolve_unknown_outcomes
+from workflows.reconciliation.statements.fetch import fetch_result_fields, fetch_statements
 from workflows.reconciliation.statements.store_file import receive_statement
 from workflows.tenants.actor import Actor
 
@@ -96,12 +96,12 @@ async def post_reconcile(
     acceptance = body.to_acceptance() if body else None
     actor = Actor(caller, request_id=request_id)
     fetched = await fetch_statements(settlement_id, actor=actor, providers=runtime.providers)
-    await end_doubts(settlement_id, actor=actor)
-    silent = [one.provider for one in fetched if one.trouble]
+    await resolve_unknown_outcomes(settlement_id, actor=actor)
+    silent = [one.provider for one in fetched if one.error]
     run = await reconcile_settlement(
         settlement_id, actor=actor, settings=runtime.settings, silent=silent, acceptance=acceptance
     )
-    return json_response({**run, "fetched": [fetched_fields(one) for one in fetched]})
+    return json_response({**run, "fetched": [fetch_result_fields(one) for one in fetched]})
 
 
 @router.get("/settlements/{settlement_id}/runs", response_model=RunsOut, responses=error_responses(401, 403))

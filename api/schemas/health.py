@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from api.schemas.enumerations import one_of
-from workflows.ops.silence import ADVICE
+from workflows.ops.silence_rules import ADVICE
 
 KINDS = [kind for kind, _ in ADVICE]
 State = Literal["heard", "silent", "unknown"]

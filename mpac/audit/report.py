@@ -159,14 +159,14 @@ async def _audit_our_database() -> tuple[list[RuleResult], dict[str, int], OpenW
     from workflows.database.engines import Role, connect, disconnect  # noqa: PLC0415
     from workflows.errors import ServiceUnavailable  # noqa: PLC0415
     from workflows.invariants.check import audit_database  # noqa: PLC0415
-    from workflows.ops.count_open_rows import take_overview  # noqa: PLC0415
+    from workflows.ops.count_open_rows import read_overview  # noqa: PLC0415
     from workflows.settings import load_settings  # noqa: PLC0415
 
     settings = load_settings()
     connect(settings, roles=(Role.OWNER, Role.ACCEPT))
     try:
         audit = await audit_database(review_after_seconds=settings.review_after_seconds)
-        waiting = open_work_in(await take_overview())
+        waiting = open_work_in(await read_overview())
     except ServiceUnavailable as error:
         raise UserError("The database does not answer: check with `python3 run.py status` whether it is up.") from error
     except ProgrammingError as error:
@@ -190,7 +190,7 @@ async def _audit_our_database() -> tuple[list[RuleResult], dict[str, int], OpenW
         )
         for finding in audit.findings
     ]
-    return results, audit.looked_at, waiting
+    return results, audit.examined, waiting
 
 
 async def _audit_payments(*, database_url: str, sandbox_url: str, control_key: str) -> tuple[list[RuleResult], int]:

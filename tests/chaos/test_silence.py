@@ -112,7 +112,7 @@ async def told(live: LiveStack) -> set[Told]:
 def logged(live: LiveStack) -> list[tuple[str, str]]:
     """Return the events about silence in the API's log, with their messages."""
     lines = [json.loads(line) for line in (live.stack.home.logs / "api.log").read_text().splitlines()]
-    return [(line["event"], line["message"]) for line in lines if line["logger"] == "workflows.ops.silence"]
+    return [(line["event"], line["message"]) for line in lines if line["logger"] == "workflows.ops.silence_rules"]
 
 
 async def made_whole(live: LiveStack) -> None:

@@ -10,7 +10,7 @@ PRODUCT = ("api", "workers", "workflows", "beat")
 NAME = re.compile(r"[a-z_]+\.[a-z_]+")
 
 SILENCES = ("queue.silent", "worker.silent", "worker.deaf", "beat.silent", "broker.silent", "database.silent")
-"""What ``f"{part.kind}.{part.state}"`` of ``workflows/ops/silence.py`` may be."""
+"""What ``f"{part.kind}.{part.state}"`` of ``workflows/ops/silence_rules.py`` may be."""
 
 
 def patterns() -> Iterator[str]:

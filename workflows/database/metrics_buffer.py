@@ -1,6 +1,6 @@
 """Count events in memory for ``/metrics``, until the counts of this process are added to the totals in the database.
 
-Counting costs a dictionary access, so the hot paths make no extra statement. ``workflows.ops.metric_totals`` adds the
+Counting costs a dictionary access, so the hot paths make no extra statement. ``workflows.ops.metrics_store`` adds the
 counts of every process to one table every few seconds. Outcomes that a transaction writes are counted once it has
 committed.
 """

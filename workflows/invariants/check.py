@@ -15,7 +15,7 @@ from workflows.database.engines import Role, transaction
 from workflows.invariants.rule import Finding, Rule, Violation
 from workflows.invariants.rules import RULES
 
-SHOWN = 20
+MAX_LISTED = 20
 """Violations per rule that are listed; the others are only counted."""
 
 REVIEW_AFTER_SECONDS = 86_400
@@ -31,7 +31,7 @@ class Audit:
     """The findings of every rule, and the number of rows of each kind that were examined."""
 
     findings: list[Finding]
-    looked_at: dict[str, int]
+    examined: dict[str, int]
 
 
 async def audit_database(*, review_after_seconds: float = REVIEW_AFTER_SECONDS) -> Audit:
@@ -54,10 +54,8 @@ async def _run(connection: AsyncConnection, rule: Rule, review_after_seconds: fl
     # The parameter is bound only if the query uses it: PostgreSQL refuses a parameter whose type it cannot infer.
     values = {"review_after_seconds": review_after_seconds}
     query = await rule.query(connection)
-    shown = (
-        f"SELECT count(*) OVER () AS total, v.id, v.problem FROM ({query}) AS v ORDER BY v.id, v.problem LIMIT {SHOWN}"
-    )
-    rows = (await connection.execute(text(shown), values if ":review_after_seconds" in query else {})).all()
+    listed = f"SELECT count(*) OVER () AS total, v.id, v.problem FROM ({query}) AS v ORDER BY 2, 3 LIMIT {MAX_LISTED}"
+    rows = (await connection.execute(text(listed), values if ":review_after_seconds" in query else {})).all()
     checked = (await connection.execute(text(rule.checked))).scalar_one()
     return Finding(rule, checked, rows[0].total if rows else 0, tuple(Violation(row.id, row.problem) for row in rows))
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 
-def one(entity: str) -> str:
+def with_article(entity: str) -> str:
     """Return ``entity`` with its article, for names and sentences: "a payment", "an order"."""
     return f"{'an' if entity[0] in 'aeiou' else 'a'} {entity}"
 

@@ -72,15 +72,15 @@ async def check_on_schedule(*, period_seconds: float, review_after_seconds: floa
         await connection.execute(_FORGET, {"rules": [rule.name for rule in RULES]})
         tried = {row.rule: row.tried_at.timestamp() for row in await connection.execute(_TRIED)}
     began, number = time.monotonic(), 0
-    for rule in sorted(RULES, key=lambda one: tried.get(one.name, 0.0)):
+    for rule in sorted(RULES, key=lambda rule: tried.get(rule.name, 0.0)):
         if time.monotonic() - began >= ALL_SECONDS:
             break
-        await _try(rule, review_after_seconds)
+        await _check_rule(rule, review_after_seconds)
         number += 1
     return number
 
 
-async def _try(rule: Rule, review_after_seconds: float) -> None:
+async def _check_rule(rule: Rule, review_after_seconds: float) -> None:
     began = time.monotonic()
     finding: Finding | None = None
     try:
@@ -109,7 +109,7 @@ def _row(rule: Rule, finding: Finding | None, seconds: float) -> dict[str, Any]:
         "seconds": seconds,
         "checked": finding.checked if finding else None,
         "violations": finding.count if finding else None,
-        "examples": rows_parameter([{"id": one.id, "problem": one.problem} for one in violations]),
+        "examples": rows_parameter([{"id": violation.id, "problem": violation.problem} for violation in violations]),
     }
 
 

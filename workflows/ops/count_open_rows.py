@@ -2,7 +2,7 @@
 
 | function                    | counts                                                                                      |
 |-----------------------------|---------------------------------------------------------------------------------------------|
-| ``take_overview``           | payments, refunds and dead letters that are open, in doubt or in review                      |
+| ``read_overview``           | payments, refunds and dead letters that are open, in doubt or in review                      |
 | ``count_waiting_days``      | closed business days that wait for a person                                                  |
 | ``count_open_settlements``  | settlements that are not reconciled, and their open breaks                                   |
 
@@ -122,7 +122,7 @@ class Overview:
     currencies: tuple[str, ...] = ()
 
 
-async def take_overview() -> Overview:
+async def read_overview() -> Overview:
     """Return the current overview. Raises ``ServiceUnavailable`` if the database is away."""
     async with transaction(Role.ACCEPT, is_long=True) as connection:
         rows = tuple(OpenRows(**row) for row in (await connection.execute(_OPEN)).mappings())

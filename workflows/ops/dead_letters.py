@@ -67,10 +67,10 @@ class DeadLetter(Base):
     close_reason: Mapped[str | None] = mapped_column(Text)
 
 
-LONGEST_CALL = 65_536
+MAX_ARGUMENT_CHARACTERS = 65_536
 """Characters of the arguments that are stored to be requeued; a nudge of ours has 4,000 at most."""
 
-LONGEST = {"task": 200, "task_id": 200, "reason": 500, "traceback": 20_000, "message": 4_096}
+MAX_CHARACTERS = {"task": 200, "task_id": 200, "reason": 500, "traceback": 20_000, "message": 4_096}
 """Characters of each text that are stored."""
 
 _STORE = text("""
@@ -112,14 +112,17 @@ async def store_dead_letter(
     without card data, and such a letter cannot be requeued.
     """
     if not is_storable(arguments):
-        arguments, message = [], message or _withheld(arguments)
+        arguments, message = [], message or _describe_arguments(arguments)
     texts = {"task": task, "task_id": task_id, "reason": reason, "traceback": traceback, "message": message}
     row: dict[str, Any] = {
         "id": new_id("dead_letter"),
         "arguments": rows_parameter(arguments),
         "deliveries": deliveries,
     }
-    row |= {name: value if value is None else storable_text(value, most=LONGEST[name]) for name, value in texts.items()}
+    row |= {
+        name: value if value is None else storable_text(value, most=MAX_CHARACTERS[name])
+        for name, value in texts.items()
+    }
     async with transaction(Role.WORKER) as connection:
         await connection.execute(_STORE, row)
 
@@ -128,7 +131,7 @@ def is_storable(arguments: Any) -> bool:
     """Return whether PostgreSQL accepts these arguments as they are, and they hold no card data."""
     try:
         written = rows_parameter(arguments)
-        return len(written) <= LONGEST_CALL and "\\u0000" not in written and not find_card_data(arguments)
+        return len(written) <= MAX_ARGUMENT_CHARACTERS and "\\u0000" not in written and not find_card_data(arguments)
     except (
         TypeError,
         ValueError,
@@ -144,7 +147,7 @@ def storable_text(value: str, *, most: int) -> str:
     return mask_digits(valid)[:most]
 
 
-def _withheld(arguments: Any) -> str:
+def _describe_arguments(arguments: Any) -> str:
     try:
         places = find_card_data(arguments)
         written = json.dumps(arguments, default=str)
@@ -179,11 +182,11 @@ async def close_dead_letter(letter_id: str, *, reason: str, caller: Caller) -> d
     if letter is None:
         raise ResourceNotFound()
     if letter["close_reason"] != reason:
-        raise InvalidStatusTransition(dealt_with(letter["requeued_at"], letter["closed_at"]))
+        raise InvalidStatusTransition(already_closed_detail(letter["requeued_at"], letter["closed_at"]))
     return dict(letter)
 
 
-def dealt_with(requeued_at: datetime | None, closed_at: datetime | None) -> Detail:
+def already_closed_detail(requeued_at: datetime | None, closed_at: datetime | None) -> Detail:
     """Return the error detail that says when a letter was requeued or closed; one of both is given."""
     if requeued_at is not None:
         return Detail("requeued_at", f"This letter was requeued at {requeued_at:%FT%TZ}")
@@ -191,7 +194,7 @@ def dealt_with(requeued_at: datetime | None, closed_at: datetime | None) -> Deta
 
 
 @dataclass(frozen=True, slots=True)
-class Requeued:
+class TaskCall:
     """The task to publish, with its arguments."""
 
     task: str
@@ -202,18 +205,18 @@ Publish = Callable[[str, list[Any]], Awaitable[None]]
 """Puts a task's message on the broker. Raises ``ServiceUnavailable`` if the broker is away."""
 
 
-async def requeue_dead_letter(letter_id: str, *, publish: Publish, caller: Caller, request_id: str) -> Requeued:
+async def requeue_dead_letter(letter_id: str, *, publish: Publish, caller: Caller, request_id: str) -> TaskCall:
     """Publish the task of a dead letter again, once.
 
     Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (done already), ``ServiceUnavailable`` (nothing was done).
     """
     async with caller_transaction(caller) as connection:
-        found = await _look(connection, letter_id)
+        found = await _read_open_task(connection, letter_id)
     await publish(found.task, found.arguments)
     async with caller_transaction(caller) as connection:
         letter = (await connection.execute(_REQUEUE, {"id": letter_id, "by": caller.id})).mappings().one_or_none()
         if letter is None:  # another request has requeued or closed it in the meantime
-            await _look(connection, letter_id)
+            await _read_open_task(connection, letter_id)
             raise ResourceNotFound()
         machine = next((one for one in LEASED if letter["task"] == f"{one.name}s.process"), None)
         if machine and letter["entity_id"]:
@@ -222,18 +225,18 @@ async def requeue_dead_letter(letter_id: str, *, publish: Publish, caller: Calle
     return found
 
 
-async def _look(connection: AsyncConnection, letter_id: str) -> Requeued:
+async def _read_open_task(connection: AsyncConnection, letter_id: str) -> TaskCall:
     """Return the task of an open letter. Raises ``ResourceNotFound``, ``InvalidStatusTransition``."""
     known = (await connection.execute(_KNOWN, {"id": letter_id})).one_or_none()
     if known is None:
         raise ResourceNotFound()
     if known.requeued_at is not None or known.closed_at is not None:
-        raise InvalidStatusTransition(dealt_with(known.requeued_at, known.closed_at))
+        raise InvalidStatusTransition(already_closed_detail(known.requeued_at, known.closed_at))
     if known.message is not None:
         raise InvalidStatusTransition(
             Detail("message", "No task can be made of this message; close the letter instead")
         )
-    return Requeued(known.task, known.arguments)
+    return TaskCall(known.task, known.arguments)
 
 
 async def _make_due(connection: AsyncConnection, machine: StateMachine, entity_id: str, by: ChangeContext) -> None:

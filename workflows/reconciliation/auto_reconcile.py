@@ -27,7 +27,7 @@ from workflows.processing.due import DueRow
 from workflows.processing.task_summary import Summary
 from workflows.providers.registry import Providers, remote_names
 from workflows.reconciliation.reconcile import ComparisonTooLong, reconcile_settlement
-from workflows.reconciliation.resolve_unknown_outcomes import end_doubts
+from workflows.reconciliation.resolve_unknown_outcomes import resolve_unknown_outcomes
 from workflows.reconciliation.statements.fetch import fetch_statements
 from workflows.settings import Settings
 from workflows.tenants.actor import Actor
@@ -70,7 +70,7 @@ _DUE = text("""
             AND (s.cash_actual IS NOT NULL OR s.cash_expected = 0)))
     ORDER BY s.end_at, s.id LIMIT :limit
 """)
-_TRY = text("""
+_START_TRY = text("""
     -- try: recorded before it begins; a settlement that another worker just began is not due any more
     INSERT INTO reconciliation_tries AS t (settlement_id, merchant_id, store_id, tries, due_at)
     SELECT id, merchant_id, store_id, 1, now() + CAST(:pause AS interval) FROM settlements
@@ -79,8 +79,8 @@ _TRY = text("""
         least(t.tries + 1, cardinality(CAST(:pauses AS interval[])))]
     RETURNING tries
 """)
-_DONE = text("""
-    UPDATE reconciliation_tries SET tries = :tries, due_at = now() + CAST(:pause AS interval), trouble = :trouble
+_FINISH_TRY = text("""
+    UPDATE reconciliation_tries SET tries = :tries, due_at = now() + CAST(:pause AS interval), trouble = :last_error
     WHERE settlement_id = :id
 """)
 
@@ -101,22 +101,22 @@ async def reconcile_due(settlement_id: str, *, worker: str, settings: Settings, 
     the database cannot be reached.
     """
     actor = Actor(worker=worker)
-    tries = await _begin(settlement_id)
+    tries = await _start_try(settlement_id)
     if tries is None:
         return Summary("not due")
     try:
         fetched = await fetch_statements(settlement_id, actor=actor, providers=providers)
-        doubts = await end_doubts(settlement_id, actor=actor)
-        troubles = [f"{one.provider}: {one.trouble}" for one in fetched if one.trouble]
-        if troubles:
+        doubts = await resolve_unknown_outcomes(settlement_id, actor=actor)
+        errors = [f"{result.provider}: {result.error}" for result in fetched if result.error]
+        if errors:
             logger.warning(
                 "no statement for %s: %s",
                 settlement_id,
-                "; ".join(troubles),
+                "; ".join(errors),
                 extra={"event": "settlement.statement_missing", "settlement_id": settlement_id},
             )
-            await _end(settlement_id, tries=tries, pause=_pause(tries), error="; ".join(troubles))
-            silent = ", ".join(one.provider for one in fetched if one.trouble)
+            await _finish_try(settlement_id, tries=tries, pause=_backoff(tries), error="; ".join(errors))
+            silent = ", ".join(result.provider for result in fetched if result.error)
             return Summary(f"no statement of {silent}", is_open=True)
         run = await reconcile_settlement(settlement_id, actor=actor, settings=settings)
     except ComparisonTooLong as slow:
@@ -126,37 +126,37 @@ async def reconcile_due(settlement_id: str, *, worker: str, settings: Settings, 
             slow.text,
             extra={"event": "settlement.comparison_too_long", "settlement_id": settlement_id},
         )
-        await _end(settlement_id, tries=tries, pause=_pause(tries), error=slow.text)
+        await _finish_try(settlement_id, tries=tries, pause=_backoff(tries), error=slow.text)
         return Summary("the comparison took too long", is_open=True)
     except InvalidStatusTransition:
         logger.info("%s is not closed or already reconciled; nothing to do", settlement_id)
         return Summary("already reconciled")
-    await _end(settlement_id, tries=0, pause=PAUSES[0] if doubts.left else _after(run), error=None)
-    return _said(run)
+    await _finish_try(settlement_id, tries=0, pause=PAUSES[0] if doubts.left else _next_pause(run), error=None)
+    return _summarise(run)
 
 
-def _said(run: dict[str, Any]) -> Summary:
+def _summarise(run: dict[str, Any]) -> Summary:
     """Return the result of a run as text: the number of lines in each category."""
     names = [f"{part['count']} {name}" for name, part in run["summary"]["categories"].items() if part["count"]]
     return Summary(", ".join(names) or "no lines to compare")
 
 
-def _after(run: dict[str, Any]) -> timedelta | None:
+def _next_pause(run: dict[str, Any]) -> timedelta | None:
     """Return the pause before the next try after a run; ``None``: no further try is scheduled."""
     return EXPECTING if run["summary"]["categories"]["expected"]["count"] else None
 
 
-def _pause(tries: int) -> timedelta:
+def _backoff(tries: int) -> timedelta:
     return PAUSES[min(tries, len(PAUSES)) - 1]
 
 
-async def _begin(settlement_id: str) -> int | None:
+async def _start_try(settlement_id: str) -> int | None:
     async with transaction(Role.WORKER) as connection:
         parameters = {"id": settlement_id, "pause": PAUSES[0], "pauses": list(PAUSES)}
-        return (await connection.execute(_TRY, parameters)).scalar_one_or_none()
+        return (await connection.execute(_START_TRY, parameters)).scalar_one_or_none()
 
 
-async def _end(settlement_id: str, *, tries: int, pause: timedelta | None, error: str | None) -> None:
+async def _finish_try(settlement_id: str, *, tries: int, pause: timedelta | None, error: str | None) -> None:
     async with transaction(Role.WORKER) as connection:
-        written = {"tries": tries, "pause": pause, "trouble": error}
-        await connection.execute(_DONE, {"id": settlement_id, **written})
+        written = {"tries": tries, "pause": pause, "last_error": error}
+        await connection.execute(_FINISH_TRY, {"id": settlement_id, **written})

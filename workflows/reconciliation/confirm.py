@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.bills.lock import lock_all
 from workflows.database.engines import Role, act_as
 from workflows.reconciliation.apply_evidence import Evidence, apply_evidence, moved_lines
-from workflows.reconciliation.correction_rules import refused
+from workflows.reconciliation.correction_rules import resolution_error
 from workflows.reconciliation.find_in_our_books import OPEN
 from workflows.reconciliation.models import BreakRow, TheirLine
 from workflows.settlements.models import SettlementRow
@@ -49,7 +49,7 @@ async def confirm_outcome(
     """
     line = found["their_line"]
     if found["our_line"] or not line or not line["moved"] or line["kind"] not in _ENTITY or not line["our_reference"]:
-        raise refused("The line is not about a payment or refund whose outcome is unknown")
+        raise resolution_error("The line is not about a payment or refund whose outcome is unknown")
     await act_as(connection, Role.WORKER)
     evidence = await _evidence(connection, found, line, settlement, reference=line["our_reference"])
     entity = line["kind"]
@@ -58,9 +58,11 @@ async def confirm_outcome(
     )
     await act_as(connection, Role.CALLER)
     if not done:
-        raise refused(f"A request about {evidence.id} is being sent to the provider right now; try again in a moment")
+        raise resolution_error(
+            f"A request about {evidence.id} is being sent to the provider right now; try again in a moment"
+        )
     if done[0].issue or done[0].status is None:
-        raise refused(f"{done[0].issue or 'The line has no new information'}; {evidence.id} is unchanged")
+        raise resolution_error(f"{done[0].issue or 'The line has no new information'}; {evidence.id} is unchanged")
     return evidence.id
 
 
@@ -70,13 +72,13 @@ async def _evidence(
     wanted = {"reference": reference, "store_id": settlement["store_id"]}
     entity = (await connection.execute(_ENTITY[line["kind"]], wanted)).mappings().one_or_none()
     if entity is None or entity["provider"] != found["provider"]:
-        raise refused(f"{reference} is not an attempt of this store at {found['provider']}")
+        raise resolution_error(f"{reference} is not an attempt of this store at {found['provider']}")
     if entity["status"] not in OPEN:
-        raise refused(f"{entity['id']} is {entity['status']}; link to it if it moved money")
+        raise resolution_error(f"{entity['id']} is {entity['status']}; link to it if it moved money")
     wanted = {"id": settlement["id"], "provider": found["provider"]}
     statement = (await connection.execute(_STATEMENT, wanted)).mappings().one()
     if statement["statement_id"] != line["statement_id"]:
-        raise refused("A newer statement has not been compared yet; reconcile again")
+        raise resolution_error("A newer statement has not been compared yet; reconcile again")
     lines = await moved_lines(connection, [statement["statement_id"]], [reference])
     of_entity = {name: entity[name] for name in ("id", "payment_id", "bill_id")}
     return Evidence(

@@ -20,7 +20,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.errors import Detail, InvalidStatusTransition
-from workflows.reconciliation.find_in_our_books import REPEATED_REFERENCES, Quoted, find_quoted, refunds_of
+from workflows.reconciliation.find_in_our_books import REPEATED_REFERENCES, QuotedEntity, find_quoted, refunds_of
 from workflows.reconciliation.models import BreakRow, OurLine, TheirLine
 from workflows.settlements.models import SettlementRow
 
@@ -79,13 +79,15 @@ _WAS_COMPARED = text("""
 """)
 
 
-async def quoted_elsewhere(connection: AsyncConnection, found: BreakRow, settlement: SettlementRow) -> list[Quoted]:
+async def find_quoted_elsewhere(
+    connection: AsyncConnection, found: BreakRow, settlement: SettlementRow
+) -> list[QuotedEntity]:
     """Return the quoted payments and refunds outside this settlement that are open or have moved money."""
     theirs, ours = found["their_line"], found["our_line"]
-    quoted: list[Quoted] = []
+    quoted: list[QuotedEntity] = []
     if theirs and theirs["moved"]:
         quoted = await find_quoted(connection, theirs, provider=found["provider"], settlement=settlement)
-        quoted = [one for one in quoted if one.by_our_reference or _is_meant(one, found, theirs)]
+        quoted = [one for one in quoted if one.by_our_reference or _is_unambiguous(one, found, theirs)]
     if ours and found["category"] == "status_mismatch" and found["kind"] == "payment":
         # The provider reversed it: perhaps by a refund of ours, which is or will be a line of another period.
         quoted += await refunds_of(connection, [ours["entity_id"]], amount=-ours["amount"], settlement=settlement)
@@ -100,7 +102,7 @@ async def quoted_elsewhere(connection: AsyncConnection, found: BreakRow, settlem
     ]
 
 
-def _is_meant(one: Quoted, found: BreakRow, theirs: TheirLine) -> bool:
+def _is_unambiguous(one: QuotedEntity, found: BreakRow, theirs: TheirLine) -> bool:
     """Return whether the provider's reference alone identifies this payment or refund."""
     is_unique = found["our_line"] is None and one.provider not in REPEATED_REFERENCES
     return is_unique or (one.amount, one.currency) == (theirs["amount"], theirs["currency"])
@@ -111,11 +113,11 @@ async def require_correctable(connection: AsyncConnection, found: BreakRow, sett
 
     Raises ``InvalidStatusTransition`` if the correction must not be booked.
     """
-    quoted = await quoted_elsewhere(connection, found, settlement)
+    quoted = await find_quoted_elsewhere(connection, found, settlement)
     refuse_open(quoted)
-    held = [one for one in quoted if one.is_held]
+    held = [one for one in quoted if one.is_in_books]
     if held:
-        raise refused(
+        raise resolution_error(
             f"The line quotes {held[0].id}, which is {held[0].status} and in our books"
             f" ({held[0].settlement_id or 'in the next settlement'}); link to it"
         )
@@ -127,11 +129,11 @@ async def require_correctable(connection: AsyncConnection, found: BreakRow, sett
     return quoted[0].payment_id if quoted else None
 
 
-def refuse_open(quoted: list[Quoted]) -> None:
+def refuse_open(quoted: list[QuotedEntity]) -> None:
     """Raise ``InvalidStatusTransition`` if one of ``quoted`` is not final."""
     waiting = next((one for one in quoted if one.is_open), None)
     if waiting:
-        raise refused(
+        raise resolution_error(
             f"The line quotes {waiting.id}, which is {waiting.status}. Wait until it is final; this settlement is then"
             " compared again automatically. If the line is right, confirm the outcome (resolution confirm)"
         )
@@ -141,16 +143,18 @@ async def _refuse_unreported(
     connection: AsyncConnection, found: BreakRow, ours: OurLine, settlement: SettlementRow
 ) -> None:
     facts = {name: found[name] for name in ("provider", "our_reference", "provider_reference", "difference", "run")}
-    place = {name: settlement[name] for name in ("id", "store_id", "start_at", "end_at")}
-    reported = (await connection.execute(_REPORTED, {**facts, **place})).mappings().one_or_none()
+    period = {name: settlement[name] for name in ("id", "store_id", "start_at", "end_at")}
+    reported = (await connection.execute(_REPORTED, {**facts, **period})).mappings().one_or_none()
     if reported:
-        raise refused(f"A statement of {reported['settlement_id']} reported it; link to its break {reported['id']}")
+        raise resolution_error(
+            f"A statement of {reported['settlement_id']} reported it; link to its break {reported['id']}"
+        )
     line = {"entity_id": ours["entity_id"]}
-    here = (await connection.execute(_REPORTED_HERE, {**facts, **place, **line})).scalar_one_or_none()
+    here = (await connection.execute(_REPORTED_HERE, {**facts, **period, **line})).scalar_one_or_none()
     if here:
-        raise refused(f"The statement reports a refund of this sale; link to its break {here}")
-    if not (await connection.execute(_WAS_COMPARED, {**facts, **place})).scalar_one():
-        raise refused(f"No statement of {found['provider']} was compared; upload one and reconcile again")
+        raise resolution_error(f"The statement reports a refund of this sale; link to its break {here}")
+    if not (await connection.execute(_WAS_COMPARED, {**facts, **period})).scalar_one():
+        raise resolution_error(f"No statement of {found['provider']} was compared; upload one and reconcile again")
 
 
 async def _refuse_booked(
@@ -159,17 +163,17 @@ async def _refuse_booked(
     """Raise if the same line, in a file of several days or stores, was booked for another settlement."""
     facts = {name: found[name] for name in ("provider", "kind", "our_reference", "provider_reference")}
     line = {name: theirs[name] for name in ("amount", "occurred_at", "occurred_on")}
-    place = {name: settlement[name] for name in ("id", "merchant_id", "start_at", "end_at")}
-    await connection.execute(_ONE_CORRECTION, {name: {**facts, **place}[name] for name in ("merchant_id", "provider")})
+    period = {name: settlement[name] for name in ("id", "merchant_id", "start_at", "end_at")}
+    await connection.execute(_ONE_CORRECTION, {name: {**facts, **period}[name] for name in ("merchant_id", "provider")})
     is_repeating = found["provider"] in REPEATED_REFERENCES
-    parameters = {**facts, **line, **place, "is_repeating": is_repeating}
+    parameters = {**facts, **line, **period, "is_repeating": is_repeating}
     booked = (await connection.execute(_BOOKED, parameters)).mappings().one_or_none()
     if booked:
-        raise refused(
+        raise resolution_error(
             f"The same line was booked for {booked['settlement_id']} ({booked['id']}); ignore this break and say so"
         )
 
 
-def refused(issue: str) -> InvalidStatusTransition:
+def resolution_error(issue: str) -> InvalidStatusTransition:
     """Return the error for a resolution that is not allowed now; ``issue`` says what to do."""
     return InvalidStatusTransition(Detail("resolution", issue), message="This break cannot be resolved in this way")

@@ -43,7 +43,7 @@ NOT_MOVED = ("declined", "unavailable", "withdrawn", "not_found")
 
 
 @dataclass(frozen=True, slots=True)
-class Quoted:
+class QuotedEntity:
     """A payment or refund of ours that a line quotes.
 
     ``amount`` is signed; ``corrections`` is the sum of the adjustments booked for it so far.
@@ -74,7 +74,7 @@ class Quoted:
         return self.status in MOVED and self.attempt_moved
 
     @property
-    def is_held(self) -> bool:
+    def is_in_books(self) -> bool:
         """Whether it is still in the books after the corrections booked for it."""
         return (self.amount + self.corrections) * self.amount > 0
 
@@ -127,10 +127,10 @@ _REFUNDS_OF = text(f"""
 
 async def find_quoted(
     connection: AsyncConnection, line: TheirLine, *, provider: str, settlement: SettlementRow
-) -> list[Quoted]:
+) -> list[QuotedEntity]:
     """Return the payments and refunds that a break's ``their_line`` quotes, by the table above."""
     facts = {"merchant_id": settlement["merchant_id"], "provider": provider, "not_moved": list(NOT_MOVED)}
-    found: list[Quoted] = []
+    found: list[QuotedEntity] = []
     if line["our_reference"]:
         found = await _find(connection, _BY_OURS, {**facts, "our_reference": line["our_reference"]})
     if not found and line["provider_reference"]:
@@ -152,14 +152,14 @@ async def find_quoted(
 
 async def refunds_of(
     connection: AsyncConnection, payment_ids: list[str], *, amount: int, settlement: SettlementRow
-) -> list[Quoted]:
+) -> list[QuotedEntity]:
     """Return the refunds of these payments whose signed amount (below zero) is ``amount``."""
     facts = {"merchant_id": settlement["merchant_id"], "not_moved": list(NOT_MOVED)}
     return await _find(connection, _REFUNDS_OF, {**facts, "payment_ids": payment_ids, "amount": amount})
 
 
-async def _find(connection: AsyncConnection, statement: Any, parameters: dict[str, Any]) -> list[Quoted]:
-    return [Quoted(**row) for row in (await connection.execute(statement, parameters)).mappings()]
+async def _find(connection: AsyncConnection, statement: Any, parameters: dict[str, Any]) -> list[QuotedEntity]:
+    return [QuotedEntity(**row) for row in (await connection.execute(statement, parameters)).mappings()]
 
 
 def _prefix(at: Any) -> str:
@@ -167,7 +167,7 @@ def _prefix(at: Any) -> str:
     return f"{int(at.timestamp() * 1_000):012x}"
 
 
-_RECALL = (
+_MARK_KNOWN = (
     text("""
         -- recall: attempts of this store that their lines quote; one that succeeded is in another period's line, or will be
         UPDATE their_rest t
@@ -190,34 +190,34 @@ _RECALL = (
 _FIRST_ID = "'{prefix}_' || lpad(to_hex(CAST(extract(epoch FROM {at}) * 1000 AS bigint)), 12, '0')"
 
 
-def _around(entity: str, prefix: str) -> str:
+def _created_near(entity: str, prefix: str) -> str:
     """Return the condition that an entity was created around ``s``. Ids begin with their timestamp."""
     since = _FIRST_ID.format(prefix=prefix, at="s.start_at - interval '31 days'")
     until = _FIRST_ID.format(prefix=prefix, at="s.end_at + interval '31 days'")
     return f"{entity}.id BETWEEN {since} AND {until}"
 
 
-_RECALL_ELSEWHERE = text(f"""
+_MARK_ELSEWHERE = text(f"""
     -- recall elsewhere: lines that quote no reference of ours, by the provider's; ids begin with their timestamp
     UPDATE their_rest t SET elsewhere = e.known
     FROM settlements s, LATERAL (
         SELECT p.provider, p.provider_reference, 'payment' AS kind, max(CASE WHEN p.status IN ('completed', 'refunded')
             THEN 'moved' ELSE 'other' END) AS known
-        FROM payments p WHERE p.store_id = s.store_id AND {_around("p", "pay")}
+        FROM payments p WHERE p.store_id = s.store_id AND {_created_near("p", "pay")}
           AND p.provider_reference IS NOT NULL AND p.settlement_id IS DISTINCT FROM s.id GROUP BY 1, 2
         UNION ALL
         SELECT r.provider, r.provider_reference, 'refund', max(CASE WHEN r.status = 'completed' THEN 'moved' ELSE 'other' END)
-        FROM refunds r WHERE r.store_id = s.store_id AND {_around("r", "rfd")}
+        FROM refunds r WHERE r.store_id = s.store_id AND {_created_near("r", "rfd")}
           AND r.provider_reference IS NOT NULL AND r.settlement_id IS DISTINCT FROM s.id GROUP BY 1, 2
     ) e
     WHERE s.id = :id AND t.known IS NULL AND t.provider_reference = e.provider_reference AND t.provider = e.provider
       AND t.kind = e.kind AND NOT (t.provider = ANY(:repeating))
 """)
-_WAITING_ELSEWHERE = tuple(
+_MARK_WAITING_ELSEWHERE = tuple(
     text(f"""
         -- waiting elsewhere: the same, by the provider's reference
         UPDATE theirs t SET waits_for = e.id
-        FROM settlements s JOIN {entity}s e ON e.store_id = s.store_id AND {_around("e", prefix)}
+        FROM settlements s JOIN {entity}s e ON e.store_id = s.store_id AND {_created_near("e", prefix)}
         JOIN their_rest rest ON rest.provider_reference = e.provider_reference AND rest.provider = e.provider
         WHERE s.id = :id AND t.id = rest.id AND rest.has_moved AND rest.elsewhere = 'other'
           AND e.status IN ('pending', 'processing')
@@ -227,7 +227,7 @@ _WAITING_ELSEWHERE = tuple(
 _SOME_UNKNOWN = text("""
     SELECT EXISTS (SELECT FROM their_rest WHERE known IS NULL AND provider_reference IS NOT NULL AND has_moved)
 """)
-_WAITING = tuple(
+_MARK_WAITING = tuple(
     text(f"""
         -- waiting: payments and refunds that their lines quote and that are not final yet
         UPDATE theirs t SET waits_for = e.id
@@ -239,20 +239,20 @@ _WAITING = tuple(
 )
 
 
-async def recall_attempts(connection: AsyncConnection, parameters: dict[str, Any]) -> None:
+async def mark_known_attempts(connection: AsyncConnection, parameters: dict[str, Any]) -> None:
     """Set ``known`` of lines that quote an attempt of ours: ``moved``, or ``other`` if no money moved."""
-    for statement in _RECALL:
+    for statement in _MARK_KNOWN:
         await connection.execute(statement, parameters)
 
 
-async def find_elsewhere(connection: AsyncConnection, parameters: dict[str, Any]) -> None:
+async def mark_other_periods(connection: AsyncConnection, parameters: dict[str, Any]) -> None:
     """Set ``elsewhere`` and ``waits_for`` of lines.
 
     ``elsewhere``: another period explains the line. ``waits_for``: the payment or refund that it quotes is not final.
     """
     if (await connection.execute(_SOME_UNKNOWN)).scalar_one():
-        await connection.execute(_RECALL_ELSEWHERE, {**parameters, "repeating": sorted(REPEATED_REFERENCES)})
-        for statement in _WAITING_ELSEWHERE:
+        await connection.execute(_MARK_ELSEWHERE, {**parameters, "repeating": sorted(REPEATED_REFERENCES)})
+        for statement in _MARK_WAITING_ELSEWHERE:
             await connection.execute(statement, parameters)
-    for statement in _WAITING:
+    for statement in _MARK_WAITING:
         await connection.execute(statement, parameters)

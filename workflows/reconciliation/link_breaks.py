@@ -34,7 +34,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.errors import Detail, InvalidRequest
-from workflows.reconciliation.correction_rules import quoted_elsewhere, refuse_open, refused
+from workflows.reconciliation.correction_rules import find_quoted_elsewhere, refuse_open, resolution_error
 from workflows.reconciliation.find_in_our_books import MOVED, OPEN
 from workflows.reconciliation.models import BreakRow
 from workflows.reconciliation.queries import one_break
@@ -79,9 +79,9 @@ async def check_link(
 ) -> list[str]:
     """Return the other breaks that the link ends: one or none. Raises the errors of the table above."""
     is_alone = found["our_line"] is None
-    quoted = await quoted_elsewhere(connection, found, settlement) if is_alone else []
+    quoted = await find_quoted_elsewhere(connection, found, settlement) if is_alone else []
     refuse_open(quoted)
-    only = {one.id for one in quoted if one.is_held}
+    only = {one.id for one in quoted if one.is_in_books}
     if reference.startswith("brk_"):
         other = await one_break(connection, reference, caller)
         _require_named(only, other["entity_id"])
@@ -123,7 +123,7 @@ async def _check_target(
     if target["id"] == found["entity_id"]:
         raise InvalidRequest(Detail("reference", f"Must not be the {target['kind']} of this break itself"))
     if target["status"] in OPEN:
-        raise refused(f"{target['id']} is {target['status']}; wait until it is final")
+        raise resolution_error(f"{target['id']} is {target['status']}; wait until it is final")
     if target["status"] not in MOVED:
         raise InvalidRequest(
             Detail("reference", f"{target['id']} is {target['status']} and moved no money; link to one that did")

@@ -20,7 +20,7 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.reconciliation.classify import classify_lines
-from workflows.reconciliation.find_in_our_books import find_elsewhere, recall_attempts
+from workflows.reconciliation.find_in_our_books import mark_known_attempts, mark_other_periods
 from workflows.reconciliation.sign_off import IS_COMPARED
 from workflows.settlements.models import LockedSettlement
 from workflows.time_zones import sql_zone
@@ -133,13 +133,13 @@ _AGREEING = "provider, kind, {reference}, currency, moved"
 _ANY = "provider, kind, {reference}"
 
 
-def _pass(reference: str, keys: str, *, ours: str, theirs: str, condition: str = "true") -> TextClause:
+def _match_step(reference: str, keys: str, *, ours: str, theirs: str, condition: str = "true") -> TextClause:
     """Return the statement of one pass over the tables ``ours`` and ``theirs``."""
     keys = keys.format(reference=reference)
     return text(_PAIR_UP.format(reference=reference, keys=keys, ours=ours, theirs=theirs, condition=condition))
 
 
-_FIRST_PASS = _pass(_OUR_REFERENCE, _AGREEING, ours="ours", theirs="theirs")
+_FIRST_PASS = _match_step(_OUR_REFERENCE, _AGREEING, ours="ours", theirs="theirs")
 _REST = """
     CREATE TEMPORARY TABLE our_rest ON COMMIT DROP AS
         SELECT * FROM ours o WHERE NOT EXISTS (SELECT FROM pairs p WHERE p.our_id = o.id);
@@ -147,10 +147,10 @@ _REST = """
         SELECT *, CAST(NULL AS text) AS known, CAST(NULL AS text) AS elsewhere FROM theirs t
         WHERE NOT EXISTS (SELECT FROM pairs p WHERE p.their_id = t.id)
 """
-_SECOND_PASS = _pass(_OUR_REFERENCE, _ANY, ours="our_rest", theirs="their_rest")
+_SECOND_PASS = _match_step(_OUR_REFERENCE, _ANY, ours="our_rest", theirs="their_rest")
 # Lines that quote an attempt of ours are left out: our reference decides what they are about, whatever the provider's is.
-_THIRD_PASS = _pass(_THEIR_REFERENCE, _AGREEING, ours="our_rest", theirs="their_rest", condition="known IS NULL")
-_FOURTH_PASS = _pass(_THEIR_REFERENCE, _ANY, ours="our_rest", theirs="their_rest", condition="known IS NULL")
+_THIRD_PASS = _match_step(_THEIR_REFERENCE, _AGREEING, ours="our_rest", theirs="their_rest", condition="known IS NULL")
+_FOURTH_PASS = _match_step(_THEIR_REFERENCE, _ANY, ours="our_rest", theirs="their_rest", condition="known IS NULL")
 _REMOVE_PAIRED = (
     text("DELETE FROM our_rest o USING pairs p WHERE p.our_id = o.id"),
     text("DELETE FROM their_rest t USING pairs p WHERE p.their_id = t.id"),
@@ -162,9 +162,9 @@ async def match_lines(connection: AsyncConnection, comparison: Comparison) -> No
     parameters = comparison.parameters()
     await _load_lines(connection, parameters)
     await _pair_by_our_reference(connection)
-    await recall_attempts(connection, parameters)
+    await mark_known_attempts(connection, parameters)
     await _pair_by_their_reference(connection)
-    await find_elsewhere(connection, parameters)
+    await mark_other_periods(connection, parameters)
     await classify_lines(connection, parameters)
 
 
@@ -191,9 +191,9 @@ async def _pair_by_their_reference(connection: AsyncConnection) -> None:
     await _pair_rest(connection, _FOURTH_PASS)
 
 
-async def _pair_rest(connection: AsyncConnection, one_pass: TextClause) -> None:
+async def _pair_rest(connection: AsyncConnection, step: TextClause) -> None:
     """Run a pass over the lines that are left, and remove its pairs from them."""
-    await connection.execute(one_pass)
+    await connection.execute(step)
     for statement in _REMOVE_PAIRED:
         await connection.execute(statement)
 

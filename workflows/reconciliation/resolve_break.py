@@ -167,9 +167,9 @@ async def _book_correction(
     A provider's line in another currency has two sides: the excess in our currency, and the missing amount in theirs. The
     running settlements are locked in the order of their currencies, so that two resolutions cannot deadlock.
     """
-    sides = ((found["currency"], correction_of(found)), other_side_of(found))
+    sides = ((found["currency"], amount_to_book(found)), foreign_amount_to_book(found))
     written: list[str | None] = [None, None]
-    for place, (currency, amount) in sorted(enumerate(sides), key=lambda side: side[1][0]):
+    for index, (currency, amount) in sorted(enumerate(sides), key=lambda side: side[1][0]):
         if amount:
             booked = Adjustment(
                 store_id=found["store_id"],
@@ -181,13 +181,13 @@ async def _book_correction(
                 provider_reference=found["provider_reference"],
                 our_reference=found["our_reference"],
             )
-            written[place] = await write_adjustment(connection, booked)
+            written[index] = await write_adjustment(connection, booked)
     if not any(written):
         raise InvalidRequest(Detail("resolution", "There is no difference in money to book; use ignore with a note"))
     return written[0], written[1]
 
 
-def correction_of(found: ListedBreak) -> int:
+def amount_to_book(found: ListedBreak) -> int:
     """Return the amount that is missing in our books, in the settlement's currency.
 
     Ours minus theirs is an excess in our books; a fee lower than the one we recorded is an amount missing in them.
@@ -195,7 +195,7 @@ def correction_of(found: ListedBreak) -> int:
     return found["fee_difference"] - found["difference"]
 
 
-def other_side_of(found: ListedBreak) -> tuple[str, int]:
+def foreign_amount_to_book(found: ListedBreak) -> tuple[str, int]:
     """Return the amount that is missing in our books in the currency of the provider's line.
 
     It is 0 if that is the settlement's currency.

@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.bills.lock import lock_free
 from workflows.database.engines import Role, act_as, use_bulk_settings
 from workflows.reconciliation.apply_evidence import WORKLOADS, Evidence, EvidenceResult, apply_evidence, moved_lines
-from workflows.reconciliation.vanished_lines import flag_withdrawn
+from workflows.reconciliation.vanished_lines import flag_vanished_lines
 from workflows.settlements.models import Settlement, SettlementRow
 from workflows.settlements.states import SettlementStatus
 from workflows.tenants.actor import Actor
@@ -85,7 +85,7 @@ class Doubts:
     left: int = 0
 
 
-async def end_doubts(settlement_id: str, *, actor: Actor) -> Doubts:
+async def resolve_unknown_outcomes(settlement_id: str, *, actor: Actor) -> Doubts:
     """Record the outcomes that a closed settlement's fetched statements prove.
 
     Safe to call twice, late or never. Raises ``ResourceNotFound``, ``ServiceUnavailable``.
@@ -104,7 +104,7 @@ async def end_doubts(settlement_id: str, *, actor: Actor) -> Doubts:
                     await _record(entity, group, doubts, actor=actor)
     async with actor.transaction(is_long=True) as connection:
         await act_as(connection, Role.WORKER)
-        await flag_withdrawn(connection, settlement_id, by=_author(actor))
+        await flag_vanished_lines(connection, settlement_id, by=_author(actor))
         if doubts.left:
             await connection.execute(_AGAIN, {"id": settlement_id, "pause": PAUSE})
     return doubts

@@ -56,7 +56,7 @@ REMARKS = {
 }
 
 
-async def flag_withdrawn(connection: AsyncConnection, settlement_id: str, *, by: str) -> None:
+async def flag_vanished_lines(connection: AsyncConnection, settlement_id: str, *, by: str) -> None:
     """Flag rows whose evidence is gone for a review, and unflag rows whose evidence is back.
 
     The transaction needs a worker's rights.

@@ -41,7 +41,7 @@ class ReportSection:
     """A heading with facts, a table or a remark."""
 
     title: str
-    facts: list[tuple[str, str]] = field(default_factory=list)
+    fields: list[tuple[str, str]] = field(default_factory=list)
     table: ReportTable | None = None
     remark: str = ""
 
@@ -53,7 +53,7 @@ class ReportDocument:
     language: Language
     title: str
     store: str
-    facts: list[tuple[str, str]]
+    fields: list[tuple[str, str]]
     sections: list[ReportSection]
     footer: str
 
@@ -88,11 +88,11 @@ class Composer:
             language=self.language,
             title=self.translate("title"),
             store=self.data.store,
-            facts=self._header(),
+            fields=self._header(),
             sections=[
-                ReportSection(self.translate("totals"), facts=self._totals()),
+                ReportSection(self.translate("totals"), fields=self._totals()),
                 ReportSection(self.translate("by_method"), table=self._groups()),
-                ReportSection(self.translate("cash"), facts=self._cash()),
+                ReportSection(self.translate("cash"), fields=self._cash()),
                 self._reconciliation(),
                 *self._uncompared(),
                 self._breaks(),
@@ -186,7 +186,7 @@ class Composer:
         found = self.data.settlement["uncompared"]
         if not found or not found["count"]:
             return []
-        facts = [
+        fields = [
             (
                 self.translate(one["provider"]),
                 f"{one['count']:,} ({self.money(one['amount'])})"
@@ -198,7 +198,7 @@ class Composer:
         if found["accepted_by"]:
             at = self.time(datetime.fromisoformat(found["accepted_at"]))
             remark = f"{self.translate('accepted')} · {at} · {found['accepted_by']}: {found['note']}"
-        return [ReportSection(self.translate("uncompared"), facts=facts, remark=remark)]
+        return [ReportSection(self.translate("uncompared"), fields=fields, remark=remark)]
 
     def _breaks(self) -> ReportSection:
         found = self.data.breaks

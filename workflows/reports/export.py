@@ -51,31 +51,31 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 async def export_lines_csv(settlement_id: str, *, caller: Caller) -> AsyncIterator[bytes]:
     """Yield the lines as CSV. Raises ``ResourceNotFound`` before the first chunk."""
-    of = await _look(settlement_id, caller)
+    parameters = await _page_parameters(settlement_id, caller)
     yield csv_rows([LINE_FIELDS])
-    async for page in _pages(_LINES, of, caller):
+    async for page in _pages(_LINES, parameters, caller):
         yield csv_rows(line_fields(row).values() for row in page)
 
 
 async def export_csv(settlement_id: str, *, caller: Caller) -> AsyncIterator[bytes]:
     """Yield lines, then breaks, as one CSV table. Raises ``ResourceNotFound`` before the first chunk."""
-    of = await _look(settlement_id, caller)
+    parameters = await _page_parameters(settlement_id, caller)
     yield csv_rows([COLUMNS])
-    async for page in _pages(_LINES, of, caller):
+    async for page in _pages(_LINES, parameters, caller):
         yield csv_rows(_cells("line", line_fields(row)) for row in page)
-    async for page in _pages(_BREAKS, of, caller):
+    async for page in _pages(_BREAKS, parameters, caller):
         yield csv_rows(_cells("break", break_fields(row)) for row in page)
 
 
 async def export_json(settlement_id: str, *, caller: Caller) -> AsyncIterator[bytes]:
     """Yield settlement, lines and breaks as JSON. Raises ``ResourceNotFound`` before the first chunk."""
     settlement = settlement_fields(await read_settlement(settlement_id, caller=caller))
-    of = await _look(settlement_id, caller)
+    parameters = await _page_parameters(settlement_id, caller)
     yield b'{"settlement":' + render(settlement) + b',"lines":['
-    async for piece in _json_rows(_pages(_LINES, of, caller), line_fields):
+    async for piece in _json_rows(_pages(_LINES, parameters, caller), line_fields):
         yield piece
     yield b'],"breaks":['
-    async for piece in _json_rows(_pages(_BREAKS, of, caller), break_fields):
+    async for piece in _json_rows(_pages(_BREAKS, parameters, caller), break_fields):
         yield piece
     yield b"]}"
 
@@ -88,7 +88,7 @@ async def _json_rows(pages: AsyncIterator[list[dict[str, Any]]], show: Any) -> A
         is_first = False
 
 
-async def _look(settlement_id: str, caller: Caller) -> dict[str, Any]:
+async def _page_parameters(settlement_id: str, caller: Caller) -> dict[str, Any]:
     """Return the parameters of all pages: the settlement and its last run. Raises ``ResourceNotFound``."""
     async with caller_transaction(caller, is_long=True) as connection:
         await Actor(caller).require_visible(connection, Settlement, settlement_id)
@@ -96,11 +96,13 @@ async def _look(settlement_id: str, caller: Caller) -> dict[str, Any]:
     return {"id": settlement_id, **last_run}
 
 
-async def _pages(statement: TextClause, of: dict[str, Any], caller: Caller) -> AsyncIterator[list[dict[str, Any]]]:
+async def _pages(
+    statement: TextClause, parameters: dict[str, Any], caller: Caller
+) -> AsyncIterator[list[dict[str, Any]]]:
     after = ""
     while True:
         async with caller_transaction(caller, is_long=True) as connection:
-            found = await connection.execute(statement, {**of, "after": after, "limit": PAGE})
+            found = await connection.execute(statement, {**parameters, "after": after, "limit": PAGE})
             page = [dict(row) for row in found.mappings()]
         if not page:
             return

@@ -33,7 +33,7 @@ def render_lock() -> asyncio.Lock:
     return asyncio.Lock()
 
 
-def cut_font(characters: str) -> bytes:
+def subset_font(characters: str) -> bytes:
     """Return a WOFF font with only these characters, for an HTML page."""
     options = Options()
     options.layout_features = []  # no ligatures or vertical writing: these add hundreds of glyphs

@@ -13,7 +13,7 @@ from workflows.settlements.queries import one_settlement, settlement_fields
 from workflows.settlements.states import SettlementStatus
 from workflows.tenants.caller import Caller, caller_transaction
 
-MOST_BREAKS = 200
+MAX_BREAKS = 200
 """The limit for a report; exports have all breaks."""
 
 _NAMES = text("""
@@ -66,7 +66,7 @@ async def load_report(settlement_id: str, *, caller: Caller) -> ReportData:
         groups = [dict(group) for group in (await connection.execute(_GROUPS, wanted)).mappings()]
         run = (await connection.execute(_RUN, wanted)).mappings().one_or_none()
         of_run = {**wanted, "run": run["number"] if run else 0}
-        found = await connection.execute(_BREAKS, {**of_run, "limit": MOST_BREAKS})
+        found = await connection.execute(_BREAKS, {**of_run, "limit": MAX_BREAKS})
         breaks = [break_fields(dict(one)) for one in found.mappings()]
         count, at = (await connection.execute(_COUNT, of_run)).one()
     return ReportData(

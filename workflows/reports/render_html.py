@@ -8,7 +8,7 @@ import base64
 from html import escape
 
 from workflows.reports.compose import ReportColumn, ReportDocument, ReportSection, ReportTable
-from workflows.reports.font_subset import cut_font, render_lock
+from workflows.reports.font_subset import render_lock, subset_font
 
 STYLE = """
 body { font: 14px/1.5 report, "Noto Sans CJK JP", "Noto Sans JP", "Hiragino Sans", "Yu Gothic", Meiryo, sans-serif;
@@ -36,7 +36,7 @@ async def render_html(document: ReportDocument) -> bytes:
     """Return the page in UTF-8."""
     page = _page(document)
     async with render_lock():
-        font = await asyncio.to_thread(cut_font, page)
+        font = await asyncio.to_thread(subset_font, page)
     face = f'@font-face {{ font-family: report; src: url("data:font/woff;base64,{base64.b64encode(font).decode()}"); }}'
     return page.replace("<style>", f"<style>{face}", 1).encode()
 
@@ -48,20 +48,20 @@ def _page(document: ReportDocument) -> str:
 <html lang="{document.language}"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{escape(title)}</title><style>{STYLE}</style></head>
 <body><h1>{escape(document.title)}</h1><p>{escape(document.store)}</p>
-{_facts(document.facts)}{sections}<footer>{escape(document.footer)}</footer></body></html>
+{_fields(document.fields)}{sections}<footer>{escape(document.footer)}</footer></body></html>
 """
 
 
 def _section(section: ReportSection) -> str:
     remark = f'<p class="remark">{escape(section.remark)}</p>' if section.remark else ""
     table = _table(section.table) if section.table else ""
-    return f"<section><h2>{escape(section.title)}</h2>{_facts(section.facts)}{table}{remark}</section>\n"
+    return f"<section><h2>{escape(section.title)}</h2>{_fields(section.fields)}{table}{remark}</section>\n"
 
 
-def _facts(facts: list[tuple[str, str]]) -> str:
-    if not facts:
+def _fields(fields: list[tuple[str, str]]) -> str:
+    if not fields:
         return ""
-    return "<dl>" + "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts) + "</dl>"
+    return "<dl>" + "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in fields) + "</dl>"
 
 
 def _table(table: ReportTable) -> str:

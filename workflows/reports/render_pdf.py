@@ -52,7 +52,7 @@ def _draw(document: ReportDocument) -> bytes:
     _text(page, document.title, size=TITLE)
     _text(page, document.store, size=HEADING + 2)
     page.ln(3)
-    _facts(page, document.facts)
+    _fields(page, document.fields)
     for section in document.sections:
         _section(page, section)
     return bytes(page.output())
@@ -66,7 +66,7 @@ def _section(page: _Page, section: ReportSection) -> None:
     page.set_draw_color(BLACK)
     page.line(page.l_margin, page.get_y(), page.w - page.r_margin, page.get_y())
     page.ln(1.5)
-    _facts(page, section.facts)
+    _fields(page, section.fields)
     if section.table:
         _table(page, section.table)
     if section.remark:
@@ -80,8 +80,8 @@ def _text(page: _Page, text: str, *, size: float, colour: int = BLACK) -> None:
     page.multi_cell(0, size * LINE / 3, text, align="L", new_x="LMARGIN", new_y="NEXT")
 
 
-def _facts(page: _Page, facts: list[tuple[str, str]]) -> None:
-    for name, value in facts:
+def _fields(page: _Page, fields: list[tuple[str, str]]) -> None:
+    for name, value in fields:
         page.set_font(FAMILY, size=TEXT)
         page.set_text_color(GREY)
         page.cell(LABEL_WIDTH, TEXT * LINE / 3, name)

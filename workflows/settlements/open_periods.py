@@ -74,9 +74,9 @@ async def open_due_periods(*, worker: str) -> int:
             done += opened
             if opened < PAGE:
                 break
-    while (rescheduled := await _reschedule_page()) == PAGE:
-        done += rescheduled
-    return done + rescheduled
+    while (reschedule := await _reschedule_page()) == PAGE:
+        done += reschedule
+    return done + reschedule
 
 
 async def _open_page(look: Any, *, worker: str) -> int:

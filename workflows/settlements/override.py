@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.errors import Detail, InvalidRequest
 from workflows.settlements.cutoff_rules import load_rules
-from workflows.settlements.periods import ONE_DAY, CutoffRule, end_of, rescheduled
+from workflows.settlements.periods import ONE_DAY, CutoffRule, end_of, reschedule
 from workflows.settlements.write_settlements import period_row, write_schedule
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.stores import one_store
@@ -99,7 +99,7 @@ async def override_day(store_id: str, request: OverrideRequest, *, caller: Calle
         new_ends = []
         for period in locked:
             if period["end_at"] > at:  # a period whose end has passed is closed with that end
-                planned = rescheduled(period["start_at"], changed_at=at, rule=rule)
+                planned = reschedule(period["start_at"], changed_at=at, rule=rule)
                 new_ends.append({"id": period["id"], **period_row(planned, store)})
         await write_schedule(connection, new_ends)
     return {**written, "ends_at": end_of(day, rule)}

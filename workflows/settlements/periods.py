@@ -75,7 +75,7 @@ def first_period(instant: datetime, rule: CutoffRule) -> SettlementPeriod:
     return SettlementPeriod(day, min(end_of(before, rule), instant), end)
 
 
-def rescheduled(start: datetime, *, changed_at: datetime, rule: CutoffRule) -> SettlementPeriod:
+def reschedule(start: datetime, *, changed_at: datetime, rule: CutoffRule) -> SettlementPeriod:
     """Return the running period that began at ``start``, by a rule that changed at ``changed_at``.
 
     It ends at the next boundary by the new rule, counted from the change. Its business date is the day that ends there, so no

@@ -15,7 +15,7 @@ from workflows.database.engines import rows_parameter
 from workflows.ids import new_id
 from workflows.settlements.cutoff_rules import StoreRule
 from workflows.settlements.models import RunningPeriod, SettlementFigures
-from workflows.settlements.periods import SettlementPeriod, rescheduled
+from workflows.settlements.periods import SettlementPeriod, reschedule
 from workflows.settlements.states import SETTLEMENT
 from workflows.transitions import ChangeContext
 
@@ -131,7 +131,7 @@ async def reschedule_periods(
     for row in locked:
         store = rules[row["store_id"]]
         if has_new_rule(row, store):
-            period = rescheduled(row["start_at"], changed_at=store.changed_at, rule=store.rule)
+            period = reschedule(row["start_at"], changed_at=store.changed_at, rule=store.rule)
             rows.append({"id": row["id"], **period_row(period, store)})
     if rows:
         await write_schedule(connection, rows)

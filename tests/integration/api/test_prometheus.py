@@ -20,7 +20,7 @@ from workflows.database import metrics_buffer
 from workflows.database.engines import Role, transaction
 from workflows.database.metrics_buffer import FAILURES, PROCESS_COUNTS, CountDelta, count_outcomes
 from workflows.ops.liveness import forget_worker, note_worker
-from workflows.ops.metric_totals import TotalsWriter, read_totals
+from workflows.ops.metrics_store import TotalsWriter, read_totals
 from workflows.payments.cancel import cancel_payment
 from workflows.providers.base import Declined, FailureCode, Succeeded, Unavailable, Unknown
 from workflows.refunds.workload import PAYMENTS

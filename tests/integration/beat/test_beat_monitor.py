@@ -18,7 +18,7 @@ from tests.integration.beat.test_scheduler import Clock
 from tests.integration.payments.evidence import Admin
 from workflows.ops import liveness
 from workflows.ops.liveness import BEAT, SILENCE_SECONDS, beat_silent_seconds, find_silent_queues, note_beat
-from workflows.ops.silence import AGAIN_SECONDS
+from workflows.ops.silence_rules import AGAIN_SECONDS
 
 QUIET = 0.0
 PAUSE = SILENCE_SECONDS / 4

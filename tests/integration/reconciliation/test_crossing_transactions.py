@@ -95,7 +95,7 @@ async def test_a_file_uploaded_while_the_api_is_asked_is_not_superseded_by_its_a
     uploaded = await upload(tenant, settlement_id, map(mirror, sales))
     provider.may_answer.set()
     (fetched,) = await asking
-    assert (fetched.statement_id, fetched.trouble) == (uploaded["id"], None)
+    assert (fetched.statement_id, fetched.error) == (uploaded["id"], None)
     run = await reconcile_settlement(settlement_id, actor=ACTOR, settings=settings)
     assert (run["statement_ids"], run["status"]) == ([uploaded["id"]], "reconciled")
 

@@ -105,7 +105,7 @@ async def test_a_statement_that_breaks_off_is_not_stored(admin: Admin, tenant: T
     settlement_id = await closed_settlement(admin, tenant, sales)
     provider.statements = [[reported(line) for line in sales[:2]], Unavailable("the provider answered 503")]
     (fetched,) = await fetch_statements(settlement_id, actor=ACTOR, providers=Providers({"sandbox": provider}))
-    assert (fetched.statement_id, fetched.trouble) == (None, "the provider answered 503")
+    assert (fetched.statement_id, fetched.error) == (None, "the provider answered 503")
     found = await admin.execute("SELECT FROM statements WHERE settlement_id = %s", [settlement_id])
     assert await found.fetchall() == []
 

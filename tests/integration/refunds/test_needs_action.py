@@ -14,7 +14,7 @@ from tests.integration.refunds.refund_helpers import Admin, RefundMaker, evidenc
 from workflows.errors import InvalidRequest, InvalidStatusTransition
 from workflows.ids import new_id
 from workflows.invariants.rules.payments_and_refunds import RULES
-from workflows.ops.count_open_rows import take_overview
+from workflows.ops.count_open_rows import read_overview
 from workflows.payments.check_request import PaymentRequest
 from workflows.processing.due import find_due_refunds
 from workflows.refunds.models import RefundRow
@@ -113,7 +113,7 @@ async def test_refund_that_needs_action_is_not_claimed_by_any_message(
 async def test_refunds_that_need_action_are_counted_with_their_age(refunds: RefundMaker, admin: Admin) -> None:
     refund_id = await needing_action(refunds, admin)
     await time_passes(admin, refund_id, seconds=7_200)
-    waiting = [one for one in (await take_overview()).open if (one.entity, one.provider) == ("refund", "external")]
+    waiting = [one for one in (await read_overview()).open if (one.entity, one.provider) == ("refund", "external")]
     assert sum(row.needs_action for row in waiting) >= 1
     assert max(row.needs_action_oldest_seconds for row in waiting) >= 7_200
 

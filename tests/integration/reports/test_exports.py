@@ -19,7 +19,7 @@ from tests.reconciliation_helpers import closed_settlement, mirror, open_settlem
 from tests.reconciliation_helpers import manager as manager_of
 from workflows.reports import export
 from workflows.reports.export import PAGE
-from workflows.reports.font_subset import cut_font
+from workflows.reports.font_subset import subset_font
 
 Admin = psycopg.AsyncConnection[DictRow]
 NOTE = '=HYPERLINK("<i>")'
@@ -187,7 +187,7 @@ def streams(pdf: bytes) -> list[bytes]:
 
 
 def test_the_reduced_font_has_only_the_characters_of_the_page() -> None:
-    font = TTFont(io.BytesIO(cut_font("カフェ髙﨑𠮷￥12")))
+    font = TTFont(io.BytesIO(subset_font("カフェ髙﨑𠮷￥12")))
     assert {ord(letter) for letter in "カフェ髙﨑𠮷￥12"} <= set(font.getBestCmap())
     assert len(font.getGlyphOrder()) < 30
 

@@ -12,7 +12,7 @@ from tests.integration.settlements.back_office import WORKER, BackOffice, in_dou
 from tests.integration.settlements.statement_api import fetched, listed, reconciled_by_workers, row_of
 from workflows.errors import InvalidStatusTransition
 from workflows.providers.base import NotFound, Unknown
-from workflows.reconciliation.resolve_unknown_outcomes import end_doubts
+from workflows.reconciliation.resolve_unknown_outcomes import resolve_unknown_outcomes
 
 
 async def test_a_bill_that_was_locked_is_paid_by_the_next_try(back_office: BackOffice, stack: LocalStack) -> None:
@@ -47,7 +47,7 @@ async def test_concurrent_runs_end_each_doubt_once(back_office: BackOffice) -> N
     done = await asyncio.gather(
         reconciled_by_workers(back_office, day),
         shop.payments.process(*ids),
-        *(end_doubts(day, actor=WORKER) for _ in range(3)),
+        *(resolve_unknown_outcomes(day, actor=WORKER) for _ in range(3)),
         *(shop.payments.cancel(one) for one in ids[:5]),
         return_exceptions=True,
     )

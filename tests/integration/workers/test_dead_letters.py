@@ -13,7 +13,7 @@ from tests.fakes import FakeProvider
 from tests.harness import Api
 from tests.integration.payments.evidence import Admin, all_of, evidence
 from workers import dead_letters
-from workflows.ops.count_open_rows import take_overview
+from workflows.ops.count_open_rows import read_overview
 from workflows.ops.dead_letters import store_dead_letter
 from workflows.refunds.workload import PAYMENTS
 
@@ -226,13 +226,13 @@ async def test_the_gauge_and_the_filter_count_open_letters_alone_and_a_new_failu
     api: Api, tenant: Tenant, signer: Signer, payments: PaymentMaker, admin: Admin
 ) -> None:
     operator = signer.user(tenant, role="system_op")
-    before = (await take_overview()).dead_letters
+    before = (await read_overview()).dead_letters
     payment_id, first = await quarantined(payments, admin)
     _, second = await quarantined(payments, admin)
-    assert (await take_overview()).dead_letters == before + 2
+    assert (await read_overview()).dead_letters == before + 2
     assert (await api.post(f"/ops/dead-letters/{first}/requeue", as_=operator)).status == 200
     assert (await api.post(f"/ops/dead-letters/{second}/close", {"reason": "r"}, as_=operator)).status == 200
-    assert (await take_overview()).dead_letters == before
+    assert (await read_overview()).dead_letters == before
 
     async def listed(query: str) -> set[str]:
         answer = await api.get(f"/ops/dead-letters?limit=200{query}", as_=operator)
@@ -246,7 +246,7 @@ async def test_the_gauge_and_the_filter_count_open_letters_alone_and_a_new_failu
     for _ in range(4):
         await PAYMENTS.claim([payment_id], worker="dies", lease_seconds=30)
         await time_passes(admin, payment_id, seconds=31)
-    assert (await take_overview()).dead_letters == before + 1
+    assert (await read_overview()).dead_letters == before + 1
 
 
 async def test_a_message_of_which_no_task_can_be_made_can_only_be_closed(

@@ -10,7 +10,7 @@ from api.schemas.health import KINDS
 from mpac.cli.commands.worker import ALL_QUEUES
 from workers import silence_monitor
 from workflows.ops.liveness import BEAT, Heartbeat, QueueAges
-from workflows.ops.silence import AGAIN_SECONDS, DEAF, HEARD, SILENT, UNKNOWN, Seen, Silences
+from workflows.ops.silence_rules import AGAIN_SECONDS, DEAF, HEARD, SILENT, UNKNOWN, Observation, SilenceTracker
 
 LIMIT = 60.0
 STEP = 5.0
@@ -30,7 +30,7 @@ class World:
         self.workers = {"payments@a": [self.now, self.now], "other@a": [self.now, self.now]}
         self.broken: set[str] = set()
         self.broker_took = 0.0
-        self.silences = Silences(silence_monitor.QUEUES, limit=LIMIT, clock=lambda: self.steady)
+        self.silences = SilenceTracker(silence_monitor.QUEUES, limit=LIMIT, clock=lambda: self.steady)
 
     def consumers(self, queue: str) -> list[str]:
         return ["payments@a"] if queue == "payments" else ["other@a"]
@@ -77,13 +77,13 @@ class World:
             Heartbeat(name, (str(seen), str(heard)), abs(self.now - seen), abs(self.now - heard))
             for name, (seen, heard) in self.workers.items()
         ]
-        self.silences.look(Seen(ages, beats, self.steady - self.broker_took))
+        self.silences.update(Observation(ages, beats, self.steady - self.broker_took))
 
     @property
     def faults(self) -> dict[str, str]:
         # /health/ready publishes these, so its schema has to know each kind.
-        assert {part.kind for part in self.silences.parts if part.state != HEARD} <= set(KINDS)
-        return {part.name: part.state for part in self.silences.parts if part.state != HEARD}
+        assert {part.kind for part in self.silences.components if part.state != HEARD} <= set(KINDS)
+        return {part.name: part.state for part in self.silences.components if part.state != HEARD}
 
 
 def all_queues(state: str) -> dict[str, str]:
@@ -208,7 +208,7 @@ def test_a_laptop_that_slept_wakes_without_an_alarm(world: World, logged: Callab
 def test_a_process_that_has_just_started_names_what_was_silent_before(world: World) -> None:
     world.broken = {"gone other@a"}
     world.passes(2 * LIMIT)
-    world.silences = Silences(silence_monitor.QUEUES, limit=LIMIT, clock=lambda: world.steady)
+    world.silences = SilenceTracker(silence_monitor.QUEUES, limit=LIMIT, clock=lambda: world.steady)
     world.look()
     assert world.faults == {}
     world.passes(LIMIT / 2)
@@ -221,9 +221,9 @@ def test_a_database_that_does_not_answer_is_named_and_puts_no_blame_on_others_wh
     for _ in range(20):
         world.now += STEP
         world.steady += STEP
-        world.silences.look_failed()
+        world.silences.note_database_silent()
     assert world.faults == {"database": SILENT} | {
-        part.name: UNKNOWN for part in world.silences.parts if part.kind != "database"
+        part.name: UNKNOWN for part in world.silences.components if part.kind != "database"
     }
     world.broker_took = world.steady  # canaries are sent before the rows are looked at
     world.look()
@@ -246,11 +246,11 @@ def test_a_worker_that_stopped_is_not_expected_any_more(
 
 def test_a_queue_without_any_canary_is_unknown_and_one_that_was_never_consumed_is_silent() -> None:
     clock = [0.0]
-    silences = Silences(("payments",), limit=LIMIT, clock=lambda: clock[0])
+    silences = SilenceTracker(("payments",), limit=LIMIT, clock=lambda: clock[0])
 
     def look(ages: dict[str, Any]) -> str:
-        silences.look(Seen(ages, (), 0.0))
-        return next(part.state for part in silences.parts if part.kind == "queue")
+        silences.update(Observation(ages, (), 0.0))
+        return next(part.state for part in silences.components if part.kind == "queue")
 
     assert look({}) == UNKNOWN
     states = []

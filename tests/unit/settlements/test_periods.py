@@ -15,7 +15,7 @@ from workflows.settlements.periods import (
     end_of,
     first_period,
     period_from,
-    rescheduled,
+    reschedule,
 )
 
 HOURS = timedelta(hours=1)
@@ -115,7 +115,7 @@ def test_an_early_override_ends_the_day_early_and_the_next_begins_then() -> None
 )
 def test_a_running_period_ends_at_the_next_boundary_by_the_new_rule(new: CutoffRule, ends: str) -> None:
     start, changed = utc("2026-11-22T15:00Z"), utc("2026-11-23T06:00Z")  # midnight and three in the afternoon in Tokyo
-    period = rescheduled(start, changed_at=changed, rule=new)
+    period = reschedule(start, changed_at=changed, rule=new)
     assert (period.start, period.end) == (start, utc(ends))
     assert period_from(period.end, new).business_date > period.business_date
 
@@ -172,7 +172,7 @@ def test_a_chain_has_no_gap_and_no_overlap_whatever_changes(
             chain.append(period)
             period = period_from(period.end, rule)
         rule = new
-        period = rescheduled(period.start, changed_at=clock, rule=rule)
+        period = reschedule(period.start, changed_at=clock, rule=rule)
         assert period.start <= clock < period.end
         assert period.end == end_of(period.business_date, rule)  # a boundary of the new rule, and
         assert business_date_at(clock, rule) == period.business_date  # the next one

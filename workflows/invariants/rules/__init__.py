@@ -27,7 +27,7 @@ from pathlib import Path
 from workflows.invariants.rule import Rule
 
 
-def _found() -> tuple[Rule, ...]:
+def _collect_rules() -> tuple[Rule, ...]:
     names = sorted(file.stem for file in Path(__file__).parent.glob("*.py") if file.stem != "__init__")
     rules: list[Rule] = []
     for name in names:
@@ -35,4 +35,4 @@ def _found() -> tuple[Rule, ...]:
     return tuple(sorted(rules, key=lambda rule: (int(rule.invariant.removeprefix("I")), rule.name)))
 
 
-RULES: tuple[Rule, ...] = _found()
+RULES: tuple[Rule, ...] = _collect_rules()

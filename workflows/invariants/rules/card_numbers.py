@@ -89,29 +89,30 @@ QUERY = f"""
 
 
 @cache
-def folded(column: str) -> str:
+def fold_digits(column: str) -> str:
     """Return SQL that turns the digits and separators of ``column`` into ASCII."""
-    digits = "".join(map(chr, filter(_digit, range(0x80, _LAST))))
-    values = "".join(str(int(unicodedata.numeric(one))) for one in digits)
-    without_invisible = f"regexp_replace({column}, '{_class_of(_is_invisible)}', '', 'g')"
-    return f"""CASE WHEN {column} ~ '[^\\u0001-\\u007f]' THEN translate(
-        regexp_replace({without_invisible}, '{_class_of(_is_mark)}', '-', 'g'), '{digits}', '{values}') ELSE {column} END"""
+    digits = "".join(map(chr, filter(_is_digit, range(0x80, _LAST))))
+    values = "".join(str(int(unicodedata.numeric(digit))) for digit in digits)
+    without_invisible = f"regexp_replace({column}, '{_bracket_expression(_is_invisible)}', '', 'g')"
+    with_hyphens = f"regexp_replace({without_invisible}, '{_bracket_expression(_is_mark)}', '-', 'g')"
+    translated = f"translate({with_hyphens}, '{digits}', '{values}')"
+    return f"CASE WHEN {column} ~ '[^\\u0001-\\u007f]' THEN {translated} ELSE {column} END"
 
 
-def _digit(code: int) -> bool:
+def _is_digit(code: int) -> bool:
     return unicodedata.numeric(chr(code), -1) in range(10)
 
 
 def _is_invisible(code: int) -> bool:
-    return unicodedata.category(chr(code)) in ("Cf", "Mn", "Me") and not _digit(code)
+    return unicodedata.category(chr(code)) in ("Cf", "Mn", "Me") and not _is_digit(code)
 
 
 def _is_mark(code: int) -> bool:
     category = unicodedata.category(chr(code))
-    return (category[0] in "ZPS" or category in ("Lm", "Cc")) and not _digit(code)
+    return (category[0] in "ZPS" or category in ("Lm", "Cc")) and not _is_digit(code)
 
 
-def _class_of(belongs: Callable[[int], bool]) -> str:
+def _bracket_expression(belongs: Callable[[int], bool]) -> str:
     """Return a bracket expression for the characters beyond ASCII that belong to the class."""
     ranges: list[list[int]] = []
     for code in filter(belongs, range(0x80, _LAST)):
@@ -143,9 +144,9 @@ def _texts(relation: str, name: str, key: str, type_: str) -> str:
 
 
 @cache
-def many_digits() -> str:
+def many_digits_pattern() -> str:
     """Return a pattern for texts that are worth a look: most have too few digits, and folding is slow."""
-    return rf"{_GROUP}[0-9{_class_of(_digit)[1:-1]}][^0-9A-Za-z{_PARTS_JSON}]{{0,6}}){{13}}"
+    return rf"{_GROUP}[0-9{_bracket_expression(_is_digit)[1:-1]}][^0-9A-Za-z{_PARTS_JSON}]{{0,6}}){{13}}"
 
 
 class EveryText(Rule):
@@ -162,7 +163,7 @@ def violations_among(texts: str) -> str:
 
     ``texts`` is a query of ``id``, ``relation``, ``name`` and ``value``.
     """
-    query = QUERY.replace("FOLDED", folded("value")).replace("MANY_DIGITS", many_digits())
+    query = QUERY.replace("FOLDED", fold_digits("value")).replace("MANY_DIGITS", many_digits_pattern())
     return query.replace("EVERY_TEXT", texts)
 
 

@@ -10,7 +10,7 @@ Versions define the order. Times are not compared, because the database's clock 
 transitions are repeated here on purpose; see ``workflows.invariants.rule``.
 """
 
-from workflows.invariants.rule import Rule, one
+from workflows.invariants.rule import Rule, with_article
 
 LEGAL = {
     "payment": (
@@ -97,8 +97,8 @@ def _legal_edges(entity: str) -> Rule:
     edges = ", ".join(f"'{edge}'" for edge in LEGAL[entity])
     return Rule(
         invariant="I5",
-        name=f"legal edges of {one(entity)}",
-        sentence=f"{one(entity).capitalize()} begins as {INITIAL[entity]} and changes by legal transitions only.",
+        name=f"legal edges of {with_article(entity)}",
+        sentence=f"{with_article(entity).capitalize()} begins as {INITIAL[entity]} and changes by legal transitions only.",
         checked=f"SELECT count(*) FROM {entity}_history",
         violations=f"""
             SELECT {entity}_id AS id, format('version %s went from %s by %s to %s', version,
@@ -113,8 +113,8 @@ def _legal_edges(entity: str) -> Rule:
 def _counted_versions(entity: str) -> Rule:
     return Rule(
         invariant="I5",
-        name=f"counted versions of {one(entity)}",
-        sentence=f"{one(entity).capitalize()}'s version is the number of its history rows.",
+        name=f"counted versions of {with_article(entity)}",
+        sentence=f"{with_article(entity).capitalize()}'s version is the number of its history rows.",
         checked=f"SELECT count(*) FROM {entity}s",
         violations=f"""
             SELECT coalesce(e.id, h.id) AS id, CASE WHEN e.id IS NULL THEN 'has a history and no row'
@@ -129,8 +129,8 @@ def _counted_versions(entity: str) -> Rule:
 def _unbroken_chain(entity: str) -> Rule:
     return Rule(
         invariant="I14",
-        name=f"history of {one(entity)}",
-        sentence=f"{one(entity).capitalize()}'s history is in order, has no gap, and ends with its status.",
+        name=f"history of {with_article(entity)}",
+        sentence=f"{with_article(entity).capitalize()}'s history is in order, has no gap, and ends with its status.",
         checked=f"SELECT count(*) FROM {entity}_history",
         violations=f"""
             SELECT id, problem FROM (

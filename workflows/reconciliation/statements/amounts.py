@@ -55,21 +55,23 @@ def amount_reader(mapping: StatementMapping) -> ReadAmount:
         is_number = isinstance(text, JsonNumber)
         if not is_number and not is_declared and _AMBIGUOUS.fullmatch(text) and (places or "." in text):
             raise UnreadableStatement(
-                field, f'{shown(text)} may mean two amounts; declare decimal_mark in the mapping ("." or ",")'
+                field, f'{quote_cell(text)} may mean two amounts; declare decimal_mark in the mapping ("." or ",")'
             )
         found = (_JSON_NUMBER if is_number else spelling).fullmatch(text)
         if found is None or not (found[2] or found[3]):
             raise UnreadableStatement(field, _complaint(text, decimal_mark, thousands_mark, is_declared=is_declared))
         decimals = found[3] or ""
         if len(decimals) > places:
-            raise UnreadableStatement(field, f"{shown(text)} has more decimals than {currency}, which has {places}")
+            raise UnreadableStatement(
+                field, f"{quote_cell(text)} has more decimals than {currency}, which has {places}"
+            )
         minor = int(found[1] + (groups.sub("", found[2]) or "0") + decimals.ljust(places, "0"))
         return _bounded(minor, field)
 
     return read
 
 
-def shown(value: str) -> str:
+def quote_cell(value: str) -> str:
     """Return a cell as error messages quote it: short, printable and without card data."""
     text = mask_digits(value)
     text = "".join(character if character.isprintable() else "\ufffd" for character in text[:MAX_SHOWN])
@@ -81,14 +83,14 @@ def _complaint(text: str, decimal_mark: str, thousands_mark: str, *, is_declared
         return "Must not be empty"
     hint = "" if is_declared else "; if it has other marks, declare decimal_mark and thousands_mark in the mapping"
     example = f"1{thousands_mark}050{decimal_mark}25"
-    return f"{shown(text)} is not a decimal number such as {example}{hint}"
+    return f"{quote_cell(text)} is not a decimal number such as {example}{hint}"
 
 
 def _minor(text: str, _currency: str, field: str) -> int:
     if not _WHOLE.fullmatch(text):
         raise UnreadableStatement(
             field,
-            f"{shown(text)} is not a whole number of minor units; for amounts with decimals declare amounts: major",
+            f"{quote_cell(text)} is not a whole number of minor units; for amounts with decimals declare amounts: major",
         )
     return _bounded(int(text), field)
 

@@ -51,17 +51,17 @@ MAPPING = StatementMapping(
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
+class FetchResult:
     """The result of asking one provider: the statement's id, or why there is none."""
 
     provider: str
     statement_id: str | None = None
-    trouble: str | None = None
+    error: str | None = None
 
 
-def fetched_fields(fetched: Fetched) -> dict[str, str | None]:
+def fetch_result_fields(fetched: FetchResult) -> dict[str, str | None]:
     """Return the public fields of the result of asking one provider for its statement."""
-    return {"provider": fetched.provider, "statement_id": fetched.statement_id, "trouble": fetched.trouble}
+    return {"provider": fetched.provider, "statement_id": fetched.statement_id, "trouble": fetched.error}
 
 
 _WANTED = text("""
@@ -96,7 +96,7 @@ _PLACES = text("""
 """)
 
 
-async def fetch_statements(settlement_id: str, *, actor: Actor, providers: Providers) -> list[Fetched]:
+async def fetch_statements(settlement_id: str, *, actor: Actor, providers: Providers) -> list[FetchResult]:
     """Fetch and store the statement of each provider of a settlement, and return the result of each.
 
     Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (open, or already reconciled) and ``ServiceUnavailable``.
@@ -111,22 +111,22 @@ async def fetch_statements(settlement_id: str, *, actor: Actor, providers: Provi
     return [await _fetch(providers.remote[name], wanted, actor=actor) for name in names]
 
 
-async def _fetch(provider: Provider, wanted: dict[str, Any], *, actor: Actor) -> Fetched:
+async def _fetch(provider: Provider, wanted: dict[str, Any], *, actor: Actor) -> FetchResult:
     doubts = _Doubts(set(), {})
     with tempfile.TemporaryFile() as file:
         writer = _Writer(file)
         pages = provider.statement(wanted["store_id"], start=wanted["since"] - SLACK, end=wanted["end_at"] + SLACK)
         async for page in pages:
             if isinstance(page, Unavailable):
-                return Fetched(provider.name, trouble=page.reason)
+                return FetchResult(provider.name, error=page.reason)
             writer.write(await _select(page, wanted, doubts, actor=actor))
         writer.finish()
         incoming = Incoming(wanted["id"], provider.name, file, "csv", source="api", mapping=MAPPING)
         try:
             stored = await receive_statement(incoming, actor=actor)
         except InvalidRequest as unreadable:  # no person is here to correct it, so it is fetched again later
-            return Fetched(provider.name, trouble=f"{unreadable.text}: {unreadable.details[0].issue}")
-    return Fetched(provider.name, statement_id=stored.resource_id)
+            return FetchResult(provider.name, error=f"{unreadable.text}: {unreadable.details[0].issue}")
+    return FetchResult(provider.name, statement_id=stored.resource_id)
 
 
 @dataclass(frozen=True, slots=True)

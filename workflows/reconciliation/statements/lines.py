@@ -58,7 +58,7 @@ class BadLine:
 MAX_DEPTH = 20  # also for unmapped values: the search for card data recurses into them
 
 
-class _Twice(ValueError):
+class _DuplicateName(ValueError):
     """An object repeats a name, so it is unclear which value is meant."""
 
 
@@ -69,7 +69,7 @@ def read_json_line(raw: bytes, line_number: int) -> dict[str, Any]:
     """
     try:
         row = _DECODER.decode(raw.decode("utf-8-sig" if line_number == 1 else "utf-8"))
-    except _Twice:
+    except _DuplicateName:
         raise UnreadableStatement(f"lines.{line_number}", "Must name each column only once") from None
     except (ValueError, RecursionError):
         row = None
@@ -94,15 +94,17 @@ def cell_of(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        raise _Twice
+        raise _DuplicateName
     return value
 
 
-def _no_number(name: str) -> None:
+def _reject_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-_DECODER = json.JSONDecoder(parse_int=str, parse_float=JsonNumber, parse_constant=_no_number, object_pairs_hook=_object)
+_DECODER = json.JSONDecoder(
+    parse_int=str, parse_float=JsonNumber, parse_constant=_reject_constant, object_pairs_hook=_unique_names
+)

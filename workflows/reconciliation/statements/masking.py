@@ -58,10 +58,10 @@ def write_masked_csv(file: IO[bytes], copy: IO[bytes], mapping: StatementMapping
     target = io.TextIOWrapper(copy, encoding=encoding, newline="", write_through=True)
     secret: set[int] | None = None  # indexes of columns that are named like a secret, known after the header
     lines: list[str] = []  # the lines of the current row: a quoted cell may span several
-    for cells in csv.reader(_noted(source, lines), delimiter=delimiter, strict=True):
-        masked = [_masked(cell, is_secret=place in (secret or ())) for place, cell in enumerate(cells)]
+    for cells in csv.reader(_record_lines(source, lines), delimiter=delimiter, strict=True):
+        masked = [_masked(cell, is_secret=index in (secret or ())) for index, cell in enumerate(cells)]
         if cells and secret is None:
-            secret = {place for place, name in enumerate(cells) if is_secret_name(name)}
+            secret = {index for index, name in enumerate(cells) if is_secret_name(name)}
         if masked != cells:
             end = lines[-1][len(lines[-1].rstrip("\r\n")) :]
             csv.writer(target, delimiter=delimiter, lineterminator=end).writerow(masked)
@@ -73,7 +73,7 @@ def write_masked_csv(file: IO[bytes], copy: IO[bytes], mapping: StatementMapping
     target.detach()
 
 
-def _noted(source: IO[str], lines: list[str]) -> Iterator[str]:
+def _record_lines(source: IO[str], lines: list[str]) -> Iterator[str]:
     for line in source:
         lines.append(line)
         yield line

@@ -34,7 +34,7 @@ Cells = Generator[tuple[int, list[str]], None, None]
 
 
 @dataclass
-class Opened:
+class OpenedStatement:
     """A file whose header was read: its mapping and its rows."""
 
     mapping: StatementMapping
@@ -60,7 +60,7 @@ class Opened:
                 return
             if not self.bad:
                 yield [line for line in batch if isinstance(line, ParsedLine)]
-        raise unreadable(self.bad)
+        raise unreadable_file_error(self.bad)
 
     @asynccontextmanager
     async def copy_to_store(self, file: IO[bytes]) -> AsyncIterator[IO[bytes]]:
@@ -91,19 +91,21 @@ class Opened:
     def _is_new(self, line: BadLine) -> bool:
         if line.value is None:
             return True
-        said = (line.field, line.value)
-        is_new = said not in self.known_complaints
-        self.known_complaints.add(said)
+        complaint = (line.field, line.value)
+        is_new = complaint not in self.known_complaints
+        self.known_complaints.add(complaint)
         return is_new
 
 
-def unreadable(bad: list[BadLine]) -> InvalidRequest:
+def unreadable_file_error(bad: list[BadLine]) -> InvalidRequest:
     """Return the error for a file with these bad lines."""
     details = [Detail(f"lines.{one.where}.{one.field}" if one.where >= 0 else one.field, one.issue) for one in bad]
     return InvalidRequest(*details[:MAX_BAD], message="The statement cannot be read; nothing of it was stored")
 
 
-def open_statement(file: IO[bytes], *, provider: str, format_: str, mapping: StatementMapping | None) -> Opened:
+def open_statement(
+    file: IO[bytes], *, provider: str, format_: str, mapping: StatementMapping | None
+) -> OpenedStatement:
     """Read the header of a file in ``csv`` or ``json_lines``.
 
     Raises ``InvalidRequest`` if it does not fit the mapping.
@@ -119,9 +121,9 @@ def open_statement(file: IO[bytes], *, provider: str, format_: str, mapping: Sta
         row_reader(found, header, scan)  # for its errors, before anything else is done
     except (UnreadableStatement, ValidationError) as error:
         rows.close()
-        raise unreadable([_complaint(error)]) from error
+        raise unreadable_file_error([_bad_line(error)]) from error
     scan.scan_names(header)
-    return Opened(found, format_, header, rows, scan)
+    return OpenedStatement(found, format_, header, rows, scan)
 
 
 def default_mapping(provider: str, header: Sequence[str]) -> StatementMapping:
@@ -132,7 +134,7 @@ def default_mapping(provider: str, header: Sequence[str]) -> StatementMapping:
     return mapping_of(provider) or StatementMapping(columns={name: name for name in header if name in FIELDS})
 
 
-def _complaint(error: UnreadableStatement | ValidationError) -> BadLine:
+def _bad_line(error: UnreadableStatement | ValidationError) -> BadLine:
     if isinstance(error, UnreadableStatement):
         return BadLine(-1, error.field, error.issue)
     issues = (str(one["msg"]).removeprefix("Value error, ") for one in error.errors())

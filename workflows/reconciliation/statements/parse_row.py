@@ -14,7 +14,7 @@ from typing import TypeVar
 from workflows.card_data import ISSUE, looks_like_card_data
 from workflows.money import currencies
 from workflows.providers.statement_mapping import StatementMapping
-from workflows.reconciliation.statements.amounts import amount_reader, shown
+from workflows.reconciliation.statements.amounts import amount_reader, quote_cell
 from workflows.reconciliation.statements.lines import BadLine, ParsedLine, UnreadableStatement
 from workflows.reconciliation.statements.masking import CardDataScan
 
@@ -35,21 +35,21 @@ def row_reader(mapping: StatementMapping, header: Sequence[str], scan: CardDataS
     Raises ``UnreadableStatement`` if the header lacks a column of ``mapping``. Card data in a mapped column refuses the row;
     in any other column it is only recorded in ``scan``.
     """
-    places = _places(mapping, header)
+    indexes = _column_indexes(mapping, header)
     scan = scan or CardDataScan()
     kinds = _kinds(mapping)
     # A value in both lists counts as moved, so that the mistake shows as a break.
-    moved = {_plain(value): False for value in mapping.unsettled_words} | {
-        _plain(value): True for value in mapping.settled_words
+    moved = {_fold_case(value): False for value in mapping.unsettled_words} | {
+        _fold_case(value): True for value in mapping.settled_words
     }
-    examined = [(name, place) for name, place in places.items() if name not in DATES]
-    dates = {places[name] for name in DATES if name in places} - {place for _, place in examined}
-    undated = [place for place in range(len(header)) if place not in dates]
+    examined = [(name, index) for name, index in indexes.items() if name not in DATES]
+    dates = {indexes[name] for name in DATES if name in indexes} - {index for _, index in examined}
+    undated = [index for index in range(len(header)) if index not in dates]
     to_examine = itemgetter(*undated, undated[0])  # two or more, so that it is a tuple
     amount_of = amount_reader(mapping)
 
     def cell(cells: Sequence[str], name: str) -> str:
-        value = cells[places[name]] if name in places else ""
+        value = cells[indexes[name]] if name in indexes else ""
         return value.strip() if type(value) is str else value
 
     def read(line_number: int, cells: Sequence[str]) -> ParsedLine:
@@ -59,7 +59,7 @@ def row_reader(mapping: StatementMapping, header: Sequence[str], scan: CardDataS
             _refuse_card_data(cells, examined, header)
         currency = _currency(cell(cells, "currency") or mapping.currency or "")
         amount = amount_of(cell(cells, "amount"), currency, "amount")
-        kind = _known(cell(cells, "kind"), kinds, "kind", "kinds") if "kind" in places else _kind_of_sign(amount)
+        kind = _look_up(cell(cells, "kind"), kinds, "kind", "kinds") if "kind" in indexes else _kind_of_sign(amount)
         fee = cell(cells, "fee")
         ours, theirs = (_reference(cell(cells, name), name) for name in ("our_reference", "provider_reference"))
         if ours is None and theirs is None:
@@ -67,8 +67,8 @@ def row_reader(mapping: StatementMapping, header: Sequence[str], scan: CardDataS
         return ParsedLine(
             line_number=line_number,
             kind=kind,
-            is_settled="status" not in places
-            or _known(cell(cells, "status"), moved, "status", "settled_words or unsettled_words"),
+            is_settled="status" not in indexes
+            or _look_up(cell(cells, "status"), moved, "status", "settled_words or unsettled_words"),
             our_reference=ours,
             provider_reference=theirs,
             amount=_signed(amount, kind, mapping),
@@ -81,7 +81,7 @@ def row_reader(mapping: StatementMapping, header: Sequence[str], scan: CardDataS
     return read
 
 
-def _places(mapping: StatementMapping, header: Sequence[str]) -> dict[str, int]:
+def _column_indexes(mapping: StatementMapping, header: Sequence[str]) -> dict[str, int]:
     """Return the index of the column of each field of ``mapping``.
 
     Raises ``UnreadableStatement`` if a column is missing or not unique.
@@ -102,22 +102,22 @@ def try_row(read: ReadRow, line_number: int, cells: Sequence[str]) -> ParsedLine
 
 def _refuse_card_data(cells: Sequence[str], examined: Sequence[tuple[str, int]], header: Sequence[str]) -> None:
     """Raise ``UnreadableStatement`` if a mapped cell could be a card number. Other cells are masked later."""
-    for name, place in examined:
-        if looks_like_card_data(cells[place]):
-            raise UnreadableStatement(name, f"{ISSUE} (column {shown(header[place])})")
+    for name, index in examined:
+        if looks_like_card_data(cells[index]):
+            raise UnreadableStatement(name, f"{ISSUE} (column {quote_cell(header[index])})")
 
 
 def _kinds(mapping: StatementMapping) -> dict[str, str]:
     kinds: dict[str, str] = {}
     for value, kind in mapping.kinds.items():
-        if kinds.setdefault(_plain(value), kind) != kind:
+        if kinds.setdefault(_fold_case(value), kind) != kind:
             raise UnreadableStatement(
-                "mapping", f"{shown(value)} must be one kind; upper and lower case are the same value"
+                "mapping", f"{quote_cell(value)} must be one kind; upper and lower case are the same value"
             )
     return kinds
 
 
-def _plain(value: str) -> str:
+def _fold_case(value: str) -> str:
     """Return a value in lower case.
 
     Characters that do not survive the way to lower case and back are unchanged: the Kelvin sign is not a k, and the long s
@@ -129,19 +129,19 @@ def _plain(value: str) -> str:
     return "".join(one.lower() if one.lower().upper() == one else one for one in value)
 
 
-def _known(value: str, known: Mapping[str, Known], field: str, where: str) -> Known:
-    plain = _plain(value)
+def _look_up(value: str, known: Mapping[str, Known], field: str, where: str) -> Known:
+    plain = _fold_case(value)
     found = known.get(plain)
     if found is None:
         raise UnreadableStatement(
-            field, f"{shown(value)} is not known; declare it in {where} of the mapping", value=plain
+            field, f"{quote_cell(value)} is not known; declare it in {where} of the mapping", value=plain
         )
     return found
 
 
 def _currency(value: str) -> str:
     if value not in currencies():
-        issue = f"{shown(value)} is not the ISO 4217 code of a currency in use, for example JPY"
+        issue = f"{quote_cell(value)} is not the ISO 4217 code of a currency in use, for example JPY"
         raise UnreadableStatement("currency", issue, value=value)
     return value
 

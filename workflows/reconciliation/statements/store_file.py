@@ -29,7 +29,7 @@ from workflows.ids import new_id
 from workflows.providers.statement_mapping import StatementMapping
 from workflows.reconciliation.queries import statement_fields
 from workflows.reconciliation.statements.lines import COLUMNS, ParsedLine
-from workflows.reconciliation.statements.parse_file import Opened, open_statement
+from workflows.reconciliation.statements.parse_file import OpenedStatement, open_statement
 from workflows.requests.idempotency import Key, Stored, known_answer, store_answer
 from workflows.settlements.lock import lock_statements, read_locked
 from workflows.settlements.models import LockedSettlement, Settlement
@@ -132,7 +132,7 @@ def _changes_nothing(newest: RowMapping, incoming: Incoming, sha256: str) -> boo
     """
     if incoming.source == "api" and newest["source"] == "upload":
         return True
-    is_read_alike = incoming.mapping is None or incoming.mapping == _readable(newest["mapping"])
+    is_read_alike = incoming.mapping is None or incoming.mapping == _parse_mapping(newest["mapping"])
     return bool(newest["sha256"] == sha256) and is_read_alike
 
 
@@ -170,13 +170,13 @@ async def _stored_mapping(connection: AsyncConnection, merchant_id: str, provide
     found = (
         await connection.execute(_STORED_MAPPING, {"merchant_id": merchant_id, "provider": provider})
     ).scalar_one_or_none()
-    mapping = _readable(found) if found else None
+    mapping = _parse_mapping(found) if found else None
     if found and mapping is None:
         raise InvalidRequest(Detail("mapping", "The stored mapping is no longer valid; declare it again"))
     return mapping
 
 
-def _readable(stored: dict[str, Any]) -> StatementMapping | None:
+def _parse_mapping(stored: dict[str, Any]) -> StatementMapping | None:
     """Return a stored mapping, or ``None`` if an earlier release accepted a mapping that is now refused."""
     try:
         return StatementMapping.model_validate(stored)
@@ -184,7 +184,7 @@ def _readable(stored: dict[str, Any]) -> StatementMapping | None:
         return None
 
 
-async def _copy(connection: AsyncConnection, opened: Opened) -> None:
+async def _copy(connection: AsyncConnection, opened: OpenedStatement) -> None:
     driver: Any = (await connection.get_raw_connection()).driver_connection
     async with driver.cursor() as cursor, cursor.copy(_COPY) as copy:
         async for batch in opened.batches():
