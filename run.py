@@ -76,16 +76,16 @@ def main() -> None:
             )
         environment = Path(os.environ.get("MPAC_VENV") or ROOT / ".venv").absolute()
         check_name(environment)
-        if not is_fresh(environment):
-            answer_at_once(sys.argv[1:])
-            with only_one(environment):
-                if not is_fresh(environment):  # another process may have prepared it while we waited
+        if not is_up_to_date(environment):
+            answer_without_environment(sys.argv[1:])
+            with locked(environment):
+                if not is_up_to_date(environment):  # another process may have prepared it while we waited
                     prepare(environment)
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # execv preserves it; `mpac` unblocks it
     except UserError as error:
         sys.exit(f"run.py: {error}")
     except KeyboardInterrupt:
-        say("Interrupted; run it again to continue.")
+        print_progress("Interrupted; run it again to continue.")
         sys.exit(INTERRUPTED)
     python = str(environment / "bin" / "python")
     os.environ["PYTHONUTF8"] = "1"  # whatever the locale is: paths and sentences may not be ASCII
@@ -106,17 +106,17 @@ def check_name(environment: Path) -> None:
         os.fsencode(environment).decode()
     except UnicodeDecodeError as error:
         raise UserError(
-            f"The path {shown(environment)} is not UTF-8, and packages cannot be installed there: "
+            f"The path {display_path(environment)} is not UTF-8, and packages cannot be installed there: "
             "set MPAC_VENV to another folder of your own, for instance MPAC_VENV=~/mpac-venv."
         ) from error
 
 
-def answer_at_once(arguments: list[str]) -> None:
+def answer_without_environment(arguments: list[str]) -> None:
     """Print help or the correction of a mistyped command, which need no environment, and exit; else return."""
     sys.path.insert(0, str(ROOT))
-    from mpac.cli.offline_help import answer  # noqa: PLC0415 - of the standard library only, and rarely needed
+    from mpac.cli.offline_help import answer_offline  # noqa: PLC0415 - of the standard library only, and rarely needed
 
-    found = answer(arguments)
+    found = answer_offline(arguments)
     if found:
         code, text = found
         with contextlib.suppress(BrokenPipeError):
@@ -124,7 +124,7 @@ def answer_at_once(arguments: list[str]) -> None:
         os._exit(code)  # at once: the interpreter would report a closed pipe
 
 
-def is_fresh(environment: Path) -> bool:
+def is_up_to_date(environment: Path) -> bool:
     """Return whether the environment holds exactly what the lock file lists."""
     stamp = environment / STAMP
     return stamp.exists() and (environment / "bin" / "python").exists() and stamp.read_text() == wanted_stamp()
@@ -135,18 +135,20 @@ def wanted_stamp() -> str:
     try:
         return hashlib.sha256(LOCK.read_bytes()).hexdigest()
     except OSError as error:
-        raise UserError(f"{shown(LOCK)} can't be read ({error.strerror}): restore it from the repository.") from error
+        raise UserError(
+            f"{display_path(LOCK)} can't be read ({error.strerror}): restore it from the repository."
+        ) from error
 
 
 @contextlib.contextmanager
-def only_one(environment: Path) -> Iterator[None]:
+def locked(environment: Path) -> Iterator[None]:
     """Lock the environment, so that two commands started at once do not install over each other."""
     try:
         environment.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(environment / LOCKED, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise UserError(
-            f"{shown(environment)} can't be created or changed ({error.strerror}): "
+            f"{display_path(environment)} can't be created or changed ({error.strerror}): "
             "set MPAC_VENV to a folder of your own, for instance MPAC_VENV=~/mpac-venv."
         ) from error
     try:
@@ -165,21 +167,21 @@ def prepare(environment: Path) -> None:
             shutil.rmtree(environment / folder, ignore_errors=True)
     try:
         unfinished.touch()
-        if not works(python):
-            say(f"Creating {shown(environment)} …")
+        if not is_usable(python):
+            print_progress(f"Creating {display_path(environment)} …")
             python.unlink(missing_ok=True)  # a link to a Python that is gone stops venv
-            must([sys.executable, "-c", MAKE, "--without-pip", str(environment)], "create it")
-        say("Installing the packages of requirements.lock; the first time takes up to a minute …")
+            run_or_fail([sys.executable, "-c", MAKE, "--without-pip", str(environment)], "create it")
+        print_progress("Installing the packages of requirements.lock; the first time takes up to a minute …")
         install(python)
         (environment / STAMP).write_text(wanted_stamp())
         unfinished.unlink()
     except OSError as error:
         raise UserError(
-            f"{shown(environment)} can't be filled ({error.strerror}): fix that, then run it again."
+            f"{display_path(environment)} can't be filled ({error.strerror}): fix that, then run it again."
         ) from error
 
 
-def works(python: Path) -> bool:
+def is_usable(python: Path) -> bool:
     """Return whether it is an interpreter of the version that is running."""
     ask = "import sys; print(sys.version_info[:2] == " + repr(tuple(sys.version_info[:2])) + ")"
     with contextlib.suppress(OSError):
@@ -203,11 +205,11 @@ def install(python: Path) -> None:
         output = install_by_uv(uv, lines, python)
         causes = [("uv could not install the packages", output)] if output else []
     if causes and has_pip() and NO_ROOM not in causes[0][1]:
-        say(f"{causes[0][0]}; trying pip, which takes longer …")
+        print_progress(f"{causes[0][0]}; trying pip, which takes longer …")
         output = install_by_pip(lines, python)
         causes = [*causes, ("pip could not install the packages", output)] if output else []
     for what, output in causes:
-        say(f"{what}:\n{output}")
+        print_progress(f"{what}:\n{output}")
     if causes:
         raise UserError("The packages could not be installed. Fix the first reason above, then run it again.")
     check_installed(python)
@@ -225,9 +227,11 @@ def install_by_uv(uv: str, lines: str, python: Path) -> str:
     # Compile once here, not in each of the eight processes at each start: that halves the time to the first payment.
     command = [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python), *PINNED, "-"]
     others = {name: value for name, value in os.environ.items() if name not in UV_ELSEWHERE}
-    output = failure(command, lines=lines, variables={**others, **SYSTEM_CERTIFICATES})
+    output = output_if_failed(command, lines=lines, variables={**others, **SYSTEM_CERTIFICATES})
     if NO_CACHE in output:  # the home folder is read-only or belongs to another user
-        output = output and failure([*command, "--no-cache"], lines=lines, variables={**others, **SYSTEM_CERTIFICATES})
+        output = output and output_if_failed(
+            [*command, "--no-cache"], lines=lines, variables={**others, **SYSTEM_CERTIFICATES}
+        )
     return output
 
 
@@ -267,10 +271,10 @@ def install_by_pip(lines: str, python: Path) -> str:
     ]
     here = ["--no-input", "--root-user-action=ignore", "--no-user", "--target=", "--no-deps"]
     variables = {name: value for name, value in os.environ.items() if not name.startswith("PIP_") or name in PIP_KEPT}
-    return failure([*command, *here, *PINNED, "/dev/stdin"], lines=lines, variables=variables)
+    return output_if_failed([*command, *here, *PINNED, "/dev/stdin"], lines=lines, variables=variables)
 
 
-def failure(command: list[str], *, variables: dict[str, str], lines: str = "") -> str:
+def output_if_failed(command: list[str], *, variables: dict[str, str], lines: str = "") -> str:
     """Run a command with ``lines`` as its input; return the end of its output if it failed, else nothing."""
     try:
         done = subprocess.run(
@@ -286,20 +290,20 @@ def failure(command: list[str], *, variables: dict[str, str], lines: str = "") -
     return "\n".join(f"    {line}" for line in output or [f"it printed nothing (exit code {done.returncode})"])
 
 
-def must(command: list[str], purpose: str) -> None:
+def run_or_fail(command: list[str], purpose: str) -> None:
     """Run a command. Raises ``UserError`` after printing its output if it fails."""
-    output = failure(command, lines=LOCK.read_text("utf-8"), variables=dict(os.environ))
+    output = output_if_failed(command, lines=LOCK.read_text("utf-8"), variables=dict(os.environ))
     if output:
-        say(output.strip())
+        print_progress(output.strip())
         raise UserError(f"It was not possible to {purpose}. Fix the reason above, then run it again.")
 
 
-def shown(path: Path) -> str:
+def display_path(path: Path) -> str:
     """Return the path on one line, as a terminal of any encoding can show it."""
     return ascii(str(path)) if not str(path).isprintable() else str(path)
 
 
-def say(sentence: str) -> None:
+def print_progress(sentence: str) -> None:
     """Print progress to stderr, apart from the command's own output."""
     sys.stderr.write(f"run.py: {sentence}\n")
 

@@ -15,7 +15,7 @@ import click
 from rich.console import Console
 
 from benchmarks import report
-from benchmarks.measure import Sandbox, stamp, take_turn
+from benchmarks.measure import Sandbox, measure_target, stamp
 from benchmarks.orders import ORDERS_QUICK, OrdersPlan, compare_orders
 from benchmarks.plan import QUICK, Plan
 from benchmarks.profiling import profile
@@ -25,14 +25,14 @@ from mpac.stack.local_stack import LocalStack
 from mpac.stack.state_folder import ROOT
 
 RESULTS = ROOT / "benchmarks" / "results"
-CONTENDERS: dict[str, type[Product] | type[OrmCelery]] = {"product": Product, "orm_celery": OrmCelery}
+TARGETS: dict[str, type[Product] | type[OrmCelery]] = {"product": Product, "orm_celery": OrmCelery}
 
 
 @click.command()
 @click.option("--quick", is_flag=True, help="One short round: shows that it runs, its figures mean little.")
 @click.option("--rounds", type=click.IntRange(1, 20), help="Interleaved rounds; the table shows their medians.")
 @click.option("--in-flight", type=click.IntRange(1, 4096), help="Terminals of the closed loop.")
-@click.option("--only", multiple=True, type=click.Choice(list(CONTENDERS)), help="Only these contenders.")
+@click.option("--only", multiple=True, type=click.Choice(list(TARGETS)), help="Only these contenders.")
 @click.option("--profile", "is_profile", is_flag=True, help="Say instead where the product's processor time goes.")
 @click.option("--orders", "is_orders", is_flag=True, help="Measure instead what an order costs beside a payment.")
 @click.option(
@@ -61,7 +61,7 @@ def main(
             wanted = replace(usual, rounds=rounds or usual.rounds, in_flight=in_flight or usual.in_flight)
             whole = compare_orders(wanted, console)
         else:
-            found = asyncio.run(_run(plan, only or tuple(CONTENDERS), console))
+            found = asyncio.run(_run(plan, only or tuple(TARGETS), console))
             report.show(found, console)
             whole = {"plan": asdict(plan), "summary": report.summary(found), "rounds": found}
     except UserError as trouble:
@@ -77,14 +77,14 @@ async def _run(plan: Plan, names: tuple[str, ...], console: Console) -> report.R
     run = stamp()
     with tempfile.TemporaryDirectory(prefix="mpac-bench-", ignore_cleanup_errors=True) as folder:
         async with LocalStack(Path(folder) / "home", restart=False, durable=True) as stack:
-            contenders: dict[str, Target] = {name: CONTENDERS[name](stack) for name in names}
+            targets: dict[str, Target] = {name: TARGETS[name](stack) for name in names}
             product = Product(stack)
             await product.stop()
             for number in range(plan.rounds):
-                for name, target in contenders.items():
+                for name, target in targets.items():
                     started = time.monotonic()
                     sandbox = Sandbox(stack.urls.sandbox, stack.control_key)
-                    figures = await take_turn(target, plan=plan, sandbox=sandbox, run=f"{run}-{number}-{name}")
+                    figures = await measure_target(target, plan=plan, sandbox=sandbox, run=f"{run}-{number}-{name}")
                     found[name].append(figures)
                     console.print(_line(number, name, figures, time.monotonic() - started))
     return found

@@ -15,7 +15,7 @@ FINAL = """
 """
 
 
-class Watch:
+class CompletionPoller:
     """The open payments, and the callers that wait for them."""
 
     def __init__(self, connection: "psycopg.AsyncConnection[tuple[str, str]]", *, pause_seconds: float) -> None:
@@ -29,7 +29,7 @@ class Watch:
         """Return the PostgreSQL process of this session, whose CPU time belongs to the load generator."""
         return self._connection.info.backend_pid
 
-    def final(self, payment_id: str) -> "asyncio.Future[tuple[str, float]]":
+    def final_status(self, payment_id: str) -> "asyncio.Future[tuple[str, float]]":
         """Return a future of the final status and the time at which it was seen."""
         future: asyncio.Future[tuple[str, float]] = asyncio.get_running_loop().create_future()
         self._open[payment_id] = future

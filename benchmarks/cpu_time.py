@@ -25,7 +25,7 @@ class Reading:
     at: float  # when it was read: on a busy machine reading takes a while, which belongs to the measured window
 
 
-class Meter:
+class CpuMeter:
     """Reads the CPU clocks of a target's processes."""
 
     def __init__(self, pids: Mapping[str, int], *, session_pid: int) -> None:
@@ -35,24 +35,24 @@ class Meter:
 
     def read(self) -> Reading:
         """Return the current readings. Raises ``psutil.NoSuchProcess`` if a process has died: the measurement is void."""
-        session = _own(self._session)
+        session = _cpu_seconds(self._session)
         seconds = {name: _with_children(process) for name, process in self._processes.items()}
         if "postgres" in seconds:
             seconds["postgres"] -= session
-        seconds |= {CLIENT: _own(self._client), CLIENT_SESSION: session}
+        seconds |= {CLIENT: _cpu_seconds(self._client), CLIENT_SESSION: session}
         whole = psutil.cpu_times()
         machine = whole.user + whole.system + whole.nice + whole.irq + whole.softirq
         return Reading(seconds, machine, time.perf_counter())
 
 
-def used(before: Reading, after: Reading) -> dict[str, float]:
+def cpu_seconds_between(before: Reading, after: Reading) -> dict[str, float]:
     """Return the CPU seconds between two readings, by process; other processes are under ``others``."""
     spent = {name: max(0.0, seconds - before.by_process[name]) for name, seconds in after.by_process.items()}
     others = after.machine - before.machine - sum(spent.values())
     return {**spent, "others": max(0.0, others)}
 
 
-def _own(process: psutil.Process) -> float:
+def _cpu_seconds(process: psutil.Process) -> float:
     times = process.cpu_times()
     return float(times.user + times.system)
 
@@ -62,13 +62,13 @@ def _with_children(process: psutil.Process) -> float:
     while True:
         times = process.cpu_times()
         try:
-            living = sum(_own(child) for child in process.children(recursive=True))
+            living = sum(_cpu_seconds(child) for child in process.children(recursive=True))
         except psutil.NoSuchProcess:  # a child has just ended: its time is its parent's from now on
             continue
         # A child may have ended between the two readings and would be missing in both.
-        if _of_the_ended(process.cpu_times()) == _of_the_ended(times):
-            return float(times.user + times.system) + _of_the_ended(times) + living
+        if _ended_children(process.cpu_times()) == _ended_children(times):
+            return float(times.user + times.system) + _ended_children(times) + living
 
 
-def _of_the_ended(times: Any) -> float:
+def _ended_children(times: Any) -> float:
     return float(times.children_user + times.children_system)

@@ -21,8 +21,8 @@ from typing import Any
 import psycopg
 import uvloop
 
-from benchmarks.completion_poller import Watch
-from benchmarks.cpu_time import Meter, Reading, used
+from benchmarks.completion_poller import CompletionPoller
+from benchmarks.cpu_time import CpuMeter, Reading, cpu_seconds_between
 from benchmarks.terminal import ANSWER_WITHIN_SECONDS, Terminal, payment_id
 
 CREATED = 201
@@ -66,10 +66,10 @@ class Findings:
 class Load:
     """One running job."""
 
-    def __init__(self, job: Job, watch: Watch) -> None:
+    def __init__(self, job: Job, poller: CompletionPoller) -> None:
         self._job = job
-        self._watch = watch
-        self._meter = Meter(job.pids, session_pid=watch.pid)
+        self._poller = poller
+        self._meter = CpuMeter(job.pids, session_pid=poller.pid)
         self._found = Findings()
         self._is_measuring = False
         self._is_over = False
@@ -77,7 +77,7 @@ class Load:
 
     async def run(self) -> Findings:
         """Load, measure and drain."""
-        watching = asyncio.create_task(self._watch.run())
+        watching = asyncio.create_task(self._poller.run())
         try:
             tasks = await {"closed": self._closed, "open": self._open}[self._job.kind]()
             _, left = await asyncio.wait(tasks, timeout=DRAIN_SECONDS)
@@ -134,7 +134,7 @@ class Load:
     def _end(self, before: Reading) -> None:
         after = self._meter.read()
         self._found.seconds = after.at - before.at
-        self._found.processor = used(before, after)
+        self._found.processor = cpu_seconds_between(before, after)
         self._is_measuring = False
         self._is_over = True
 
@@ -155,7 +155,7 @@ class Load:
             found.errors[str(answer.status)] += 1
             return False
         found.created += self._is_measuring
-        status, seen_at = await self._watch.final(payment_id(answer.body))
+        status, seen_at = await self._poller.final_status(payment_id(answer.body))
         found.statuses[status] += 1
         found.completed += self._is_measuring and status == "completed"
         if is_measured:
@@ -171,7 +171,7 @@ async def work(job: Job) -> Findings:
     async with await psycopg.AsyncConnection.connect(job.database_url, autocommit=True, options=options) as connection:
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
-        return await Load(job, Watch(connection, pause_seconds=job.pause_seconds)).run()
+        return await Load(job, CompletionPoller(connection, pause_seconds=job.pause_seconds)).run()
 
 
 def main() -> None:

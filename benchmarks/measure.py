@@ -42,7 +42,7 @@ class Sandbox:
         return aiohttp.ClientSession(self.url, headers=headers, raise_for_status=True)
 
 
-async def take_turn(target: Target, *, plan: Plan, sandbox: Sandbox, run: str) -> Figures:
+async def measure_target(target: Target, *, plan: Plan, sandbox: Sandbox, run: str) -> Figures:
     """Everything the plan says about one contender. Raises ``UserError`` where it lost or doubled a payment."""
     await target.start()
     try:
@@ -50,7 +50,7 @@ async def take_turn(target: Target, *, plan: Plan, sandbox: Sandbox, run: str) -
         found: Figures = {}
         for name in LOADS:
             found[name] = figures_of(await load(await job_for(target, name, plan=plan, run=run)))
-        found["proof"] = await _prove(target, sandbox=sandbox, run=run)
+        found["proof"] = await _verify(target, sandbox=sandbox, run=run)
         return found
     finally:
         await target.stop()
@@ -140,7 +140,7 @@ def percentiles(values: list[float]) -> dict[str, float]:
     return {f"p{p}": ordered[math.ceil(len(ordered) * p / 100) - 1] for p in PERCENTILES} if ordered else {}
 
 
-async def _prove(target: Target, *, sandbox: Sandbox, run: str) -> dict[str, int]:
+async def _verify(target: Target, *, sandbox: Sandbox, run: str) -> dict[str, int]:
     """Check that every accepted payment is final, and that the provider charged each completed one exactly once."""
     charged = await _charged(sandbox)
     async with await psycopg.AsyncConnection.connect(target.database_url) as connection:

@@ -21,9 +21,9 @@ import psycopg
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.cpu_time import Meter, used
+from benchmarks.cpu_time import CpuMeter, cpu_seconds_between
 from benchmarks.measure import percentiles, stamp
-from benchmarks.seed import ask_tokens, make_devices
+from benchmarks.seed import create_devices, request_tokens
 from benchmarks.terminal import Connection
 from mpac.cli.errors import UserError
 from mpac.stack.local_stack import LocalStack
@@ -110,12 +110,12 @@ async def _measure(plan: OrdersPlan) -> Rounds:
     found: Rounds = {kind: [] for kind in KINDS}
     with tempfile.TemporaryDirectory(prefix="mpac-bench-", ignore_cleanup_errors=True) as folder:
         async with LocalStack(Path(folder) / "home", services=SERVICES, restart=False, durable=True) as stack:
-            devices = await make_devices(stack, DEVICES)
+            devices = await create_devices(stack, DEVICES)
             async with await psycopg.AsyncConnection.connect(stack.urls.database, autocommit=True) as session:
-                meter = Meter({name: stack.pids[name] for name in SERVICES}, session_pid=session.info.backend_pid)
+                meter = CpuMeter({name: stack.pids[name] for name in SERVICES}, session_pid=session.info.backend_pid)
                 for number in range(plan.rounds):
                     for kind in KINDS:
-                        tokens = await ask_tokens(stack.urls.api, devices)
+                        tokens = await request_tokens(stack.urls.api, devices)
                         await session.execute("VACUUM ANALYZE")
                         load = Load(kind, stack, tokens, f"{stamp()}-{number}")
                         found[kind].append(await load.run(meter, plan))
@@ -132,15 +132,15 @@ class Load:
         self._is_over = False
         self._times: list[float] = []
 
-    async def run(self, meter: Meter, plan: OrdersPlan) -> Figures:
+    async def run(self, meter: CpuMeter, plan: OrdersPlan) -> Figures:
         """Load, measure, stop."""
-        terminals = [asyncio.create_task(self._keep_asking(number)) for number in range(plan.in_flight)]
+        terminals = [asyncio.create_task(self._keep_requesting(number)) for number in range(plan.in_flight)]
         await self._load_for(plan.warm_up, terminals)
         self._times.clear()
         before = meter.read()
         await self._load_for(plan.seconds, terminals)
         after, count = meter.read(), len(self._times)
-        spent, took = used(before, after), after.at - before.at
+        spent, took = cpu_seconds_between(before, after), after.at - before.at
         self._is_over = True
         times = percentiles([1_000 * one for one in self._times[:count]])
         await asyncio.gather(*terminals)
@@ -159,7 +159,7 @@ class Load:
         for terminal in ended:
             terminal.result()
 
-    async def _keep_asking(self, terminal: int) -> None:
+    async def _keep_requesting(self, terminal: int) -> None:
         host, port = self._address
         loop: Any = asyncio.get_running_loop()
         _, connection = await loop.create_connection(Connection, host, int(port))
@@ -169,7 +169,7 @@ class Load:
             key = f"{self._run}-{terminal}-{number}"
             body = self._body(key)
             began = time.perf_counter()
-            answer = await connection.ask(
+            answer = await connection.exchange(
                 f"POST /api/v1/{self._path} HTTP/1.1\r\nHost: {host}:{port}\r\nAuthorization: Bearer "
                 f"{self._tokens[terminal % len(self._tokens)]}\r\nContent-Type: application/json\r\nIdempotency-Key: {key}\r\n"
                 f"Content-Length: {len(body)}\r\n\r\n{body}".encode()

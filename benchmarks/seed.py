@@ -17,7 +17,7 @@ STORES = 4
 Device = dict[str, str]
 
 
-async def make_devices(stack: LocalStack, number: int) -> list[Device]:
+async def create_devices(stack: LocalStack, number: int) -> list[Device]:
     """Return ``number`` active devices of a few stores that accept QR payments through the sandbox provider."""
     words = ("seed", "--json", "--devices", str(number), "--stores", str(STORES), "--home", str(stack.home.path))
     process = await asyncio.create_subprocess_exec(
@@ -30,7 +30,7 @@ async def make_devices(stack: LocalStack, number: int) -> list[Device]:
     return list(found["devices"])
 
 
-async def ask_tokens(api_url: str, devices: list[Device]) -> list[str]:
+async def request_tokens(api_url: str, devices: list[Device]) -> list[str]:
     """Return one access token per device, valid for two minutes: longer than any single load."""
     async with aiohttp.ClientSession() as session:
         return [await Terminal(api_url, device, session=session).token() for device in devices]

@@ -18,10 +18,10 @@ from sqlalchemy import create_engine
 
 from benchmarks.rivals.orm_celery.models import Base, Device
 from benchmarks.seed import Device as SeededDevice
-from benchmarks.seed import ask_tokens, make_devices
+from benchmarks.seed import create_devices, request_tokens
 from mpac.stack import commands
 from mpac.stack.local_stack import LocalStack
-from mpac.stack.ports import HOST, HeldPorts, choose_ports
+from mpac.stack.ports import HOST, ReservedPorts, choose_ports
 from mpac.stack.probes import READY_FILE_VARIABLE, answers_http, wrote_its_pid
 from mpac.stack.process_output import FileOutput
 from mpac.stack.service_process import ServiceProcess
@@ -98,12 +98,12 @@ class Product:
 
     async def tokens(self) -> list[str]:
         if not self._devices:
-            self._devices = await make_devices(self._stack, DEVICES)
-        return await ask_tokens(self.address, self._devices)
+            self._devices = await create_devices(self._stack, DEVICES)
+        return await request_tokens(self.address, self._devices)
 
 
 @dataclass(frozen=True, slots=True)
-class _Site:
+class _RivalAddresses:
     """The rival's addresses."""
 
     port: int
@@ -118,8 +118,8 @@ class OrmCelery:
 
     def __init__(self, stack: LocalStack) -> None:
         self._stack = stack
-        self._held = HeldPorts()  # the product is measured first, which takes minutes
-        port = choose_ports("free", ["api"], held=self._held)["api"]
+        self._reserved = ReservedPorts()  # the product is measured first, which takes minutes
+        port = choose_ports("free", ["api"], reserved=self._reserved)["api"]
         database_url = urlunsplit(urlsplit(stack.urls.database)._replace(path="/rival_orm_celery"))
         broker = urlunsplit(urlsplit(stack.urls.broker)._replace(path="/1"))
         environment = {
@@ -129,7 +129,7 @@ class OrmCelery:
             "RIVAL_SANDBOX_API_KEY": stack.environment["MPAC_SANDBOX_API_KEY"],
             "RIVAL_TOKEN_SECRET": secrets.token_hex(32),
         }
-        self._site = _Site(port, database_url, environment)
+        self._addresses = _RivalAddresses(port, database_url, environment)
         self._supervisor = Supervisor(FileOutput(stack.home), restart=False, changed=lambda: None)
         self._is_made = False
 
@@ -140,11 +140,11 @@ class OrmCelery:
 
     @property
     def address(self) -> str:
-        return f"http://{HOST}:{self._site.port}"
+        return f"http://{HOST}:{self._addresses.port}"
 
     @property
     def database_url(self) -> str:
-        return self._site.database_url
+        return self._addresses.database_url
 
     async def start(self) -> None:
         if not self._is_made:
@@ -159,7 +159,7 @@ class OrmCelery:
             await self._supervisor.stop(name)
 
     async def tokens(self) -> list[str]:
-        secret, expiry = self._site.environment["RIVAL_TOKEN_SECRET"], int(time.time()) + 3600
+        secret, expiry = self._addresses.environment["RIVAL_TOKEN_SECRET"], int(time.time()) + 3600
         return [jwt.encode({"sub": f"dev_{n}", "exp": expiry}, secret, algorithm="HS256") for n in range(DEVICES)]
 
     async def _make_database(self) -> None:
@@ -167,7 +167,7 @@ class OrmCelery:
         async with await connect(self._stack.urls.database, autocommit=True) as connection:
             await connection.execute("DROP DATABASE IF EXISTS rival_orm_celery WITH (FORCE)")
             await connection.execute("CREATE DATABASE rival_orm_celery")
-        engine = create_engine(self._site.environment["RIVAL_DATABASE_URL"])
+        engine = create_engine(self._addresses.environment["RIVAL_DATABASE_URL"])
         with engine.begin() as connection_now:
             Base.metadata.create_all(connection_now)
             rows = [
@@ -193,13 +193,13 @@ class OrmCelery:
                         "--host",
                         HOST,
                         "--port",
-                        str(self._site.port),
+                        str(self._addresses.port),
                     ),
                     *("--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"),
                     *("--backlog", "4096"),
                 ),
-                environment=self._site.environment,
-                ready=answers_http(self._site.port, "/health"),
+                environment=self._addresses.environment,
+                ready=answers_http(self._addresses.port, "/health"),
             ),
             ServiceProcess(
                 name="rival-worker",
@@ -207,7 +207,7 @@ class OrmCelery:
                     *(*celery, "--app", f"{module}.worker:app", "worker", "--pool", "threads", "--concurrency", "64"),
                     *("--task-events", "--without-gossip", "--without-mingle"),
                 ),
-                environment={**self._site.environment, READY_FILE_VARIABLE: str(ready_file)},
+                environment={**self._addresses.environment, READY_FILE_VARIABLE: str(ready_file)},
                 ready=wrote_its_pid(ready_file),
                 grace_seconds=20,
             ),

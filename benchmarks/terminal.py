@@ -31,7 +31,7 @@ class Connection(asyncio.Protocol):
         """Whether a request can be sent now. Servers close connections that were idle for some seconds."""
         return self._transport is not None and not self._transport.is_closing()
 
-    async def ask(self, request: bytes) -> Answer:
+    async def exchange(self, request: bytes) -> Answer:
         """Send ``request`` and return its response. Raises ``ConnectionError`` if the server closes the connection."""
         if self._transport is None:
             raise ConnectionError("not connected")
@@ -100,7 +100,9 @@ class Terminal:
             f'"metadata":{{"lane":"3"}}}}'
         )
         await self.connect()
-        return await self._connection.ask(f"{self._head}{number}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+        return await self._connection.exchange(
+            f"{self._head}{number}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+        )
 
     def close(self) -> None:
         """Close the connection."""

@@ -11,7 +11,7 @@ import click
 from mpac.cli.commands import HELP, command_names, load_command
 from mpac.cli.errors import UserError, explain
 from mpac.cli.exit_codes import BUG
-from mpac.cli.offline_help import HELP_OPTIONS, option_first, unknown, with_help_option
+from mpac.cli.offline_help import HELP_OPTIONS, misplaced_option_message, unknown_name_message, with_help_option
 from mpac.stack.output_stream import own_output, reader_is_gone
 
 PROGRAM = "python3 run.py"  # what a person types; the usage lines repeat it
@@ -30,14 +30,14 @@ class CommandGroup(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if args and args[0].startswith("-") and args[0] not in HELP_OPTIONS:
-            raise click.UsageError(option_first(args), ctx)
+            raise click.UsageError(misplaced_option_message(args), ctx)
         return super().parse_args(ctx, args)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] not in command_names() and not args[0].startswith("-"):
-            raise click.UsageError(unknown("command", args[0], command_names()), ctx)
+            raise click.UsageError(unknown_name_message("command", args[0], command_names()), ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above
@@ -60,11 +60,11 @@ def main() -> None:
         code = mpac.main(with_help_option(sys.argv[1:]), prog_name=PROGRAM, standalone_mode=False)
         sys.stdout.flush()
     except UserError as trouble:
-        _leave(str(trouble), trouble.exit_code)
+        _exit(str(trouble), trouble.exit_code)
     except click.ClickException as error:
-        _leave(error.format_message(), error.exit_code)
+        _exit(error.format_message(), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        _leave("Interrupted.", INTERRUPTED)
+        _exit("Interrupted.", INTERRUPTED)
     except Exception as error:
         if isinstance(error, BrokenPipeError) and reader_is_gone(own_output()):
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the interpreter flushes once more at its end
@@ -73,11 +73,11 @@ def main() -> None:
         if sentence is None:  # a bug in mpac: the traceback is needed to fix it
             traceback.print_exc()
             sys.exit(BUG)
-        _leave(sentence, 1)
+        _exit(sentence, 1)
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _leave(sentence: str, code: int) -> None:
+def _exit(sentence: str, code: int) -> None:
     with contextlib.suppress(BrokenPipeError):
         sys.stdout.flush()
     sys.stderr.write(f"mpac: {' '.join(sentence.split())}\n")

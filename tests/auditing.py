@@ -3,7 +3,7 @@
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from mpac.audit.balance_audit import audit_sums
+from mpac.audit.balance_audit import audit_balances
 from mpac.audit.net_audit import audit_net
 from mpac.audit.payment_audit import audit_payments
 from mpac.stack.local_stack import LocalStack
@@ -24,7 +24,7 @@ async def assert_books_agree(stack: LocalStack) -> None:
         await engine.dispose()
     urls, key = stack.urls, stack.control_key
     ledger = await audit_payments(database_url=urls.database, sandbox_url=urls.sandbox, control_key=key)
-    sums = await audit_sums(database_url=urls.database, sandbox_url=urls.sandbox, control_key=key)
+    sums = await audit_balances(database_url=urls.database, sandbox_url=urls.sandbox, control_key=key)
     net = await audit_net(database_url=urls.database, sandbox_url=urls.sandbox, control_key=key)
     problems = [
         *(f"{one.rule.invariant} {one.rule.name} ({one.count}): {one.violations}" for one in found if one.count),

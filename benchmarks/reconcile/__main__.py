@@ -23,7 +23,7 @@ import psycopg
 import uuid_utils
 
 from benchmarks.large_data import Row, database_alone, memory_mb, show
-from benchmarks.reconcile.create_data import plant, write_statement
+from benchmarks.reconcile.create_data import create_settlement, write_statement
 from workflows.database.engines import connect, disconnect
 from workflows.reconciliation.reconcile import reconcile_settlement
 from workflows.reconciliation.statements.store_file import Incoming, receive_statement
@@ -81,19 +81,19 @@ async def product(settlement_id: str, file: IO[bytes], settings: Settings) -> tu
 async def measure(address: str | None, *, rows: int, missing: int) -> list[Row]:
     """Run the whole benchmark on one database."""
     found: list[Row] = []
-    async with database_alone(address) as place:
-        settings = Settings(database_url=place, broker_url="redis://none", secret_key="bench")
+    async with database_alone(address) as url:
+        settings = Settings(database_url=url, broker_url="redis://none", secret_key="bench")
         connect(settings)
         if rows:
-            found += await _with_statement(place, settings, rows=rows)
+            found += await _with_statement(url, settings, rows=rows)
         if missing:
-            found += await _without_statement(place, settings, rows=missing)
+            found += await _without_statement(url, settings, rows=missing)
         await disconnect()
     return found
 
 
 async def _with_statement(address: str, settings: Settings, *, rows: int) -> list[Row]:
-    settlement_id = await plant(address, run=uuid_utils.uuid7().hex[-8:], rows=rows)
+    settlement_id = await create_settlement(address, run=uuid_utils.uuid7().hex[-8:], rows=rows)
     with tempfile.TemporaryFile() as file:
         size = write_statement(address, file, settlement_id=settlement_id, breaks=BREAKS)
         statement_id, figures = await product(settlement_id, file, settings)
@@ -119,7 +119,7 @@ async def _with_statement(address: str, settings: Settings, *, rows: int) -> lis
 
 
 async def _without_statement(address: str, settings: Settings, *, rows: int) -> list[Row]:
-    settlement_id = await plant(address, run=uuid_utils.uuid7().hex[-8:], rows=rows)
+    settlement_id = await create_settlement(address, run=uuid_utils.uuid7().hex[-8:], rows=rows)
     found = []
     for what in ("without a statement", "the same again"):
         started = time.perf_counter()
@@ -137,9 +137,9 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000, help="lines with a statement; 0 leaves them out")
     parser.add_argument("--missing", type=int, default=200_000, help="lines without a statement; 0 leaves them out")
     parser.add_argument("--results", type=Path, help="a JSON file to write as well")
-    asked = parser.parse_args()
-    rows = asyncio.run(measure(asked.database, rows=asked.rows, missing=asked.missing))
-    show("Statements and reconciliation", rows, results=asked.results)
+    options = parser.parse_args()
+    rows = asyncio.run(measure(options.database, rows=options.rows, missing=options.missing))
+    show("Statements and reconciliation", rows, results=options.results)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ _FILE = """
 """
 
 
-async def plant(address: str, *, run: str, rows: int) -> str:
+async def create_settlement(address: str, *, run: str, rows: int) -> str:
     """Return the id of a closed settlement, of its own store, with ``rows`` lines."""
     store = f"sto_{run}"
     values = {"store": store, "run": run, "rows": rows}

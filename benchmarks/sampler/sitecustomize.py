@@ -42,7 +42,7 @@ def _stack(frame: FrameType | None) -> str:
     return ";".join(reversed(names))
 
 
-def _look(spent: Counter[str], clocks: dict[int, int]) -> None:
+def _take_sample(spent: Counter[str], clocks: dict[int, int]) -> None:
     own = threading.get_ident()
     for ident, frame in sys._current_frames().items():
         if ident == own:
@@ -63,7 +63,7 @@ def _sample(folder: Path) -> None:
         spent: Counter[str] = Counter()
         clocks: dict[int, int] = {}
         while go.exists():
-            _look(spent, clocks)
+            _take_sample(spent, clocks)
             time.sleep(INTERVAL_SECONDS)
         unfinished = folder / f"{os.getpid()}.new"
         unfinished.write_text(json.dumps(spent))

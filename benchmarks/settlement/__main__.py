@@ -22,7 +22,7 @@ import psycopg
 import uuid_utils
 
 from benchmarks.large_data import Row, database_alone, memory_mb, show
-from benchmarks.settlement.create_data import plant
+from benchmarks.settlement.create_data import create_payments
 from benchmarks.settlement.posting import post_groups
 from workflows.database.engines import connect, disconnect
 from workflows.settings import Settings
@@ -68,7 +68,7 @@ def yardsticks(address: str, store: str) -> dict[str, float]:
         return {"aggregate_seconds": aggregate, "copy_seconds": time.perf_counter() - started}
 
 
-class RefundAtTheTill:
+class LockWaitProbe:
     """Locks a payment as a refund does, repeatedly, and remembers the longest wait."""
 
     def __init__(self, address: str, store: str) -> None:
@@ -77,7 +77,7 @@ class RefundAtTheTill:
         self.longest_seconds = 0.0
         self._thread = threading.Thread(target=self._keep_locking)
 
-    def __enter__(self) -> "RefundAtTheTill":
+    def __enter__(self) -> "LockWaitProbe":
         self._thread.start()
         return self
 
@@ -101,7 +101,7 @@ async def close_one(store: str, address: str) -> dict[str, float]:
         (due,) = connection.execute(
             "SELECT id FROM settlements WHERE store_id = %s AND status = 'open' AND end_at <= now()", [store]
         ).fetchall()
-    with RefundAtTheTill(address, store) as refund:
+    with LockWaitProbe(address, store) as refund:
         before, started = memory_mb(), time.perf_counter()
         await close_settlements([due[0]], worker="bench")
         seconds = time.perf_counter() - started
@@ -115,7 +115,7 @@ async def close_one(store: str, address: str) -> dict[str, float]:
     return {"lines": lines, "close_seconds": seconds, "wait_seconds": refund.longest_seconds, **memory}
 
 
-async def drain(run: str, address: str) -> float:
+async def close_all_due(run: str, address: str) -> float:
     """Return the seconds until no store of ``run`` is due any more."""
     with psycopg.connect(address) as connection:
         found = connection.execute(
@@ -140,14 +140,14 @@ async def measure(address: str | None, *, rows: int, stores: int, each: int, pos
     """Run the whole benchmark on one database."""
     found: list[Row] = []
     run = uuid_utils.uuid7().hex[-6:]
-    async with database_alone(address) as place:
-        connect(Settings(database_url=place, broker_url="redis://none", secret_key="bench"))
+    async with database_alone(address) as url:
+        connect(Settings(database_url=url, broker_url="redis://none", secret_key="bench"))
         if rows:
-            found += await _one_large(place, run=f"a{run}", rows=rows)
+            found += await _one_large(url, run=f"a{run}", rows=rows)
         if stores:
-            found += await _many_small(place, run=f"b{run}", stores=stores, each=each)
+            found += await _many_small(url, run=f"b{run}", stores=stores, each=each)
         if postings:
-            posted = await post_groups(place, run=f"c{run}", payments=postings)
+            posted = await post_groups(url, run=f"c{run}", payments=postings)
             found.append(
                 Row("the ledger's share of a record", posted["post_ms_per_payment"], "ms/payment", limit=POST_MS)
             )
@@ -156,7 +156,7 @@ async def measure(address: str | None, *, rows: int, stores: int, each: int, pos
 
 
 async def _one_large(address: str, *, run: str, rows: int) -> list[Row]:
-    plant(address, run=run, stores=1, payments=rows)
+    create_payments(address, run=run, stores=1, payments=rows)
     store = f"sto_{run}_000001"
     await open_due_periods(worker="bench")
     least = yardsticks(address, store)
@@ -173,13 +173,13 @@ async def _one_large(address: str, *, run: str, rows: int) -> list[Row]:
 
 
 async def _many_small(address: str, *, run: str, stores: int, each: int) -> list[Row]:
-    plant(address, run=run, stores=stores, payments=each)
+    create_payments(address, run=run, stores=stores, payments=each)
     started = time.perf_counter()
     await open_due_periods(worker="bench")
     opened = time.perf_counter() - started
     return [
         Row(f"first periods of {stores:,} stores", opened),
-        Row(f"{stores:,} stores due at once, {each} payments each", await drain(run, address)),
+        Row(f"{stores:,} stores due at once, {each} payments each", await close_all_due(run, address)),
     ]
 
 
@@ -192,9 +192,9 @@ def main() -> None:
     parser.add_argument("--each", type=int, default=20, help="payments of each of the stores")
     parser.add_argument("--postings", type=int, default=5_000, help="payments posted to the ledger; 0 leaves it out")
     parser.add_argument("--results", type=Path, help="a JSON file to write as well")
-    asked = parser.parse_args()
-    sizes = {name: getattr(asked, name) for name in ("rows", "stores", "each", "postings")}
-    show("The end of a day", asyncio.run(measure(asked.database, **sizes)), results=asked.results)
+    options = parser.parse_args()
+    sizes = {name: getattr(options, name) for name in ("rows", "stores", "each", "postings")}
+    show("The end of a day", asyncio.run(measure(options.database, **sizes)), results=options.results)
 
 
 if __name__ == "__main__":

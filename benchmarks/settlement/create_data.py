@@ -48,7 +48,7 @@ _REFUNDS = """
 """
 
 
-def plant(address: str, *, run: str, stores: int, payments: int) -> None:
+def create_payments(address: str, *, run: str, stores: int, payments: int) -> None:
     """Create ``stores`` stores of yesterday with ``payments`` payments each. Their ids begin with ``sto_{run}_``."""
     values: dict[str, Any] = {"run": run, "stores": stores, "payments": payments}
     with psycopg.connect(address, autocommit=True) as connection:

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 from sqlalchemy import text
 
-from benchmarks.settlement.create_data import plant
+from benchmarks.settlement.create_data import create_payments
 from workflows.database.engines import Role, transaction
 from workflows.ledger.post_journals import post_completions
 
@@ -21,7 +21,7 @@ _NOW = text("SET CONSTRAINTS ALL IMMEDIATE")
 
 async def post_groups(address: str, *, run: str, payments: int) -> dict[str, float]:
     """Return milliseconds per payment in groups of ``GROUP``: the median group, a third of its payments with a fee."""
-    plant(address, run=run, stores=1, payments=payments)
+    create_payments(address, run=run, stores=1, payments=payments)
     with psycopg.connect(address) as connection:
         found = connection.execute("SELECT id FROM payments WHERE store_id = %s ORDER BY id", [f"sto_{run}_000001"])
         moved: Any = [{"id": row[0], "status": "completed"} for row in found]

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from mpac.audit.our_balances import Books, Figures, Place, read_books, read_newer_places
+from mpac.audit.our_balances import Figures, OurBalances, Place, find_newer_attempts, read_our_balances
 from mpac.audit.provider_ledger import SANDBOX, movements
 
 NOBODY = "no store of ours"
@@ -43,7 +43,7 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class SumsAudit:
+class BalanceAudit:
     """The number of compared places by rule, and the differences. ``set_aside`` movements belong to open rows."""
 
     checked: dict[str, int]
@@ -51,9 +51,9 @@ class SumsAudit:
     differences: tuple[Difference, ...]
 
 
-async def audit_sums(*, database_url: str, sandbox_url: str | None, control_key: str = "") -> SumsAudit:
+async def audit_balances(*, database_url: str, sandbox_url: str | None, control_key: str = "") -> BalanceAudit:
     """Add up all books and compare them; the provider's only if it shows one. Raises ``UserError``."""
-    books = await read_books(database_url, provider=SANDBOX if sandbox_url else None)
+    books = await read_our_balances(database_url, provider=SANDBOX if sandbox_url else None)
     if not sandbox_url:
         return compare(books, moved=None)
     moved: dict[Place, Figures] = {}
@@ -61,13 +61,13 @@ async def audit_sums(*, database_url: str, sandbox_url: str | None, control_key:
     set_aside = 0
     async for movement in movements(sandbox_url, control_key=control_key):
         reference = movement["reference"]
-        if reference not in books.places:
+        if reference not in books.store_of_attempt:
             strange[reference].append(movement)
-        elif (store_id := books.places[reference]) is None:
+        elif (store_id := books.store_of_attempt[reference]) is None:
             set_aside += 1
         else:
             _add(moved, store_id, movement)
-    newer = await read_newer_places(database_url, provider=SANDBOX, references=strange) if strange else set()
+    newer = await find_newer_attempts(database_url, provider=SANDBOX, references=strange) if strange else set()
     for reference, several in strange.items():
         for movement in several if reference not in newer else ():
             _add(moved, NOBODY, movement)
@@ -75,7 +75,7 @@ async def audit_sums(*, database_url: str, sandbox_url: str | None, control_key:
     return compare(books, moved=moved, set_aside=set_aside)
 
 
-def compare(books: Books, *, moved: dict[Place, Figures] | None, set_aside: int = 0) -> SumsAudit:
+def compare(books: OurBalances, *, moved: dict[Place, Figures] | None, set_aside: int = 0) -> BalanceAudit:
     """Compare the sums and return the result."""
     at_provider = _without_provider(books.settled)
     rules: dict[str, tuple[tuple[str, dict[Place, Figures]], tuple[str, dict[Place, Figures]]]] = {
@@ -87,11 +87,13 @@ def compare(books: Books, *, moved: dict[Place, Figures] | None, set_aside: int 
     checked = {rule: len(ours[1].keys() | theirs[1].keys()) for rule, (ours, theirs) in rules.items()}
     found = [difference for rule, sides in rules.items() for difference in _differences(rule, *sides)]
     found += [
-        Difference("accounts", " ".join(place), f"there must be {figures.held}, and the accounts hold {held}")
-        for place, held in sorted(books.held.items())
-        if held != (figures := books.accounts[place]).held
+        Difference(
+            "accounts", " ".join(place), f"there must be {figures.net_amount}, and the accounts hold {net_amount}"
+        )
+        for place, net_amount in sorted(books.net_amount.items())
+        if net_amount != (figures := books.accounts[place]).net_amount
     ]
-    return SumsAudit(checked, set_aside, tuple(found))
+    return BalanceAudit(checked, set_aside, tuple(found))
 
 
 def _differences(

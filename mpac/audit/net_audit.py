@@ -21,7 +21,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mpac.audit.our_balances import snapshot
+from mpac.audit.our_balances import open_snapshot
 from mpac.audit.provider_ledger import SANDBOX, movements
 
 SENTENCE = "Settlements with their corrections are the provider's net, reference by reference."
@@ -30,7 +30,7 @@ SIGNS = {"charge": 1, "reversal": -1, "refund": -1}
 Place = tuple[str, str]
 """A store and a currency."""
 
-_HELD = """
+_NET_AMOUNTS = """
     -- held: lines and corrections by their attempt, and what waits for a close
     SELECT store_id, currency, coalesce(our_reference, (
                SELECT min(o.our_reference) FROM settlement_lines o WHERE o.store_id = l.store_id AND o.provider = l.provider
@@ -76,9 +76,9 @@ class NetDifference:
 
 @dataclass(slots=True)
 class ReferenceBooks:
-    """Our side. ``held`` and ``corrected`` by place and reference, ``stores`` and ``is_open`` by reference."""
+    """Our side. ``net_amount`` and ``corrected`` by place and reference, ``stores`` and ``is_open`` by reference."""
 
-    held: dict[tuple[Place, str], int] = field(default_factory=lambda: defaultdict(int))
+    net_amount: dict[tuple[Place, str], int] = field(default_factory=lambda: defaultdict(int))
     corrected: dict[tuple[Place, str], int] = field(default_factory=lambda: defaultdict(int))
     stated: dict[tuple[Place, str], set[int]] = field(default_factory=lambda: defaultdict(set))
     stores: dict[str, str] = field(default_factory=dict)
@@ -111,7 +111,7 @@ def compare(books: ReferenceBooks, moved: Mapping[tuple[Place, str], int]) -> Ne
     """Compare the two sides, reference by reference."""
     checked = set_aside = explained = 0
     differences: list[NetDifference] = []
-    for place, reference in sorted(books.held.keys() | moved.keys()):
+    for place, reference in sorted(books.net_amount.keys() | moved.keys()):
         if reference not in books.stores:
             continue  # a correction for a statement line without a reference of ours
         if books.is_open[reference]:
@@ -119,27 +119,27 @@ def compare(books: ReferenceBooks, moved: Mapping[tuple[Place, str], int]) -> Ne
             continue
         checked += 1
         key = (place, reference)
-        held, net = books.held.get(key, 0), moved.get(key, 0)
-        if held == net:
+        ours, theirs = books.net_amount.get(key, 0), moved.get(key, 0)
+        if ours == theirs:
             continue
-        if books.corrected.get(key) and held in books.stated.get(key, {0}):
+        if books.corrected.get(key) and ours in books.stated.get(key, {0}):
             explained += 1
             continue
-        said = f"{reference}: settlements with corrections hold {held}, the provider's ledger {net}"
+        said = f"{reference}: settlements with corrections hold {ours}, the provider's ledger {theirs}"
         differences.append(NetDifference(" ".join((*place, SANDBOX)), said))
     return NetAudit(checked, set_aside, explained, tuple(differences))
 
 
 async def _read_books(database_url: str) -> ReferenceBooks:
     books, provider = ReferenceBooks(), {"provider": SANDBOX}
-    async with snapshot(database_url) as connection:
+    async with open_snapshot(database_url) as connection:
         for reference, store_id, is_open in await (await connection.execute(_ATTEMPTS.encode(), provider)).fetchall():
             books.stores[reference], books.is_open[reference] = store_id, is_open
-        for store_id, currency, reference, held, corrected in await (
-            await connection.execute(_HELD.encode(), provider)
+        for store_id, currency, reference, net_amount, corrected in await (
+            await connection.execute(_NET_AMOUNTS.encode(), provider)
         ).fetchall():
             if reference is not None:
-                books.held[(store_id, currency), reference] += held
+                books.net_amount[(store_id, currency), reference] += net_amount
                 books.corrected[(store_id, currency), reference] += abs(corrected)
         corrected_ones = sorted({reference for (_, reference), amount in books.corrected.items() if amount})
         stated = await connection.execute(_STATED.encode(), {**provider, "references": corrected_ones})

@@ -28,21 +28,21 @@ class Figures(NamedTuple):
     counted: int = 0
 
     @property
-    def held(self) -> int:
+    def net_amount(self) -> int:
         """The money that must be in drawers and at providers according to these figures."""
         return self.taken - self.refunded - self.fees + self.adjusted + self.counted
 
 
 @dataclass(slots=True)
-class Books:
-    """Our side. ``places``: the store that an attempt's money belongs to; ``None`` while its outcome is open."""
+class OurBalances:
+    """Our side. ``store_of_attempt``: the store that an attempt's money belongs to; ``None`` while its outcome is open."""
 
     totals: dict[Place, Figures] = field(default_factory=dict)
     lines_of_closed: dict[Place, Figures] = field(default_factory=dict)
     settled: dict[Place, Figures] = field(default_factory=dict)
     accounts: dict[Place, Figures] = field(default_factory=dict)
-    held: dict[Place, int] = field(default_factory=dict)
-    places: dict[str, str | None] = field(default_factory=dict)
+    net_amount: dict[Place, int] = field(default_factory=dict)
+    store_of_attempt: dict[str, str | None] = field(default_factory=dict)
 
 
 _TOTALS = """
@@ -84,7 +84,7 @@ _ACCOUNTS = """
     FROM ledger_entries e JOIN ledger_journals j ON j.id = e.journal_id JOIN ledger_accounts a ON a.id = e.account_id
     GROUP BY 1, 2, 3
 """
-_PLACES = """
+_STORES_OF_ATTEMPTS = """
     -- places: by the key that the provider received; an attempt with an open outcome may or may not have moved money
     SELECT a.reference, CASE WHEN p.status NOT IN ('pending', 'processing') THEN p.store_id END
     FROM payment_attempts a JOIN payments p ON p.id = a.payment_id WHERE a.provider = %(provider)s {of_payments}
@@ -95,28 +95,28 @@ _PLACES = """
 _THESE = "AND a.reference = ANY(%(references)s)"
 
 
-async def read_books(database_url: str, *, provider: str | None) -> Books:
+async def read_our_balances(database_url: str, *, provider: str | None) -> OurBalances:
     """Return both books, and the stores of the attempts at ``provider`` if there is one. Raises ``UserError``."""
-    async with snapshot(database_url) as connection:
-        books = Books(
+    async with open_snapshot(database_url) as connection:
+        books = OurBalances(
             totals=await _figures(connection, _TOTALS, named_by=2),
             lines_of_closed=await _figures(connection, _LINES_OF_CLOSED, named_by=2),
             settled=await _figures(connection, _SETTLED, named_by=3),
         )
         for row in await (await connection.execute(_ACCOUNTS)).fetchall():
             books.accounts[row[:3]] = Figures(*row[3:-1])
-            books.held[row[:3]] = row[-1]
+            books.net_amount[row[:3]] = row[-1]
         if provider:
-            everything = _PLACES.format(of_payments="", of_refunds="")
-            books.places = await _places(connection, everything, {"provider": provider})
+            everything = _STORES_OF_ATTEMPTS.format(of_payments="", of_refunds="")
+            books.store_of_attempt = await _store_of_attempt(connection, everything, {"provider": provider})
     return books
 
 
-async def read_newer_places(database_url: str, *, provider: str, references: Collection[str]) -> set[str]:
+async def find_newer_attempts(database_url: str, *, provider: str, references: Collection[str]) -> set[str]:
     """Return those of ``references`` that are attempts of ours recorded after the books were read."""
-    these = _PLACES.format(of_payments=_THESE, of_refunds=_THESE)
-    async with snapshot(database_url) as connection:
-        found = await _places(connection, these, {"provider": provider, "references": list(references)})
+    these = _STORES_OF_ATTEMPTS.format(of_payments=_THESE, of_refunds=_THESE)
+    async with open_snapshot(database_url) as connection:
+        found = await _store_of_attempt(connection, these, {"provider": provider, "references": list(references)})
     return set(found)
 
 
@@ -125,7 +125,7 @@ async def _figures(connection: psycopg.AsyncConnection[Any], query: str, *, name
     return {row[:named_by]: Figures(*row[named_by:]) for row in rows}
 
 
-async def _places(
+async def _store_of_attempt(
     connection: psycopg.AsyncConnection[Any], query: str, values: dict[str, Any]
 ) -> dict[str, str | None]:
     stores: dict[str, str] = {}  # each id once in memory, however many attempts a store has made
@@ -135,7 +135,7 @@ async def _places(
 
 
 @asynccontextmanager
-async def snapshot(database_url: str) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+async def open_snapshot(database_url: str) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
     """Open a read-only snapshot of all rows, as the owner of the tables. Raises ``UserError``."""
     try:
         async with await psycopg.AsyncConnection.connect(

@@ -79,7 +79,8 @@ def _amount_differs(payment: RecordedPayment | None, moved: PaymentMovements) ->
     problems = []
     if moved.net_charged != payment.due:
         problems.append(
-            f"{payment.status} with {_of(payment.due, payment)} to pay, the provider charged {_of(moved.net_charged, moved)}"
+            f"{payment.status} with {_format_amount(payment.due, payment)} to pay, "
+            f"the provider charged {_format_amount(moved.net_charged, moved)}"
         )
     if moved.currencies - {payment.currency}:
         problems.append(
@@ -88,7 +89,8 @@ def _amount_differs(payment: RecordedPayment | None, moved: PaymentMovements) ->
     # A refund in progress has been reserved, and may or may not have been made.
     if not payment.refunded <= moved.refunded <= max(payment.refunded, payment.refund_reserved):
         problems.append(
-            f"{_of(payment.refunded, payment)} refunded, the provider refunded {_of(moved.refunded, moved)}"
+            f"{_format_amount(payment.refunded, payment)} refunded, "
+            f"the provider refunded {_format_amount(moved.refunded, moved)}"
         )
     return problems
 
@@ -96,25 +98,27 @@ def _amount_differs(payment: RecordedPayment | None, moved: PaymentMovements) ->
 def _still_charged(payment: RecordedPayment | None, moved: PaymentMovements) -> list[str]:
     assert payment  # noqa: S101 - as above
     kept = moved.net_charged - moved.refunded
-    return [f"{payment.status}, and the provider holds {_of(kept, moved)}"] if kept else []
+    return [f"{payment.status}, and the provider holds {_format_amount(kept, moved)}"] if kept else []
 
 
 def _unknown_movement(payment: RecordedPayment | None, moved: PaymentMovements) -> list[str]:
     if payment is None:
-        return [f"the provider moved {_of(moved.net_charged, moved)} for a payment that is not in our database"]
+        return [
+            f"the provider moved {_format_amount(moved.net_charged, moved)} for a payment that is not in our database"
+        ]
     if not payment.is_at_provider:
-        return [f"the provider moved {_of(moved.net_charged, moved)} for a payment of another provider"]
+        return [f"the provider moved {_format_amount(moved.net_charged, moved)} for a payment of another provider"]
     strange = sorted(moved.references - set(payment.references))
     return [f"money moved under the key {reference}, which is not an attempt of ours" for reference in strange]
 
 
-def _of(amount: int, whose: RecordedPayment | PaymentMovements) -> str:
+def _format_amount(amount: int, whose: RecordedPayment | PaymentMovements) -> str:
     """Return an amount with its currency in minor units: formatting it would need code of the product."""
     currencies = {whose.currency} if isinstance(whose, RecordedPayment) else whose.currencies
     return f"{amount} minor units of {' and '.join(sorted(currencies)) or 'any currency'}"
 
 
-def _is(statuses: frozenset[str]) -> Callable[[RecordedPayment | None, PaymentMovements], bool]:
+def _has_status(statuses: frozenset[str]) -> Callable[[RecordedPayment | None, PaymentMovements], bool]:
     return lambda payment, _moved: payment is not None and payment.is_at_provider and payment.status in statuses
 
 
@@ -131,7 +135,7 @@ _RULES: tuple[
     ...,
 ] = (
     ("I1", _has_moved, _charged_twice),
-    ("I2", _is(TAKEN), _amount_differs),
-    ("I3", _is(NOT_TAKEN), _still_charged),
+    ("I2", _has_status(TAKEN), _amount_differs),
+    ("I3", _has_status(NOT_TAKEN), _still_charged),
     ("unknown", _has_moved, _unknown_movement),
 )

@@ -77,17 +77,17 @@ async def movements(sandbox_url: str, *, control_key: str) -> AsyncIterator[dict
             yield movement
     except aiohttp.ClientResponseError as error:
         if error.status != UNAUTHORIZED:
-            raise _hidden(sandbox_url, error) from error
+            raise _unavailable_error(sandbox_url, error) from error
         raise UserError(
             f"The sandbox provider at {sandbox_url} refuses the control key: set MPAC_SANDBOX_CONTROL_KEY to the right one."
         ) from error
     except (aiohttp.ClientError, TimeoutError) as error:
-        raise _hidden(sandbox_url, error) from error
+        raise _unavailable_error(sandbox_url, error) from error
     except (ValueError, LookupError, TypeError) as error:
         raise UserError(f"The sandbox provider at {sandbox_url} did not return a ledger: {error!r}") from error
 
 
-def _hidden(sandbox_url: str, error: Exception) -> UserError:
+def _unavailable_error(sandbox_url: str, error: Exception) -> UserError:
     return UserError(
         f"The sandbox provider at {sandbox_url} does not show its ledger ({type(error).__name__}): check that it is up."
     )
@@ -102,11 +102,11 @@ async def _movements(url: str, control_key: str) -> AsyncIterator[dict[str, Any]
             async with session.get(f"{url}/control/ledger", params=params, raise_for_status=True) as response:
                 page = await response.json()
             for movement in page["data"]:
-                yield _checked(movement)
+                yield _check_movement(movement)
             after = page["next"]
 
 
-def _checked(movement: dict[str, Any]) -> dict[str, Any]:
+def _check_movement(movement: dict[str, Any]) -> dict[str, Any]:
     """Return a line of the ledger. Raises ``ValueError``, ``LookupError`` or ``TypeError`` if it is not valid."""
     is_line = movement["kind"] in KINDS and all(type(movement[name]) is str for name in TEXTS)
     if not is_line or not all(type(movement[name]) is int for name in NUMBERS):

@@ -15,7 +15,7 @@ from rich.table import Table
 from mpac.audit import balance_audit, net_audit
 from mpac.audit.payment_audit import SENTENCES, audit_payments
 from mpac.cli.errors import UserError
-from mpac.cli.unfinished_work import OpenWork, open_work_in
+from mpac.cli.unfinished_work import UnfinishedWork, count_unfinished_work
 
 OURS = "our database"
 PROVIDERS = "the provider's own ledger"
@@ -62,7 +62,7 @@ class AuditReport:
 
     results: list[RuleResult]
     looked_at: dict[str, int]
-    waiting: OpenWork
+    waiting: UnfinishedWork
     unchecked: tuple[str, ...] = ()
 
     def rules(self, state: RuleState) -> list[RuleResult]:
@@ -152,7 +152,7 @@ def as_problems(results: Sequence[RuleResult]) -> list[str]:
     return lines
 
 
-async def _audit_our_database() -> tuple[list[RuleResult], dict[str, int], OpenWork]:
+async def _audit_our_database() -> tuple[list[RuleResult], dict[str, int], UnfinishedWork]:
     # Importing the product takes a second, which would slow `mpac --help` down.
     from sqlalchemy.exc import DBAPIError, ProgrammingError  # noqa: PLC0415
 
@@ -166,7 +166,7 @@ async def _audit_our_database() -> tuple[list[RuleResult], dict[str, int], OpenW
     connect(settings, roles=(Role.OWNER, Role.ACCEPT))
     try:
         audit = await audit_database(review_after_seconds=settings.review_after_seconds)
-        waiting = open_work_in(await read_overview())
+        waiting = count_unfinished_work(await read_overview())
     except ServiceUnavailable as error:
         raise UserError("The database does not answer: check with `python3 run.py status` whether it is up.") from error
     except ProgrammingError as error:
@@ -229,7 +229,9 @@ async def _audit_net(*, database_url: str, sandbox_url: str, control_key: str) -
 
 
 async def _audit_sums(*, database_url: str, sandbox_url: str | None, control_key: str) -> list[RuleResult]:
-    found = await balance_audit.audit_sums(database_url=database_url, sandbox_url=sandbox_url, control_key=control_key)
+    found = await balance_audit.audit_balances(
+        database_url=database_url, sandbox_url=sandbox_url, control_key=control_key
+    )
     results = []
     for rule, checked in found.checked.items():
         differing = [(each.place, each.problem) for each in found.differences if each.rule == rule]

@@ -161,10 +161,10 @@ CHECKS: dict[str, Callable[[Home], CheckResult]] = {
 }
 
 
-def run_check(ask: Callable[[Home], CheckResult], home: Home) -> CheckResult:
+def run_check(check: Callable[[Home], CheckResult], home: Home) -> CheckResult:
     """Return the result of a check, also if a file or folder may not be read."""
     try:
-        return ask(home)
+        return check(home)
     except OSError as error:
         text = f"{error.filename} can't be read ({error.strerror})"
         return CheckResult(text, "choose another folder with --home or MPAC_HOME", fatal=True)

@@ -51,14 +51,14 @@ def _schema(error: Any) -> str:
     return f"The database refused ({said}). Its schema may be out of date: run `python3 run.py migrate`."
 
 
-def _away(_error: Any) -> str:
+def _database_unavailable(_error: Any) -> str:
     return "The database does not answer: check with `python3 run.py status` whether it is up."
 
 
 SENTENCES: dict[str, Callable[[Any], str | None]] = {
     "builtins.OSError": _file,
     "pydantic_core._pydantic_core.ValidationError": _settings,
-    "workflows.errors.ServiceUnavailable": _away,
-    "sqlalchemy.exc.OperationalError": _away,
+    "workflows.errors.ServiceUnavailable": _database_unavailable,
+    "sqlalchemy.exc.OperationalError": _database_unavailable,
     "sqlalchemy.exc.ProgrammingError": _schema,
 }

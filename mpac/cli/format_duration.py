@@ -3,7 +3,7 @@
 UNITS = ((86_400, "day"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
-def duration_text(seconds: float, *, units: int = 1) -> str:
+def format_duration(seconds: float, *, units: int = 1) -> str:
     """Return a duration in its largest ``units`` units, rounded down: `40 s`, `2 min`, `1 day 3 h 4 min`."""
     rest = int(seconds)
     counts: list[tuple[int, str]] = []

@@ -4,7 +4,7 @@
 """
 
 
-def money(amount: int | None, currency: str) -> str:
+def format_money(amount: int | None, currency: str) -> str:
     """Return ``amount`` minor units as English writes them (¥1,150, $11.50, -¥500); a dash without an amount."""
     from workflows.money import Money, currencies  # noqa: PLC0415 - see above
 
@@ -13,11 +13,11 @@ def money(amount: int | None, currency: str) -> str:
     return Money(amount, currency).text("en") if currency in currencies() else f"{amount:,} {currency}"
 
 
-def signed(amount: int | None, currency: str) -> str:
-    """Return ``amount`` as ``money`` does, with a plus sign above zero."""
-    return f"+{money(amount, currency)}" if amount is not None and amount > 0 else money(amount, currency)
+def format_signed(amount: int | None, currency: str) -> str:
+    """Return ``amount`` as ``format_money`` does, with a plus sign above zero."""
+    return f"+{format_money(amount, currency)}" if amount is not None and amount > 0 else format_money(amount, currency)
 
 
-def yen(amount: int) -> str:
-    """Return ``amount`` yen as ``money`` does."""
-    return money(amount, "JPY")
+def format_yen(amount: int) -> str:
+    """Return ``amount`` yen as ``format_money`` does."""
+    return format_money(amount, "JPY")

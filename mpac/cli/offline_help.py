@@ -1,7 +1,7 @@
-"""Answer help and mistyped commands or options without an environment. Standard library only.
+"""Print help and correct mistyped commands or options before anything is installed. Standard library only.
 
-`run.py` calls ``answer`` before it installs anything; `python -m mpac` shares the spelling rules. The texts and options of the
-commands are in ``help.json``, which `python3 run.py docs` renders from click and `docs --check` compares.
+`run.py` calls ``answer_offline`` before it installs anything, and `python -m mpac` suggests corrections by the same rules. The
+texts and options of the commands are in ``help.json``, which `python3 run.py docs` renders from click.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ OTHER_NAMES = {  # command → its names in other tools
 CUTOFF = 0.6
 
 
-def answer(arguments: Sequence[str]) -> tuple[int, str] | None:
+def answer_offline(arguments: Sequence[str]) -> tuple[int, str] | None:
     """Return the exit code and the text for ``arguments``, or ``None`` if the command itself has to run."""
     arguments = with_help_option(arguments)
     if not arguments or arguments[0] in HELP_OPTIONS:
         return 0, "\n".join(_rendered().get(GENERAL, {}).get("help") or [f"{word:<11} {HELP[word]}" for word in HELP])
     command = arguments[0]
     if command.startswith("-"):
-        return USAGE_ERROR, option_first(arguments)
+        return USAGE_ERROR, misplaced_option_message(arguments)
     if command not in HELP:
-        return USAGE_ERROR, unknown("command", command, HELP)
+        return USAGE_ERROR, unknown_name_message("command", command, HELP)
     known = _rendered().get(command)
     if known is None:
         return None
@@ -60,15 +60,15 @@ def with_help_option(arguments: Sequence[str]) -> list[str]:
     return list(arguments)
 
 
-def unknown(kind: str, said: str, known: Iterable[str]) -> str:
+def unknown_name_message(kind: str, said: str, known: Iterable[str]) -> str:
     """Return a sentence about a name that does not exist: the nearest one, and all that exist."""
     names = list(known)
-    near = nearest(said, names)
+    near = closest_match(said, names)
     guess = f" Did you mean `{near}`?" if near else ""
     return f"No such {kind} {said!r}.{guess} Choose from: {', '.join(names)}."
 
 
-def nearest(said: str, known: Iterable[str]) -> str | None:
+def closest_match(said: str, known: Iterable[str]) -> str | None:
     """Return the name in ``known`` that ``said`` is probably a misspelling of."""
     names = {name.lower(): name for name in known}
     said = said.lower()
@@ -82,7 +82,7 @@ def nearest(said: str, known: Iterable[str]) -> str | None:
     return names[found[0]] if found else None
 
 
-def option_first(arguments: Sequence[str]) -> str:
+def misplaced_option_message(arguments: Sequence[str]) -> str:
     """Return a sentence about options before the command, with the order that works."""
     command = next((word for word in arguments if word in HELP), None)
     if command is None:
@@ -111,10 +111,10 @@ def _wrong_option(arguments: Sequence[str], options: dict[str, Any]) -> str | No
         if not word.startswith("--"):
             continue
         if name not in options:
-            near = nearest(name, options)
+            near = closest_match(name, options)
             return f"No such option {name!r}." + (f" Did you mean `{near}`?" if near else "")
         if options[name] and not has_value:
             value = next(following, "")
         if isinstance(options[name], list) and value not in options[name]:
-            return unknown(f"value of {name}", value, options[name])
+            return unknown_name_message(f"value of {name}", value, options[name])
     return None

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from mpac.cli.offline_help import nearest
+from mpac.cli.offline_help import closest_match
 from mpac.stack.state_folder import DEFAULT_HOME
 
 Decorated = Callable[..., Any]
@@ -16,7 +16,7 @@ class OneOf(click.Choice[str]):
     """A choice that suggests the nearest value for a mistyped one."""
 
     def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
-        near = nearest(str(value), self.choices)
+        near = closest_match(str(value), self.choices)
         return super().get_invalid_choice_message(value, ctx) + (f" Did you mean `{near}`?" if near else "")
 
 

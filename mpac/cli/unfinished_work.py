@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from mpac.cli.format_duration import duration_text
-from mpac.cli.format_money import money
+from mpac.cli.format_duration import format_duration
+from mpac.cli.format_money import format_money
 
 if TYPE_CHECKING:  # importing the product takes a second
     from workflows.ops.count_open_rows import Overview
@@ -23,7 +23,7 @@ WIDEST = max(map(len, GROUPS.values()))
 
 
 @dataclass(frozen=True, slots=True)
-class OpenAmount:
+class UnfinishedAmount:
     """Payments or refunds of one group and currency; the amount is in minor units."""
 
     entity: str
@@ -34,10 +34,10 @@ class OpenAmount:
 
 
 @dataclass(frozen=True, slots=True)
-class OpenWork:
+class UnfinishedWork:
     """The amounts of each group, and the dead letters."""
 
-    groups: dict[str, list[OpenAmount]]
+    groups: dict[str, list[UnfinishedAmount]]
     dead_letters: int
     dead_letters_oldest_seconds: float
 
@@ -57,37 +57,37 @@ class OpenWork:
     def lines(self) -> list[str]:
         """Return one line for each group."""
         letters = (
-            f"{self.dead_letters:,}, oldest {duration_text(self.dead_letters_oldest_seconds)}"
+            f"{self.dead_letters:,}, oldest {format_duration(self.dead_letters_oldest_seconds)}"
             if self.dead_letters
             else "none"
         )
-        said = {GROUPS[name]: _in_words(parts) for name, parts in self.groups.items()} | {"Dead letters": letters}
+        said = {GROUPS[name]: _describe(parts) for name, parts in self.groups.items()} | {"Dead letters": letters}
         return [f"{name + ':':<{WIDEST + 1}} {words}" for name, words in said.items()]
 
 
-def open_work_in(overview: Overview) -> OpenWork:
+def count_unfinished_work(overview: Overview) -> UnfinishedWork:
     """Add up the rows of the overview by currency."""
-    return OpenWork(
+    return UnfinishedWork(
         {name: list(_parts(overview, name)) for name in GROUPS},
         overview.dead_letters,
         overview.dead_letters_oldest_seconds,
     )
 
 
-def _parts(overview: Overview, group: str) -> Iterable[OpenAmount]:
+def _parts(overview: Overview, group: str) -> Iterable[UnfinishedAmount]:
     for entity, currency in sorted({(row.entity, row.currency) for row in overview.open}):
         rows = [row for row in overview.open if (row.entity, row.currency) == (entity, currency)]
         if count := sum(getattr(row, group) for row in rows):
             amount = sum(getattr(row, f"{group}_amount") for row in rows)
-            yield OpenAmount(
+            yield UnfinishedAmount(
                 entity, currency, count, amount, max(getattr(row, f"{group}_oldest_seconds") for row in rows)
             )
 
 
-def _in_words(parts: list[OpenAmount]) -> str:
+def _describe(parts: list[UnfinishedAmount]) -> str:
     said = [
-        f"{part.count:,} {ENTITIES[part.entity]}, {money(part.amount, part.currency)}, "
-        f"oldest {duration_text(part.oldest_seconds)}"
+        f"{part.count:,} {ENTITIES[part.entity]}, {format_money(part.amount, part.currency)}, "
+        f"oldest {format_duration(part.oldest_seconds)}"
         for part in parts
     ]
     return "; ".join(said) or "none"

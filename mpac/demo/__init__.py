@@ -9,7 +9,7 @@
 | ``day`` | the second story: a day of three stores, its close and its reconciliation |
 | ``table_client`` | a table that orders, splits its bill, pays and gets a refund |
 | ``kill_worker`` | the payment worker is killed |
-| ``statistics``, ``screen`` | what is counted, and what is shown |
+| ``statistics``, ``console`` | what is counted, and what is shown |
 | ``retry``, ``calls`` | the only way to other processes; it repeats requests that were refused for now or lost |
 | ``database_view``, ``records`` | what is read from the database to tell the story |
 | ``problems``, ``ending`` | what went wrong, and how the demonstration ended |

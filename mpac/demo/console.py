@@ -21,13 +21,13 @@ WIDTH_WITHOUT_TERMINAL = 110
 WIDE = 100  # columns
 
 
-class Screen:
+class StoryConsole:
     """One console. ``watch`` sets the numbers to show while something runs."""
 
     def __init__(self) -> None:
-        self.console = Console(highlight=False)
-        if not self.console.is_terminal:
-            self.console.width = WIDTH_WITHOUT_TERMINAL
+        self.rich = Console(highlight=False)
+        if not self.rich.is_terminal:
+            self.rich.width = WIDTH_WITHOUT_TERMINAL
         self._live: Live | None = None
         self._numbers: Callable[[], str] = str
         self._last_line = 0.0
@@ -35,25 +35,25 @@ class Screen:
     @property
     def gap(self) -> int:
         """Blanks between the columns of a wide table: two if there is room."""
-        return 2 if self.console.width >= WIDE else 1
+        return 2 if self.rich.width >= WIDE else 1
 
     def title(self, words: str) -> None:
         """Print a heading."""
-        self.console.print()
-        self.console.print(Text(words, style="bold"))
+        self.rich.print()
+        self.rich.print(Text(words, style="bold"))
 
     def say(self, sentence: str, *, style: str = "", moment: str = "") -> None:
         """Print a sentence of the story after the time of day, or after ``moment``, the story's own time."""
         moment = moment or datetime.now().strftime("%H:%M:%S")  # noqa: DTZ005 - the reader's local time
         line = Table.grid(padding=(0, 2))
         line.add_row(Text(moment, style="dim"), Text(sentence, style=style))
-        self.console.print(line)
+        self.rich.print(line)
 
     def show(self, what: RenderableType) -> None:
         """Print a table or text, slightly indented."""
-        self.console.print(Padding(what, (0, 0, 0, 2)))
+        self.rich.print(Padding(what, (0, 0, 0, 2)))
 
-    def watch(self, numbers: Callable[[], str]) -> "Screen":
+    def watch(self, numbers: Callable[[], str]) -> "StoryConsole":
         """Show ``numbers()`` while the ``with`` block runs; call ``tick`` regularly."""
         self._numbers = numbers
         return self
@@ -67,10 +67,8 @@ class Screen:
             self.say(self._numbers())
 
     def __enter__(self) -> Self:
-        if self.console.is_terminal:
-            self._live = Live(
-                self._line(), console=self.console, refresh_per_second=REFRESHES_PER_SECOND, transient=True
-            )
+        if self.rich.is_terminal:
+            self._live = Live(self._line(), console=self.rich, refresh_per_second=REFRESHES_PER_SECOND, transient=True)
             self._live.start()
         self._last_line = time.monotonic()
         return self

@@ -10,7 +10,7 @@ from mpac.demo.retry import TransientFailure, retry_until_answered
 CONNECT_TIMEOUT_SECONDS = 10
 
 
-class DatabaseView:
+class DatabaseClient:
     """Run single statements, each of which may be repeated without harm."""
 
     def __init__(self, database_url: str, *, name: str, is_read_only: bool) -> None:
@@ -22,21 +22,21 @@ class DatabaseView:
     @classmethod
     async def open(cls, database_url: str, *, name: str, is_read_only: bool = True) -> Self:
         """Connect. Raises ``TimedOut``."""
-        view = cls(database_url, name=name, is_read_only=is_read_only)
-        await view.rows("SELECT 1")
-        return view
+        database = cls(database_url, name=name, is_read_only=is_read_only)
+        await database.fetch("SELECT 1")
+        return database
 
     async def close(self) -> None:
         """Disconnect."""
         if self._connection is not None:
             await self._connection.close()
 
-    async def rows(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
+    async def fetch(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
         """Run a statement and return its rows. Raises ``TimedOut`` if the database stays away."""
         _, found = await retry_until_answered(lambda: self._once(query, values), what=f"a statement of {self._name}")
         return found
 
-    async def change(self, query: str, values: Sequence[Any]) -> int:
+    async def execute(self, query: str, values: Sequence[Any]) -> int:
         """Run a statement and return how many rows it changed. Raises ``TimedOut`` if the database stays away."""
         count, _ = await retry_until_answered(lambda: self._once(query, values), what=f"a statement of {self._name}")
         return count

@@ -16,7 +16,7 @@ from typing import Any
 
 from mpac.audit.report import AuditReport, audit_all
 from mpac.cli.errors import UserError
-from mpac.demo.console import Screen
+from mpac.demo.console import StoryConsole
 from mpac.demo.retry import TimedOut, TransientFailure, retry_until_answered
 from mpac.stack.database_profile import MOVABLE, ORDINARY, SERVERS_OF_THE_USERS, DatabaseProfile
 from mpac.stack.detach import detach_up, stop_other, wait_complete
@@ -40,7 +40,7 @@ SETTINGS = {
     "MPAC_SANDBOX_MIN_LATENCY_MS": "80",
     "MPAC_SANDBOX_MAX_LATENCY_MS": "250",
 }
-IN_A_SENTENCE = (
+SETTINGS_SENTENCE = (
     "To save you time, a provider call times out after 2 s instead of 10, a lease lasts 4.5 s instead of 30, and the provider "
     "is asked about unknown outcomes ten times sooner than usual. The provider takes 80 to 250 ms for a call."
 )
@@ -56,7 +56,7 @@ class DemoEnvironment:
     """The stack, screen, seed and options that the chapters use."""
 
     home: Home
-    screen: Screen
+    console: StoryConsole
     seed: dict[str, Any]
     terminals: int
     seconds: float
@@ -84,7 +84,7 @@ class DemoEnvironment:
         except TimedOut as late:
             raise UserError(f"The audit could not be made: {late}.") from late
         self.audits.append(report)
-        self.screen.say(f"The auditors looked {moment}: {report.sentence_of_result()}")
+        self.console.say(f"The auditors looked {moment}: {report.sentence_of_result()}")
         return report
 
     def command(self, words: str) -> str:

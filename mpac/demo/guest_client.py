@@ -11,7 +11,7 @@ from mpac.demo.problems import UnexpectedAnswer
 from mpac.demo.retry import TimedOut, wait_until
 
 CREATED, OK = 201, 200
-LOOK_EVERY_SECONDS = 0.2
+POLL_SECONDS = 0.2
 OPEN = ("pending", "processing")
 OUT_OF_TIME = ("provider_unavailable", "expired", "withdrawn_by_provider")
 """Reasons of payments and refunds that failed because their calls could not be made in time."""
@@ -19,7 +19,7 @@ OUT_OF_TIME = ("provider_unavailable", "expired", "withdrawn_by_provider")
 COUNTED = {"payments": "payment", "refunds": "refund"}
 
 
-class TableClient:
+class GuestClient:
     """A table with a terminal. ``phone`` is a guest's telephone, which pays codes at the provider."""
 
     def __init__(self, terminal: Caller, *, phone: Caller) -> None:
@@ -49,7 +49,7 @@ class TableClient:
         payment = await self.post("/payments", {"amount": amount, "method": method, **more})
         return await self.finish(payment["id"])
 
-    async def see_code(self, amount: int, *, expires_in: int) -> dict[str, Any]:
+    async def create_code(self, amount: int, *, expires_in: int) -> dict[str, Any]:
         """Have a code shown without paying it, and return the payment; ``finish`` pays it."""
         order = {"amount": amount, "method": {"type": "qr", "mode": "mpm"}, "expires_in": expires_in}
         path = f"/payments/{(await self.post('/payments', order))['id']}"
@@ -58,14 +58,14 @@ class TableClient:
             lambda seen: bool(seen["next_action"]) or seen["status"] not in OPEN,
             what=f"the code of {path}",
             counted="payment",
-            every=LOOK_EVERY_SECONDS,
+            every=POLL_SECONDS,
         )
 
     async def finish(self, payment_id: str) -> dict[str, Any]:
         """Wait for the end of a payment, paying a code that is shown, and return the final payment."""
         return await self._final(f"/payments/{payment_id}")
 
-    async def give_back(self, payment_id: str, *, amount: int, reason: str) -> dict[str, Any]:
+    async def refund(self, payment_id: str, *, amount: int, reason: str) -> dict[str, Any]:
         """Refund a part of a payment and return the final refund."""
         refund = await self.post(
             f"/payments/{payment_id}/refund", {"amount": amount, "reason": reason, "staff_code": "waiter-3"}
@@ -87,7 +87,7 @@ class TableClient:
             lambda found: found["status"] not in OPEN,
             what=f"the end of {path}",
             counted=counted,
-            every=LOOK_EVERY_SECONDS,
+            every=POLL_SECONDS,
         )
         why = end.get("failure_code") or end.get("cancel_reason")
         if why in OUT_OF_TIME:

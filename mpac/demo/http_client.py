@@ -26,7 +26,7 @@ ATTEMPT_SECONDS = 30.0  # longer than the longest `?wait=`; a later answer count
 LIMITLESS = 0  # connections: each terminal has its own
 UNAUTHORIZED, CONFLICT, TOO_MANY, SERVER_ERROR = 401, 409, 429, 500
 RENEWALS = 3  # new tokens that a call may request before it accepts a 401 as the answer
-PASSING_CONFLICT = "IDEMPOTENCY_KEY_IN_USE"
+TRANSIENT_CONFLICT = "IDEMPOTENCY_KEY_IN_USE"
 NO_ANSWER = (aiohttp.ClientError, OSError, json.JSONDecodeError, UnicodeDecodeError)  # OSError includes time-outs
 
 
@@ -104,7 +104,7 @@ class Caller:
         )
 
 
-class Calls:
+class CallerFactory:
     """Create callers that share one session."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
@@ -112,7 +112,7 @@ class Calls:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls) -> AsyncIterator["Calls"]:
+    async def open(cls) -> AsyncIterator["CallerFactory"]:
         """Open the session, and close it at the end of the block."""
         timeout = aiohttp.ClientTimeout(total=ATTEMPT_SECONDS)
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=LIMITLESS), timeout=timeout) as session:
@@ -154,7 +154,7 @@ def is_transient(answer: Answer) -> bool:
     """Return whether the same request may get another answer later."""
     if answer.status == CONFLICT and isinstance(answer.body, dict):
         error = answer.body.get("error")
-        return isinstance(error, dict) and error.get("code") == PASSING_CONFLICT
+        return isinstance(error, dict) and error.get("code") == TRANSIENT_CONFLICT
     return answer.status == TOO_MANY or answer.status >= SERVER_ERROR
 
 

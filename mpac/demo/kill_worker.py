@@ -11,30 +11,30 @@ import signal
 import time
 
 from mpac.demo.environment import DemoEnvironment
-from mpac.demo.queries import HeldPayment, Records
+from mpac.demo.queries import ClaimedPayment, DemoQueries
 from mpac.demo.retry import wait_until
 
 WORKER = "worker-payments-1"
-MOST_WORTH_IT = 5  # payments that the worker should hold when it is killed, at most one for every …
-TERMINALS_PER_HELD = 4  # … terminals …
-WAIT_FOR_THEM_SECONDS = 5.0  # … and how long to wait for that many
-LOOK_EVERY_SECONDS = 0.02
+MAX_CLAIMED = 5  # payments that the worker should hold when it is killed, at most one for every …
+TERMINALS_PER_CLAIMED = 4  # … terminals …
+BUSY_WITHIN_SECONDS = 5.0  # … and how long to wait for that many
+POLL_SECONDS = 0.02
 
 
-async def kill_worker(demo: DemoEnvironment, records: Records) -> None:
+async def kill_worker(demo: DemoEnvironment, queries: DemoQueries) -> None:
     """Kill it and print what follows. Raises ``TimedOut``, and ``UserError`` if the audit could not be made."""
-    await _busy_moment(records, worth_it=max(1, min(MOST_WORTH_IT, demo.terminals // TERMINALS_PER_HELD)))
+    await _wait_until_busy(queries, enough=max(1, min(MAX_CLAIMED, demo.terminals // TERMINALS_PER_CLAIMED)))
     pid: int = demo.run["pids"][WORKER]
     os.kill(pid, signal.SIGKILL)
     killed_at = time.monotonic()
-    held = await records.held()  # the dead worker can't finish them any more
-    demo.screen.say(
-        f"{WORKER} (pid {pid}) was killed with -9 while it held {len(held)} payments.",
+    claimed = await queries.claimed()  # the dead worker can't finish them any more
+    demo.console.say(
+        f"{WORKER} (pid {pid}) was killed with -9 while it held {len(claimed)} payments.",
         style="bold red",
     )
     looking = asyncio.create_task(demo.audit("while the worker was dead"))
     try:
-        await _recover(demo, records, held, pid=pid, killed_at=killed_at)
+        await _recover(demo, queries, claimed, pid=pid, killed_at=killed_at)
     except BaseException:
         looking.cancel()
         await asyncio.wait({looking})  # it returns its connections
@@ -43,36 +43,36 @@ async def kill_worker(demo: DemoEnvironment, records: Records) -> None:
 
 
 async def _recover(
-    demo: DemoEnvironment, records: Records, held: list[HeldPayment], *, pid: int, killed_at: float
+    demo: DemoEnvironment, queries: DemoQueries, claimed: list[ClaimedPayment], *, pid: int, killed_at: float
 ) -> None:
     other = await wait_until(
         lambda: _ready_pid(demo),
         lambda found: found not in (None, pid),
         what=f"another process for {WORKER}",
         counted="process",
-        every=LOOK_EVERY_SECONDS,
+        every=POLL_SECONDS,
     )
-    demo.screen.say(f"The supervisor started {WORKER} again (pid {other}) {time.monotonic() - killed_at:.1f} s later.")
-    if not held:
+    demo.console.say(f"The supervisor started {WORKER} again (pid {other}) {time.monotonic() - killed_at:.1f} s later.")
+    if not claimed:
         return
     await wait_until(
-        lambda: records.still_held(held),
+        lambda: queries.still_claimed(claimed),
         lambda left: not left,
         what="payments that the killed worker held were not claimed again",
         counted="payment",
-        every=LOOK_EVERY_SECONDS,
+        every=POLL_SECONDS,
     )
-    demo.screen.say(
-        f"All {len(held)} were claimed again {time.monotonic() - killed_at:.1f} s after the kill, as soon as their leases "
+    demo.console.say(
+        f"All {len(claimed)} were claimed again {time.monotonic() - killed_at:.1f} s after the kill, as soon as their leases "
         "had run out. The provider is asked about charges that it may have received; none is simply sent again.",
         style="green",
     )
 
 
-async def _busy_moment(records: Records, *, worth_it: int) -> None:
-    deadline = time.monotonic() + WAIT_FOR_THEM_SECONDS
-    while len(await records.held()) < worth_it and time.monotonic() < deadline:  # noqa: ASYNC110 - a database has no Event
-        await asyncio.sleep(LOOK_EVERY_SECONDS)
+async def _wait_until_busy(queries: DemoQueries, *, enough: int) -> None:
+    deadline = time.monotonic() + BUSY_WITHIN_SECONDS
+    while len(await queries.claimed()) < enough and time.monotonic() < deadline:  # noqa: ASYNC110 - a database has no Event
+        await asyncio.sleep(POLL_SECONDS)
 
 
 async def _ready_pid(demo: DemoEnvironment) -> int | None:

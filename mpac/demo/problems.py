@@ -32,16 +32,16 @@ class UnexpectedAnswer(Exception):
     """An answer after which the story can't continue. The message is a sentence."""
 
 
-def broken(sentence: str) -> Problem:
+def broken_promise(sentence: str) -> Problem:
     """Return a broken promise."""
     return Problem(ProblemKind.BROKEN, sentence)
 
 
-def late(sentence: str, *, counted: str) -> Problem:
+def lateness(sentence: str, *, counted: str) -> Problem:
     """Return something that did not finish in time."""
     return Problem(ProblemKind.LATE, sentence, counted)
 
 
-def failed(sentence: str) -> Problem:
+def demo_failure(sentence: str) -> Problem:
     """Return a failure of the demonstration, or an answer that it did not expect."""
     return Problem(ProblemKind.FAILED, sentence)

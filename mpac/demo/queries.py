@@ -3,10 +3,10 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from mpac.demo.database_client import DatabaseView
+from mpac.demo.database_client import DatabaseClient
 from mpac.demo.sales import Method
 
-_HELD = "SELECT id, fence FROM payments WHERE status = 'processing' AND lease_until IS NOT NULL"
+_CLAIMED = "SELECT id, fence FROM payments WHERE status = 'processing' AND lease_until IS NOT NULL"
 _NOW = "SELECT id, status, fence FROM payments WHERE id = ANY(%s)"
 _DOUBTED = """
     SELECT p.method_type, p.method_mode, p.processing_mode, count(DISTINCT p.id)
@@ -26,47 +26,47 @@ METHODS = {
 
 
 @dataclass(frozen=True, slots=True)
-class HeldPayment:
+class ClaimedPayment:
     """A payment that a worker has claimed; ``fence`` grows when another one claims it."""
 
     id: str
     fence: int
 
 
-class Records:
+class DemoQueries:
     """Read records. All methods raise ``TimedOut`` if the database stays away."""
 
-    def __init__(self, view: DatabaseView) -> None:
-        self._view = view
+    def __init__(self, database: DatabaseClient) -> None:
+        self._database = database
 
     @classmethod
-    async def open(cls, database_url: str) -> "Records":
+    async def open(cls, database_url: str) -> "DemoQueries":
         """Connect."""
-        return cls(await DatabaseView.open(database_url, name="mpac_demo"))
+        return cls(await DatabaseClient.open(database_url, name="mpac_demo"))
 
     async def close(self) -> None:
         """Disconnect."""
-        await self._view.close()
+        await self._database.close()
 
-    async def held(self) -> list[HeldPayment]:
+    async def claimed(self) -> list[ClaimedPayment]:
         """Return the payments that some worker holds now."""
-        return [HeldPayment(*row) for row in await self._view.rows(_HELD)]
+        return [ClaimedPayment(*row) for row in await self._database.fetch(_CLAIMED)]
 
-    async def still_held(self, held: Collection[HeldPayment]) -> list[HeldPayment]:
-        """Return those of ``held`` that no worker has claimed again or finished since."""
-        fences = {payment.id: payment.fence for payment in held}
+    async def still_claimed(self, claimed: Collection[ClaimedPayment]) -> list[ClaimedPayment]:
+        """Return those of ``claimed`` that no worker has claimed again or finished since."""
+        fences = {payment.id: payment.fence for payment in claimed}
         return [
-            HeldPayment(row[0], row[2])
-            for row in await self._view.rows(_NOW, [list(fences)])
+            ClaimedPayment(row[0], row[2])
+            for row in await self._database.fetch(_NOW, [list(fences)])
             if row[1] == "processing" and row[2] == fences[row[0]]
         ]
 
-    async def doubts(self, payment_ids: Collection[str]) -> dict[Method, int]:
+    async def count_doubts(self, payment_ids: Collection[str]) -> dict[Method, int]:
         """Return by method how many of these payments were in doubt at some time."""
-        found = await self._view.rows(_DOUBTED, [list(payment_ids)])
+        found = await self._database.fetch(_DOUBTED, [list(payment_ids)])
         return {METHODS[row[0], row[1], row[2]]: row[3] for row in found}
 
-    async def references(self, beginning: str) -> dict[str, tuple[int, str]]:
+    async def payments_by_reference(self, beginning: str) -> dict[str, tuple[int, str]]:
         """Return client_reference → the number of payments with it, and the first of them."""
-        found = await self._view.rows(_REFERENCES, [f"{beginning}%"])
+        found = await self._database.fetch(_REFERENCES, [f"{beginning}%"])
         return {row[0]: (row[1], row[2]) for row in found}

@@ -21,7 +21,7 @@ from mpac.demo.problems import Problem, ProblemKind
 RULES_NAMED = 3  # in the last sentence; all of them are printed above it
 
 
-class End(IntEnum):
+class ResultKind(IntEnum):
     """The ends, as exit codes. 2 is click's, and 4 is for a stack that could not be started."""
 
     PROVEN = exit_codes.HOLDS
@@ -31,56 +31,58 @@ class End(IntEnum):
     FAILED = exit_codes.BUG
 
 
-STYLES = {End.PROVEN: "bold green", End.LATE: "bold yellow", End.NOT_PROVEN: "bold yellow"}
+STYLES = {ResultKind.PROVEN: "bold green", ResultKind.LATE: "bold yellow", ResultKind.NOT_PROVEN: "bold yellow"}
 """Colours of the last sentence; all other ends are red."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class DemoResult:
     """An end and its sentence."""
 
-    end: End
+    kind: ResultKind
     sentence: str
 
     @property
     def style(self) -> str:
         """The colour of the sentence."""
-        return STYLES.get(self.end, "bold red")
+        return STYLES.get(self.kind, "bold red")
 
 
-def conclude(problems: Sequence[Problem], audits: Sequence[AuditReport], *, exercises: Collection[str]) -> Ending:
+def conclude(problems: Sequence[Problem], audits: Sequence[AuditReport], *, exercises: Collection[str]) -> DemoResult:
     """Return the end. ``exercises`` names the rules that the chapters had to exercise."""
-    results = together(audits)
+    results = merge_results(audits)
     broken = [f"{result.invariant} ({result.sentence})" for result in results if result.count]
     broken += [problem.sentence for problem in problems if problem.kind is ProblemKind.BROKEN]
     failures = [problem.sentence for problem in problems if problem.kind is ProblemKind.FAILED]
     unfinished = [problem for problem in problems if problem.kind is ProblemKind.LATE]
     idle = [result for result in results if result.rule in exercises and result.state is RuleState.NOTHING]
     if broken:
-        return Ending(End.BROKEN, f"A rule was broken: {_some(broken)}")
+        return DemoResult(ResultKind.BROKEN, f"A rule was broken: {_first_few(broken)}")
     if failures:
-        return Ending(End.FAILED, f"The demonstration itself failed, so it proves nothing: {_some(failures)}")
+        return DemoResult(
+            ResultKind.FAILED, f"The demonstration itself failed, so it proves nothing: {_first_few(failures)}"
+        )
     if unfinished:
-        return Ending(
-            End.LATE,
-            f"This machine was too busy: {_counted(unfinished)} did not finish in time (see above). So nothing is known about "
-            "money, neither good nor bad. Run it again when the machine is less busy, or with fewer --terminals. If the "
+        return DemoResult(
+            ResultKind.LATE,
+            f"This machine was too busy: {_count_text(unfinished)} did not finish in time (see above). So nothing is known "
+            "about money, neither good nor bad. Run it again when the machine is less busy, or with fewer --terminals. If the "
             "machine is idle, a process hangs: its output is in the logs folder.",
         )
     if idle:
-        said = _some([f"{result.invariant} ({result.sentence})" for result in idle])
-        return Ending(
-            End.NOT_PROVEN,
+        said = _first_few([f"{result.invariant} ({result.sentence})" for result in idle])
+        return DemoResult(
+            ResultKind.NOT_PROVEN,
             f"Not proven: rules that this story must exercise had nothing to check ({len(idle)}): {said}. "
             "Run it with more --seconds or --terminals.",
         )
-    return Ending(
-        End.PROVEN,
+    return DemoResult(
+        ResultKind.PROVEN,
         "All auditors agree: nothing was lost, nothing was charged twice, and every payment is final.",
     )
 
 
-def together(audits: Sequence[AuditReport]) -> list[RuleResult]:
+def merge_results(audits: Sequence[AuditReport]) -> list[RuleResult]:
     """Return each rule's result over all audits: a violation in any of them, else the one with the most checks."""
     found: dict[tuple[str, str], RuleResult] = {}
     for audit in audits:
@@ -92,12 +94,12 @@ def together(audits: Sequence[AuditReport]) -> list[RuleResult]:
     return [found[key] for key in sorted(found, key=lambda key: order.get(key, len(order)))]
 
 
-def _some(sentences: list[str]) -> str:
+def _first_few(sentences: list[str]) -> str:
     more = len(sentences) - RULES_NAMED
     return "; ".join(sentences[:RULES_NAMED]) + (f"; and {more} more" if more > 0 else "")
 
 
-def _counted(problems: list[Problem]) -> str:
+def _count_text(problems: list[Problem]) -> str:
     """Return for instance "3 sales, 5 payments and 1 settlement"."""
     parts = [
         f"{count} {noun if count == 1 else _plural(noun)}"

@@ -16,7 +16,7 @@ T = TypeVar("T")
 WITHIN_SECONDS = 180.0  # several times the longest time seen on a machine with a load of four per core
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 5.0
 SPREAD = 1.25  # pauses are up to this much longer, so that thirty terminals do not return at the same moment
-LOOK_EVERY_SECONDS = 0.15
+POLL_SECONDS = 0.15
 MOST_SHOWN = 300  # characters of the last value seen
 
 
@@ -56,19 +56,19 @@ async def retry_until_answered(
 
 
 async def wait_until(
-    look: Callable[[], Awaitable[T]],
+    read: Callable[[], Awaitable[T]],
     is_done: Callable[[T], bool],
     *,
     what: str,
     counted: str,
     within: float = WITHIN_SECONDS,
-    every: float = LOOK_EVERY_SECONDS,
+    every: float = POLL_SECONDS,
 ) -> T:
-    """Call ``look`` until ``is_done`` accepts its value, and return that. Raises ``TimedOut``."""
+    """Call ``read`` until ``is_done`` accepts its value, and return that. Raises ``TimedOut``."""
     deadline = time.monotonic() + within
     while True:
         try:
-            found = await look()
+            found = await read()
         except TimedOut as late:
             raise TimedOut(f"{what}: {late}", counted=counted) from late
         if is_done(found):

@@ -24,7 +24,7 @@ class Method(StrEnum):
     TOKEN_CARD = "card, token"  # noqa: S105 - charged by the provider that stores the card; not a password
 
 
-class Habit(StrEnum):
+class Behaviour(StrEnum):
     """The behaviour of the cashier or the network."""
 
     PLAIN = "plain"
@@ -42,30 +42,37 @@ class SaleKind:
 
     method: Method
     copies: int
-    habit: Habit = Habit.PLAIN
+    behaviour: Behaviour = Behaviour.PLAIN
     fate: str = ""
     is_declined_by_terminal: bool = False
 
 
-def _of(method: Method, *kinds: tuple[int, Habit, str]) -> tuple[SaleKind, ...]:
-    return tuple(SaleKind(method, copies, habit, fate) for copies, habit, fate in kinds)
+def _kinds_of(method: Method, *kinds: tuple[int, Behaviour, str]) -> tuple[SaleKind, ...]:
+    return tuple(SaleKind(method, copies, behaviour, fate) for copies, behaviour, fate in kinds)
 
 
-PLAIN, TWICE = Habit.PLAIN, Habit.DOUBLE_TAP
-REPEATED, FOUND = Habit.LOST_THEN_REPEATED, Habit.LOST_THEN_FOUND
+PLAIN, TWICE = Behaviour.PLAIN, Behaviour.DOUBLE_TAP
+REPEATED, FOUND = Behaviour.LOST_THEN_REPEATED, Behaviour.LOST_THEN_FOUND
 
 DECK = (
-    *_of(Method.CASH, (8, PLAIN, ""), (2, TWICE, ""), (1, REPEATED, ""), (1, FOUND, ""), (1, Habit.CANCEL_AT_ONCE, "")),
-    *_of(Method.TERMINAL_CARD, (6, PLAIN, ""), (1, TWICE, ""), (1, REPEATED, ""), (1, FOUND, "")),
+    *_kinds_of(
+        Method.CASH,
+        (8, PLAIN, ""),
+        (2, TWICE, ""),
+        (1, REPEATED, ""),
+        (1, FOUND, ""),
+        (1, Behaviour.CANCEL_AT_ONCE, ""),
+    ),
+    *_kinds_of(Method.TERMINAL_CARD, (6, PLAIN, ""), (1, TWICE, ""), (1, REPEATED, ""), (1, FOUND, "")),
     SaleKind(Method.TERMINAL_CARD, 1, is_declined_by_terminal=True),
-    *_of(Method.EMONEY, (5, PLAIN, ""), (1, TWICE, ""), (1, FOUND, "")),
+    *_kinds_of(Method.EMONEY, (5, PLAIN, ""), (1, TWICE, ""), (1, FOUND, "")),
     SaleKind(Method.EMONEY, 1, is_declined_by_terminal=True),
-    *_of(
+    *_kinds_of(
         Method.QR_CPM,
         (5, PLAIN, ""),
         (1, TWICE, ""),
         (1, REPEATED, ""),
-        (1, Habit.CANCEL_AT_ONCE, ""),
+        (1, Behaviour.CANCEL_AT_ONCE, ""),
         (1, PLAIN, "decline:insufficient_funds"),
         (1, PLAIN, "timeout_before_charge"),
         (1, TWICE, "timeout_after_charge"),
@@ -74,12 +81,12 @@ DECK = (
         (1, PLAIN, "unavailable:2"),
         (1, PLAIN, "pending:900"),
     ),
-    *_of(
+    *_kinds_of(
         Method.TOKEN_CARD,
         (5, PLAIN, ""),
         (1, TWICE, ""),
         (1, FOUND, ""),
-        (1, Habit.CANCEL_AT_ONCE, ""),
+        (1, Behaviour.CANCEL_AT_ONCE, ""),
         (1, PLAIN, "decline:card_expired"),
         (1, PLAIN, "error_500_before_charge"),
         (1, REPEATED, "timeout_after_charge"),
@@ -88,13 +95,13 @@ DECK = (
         (1, PLAIN, "rate_limited:1"),
         (1, PLAIN, "slow:400"),
     ),
-    *_of(
+    *_kinds_of(
         Method.QR_MPM,
         (5, PLAIN, ""),
         (1, TWICE, ""),
         (1, REPEATED, ""),
-        (2, Habit.CANCEL_SHOWN, ""),
-        (1, Habit.CANCEL_AS_PAID, ""),
+        (2, Behaviour.CANCEL_SHOWN, ""),
+        (1, Behaviour.CANCEL_AS_PAID, ""),
         (1, PLAIN, "decline:insufficient_funds"),
         (1, PLAIN, "timeout_after_charge"),
     ),
@@ -105,7 +112,11 @@ FIRST = SaleKind(Method.QR_CPM, copies=0)
 """The first sale: nothing goes wrong with it, because it shows how soon the first payment was completed."""
 
 
-OPENING = tuple(next(kind for kind in DECK if kind.habit is habit) for habit in Habit if habit is not Habit.PLAIN)
+OPENING = tuple(
+    next(kind for kind in DECK if kind.behaviour is behaviour)
+    for behaviour in Behaviour
+    if behaviour is not Behaviour.PLAIN
+)
 """One sale of each habit except the plain one, dealt after the first sale."""
 
 

@@ -11,11 +11,11 @@ from rich.table import Table
 
 from mpac.demo.problems import Problem
 from mpac.demo.process_age import seconds_since_command
-from mpac.demo.sales import Habit, Method, Sale
+from mpac.demo.sales import Behaviour, Method, Sale
 
 FINAL = ("completed", "failed", "cancelled")
-LOST = frozenset({Habit.LOST_THEN_REPEATED, Habit.LOST_THEN_FOUND})
-CANCELS = frozenset({Habit.CANCEL_AT_ONCE, Habit.CANCEL_SHOWN, Habit.CANCEL_AS_PAID})
+LOST = frozenset({Behaviour.LOST_THEN_REPEATED, Behaviour.LOST_THEN_FOUND})
+CANCELS = frozenset({Behaviour.CANCEL_AT_ONCE, Behaviour.CANCEL_SHOWN, Behaviour.CANCEL_AS_PAID})
 
 
 @dataclass(slots=True)
@@ -52,11 +52,11 @@ class SalesStatistics:
         """Record a 201. If the first answer was lost on purpose, its time means nothing and is left out."""
         line = self.lines[sale.kind.method]
         line.submitted += 1
-        if sale.kind.habit not in LOST:
+        if sale.kind.behaviour not in LOST:
             line.post_ms.append(post_ms)
         self.accepted[payment_id] = sale.reference
         self.open[payment_id] = False
-        self._note_mishaps(sale)
+        self._count_incidents(sale)
 
     def note_final(self, sale: Sale, payment_id: str, *, status: str, final_ms: float) -> None:
         """Record the final status of a payment."""
@@ -78,11 +78,11 @@ class SalesStatistics:
         parts.append(f"{len(self.open):,} open ({doubts:,} in doubt)")
         return " · ".join(parts)
 
-    def _note_mishaps(self, sale: Sale) -> None:
+    def _count_incidents(self, sale: Sale) -> None:
         kind = sale.kind
-        self.incidents["double taps"] += kind.habit is Habit.DOUBLE_TAP
-        self.incidents["lost answers"] += kind.habit in LOST
-        self.incidents["cancels"] += kind.habit in CANCELS
+        self.incidents["double taps"] += kind.behaviour is Behaviour.DOUBLE_TAP
+        self.incidents["lost answers"] += kind.behaviour in LOST
+        self.incidents["cancels"] += kind.behaviour in CANCELS
         self.incidents["declines"] += kind.fate.startswith("decline") or kind.is_declined_by_terminal
         self.incidents["provider answers that never came or made no sense"] += kind.fate.endswith("_charge") or (
             kind.fate.startswith("not_found_lie")

@@ -11,20 +11,20 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from mpac.demo.http_client import CONFLICT, Caller
-from mpac.demo.problems import UnexpectedAnswer, broken
+from mpac.demo.problems import UnexpectedAnswer, broken_promise
 from mpac.demo.retry import TimedOut
-from mpac.demo.sales import Habit, Sale
+from mpac.demo.sales import Behaviour, Sale
 from mpac.demo.statistics import FINAL, SalesStatistics
 from mpac.devtools.terminal import Answer
 
 CREATED, OK = 201, 200
 FINAL_WITHIN_SECONDS = 180.0  # far beyond what the demonstration's settings allow
 WAIT_SECONDS = 10  # of one `?wait=`
-LINE_BREAKS_AFTER_SECONDS = (0.001, 0.015)  # before the request is read, while it is processed, or after the commit
+DISCONNECT_AFTER_SECONDS = (0.001, 0.015)  # before the request is read, while it is processed, or after the commit
 CUSTOMER_TAKES_SECONDS = (0.3, 0.9)
 
 
-class TillClient:
+class TerminalClient:
     """Sell to one customer after the other. ``phone`` is the customers' telephone, which pays codes at the provider."""
 
     def __init__(self, terminal: Caller, statistics: SalesStatistics, *, phone: Caller, rng: random.Random) -> None:
@@ -35,16 +35,16 @@ class TillClient:
 
     async def sell(self, sale: Sale) -> None:
         """Make one sale from the first tap to its final status. Raises ``UnexpectedAnswer``, ``TimedOut``."""
-        habits: dict[Habit, Callable[[Sale], Awaitable[dict[str, Any]]]] = {
-            Habit.DOUBLE_TAP: self._tap_twice,
-            Habit.LOST_THEN_REPEATED: self._lose_and_repeat,
-            Habit.LOST_THEN_FOUND: self._lose_and_find,
+        submit_by_behaviour: dict[Behaviour, Callable[[Sale], Awaitable[dict[str, Any]]]] = {
+            Behaviour.DOUBLE_TAP: self._tap_twice,
+            Behaviour.LOST_THEN_REPEATED: self._lose_and_repeat,
+            Behaviour.LOST_THEN_FOUND: self._lose_and_find,
         }  # all other habits submit once
         began = time.perf_counter()
         self._statistics.note_begun(sale)
-        payment = await habits.get(sale.kind.habit, self.submit)(sale)
+        payment = await submit_by_behaviour.get(sale.kind.behaviour, self.submit)(sale)
         self._statistics.note_accepted(sale, payment["id"], post_ms=_milliseconds(began))
-        if sale.kind.habit is Habit.CANCEL_AT_ONCE:
+        if sale.kind.behaviour is Behaviour.CANCEL_AT_ONCE:
             await self._cancel(payment["id"])
         status = await self._follow(sale, payment)
         self._statistics.note_final(sale, payment["id"], status=status, final_ms=_milliseconds(began))
@@ -62,25 +62,27 @@ class TillClient:
     async def _tap_twice(self, sale: Sale) -> dict[str, Any]:
         first, second = await asyncio.gather(self.submit(sale), self.submit(sale))
         if first != second:
-            self._statistics.add(broken(f"a double tap of {sale.reference} made {first['id']} and {second['id']}"))
+            self._statistics.add(
+                broken_promise(f"a double tap of {sale.reference} made {first['id']} and {second['id']}")
+            )
         return first
 
     async def _lose_and_repeat(self, sale: Sale) -> dict[str, Any]:
-        await self._break_line(sale)
+        await self._drop_connection(sale)
         return await self.submit(sale)
 
     async def _lose_and_find(self, sale: Sale) -> dict[str, Any]:
-        await self._break_line(sale)
+        await self._drop_connection(sale)
         answer = await self._terminal.call("GET", f"/payments?client_reference={sale.reference}", counted="sale")
         if answer.status != OK:
             raise UnexpectedAnswer(f"the search for {sale.reference} was answered with {answer.status} {answer.body}")
         found = answer.body["data"]
         return dict(found[0]) if found else await self.submit(sale)  # not found: the request had not arrived
 
-    async def _break_line(self, sale: Sale) -> None:
+    async def _drop_connection(self, sale: Sale) -> None:
         """Send the request and disconnect before the answer can be read."""
         sending = asyncio.create_task(self._post(sale))
-        await asyncio.sleep(self._rng.uniform(*LINE_BREAKS_AFTER_SECONDS))
+        await asyncio.sleep(self._rng.uniform(*DISCONNECT_AFTER_SECONDS))
         sending.cancel()
         await asyncio.wait({sending})
 
@@ -113,14 +115,14 @@ class TillClient:
         if answer.status != OK:
             raise UnexpectedAnswer(f"GET {path} was answered with {answer.status} {answer.body}")
         if answer.body["version"] < payment["version"]:
-            self._statistics.add(broken(f"{payment['id']} went back to version {answer.body['version']}"))
+            self._statistics.add(broken_promise(f"{payment['id']} went back to version {answer.body['version']}"))
         return dict(answer.body)
 
     async def _show_code(self, sale: Sale, payment_id: str) -> None:
         """Show the code: the customer pays, or the cashier cancels, or both at the same moment."""
         await asyncio.sleep(self._rng.uniform(*CUSTOMER_TAKES_SECONDS))
-        acts = {Habit.CANCEL_SHOWN: (self._cancel,), Habit.CANCEL_AS_PAID: (self._pay_code, self._cancel)}
-        await asyncio.gather(*(act(payment_id) for act in acts.get(sale.kind.habit, (self._pay_code,))))
+        acts = {Behaviour.CANCEL_SHOWN: (self._cancel,), Behaviour.CANCEL_AS_PAID: (self._pay_code, self._cancel)}
+        await asyncio.gather(*(act(payment_id) for act in acts.get(sale.kind.behaviour, (self._pay_code,))))
 
     async def _pay_code(self, payment_id: str) -> None:
         """Pay with the customer's telephone; a code that was just cancelled is refused."""

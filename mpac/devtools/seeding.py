@@ -36,12 +36,12 @@ Seed = dict[str, Any]
 
 def merchant_name(number: int) -> str:
     """Return the name of a merchant by its number in the seed, from 0."""
-    return _named(MERCHANTS, number)
+    return _name_at(MERCHANTS, number)
 
 
 def store_name(number: int, *, merchants: int) -> str:
     """Return the name of a store by its number in the seed, from 0; stores are spread evenly over the merchants."""
-    return f"{merchant_name(number % merchants)}, {_named(PLACES, number // merchants)}"
+    return f"{merchant_name(number % merchants)}, {_name_at(PLACES, number // merchants)}"
 
 
 def device_name(number: int, *, stores: int) -> str:
@@ -49,7 +49,7 @@ def device_name(number: int, *, stores: int) -> str:
     return f"Till {number // stores + 1}"
 
 
-def _named(names: Sequence[str], number: int) -> str:
+def _name_at(names: Sequence[str], number: int) -> str:
     """Return the name with that number; when all are used, the first one with a 2, and so on."""
     round_, place = divmod(number, len(names))
     return names[place] if round_ == 0 else f"{names[place]} {round_ + 1}"

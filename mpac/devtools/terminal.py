@@ -59,7 +59,7 @@ class Terminal:
         self._session = session
         self._token = ""
         self._good_until = 0.0
-        self._asking = asyncio.Lock()
+        self._token_lock = asyncio.Lock()
 
     def assertion(self, **claims: Any) -> str:
         """Return a fresh client assertion; ``claims`` replace its own."""
@@ -76,9 +76,9 @@ class Terminal:
 
     async def token(self) -> str:
         """Return an access token that is valid for a while. Raises ``TokenRefused``."""
-        async with self._asking:
+        async with self._token_lock:
             if time.monotonic() >= self._good_until:
-                answer = await self.ask_token(self.assertion())
+                answer = await self.request_token(self.assertion())
                 if answer.status != 200:  # noqa: PLR2004 - OK
                     raise TokenRefused(answer)
                 self._token = answer.body["access_token"]
@@ -89,7 +89,7 @@ class Terminal:
         """Request a new token at the next call, for instance because the product answered 401."""
         self._good_until = 0.0
 
-    async def ask_token(self, assertion: str) -> Answer:
+    async def request_token(self, assertion: str) -> Answer:
         """Exchange ``assertion`` for a token and return the answer, whatever it is."""
         form = {
             "grant_type": "client_credentials",

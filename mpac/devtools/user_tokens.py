@@ -14,8 +14,8 @@ import jwt
 from mpac.cli.errors import UserError
 from mpac.stack.environment import USER_TOKENS, with_users_own
 from mpac.stack.keys import public_jwks
-from mpac.stack.secrets import damaged
-from mpac.stack.state_folder import Home, command, near_home
+from mpac.stack.secrets import damaged_file_error
+from mpac.stack.state_folder import Home, command, suggest_home
 
 ROLES = ("staff", "store_manager", "merchant_admin", "psp_admin", "system_op")
 LIFE_HOURS = 12  # a working day: long enough for a demo, and expired tomorrow
@@ -52,7 +52,7 @@ class UserTokens:
         try:
             self._kid = public_jwks(self._key)["keys"][0]["kid"]
         except ValueError:
-            raise damaged(home, file) from None
+            raise damaged_file_error(home, file) from None
 
     def issue(self, role: str, tenant: Tenant, *, hours: float = LIFE_HOURS, subject: str = "") -> str:
         """Return a token of ``role`` in ``tenant``, valid for ``hours``; ``subject`` names the user, by default at random."""
@@ -76,5 +76,5 @@ def _read(file: Path) -> bytes:
         home = file.parent.parent
         raise UserError(
             f"There is no signing key at {file}: start a local stack there once with `{command('up', home)}`."
-            f"{near_home(home)}"
+            f"{suggest_home(home)}"
         ) from error

@@ -12,9 +12,9 @@ from typing import NoReturn
 
 from mpac.cli.errors import UserError
 from mpac.stack.environment import CONTROL_KEY_VARIABLE, RATE_LIMITS_OFF, Urls, product_environment, with_users_own
-from mpac.stack.run_file import read_run, unreadable
+from mpac.stack.run_file import read_run, unreadable_message
 from mpac.stack.secrets import load_secrets
-from mpac.stack.state_folder import ROOT, Home, command, near_home
+from mpac.stack.state_folder import ROOT, Home, command, suggest_home
 
 
 def attached_environment(home: Path, *, needs: Collection[str] = ()) -> dict[str, str]:
@@ -30,12 +30,12 @@ def attached_environment(home: Path, *, needs: Collection[str] = ()) -> dict[str
         ours = {**product_environment(folder, urls, load_secrets(folder)), **RATE_LIMITS_OFF}
     found = with_users_own(ours)
     missing = [name for name in needs if not found.get(name)]
-    if missing and info is None and unreadable(folder):
-        raise UserError(unreadable(folder))
+    if missing and info is None and unreadable_message(folder):
+        raise UserError(unreadable_message(folder))
     if missing:
         raise UserError(
             f"{missing[0]} is not set and no local stack is up in {folder.path}: "
-            f"set it, or start a stack with `{command('up', folder.path)}`.{near_home(folder.path)}"
+            f"set it, or start a stack with `{command('up', folder.path)}`.{suggest_home(folder.path)}"
         )
     return found
 

@@ -4,7 +4,7 @@ A worker is ready when it has consumed a message that was sent to it alone (``wo
 signal says only that it is about to consume.
 """
 
-from mpac.stack.ready_file import announce
+from mpac.stack.ready_file import announce_ready
 from workers.consumption_check import on_first_message
 
-on_first_message.append(announce)
+on_first_message.append(announce_ready)

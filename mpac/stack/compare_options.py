@@ -12,7 +12,7 @@ from mpac.stack.services import ALL_SERVICES, REPLACED_BY, check_services, missi
 NAMED_OTHERWISE = "migrate"  # never among the running ones: it has ended, or had nothing to do
 
 
-def differences(
+def describe_differences(
     info: RunInfo, *, workers: int | None, ports: str | None, only: Collection[str], profile: DatabaseProfile
 ) -> list[str]:
     """Return what runs differently, each as a phrase. ``None`` stands for an option that was not given."""

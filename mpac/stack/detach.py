@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from mpac.cli.errors import UserError
-from mpac.stack.run_file import RunInfo, is_running, read_run, runs_already, supervisor_pid
+from mpac.stack.run_file import RunInfo, already_running_message, is_running, read_run, supervisor_pid
 from mpac.stack.state_folder import FILE_MODE, ROOT, Home, open_home, private_folder
 
 POLL_SECONDS = 0.05
@@ -29,13 +29,13 @@ def join_or_start(home: Path, arguments: Sequence[str]) -> tuple[RunInfo, bool]:
     # The descriptor is not inherited, so the lock is free again as soon as this process has ended.
     with folder.starting_file.open("w") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
-        info = _joined(folder)
+        info = _wait_for_running(folder)
         if info is not None:
             return info, False
         try:
             return detach_up(home, arguments), True
         except UserError:
-            info = _joined(folder)  # another `up` was quicker
+            info = _wait_for_running(folder)  # another `up` was quicker
             if info is None:
                 raise
             return info, False
@@ -48,7 +48,7 @@ def detach_up(home: Path, arguments: Sequence[str], *, names: Collection[str] = 
     """
     folder = open_home(home)
     if is_running(folder):
-        raise UserError(runs_already(folder))
+        raise UserError(already_running_message(folder))
     log = private_folder(folder.logs) / "up.log"
     log.unlink(missing_ok=True)
     log.touch(mode=FILE_MODE)
@@ -62,14 +62,14 @@ def detach_up(home: Path, arguments: Sequence[str], *, names: Collection[str] = 
             start_new_session=True,
         )
     try:
-        return _wait(folder, process, log, names=names)
+        return _wait_until_started(folder, process, log, names=names)
     except KeyboardInterrupt:  # a start that is given up must not leave a stack behind
         process.terminate()
         process.wait(GONE_WITHIN_SECONDS)
         raise
 
 
-def _joined(home: Home) -> RunInfo | None:
+def _wait_for_running(home: Home) -> RunInfo | None:
     """Return run.json of the running stack once it is complete; ``None`` if none runs or it ends. Raises ``UserError``."""
     deadline = time.monotonic() + READY_WITHIN_SECONDS
     while is_running(home):
@@ -110,11 +110,11 @@ def stop_other(home: Home) -> bool:
     return True
 
 
-def _wait(home: Home, process: subprocess.Popen[bytes], log: Path, *, names: Collection[str]) -> RunInfo:
+def _wait_until_started(home: Home, process: subprocess.Popen[bytes], log: Path, *, names: Collection[str]) -> RunInfo:
     deadline = time.monotonic() + READY_WITHIN_SECONDS
     while time.monotonic() < deadline:
         info = read_run(home)
-        if info and info["pids"]["supervisor"] == process.pid and _is_there(info, names):
+        if info and info["pids"]["supervisor"] == process.pid and _is_ready(info, names):
             process.returncode = 0  # the child outlives us on purpose: prevents Python's warning about it
             return info
         if process.poll() is not None:
@@ -128,7 +128,7 @@ def _wait(home: Home, process: subprocess.Popen[bytes], log: Path, *, names: Col
     raise UserError(f"The stack was not ready within {READY_WITHIN_SECONDS} seconds; its output is in {log.parent}.")
 
 
-def _is_there(info: RunInfo, names: Collection[str]) -> bool:
+def _is_ready(info: RunInfo, names: Collection[str]) -> bool:
     return bool(info.get("complete")) or (bool(names) and set(names) <= set(info["ready"]))
 
 

@@ -27,9 +27,9 @@ UNSAFE = re.compile(rb'["$`\\\\\r\n]')  # characters that a shell changes within
 LEFT_OUT = shutil.ignore_patterns("*.a", "pgxs", "pkgconfig", "doc", "man")
 
 
-def open_outside(home: Home, *, owner: int) -> Path:
+def open_external_folder(home: Home, *, owner: int) -> Path:
     """Return the folder, created if it is missing, which belongs to the user ``owner`` alone. Raises ``UserError``."""
-    folder = _outside(home)
+    folder = _external_folder(home)
     if not folder.exists() and not folder.is_symlink():
         folder.mkdir(mode=0o700)
         os.chown(folder, owner, -1)
@@ -39,14 +39,14 @@ def open_outside(home: Home, *, owner: int) -> Path:
     return folder
 
 
-def delete_outside(home: Home) -> None:
+def delete_external_folder(home: Home) -> None:
     """Delete the folder outside the state folder, if there is one."""
-    outside = _outside(home)
+    outside = _external_folder(home)
     if outside.is_dir() and not outside.is_symlink():
         shutil.rmtree(outside)
 
 
-def nobody() -> int:
+def nobody_uid() -> int:
     """Return the uid of the user ``nobody``. Raises ``KeyError`` where there is none."""
     return pwd.getpwnam("nobody").pw_uid
 
@@ -62,7 +62,7 @@ def copy_programs(binaries: Path, home: Home, *, owner: int) -> Path:
     installed = binaries.parent
     stat = (binaries / "postgres").stat()
     version = hashlib.sha256(os.fsencode(binaries) + f"{stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[:16]
-    target = open_outside(home, owner=owner) / f"programs-{version}"
+    target = open_external_folder(home, owner=owner) / f"programs-{version}"
     found = target / "package" / "installed" / "bin"
     if target.exists():
         return found
@@ -82,6 +82,6 @@ def copy_programs(binaries: Path, home: Home, *, owner: int) -> Path:
     return found
 
 
-def _outside(home: Home) -> Path:
+def _external_folder(home: Home) -> Path:
     place = next((place for place in PLACES if place.is_dir()), PLACES[0])
     return place / f"mpac-{hashlib.sha256(os.fsencode(home.path)).hexdigest()[:16]}"

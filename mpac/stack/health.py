@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mpac.cli.format_duration import duration_text
+from mpac.cli.format_duration import format_duration
 from mpac.stack.run_file import RunInfo
 
 ANSWER_WITHIN_SECONDS = 5  # the API reports within 3 s whether its database answers
@@ -82,7 +82,7 @@ def queue_lines(health: Health | str) -> Iterator[str]:
 
 def silence_text(seconds: float | None) -> str:
     """Return how long something was silent; the API gives ``None`` if it never heard of it."""
-    return "an unknown time" if seconds is None else duration_text(seconds)
+    return "an unknown time" if seconds is None else format_duration(seconds)
 
 
 def _is_ours(part: Mapping[str, Any], info: RunInfo) -> bool:

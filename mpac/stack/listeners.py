@@ -13,7 +13,7 @@ LISTENS = "0A"  # the state's number in these tables
 
 def listens(pid: int, port: int) -> bool:
     """Return whether the process ``pid`` listens on ``port``; True if that cannot be known."""
-    sockets = _listening(port)
+    sockets = _listening_sockets(port)
     try:
         return sockets is None or bool(sockets & _sockets_of(pid))
     except PermissionError:
@@ -24,7 +24,7 @@ def listens(pid: int, port: int) -> bool:
 
 def listener_on(port: int) -> str:
     """Name the process that listens on ``port``; empty if there is none or it is hidden from us."""
-    sockets = _listening(port) or set()
+    sockets = _listening_sockets(port) or set()
     for folder in Path("/proc").glob("[0-9]*") if sockets else ():
         with contextlib.suppress(OSError):
             if sockets & _sockets_of(int(folder.name)):
@@ -32,7 +32,7 @@ def listener_on(port: int) -> str:
     return ""
 
 
-def _listening(port: int) -> set[str] | None:
+def _listening_sockets(port: int) -> set[str] | None:
     """Return the sockets that listen on ``port``, named as links in ``/proc/PID/fd`` name them."""
     found: set[str] = set()
     for table in TABLES:

@@ -35,10 +35,10 @@ from mpac.stack.environment import (
     with_users_own,
 )
 from mpac.stack.movable_clock import prepare_movable_clock, read_clock
-from mpac.stack.ports import HeldPorts, choose_ports
+from mpac.stack.ports import ReservedPorts, choose_ports
 from mpac.stack.postgres import database_url, postgres
 from mpac.stack.process_output import FileOutput, Output
-from mpac.stack.run_file import RunInfo, birth, clear_leftovers, only_one, write_run
+from mpac.stack.run_file import RunInfo, clear_leftovers, exclusive_lock, start_time, write_run
 from mpac.stack.schema import schema_is_current
 from mpac.stack.secrets import load_secrets
 from mpac.stack.service_process import Identity, ServiceProcess
@@ -82,8 +82,8 @@ class LocalStack:
         elsewhere = {service for variable, service in stack_services.REPLACED_BY.items() if variable in self._user}
         self._services = stack_services.check_services([service for service in services if service not in elsewhere])
         self._secrets = load_secrets(self.home)
-        self._held = HeldPorts()
-        self._ports = choose_ports(ports, self._services, held=self._held)
+        self._reserved = ReservedPorts()
+        self._ports = choose_ports(ports, self._services, reserved=self._reserved)
         self._workers = workers
         self._later = frozenset(later)
         self._rest: asyncio.Task[None] | None = None
@@ -117,7 +117,7 @@ class LocalStack:
         )
 
     async def __aenter__(self) -> Self:
-        self._closing.enter_context(only_one(self.home))
+        self._closing.enter_context(exclusive_lock(self.home))
         try:
             clear_leftovers(self.home)
             postponed = [await self._start_tier(tier) for tier in stack_services.TIERS]
@@ -216,7 +216,7 @@ class LocalStack:
                 self._late_run.cancel()
             self.home.run_file.unlink(missing_ok=True)
         finally:
-            self._held.release()
+            self._reserved.release()
             self._closing.close()
 
     def info(self) -> RunInfo:
@@ -237,7 +237,7 @@ class LocalStack:
             "stopping": self._stopping,
             "names": self._supervisor.names,
             "ready": self._supervisor.ready_names,
-            "born": {name: birth(pid) for name, pid in pids.items()},
+            "born": {name: start_time(pid) for name, pid in pids.items()},
         }
 
     def _write_run(self) -> None:

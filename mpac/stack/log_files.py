@@ -10,16 +10,16 @@ from operator import attrgetter
 from pathlib import Path
 
 from mpac.cli.errors import UserError, WrongUsage
-from mpac.cli.offline_help import unknown
+from mpac.cli.offline_help import unknown_name_message
 from mpac.stack.log_lines import LineReader, LogLine
 from mpac.stack.process_output import Tail, old_part
-from mpac.stack.state_folder import Home, command, near_home
+from mpac.stack.state_folder import Home, command, suggest_home
 
 BLOCK_BYTES = 262_144
 LINES_BEFORE = 500
 """Read in addition: the first line that is shown may continue a line with a time, as a traceback does."""
 
-LOOK_SECONDS = 0.2
+POLL_SECONDS = 0.2
 
 
 def log_names(home: Home) -> list[str]:
@@ -27,7 +27,7 @@ def log_names(home: Home) -> list[str]:
     names = sorted(path.stem for path in home.logs.glob("*.log")) if home.logs.is_dir() else []
     if not names:
         raise UserError(
-            f"There are no logs in {home.path}: start a stack with `{command('up', home.path)}`.{near_home(home.path)}"
+            f"There are no logs in {home.path}: start a stack with `{command('up', home.path)}`.{suggest_home(home.path)}"
         )
     return names
 
@@ -40,7 +40,9 @@ def choose_logs(home: Home, wanted: Sequence[str]) -> list[str]:
         found = [name for name in names if name == word or name.startswith(f"{word}-")]
         if not found:
             raise WrongUsage(
-                unknown("log", word, [*names, *sorted({name.partition("-")[0] for name in names} - set(names))])
+                unknown_name_message(
+                    "log", word, [*names, *sorted({name.partition("-")[0] for name in names} - set(names))]
+                )
             )
         chosen |= dict.fromkeys(found)
     return list(chosen) or names
@@ -60,19 +62,19 @@ class LogFollower:
         self._home = home
         self._names = names
         self._tails: dict[str, tuple[Tail, LineReader]] = {}
-        self._look(is_first=True)
+        self._follow_new_files(is_first=True)
 
     def lines(self) -> Iterator[list[LogLine]]:
         """Yield the new lines again and again; an empty list if there are none."""
         while True:
-            self._look(is_first=False)
+            self._follow_new_files(is_first=False)
             added = [(reader, tail.new_lines()) for tail, reader in self._tails.values()]
             found = [reader.read(text) for reader, texts in added for text in texts if text.strip()]
             yield sorted(found, key=attrgetter("at"))
             if not found:
-                time.sleep(LOOK_SECONDS)
+                time.sleep(POLL_SECONDS)
 
-    def _look(self, *, is_first: bool) -> None:
+    def _follow_new_files(self, *, is_first: bool) -> None:
         names = self._names or [path.stem for path in self._home.logs.glob("*.log")]
         for name in names:
             if name not in self._tails:
@@ -84,29 +86,29 @@ class LogFollower:
 def _read(path: Path, count: int) -> list[LogLine]:
     """Read one file's lines; those before the first known time get that time, or the file's if no line has one."""
     reader = LineReader(path.stem)
-    lines = [reader.read(text) for text in _last(path, count + LINES_BEFORE) if text.strip()]
-    first = next((line.at for line in lines if line.at), None) or _changed(path)
+    lines = [reader.read(text) for text in _last_of(path, count + LINES_BEFORE) if text.strip()]
+    first = next((line.at for line in lines if line.at), None) or _modified_at(path)
     for line in lines:
         line.at = line.at or first
     return lines
 
 
-def _changed(path: Path) -> float:
+def _modified_at(path: Path) -> float:
     try:
         return path.stat().st_mtime
     except OSError:
         return 0.0
 
 
-def _last(path: Path, count: int) -> list[str]:
+def _last_of(path: Path, count: int) -> list[str]:
     """Return the last ``count`` lines of a log file, including its trimmed part if the file itself has fewer."""
-    lines = _end_of(path, count)
+    lines = _read_end(path, count)
     if len(lines) < count:
-        lines = _end_of(old_part(path), count - len(lines)) + lines
+        lines = _read_end(old_part(path), count - len(lines)) + lines
     return lines
 
 
-def _end_of(path: Path, count: int) -> list[str]:
+def _read_end(path: Path, count: int) -> list[str]:
     try:
         with path.open("rb") as file:
             start = size = os.fstat(file.fileno()).st_size

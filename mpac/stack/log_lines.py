@@ -30,7 +30,7 @@ DIM = "2"
 
 LATEST = 250_000_000_000  # seconds since 1970: the year 9892, before the end of what a datetime holds
 OWN_FIELDS = {"at", "level", "logger", "message", "process", "traceback"}
-SAID_IN_THE_MESSAGE = {"method", "status", "task_id"}
+IN_THE_MESSAGE = {"method", "status", "task_id"}
 
 UNSAFE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Characters that move the cursor, change the terminal's state or the direction of text, or cannot be encoded."""
@@ -76,19 +76,19 @@ class LineReader:
 
     def read(self, text: str) -> LogLine:
         """Return the line; never raises."""
-        fields = _object(text)
-        line = self._of_text(text) if fields is None else self._of_fields(fields)
+        fields = _parse_object(text)
+        line = self._parse_text(text) if fields is None else self._parse_fields(fields)
         self._at = line.at
         return line
 
-    def _of_fields(self, fields: dict[str, Any]) -> LogLine:
+    def _parse_fields(self, fields: dict[str, Any]) -> LogLine:
         at = fields.get("at")
         known = at if isinstance(at, int | float) and 0 < at < LATEST else self._at
         level = str(fields.get("level", "INFO"))
         return LogLine(self._process, known, level, str(fields.get("message", "")), fields, is_json=True)
 
-    def _of_text(self, text: str) -> LogLine:
-        for pattern, read_time in TEXTS:
+    def _parse_text(self, text: str) -> LogLine:
+        for pattern, read_time in TEXT_FORMATS:
             found = pattern.fullmatch(text)
             if found:
                 level = LEVELS.get(found["level"], "")
@@ -108,12 +108,12 @@ class LineFormatter:
     def format_line(self, line: LogLine) -> str:
         """Return one or several lines (a traceback, line breaks in the message), without the last line break."""
         moment = datetime.fromtimestamp(line.at).astimezone() if line.at else None
-        first, *rest = _shortened(line.message).split("\n")
+        first, *rest = _shorten(line.message).split("\n")
         rest += str(line.fields.get("traceback") or "").splitlines()
         time = moment.strftime("%H:%M:%S.%f")[:TIME_WIDTH] if moment and line.level else ""
-        level = self._colour(f"{neutral(line.level):<{LEVEL_WIDTH}}", LEVEL_COLOURS.get(line.level, ""))
-        head = f"{time:<{TIME_WIDTH}} {self._process(line.process)} {level} {neutral(first)}{self._marks(line)}"
-        lines = [head, *(MARGIN + neutral(more) for more in rest)]
+        level = self._colour(f"{escape_controls(line.level):<{LEVEL_WIDTH}}", LEVEL_COLOURS.get(line.level, ""))
+        head = f"{time:<{TIME_WIDTH}} {self._process(line.process)} {level} {escape_controls(first)}{self._marks(line)}"
+        lines = [head, *(MARGIN + escape_controls(more) for more in rest)]
         if moment and moment.date() != self._day:
             self._day = moment.date()
             lines.insert(0, self._colour(f"-- {self._day} --", DIM))
@@ -127,8 +127,8 @@ class LineFormatter:
         )
 
     def _marks(self, line: LogLine) -> str:
-        shown = {name: value for name, value in line.fields.items() if name not in OWN_FIELDS | SAID_IN_THE_MESSAGE}
-        marks = "".join(f" {neutral(name)}={_value(value)}" for name, value in shown.items())
+        shown = {name: value for name, value in line.fields.items() if name not in OWN_FIELDS | IN_THE_MESSAGE}
+        marks = "".join(f" {escape_controls(name)}={_value(value)}" for name, value in shown.items())
         return self._colour(f" {marks}", DIM) if marks else ""
 
     def _colour(self, text: str, code: str) -> str:
@@ -145,12 +145,12 @@ def as_json(line: LogLine) -> str:
     return UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(said, ensure_ascii=False, default=str))
 
 
-def neutral(text: str) -> str:
+def escape_controls(text: str) -> str:
     """Return the text without characters that a terminal interprets."""
     return UNSAFE.sub(_escape, text.replace("\t", "    "))
 
 
-def message_of(lines: Iterable[str]) -> str:
+def last_message(lines: Iterable[str]) -> str:
     """Return the message of the last line with any text, to explain why a process has ended; empty without one."""
     last = next((line for line in reversed(list(lines)) if line.strip()), "")
     line = LineReader("").read(last)
@@ -159,15 +159,15 @@ def message_of(lines: Iterable[str]) -> str:
         if line.fields.get("traceback")
         else line.message
     )
-    return neutral(_shortened(text)).strip()
+    return escape_controls(_shorten(text)).strip()
 
 
 def _value(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return neutral(json.dumps(text, ensure_ascii=False) if re.search(r'[\s"=]', text) else text)
+    return escape_controls(json.dumps(text, ensure_ascii=False) if re.search(r'[\s"=]', text) else text)
 
 
-def _shortened(text: str) -> str:
+def _shorten(text: str) -> str:
     return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"
 
 
@@ -176,7 +176,7 @@ def _escape(found: re.Match[str]) -> str:
     return f"\\x{number:02x}" if number <= 0xFF else f"\\u{number:04x}"  # noqa: PLR2004 - two digits are enough
 
 
-def _object(text: str) -> dict[str, Any] | None:
+def _parse_object(text: str) -> dict[str, Any] | None:
     if not text.startswith("{"):
         return None
     try:
@@ -186,7 +186,7 @@ def _object(text: str) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _reads(form: str, *, is_utc: bool) -> Callable[[str], float]:
+def _time_parser(form: str, *, is_utc: bool) -> Callable[[str], float]:
     def read_time(text: str) -> float:
         try:
             moment = datetime.strptime(text, form)  # noqa: DTZ007 - the next line decides on the zone
@@ -201,9 +201,9 @@ def _seconds(text: str) -> float:
     return float(text) if int(text) < LATEST else 0.0
 
 
-TEXTS = (
-    (POSTGRES, _reads("%Y-%m-%d %H:%M:%S.%f", is_utc=True)),
-    (VALKEY, _reads("%d %b %Y %H:%M:%S.%f", is_utc=False)),
+TEXT_FORMATS = (
+    (POSTGRES, _time_parser("%Y-%m-%d %H:%M:%S.%f", is_utc=True)),
+    (VALKEY, _time_parser("%d %b %Y %H:%M:%S.%f", is_utc=False)),
     (VALKEY_SIGNAL, _seconds),
-    (PLAIN, _reads("%Y-%m-%d %H:%M:%S,%f", is_utc=False)),
+    (PLAIN, _time_parser("%Y-%m-%d %H:%M:%S,%f", is_utc=False)),
 )

@@ -15,7 +15,7 @@ ever moved forward.
 
 from dataclasses import dataclass
 
-from mpac.stack.psql import ask_psql
+from mpac.stack.psql import run_psql
 
 SCHEMA = "movable_clock"
 PATH = f"public, {SCHEMA}, pg_catalog"
@@ -62,7 +62,7 @@ SELECT extract(epoch FROM ahead)::bigint || ' ' || coalesce(to_jsonb(m) ->> 'int
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
+class ClockState:
     """How far ahead a database's clock is, and whether a move was interrupted."""
 
     ahead_seconds: int = 0
@@ -74,10 +74,10 @@ async def prepare_movable_clock(database_url: str, *, name: str) -> int:
 
     ``database_url`` is any database of the server. Raises ``UserError``.
     """
-    return int(await ask_psql(database_url, f"\\set name {name}\n{PREPARE}{READ}\n"))
+    return int(await run_psql(database_url, f"\\set name {name}\n{PREPARE}{READ}\n"))
 
 
-async def read_clock(database_url: str) -> Moved:
+async def read_clock(database_url: str) -> ClockState:
     """Return how far ahead the clock of a database is; zero if it was never moved. Raises ``UserError``."""
-    ahead, _, intended = (await ask_psql(database_url, READ_STATE)).partition(" ")
-    return Moved(int(ahead or 0), bool(intended))
+    ahead, _, intended = (await run_psql(database_url, READ_STATE)).partition(" ")
+    return ClockState(int(ahead or 0), bool(intended))

@@ -38,6 +38,6 @@ def reader_is_gone(descriptor: int) -> bool:
     return any(event & (select.POLLERR | select.POLLHUP | select.POLLNVAL) for _, event in pipe.poll(0))
 
 
-def encoded(lines: Iterable[str]) -> bytes:
+def encode_lines(lines: Iterable[str]) -> bytes:
     """Return the lines, each with its line break."""
     return "".join(f"{line}\n" for line in lines).encode(errors="backslashreplace")

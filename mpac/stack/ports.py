@@ -22,7 +22,7 @@ TRIES = 200  # with a thousand of the 12,000 taken, 200 misses in a row do not h
 LOWEST, HIGHEST = 1024, 65_535 - len(ORDER)
 
 
-class HeldPorts:
+class ReservedPorts:
     """Ports that no other stack on this machine chooses while this object exists; a server can still listen on them.
 
     A port is claimed by binding an abstract Unix socket with its number in the name: the kernel lets only one process do that,
@@ -33,7 +33,7 @@ class HeldPorts:
     def __init__(self) -> None:
         self._sockets: list[socket.socket] = []
 
-    def take(self, port: int) -> bool:
+    def reserve(self, port: int) -> bool:
         """Hold the port; return False if another process listens there or holds it."""
         claim = _claim(port)
         if claim is None:
@@ -63,22 +63,22 @@ class HeldPorts:
         self.release()
 
 
-def choose_ports(wish: str, names: Iterable[str], *, held: HeldPorts | None = None) -> dict[str, int]:
-    """Return a port for each name. ``wish`` is ``auto``, ``free`` or the first port of a block; ``held`` holds them."""
+def choose_ports(wish: str, names: Iterable[str], *, reserved: ReservedPorts | None = None) -> dict[str, int]:
+    """Return a port for each name. ``wish`` is ``auto``, ``free`` or the first port of a block; ``reserved`` holds them."""
     wanted = [name for name in ORDER if name in set(names)]
-    held = held or HeldPorts()
+    reserved = reserved or ReservedPorts()
     if wish == "free":
-        return _free_ports(wanted, taken=set(), held=held)
+        return _free_ports(wanted, taken=set(), reserved=reserved)
     block = {name: base_of(wish) + ORDER.index(name) for name in wanted}
-    busy = [name for name, port in block.items() if not held.take(port)]
+    busy = [name for name, port in block.items() if not reserved.reserve(port)]
     if busy and wish != "auto":
-        held.release()
+        reserved.release()
         port = block[busy[0]]
         owner = listener_on(port) or "another local stack, or a process of another user"
         raise UserError(
             f"Port {port} for {busy[0]} is taken by {owner}: choose another block with --ports, or use --ports auto."
         )
-    return block | _free_ports(busy, taken=set(block.values()), held=held)
+    return block | _free_ports(busy, taken=set(block.values()), reserved=reserved)
 
 
 def is_free(port: int) -> bool:
@@ -116,11 +116,11 @@ def base_of(wish: str) -> int:
     return int(wish)
 
 
-def _free_ports(names: list[str], *, taken: set[int], held: HeldPorts) -> dict[str, int]:
+def _free_ports(names: list[str], *, taken: set[int], reserved: ReservedPorts) -> dict[str, int]:
     chosen: dict[str, int] = {}
     for name in names:
         candidates = random.sample(FREE_RANGE, TRIES)
-        port = next((port for port in candidates if port not in taken and held.take(port)), None)
+        port = next((port for port in candidates if port not in taken and reserved.reserve(port)), None)
         if port is None:
             raise UserError(
                 f"No free port was found between {FREE_RANGE.start} and {FREE_RANGE.stop}: stop some servers, then try again."

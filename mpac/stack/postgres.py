@@ -22,7 +22,7 @@ from pathlib import Path
 
 from mpac.cli.errors import UserError
 from mpac.stack.database_profile import ORDINARY
-from mpac.stack.external_folder import copy_programs, is_safe, nobody, open_outside
+from mpac.stack.external_folder import copy_programs, is_safe, nobody_uid, open_external_folder
 from mpac.stack.ports import HOST
 from mpac.stack.root_cause import first_cause
 from mpac.stack.server_binaries import WHEEL, postgres_folders
@@ -68,7 +68,7 @@ async def postgres(home: Home, *, port: int, password: str, durable: bool) -> Se
     options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
 
     async def ready(pid: int) -> bool:
-        return _says_ready(cluster.data / "postmaster.pid", pid)
+        return _is_ready(cluster.data / "postmaster.pid", pid)
 
     return ServiceProcess(
         name="postgres",
@@ -109,7 +109,7 @@ def identity_for(folder: Path) -> Identity:
 def _prepare(home: Home, password: str, durable: bool) -> Cluster:
     inside = private_folder(home.postgres)
     identity = identity_for(inside)
-    data = (open_outside(home, owner=nobody()) if identity == "nobody" else inside) / "data"
+    data = (open_external_folder(home, owner=nobody_uid()) if identity == "nobody" else inside) / "data"
     version_file = data / "PG_VERSION"
     version = version_file.read_text().strip() if version_file.exists() else ""
     binaries = _runnable(_binaries_for(version), home, identity)
@@ -124,7 +124,7 @@ def _runnable(binaries: Path, home: Home, identity: Identity) -> Path:
         return binaries
     if identity == "nobody":
         reached = _run(identity, [str(binaries / "postgres"), "--version"]).returncode == 0
-        return binaries if reached and is_safe(binaries) else copy_programs(binaries, home, owner=nobody())
+        return binaries if reached and is_safe(binaries) else copy_programs(binaries, home, owner=nobody_uid())
     return binaries if is_safe(binaries) else copy_programs(binaries, home, owner=os.geteuid())
 
 
@@ -149,19 +149,23 @@ def _initdb(cluster: Cluster, password: str, durable: bool) -> None:
     password_file = cluster.data.with_name("password")
     write_private(password_file, password + "\n")
     if cluster.identity == "nobody":
-        os.chown(password_file, nobody(), -1)
+        os.chown(password_file, nobody_uid(), -1)
     command = [str(cluster.binaries / "initdb"), "-D", unfinished.name, f"--pwfile={password_file.name}", *INITDB]
     try:
-        _must(_run(cluster.identity, command if durable else [*command, "--no-sync"], folder=unfinished.parent))
+        _check_succeeded(
+            _run(cluster.identity, command if durable else [*command, "--no-sync"], folder=unfinished.parent)
+        )
     finally:
         password_file.unlink()
     # Single-user mode: no server to start, wait for, log in to and stop.
     single = [str(cluster.binaries / "postgres"), "--single", "-D", unfinished.name, "postgres"]
-    _must(_run(cluster.identity, single, folder=unfinished.parent, text=f"CREATE DATABASE {ORDINARY.database}\n"))
+    _check_succeeded(
+        _run(cluster.identity, single, folder=unfinished.parent, text=f"CREATE DATABASE {ORDINARY.database}\n")
+    )
     unfinished.rename(cluster.data)
 
 
-def _must(done: subprocess.CompletedProcess[str]) -> None:
+def _check_succeeded(done: subprocess.CompletedProcess[str]) -> None:
     if done.returncode != 0:
         raise UserError(f"The database could not be created ({first_cause(done.stderr.splitlines())}).")
 
@@ -183,7 +187,7 @@ def _run(
     )
 
 
-def _says_ready(pid_file: Path, pid: int) -> bool:
+def _is_ready(pid_file: Path, pid: int) -> bool:
     try:
         lines = os.fsdecode(pid_file.read_bytes()).split("\n")  # it holds the path of the data as it is
     except OSError:

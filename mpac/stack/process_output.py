@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from mpac.stack.log_lines import LineFormatter, LineReader, LogLine, as_json
-from mpac.stack.output_stream import encoded, is_coloured, is_terminal, own_output
+from mpac.stack.output_stream import encode_lines, is_coloured, is_terminal, own_output
 from mpac.stack.state_folder import FILE_MODE, Home, private_folder
 
 OWN = "supervisor"
@@ -31,8 +31,8 @@ SELF = "mpac"  # the supervisor's own name in ``say``
 REMEMBERED_LINES = 20
 REMEMBERED_BYTES = 65_536
 CHUNK_BYTES = 1_048_576
-LOOK_SECONDS = 0.1
-FAREWELL_SECONDS = 2.0  # a terminal that does not accept the last lines by then loses them
+POLL_SECONDS = 0.1
+CLOSE_WITHIN_SECONDS = 2.0  # a terminal that does not accept the last lines by then loses them
 MOST_OWN_LINES = 10_000  # buffered for a terminal that accepts nothing at the moment
 MOST_BYTES = 33_554_432  # of one file; the previous part is in NAME.log.1
 TRIM_SECONDS = 1.0
@@ -67,11 +67,11 @@ class FileOutput:
         return file
 
     def say(self, name: str, line: str, *, level: str = "WARNING") -> None:
-        self._record(own_line(name, line, level=level))
+        self._record(supervisor_line(name, line, level=level))
 
     def _record(self, line: LogLine) -> None:
         with contextlib.suppress(OSError), self._open(OWN) as file:
-            file.write(encoded([json.dumps(line.fields, ensure_ascii=False)]))
+            file.write(encode_lines([json.dumps(line.fields, ensure_ascii=False)]))
 
     def last_lines(self, name: str) -> list[str]:
         try:
@@ -100,7 +100,7 @@ class ConsoleOutput(FileOutput):
 
     def __init__(self, home: Home, *, descriptor: int | None = None, follows: bool = True) -> None:
         super().__init__(home)
-        self._screen = Screen(own_output() if descriptor is None else descriptor)
+        self._stream = OutputStream(own_output() if descriptor is None else descriptor)
         self._follows = follows
         self._tails: dict[str, Tail] = {}
         self._readers: dict[str, LineReader] = {}
@@ -119,16 +119,16 @@ class ConsoleOutput(FileOutput):
     @property
     def is_terminal(self) -> bool:
         """Whether the output goes to a terminal."""
-        return self._screen.is_terminal
+        return self._stream.is_terminal
 
     def say(self, name: str, line: str, *, level: str = "WARNING") -> None:
-        said = own_line(name, line, level=level)
+        said = supervisor_line(name, line, level=level)
         self._record(said)
         self._own.append(said)
 
     def report(self, text: str, event: str, fields: Mapping[str, str]) -> None:
         """Show ``text`` to a person, or the event with its fields to a program."""
-        line = own_line(SELF, text.partition("\n")[0], level="INFO")
+        line = supervisor_line(SELF, text.partition("\n")[0], level="INFO")
         line.fields |= {"event": event, **fields}
         self._record(line)
         self._own.append(text if self.is_terminal else line)
@@ -140,47 +140,47 @@ class ConsoleOutput(FileOutput):
     def close(self) -> None:
         """Show the remaining lines, if the terminal accepts them in time."""
         self._closing.set()
-        self._thread.join(FAREWELL_SECONDS)
+        self._thread.join(CLOSE_WITHIN_SECONDS)
 
     def _show(self) -> None:
         trimmed = time.monotonic()
         closing = False
         while not closing:
-            closing = self._closing.wait(LOOK_SECONDS)
+            closing = self._closing.wait(POLL_SECONDS)
             if self._follows:
-                self._screen.show(self._appended())
+                self._stream.show(self._new_lines())
             while self._own:
-                self._screen.show([self._own.popleft()])
+                self._stream.show([self._own.popleft()])
             if time.monotonic() - trimmed > TRIM_SECONDS:
                 trimmed = time.monotonic()
                 for path in self._folder.glob("*.log"):
                     trim(path)
 
-    def _appended(self) -> list[LogLine]:
+    def _new_lines(self) -> list[LogLine]:
         """Return the new lines of all processes in the order of time."""
         found = [(name, tail.new_lines()) for name, tail in list(self._tails.items())]
         lines = [self._readers[name].read(text) for name, texts in found for text in texts if text.strip()]
         return sorted(lines, key=attrgetter("at"))
 
 
-def own_line(name: str, said: str, *, level: str) -> LogLine:
+def supervisor_line(name: str, said: str, *, level: str) -> LogLine:
     """Return a line of the supervisor about the process ``name``."""
     message = said if name == SELF else f"{name}: {said}"
     at = round(time.time(), 3)
     return LogLine(OWN, at, level, message, {"at": at, "level": level, "logger": OWN, "message": message}, is_json=True)
 
 
-class Screen:
+class OutputStream:
     """A terminal, pipe or file that may be slow, full or closed."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self.is_terminal = is_terminal(descriptor)
-        self._painted = LineFormatter(is_coloured=is_coloured(descriptor)).format_line if self.is_terminal else as_json
+        self._format = LineFormatter(is_coloured=is_coloured(descriptor)).format_line if self.is_terminal else as_json
 
     def show(self, lines: Iterable[LogLine | str]) -> None:
         """Write lines, and texts as they are, for as long as it takes. What can't be written is dropped."""
-        rest = encoded(line if isinstance(line, str) else self._painted(line) for line in lines)
+        rest = encode_lines(line if isinstance(line, str) else self._format(line) for line in lines)
         # Always try: a full disk may have room again, and a terminal that is gone costs one system call per line.
         with contextlib.suppress(OSError):
             while rest:
@@ -205,7 +205,7 @@ class Tail:
                 if self._inode not in {0, found.st_ino}:  # another file has the name now
                     self._position = 0
                 elif found.st_size < self._position:  # it was trimmed
-                    chunk = self._trimmed()
+                    chunk = self._read_trimmed()
                     self._position = 0
                 self._inode = found.st_ino
                 file.seek(self._position)
@@ -219,7 +219,7 @@ class Tail:
             lines, self._rest = [*lines, self._rest], b""
         return [line.decode(errors="replace") for line in lines]
 
-    def _trimmed(self) -> bytes:
+    def _read_trimmed(self) -> bytes:
         """Return what was appended between the last call and the trimming; NAME.log.1 has it."""
         try:
             with old_part(self._path).open("rb") as file:

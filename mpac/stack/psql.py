@@ -11,7 +11,7 @@ from mpac.stack.server_binaries import postgres_folders
 ANSWER_WITHIN_SECONDS = 15  # a database may have to be created
 
 
-async def ask_psql(database_url: str, script: str) -> str:
+async def run_psql(database_url: str, script: str) -> str:
     """Return what ``script`` prints, unaligned and without headings. Raises ``UserError`` with psql's own sentence."""
     url = urlsplit(database_url)
     without_password = urlunsplit(url._replace(netloc=re.sub(r":[^@/]*@", "@", url.netloc)))

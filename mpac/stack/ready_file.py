@@ -14,14 +14,14 @@ from mpac.stack.probes import READY_FILE_VARIABLE
 AGAIN_SECONDS = 1.0
 
 
-def announce() -> None:
+def announce_ready() -> None:
     """Write our pid to the file that the supervisor reads."""
     file = os.environ.get(READY_FILE_VARIABLE)
     if file and not _write(Path(file)):
-        threading.Thread(target=_insist, args=(Path(file),), name="announce", daemon=True).start()
+        threading.Thread(target=_write_until_successful, args=(Path(file),), name="announce", daemon=True).start()
 
 
-def _insist(file: Path) -> None:
+def _write_until_successful(file: Path) -> None:
     while not _write(file):
         time.sleep(AGAIN_SECONDS)
 

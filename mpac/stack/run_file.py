@@ -28,14 +28,14 @@ POLL_SECONDS = 0.02
 
 
 @contextmanager
-def only_one(home: Home) -> Iterator[None]:
+def exclusive_lock(home: Home) -> Iterator[None]:
     """Hold the folder's lock. Raises ``UserError`` if a stack is already running in it."""
     descriptor = os.open(home.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
     try:
         try:
             _lock(descriptor)
         except BlockingIOError:
-            raise UserError(runs_already(home)) from None
+            raise UserError(already_running_message(home)) from None
         os.truncate(descriptor, 0)
         os.write(descriptor, str(os.getpid()).encode())
         yield
@@ -43,7 +43,7 @@ def only_one(home: Home) -> Iterator[None]:
         os.close(descriptor)
 
 
-def runs_already(home: Home) -> str:
+def already_running_message(home: Home) -> str:
     """Return a sentence that says which stack holds the folder, where it is, and what can be done."""
     said = home.lock_file.read_text()
     pid = f" (pid {said})" if said.isdecimal() else ""
@@ -109,7 +109,7 @@ def supervisor_pid(home: Home) -> int | None:
 
 
 def read_run(home: Home) -> RunInfo | None:
-    """Return run.json of the running stack; ``None`` if none runs or the file can't be read (see ``unreadable``)."""
+    """Return run.json of the running stack; ``None`` if none runs or the file can't be read (see ``unreadable_message``)."""
     if not is_running(home):
         return None
     info = _read(home) or {}
@@ -117,7 +117,7 @@ def read_run(home: Home) -> RunInfo | None:
     return info if is_whole else None
 
 
-def unreadable(home: Home) -> str:
+def unreadable_message(home: Home) -> str:
     """Return what to print if a stack runs but ``read_run`` finds nothing; empty if no stack runs."""
     if not is_running(home):
         return ""
@@ -143,14 +143,14 @@ def clear_leftovers(home: Home) -> None:
     born = info.get("born", {})
     deadline = time.monotonic() + LEFTOVERS_WITHIN_SECONDS
     for name, pid in info.get("pids", {}).items():
-        while name != "supervisor" and born.get(name) == birth(pid) != "":
+        while name != "supervisor" and born.get(name) == start_time(pid) != "":
             if time.monotonic() > deadline:
                 raise UserError(f"{name} of the last run (pid {pid}) has not ended: end it with `kill {pid}`.")
             time.sleep(POLL_SECONDS)
     home.run_file.unlink(missing_ok=True)
 
 
-def birth(pid: int) -> str:
+def start_time(pid: int) -> str:
     """Return when the process was born, in the kernel's ticks; empty without such a process or without /proc."""
     try:
         with open(f"/proc/{pid}/stat") as file:

@@ -8,12 +8,12 @@ import re
 from collections.abc import Iterable
 
 from mpac.cli.errors import UserError
-from mpac.stack.psql import ask_psql
+from mpac.stack.psql import run_psql
 from mpac.stack.state_folder import ROOT
 
 VERSIONS = ROOT / "migrations" / "versions"
 # In two steps: a new database has no such table, and its log should not start with an error.
-ASK = r"""SELECT to_regclass('alembic_version') IS NOT NULL AS is_there \gset
+QUERY = r"""SELECT to_regclass('alembic_version') IS NOT NULL AS is_there \gset
 \if :is_there
 SELECT string_agg(version_num, ',') FROM alembic_version;
 \endif
@@ -37,6 +37,6 @@ def newest_revisions(sources: Iterable[str]) -> set[str]:
 
 async def _revision_in(database_url: str) -> str:
     try:
-        return await ask_psql(database_url, ASK)
+        return await run_psql(database_url, QUERY)
     except UserError:  # no schema yet, or a server of the user's own and no psql here
         return ""

@@ -66,14 +66,14 @@ def load_secrets(home: Home) -> Secrets:
     )
     files = (found.device_token_key_file, found.user_token_key_file, found.user_jwks_file)
     for file in files:
-        if file.exists() and not _is_whole(file):
-            raise damaged(home, file)
+        if file.exists() and not _is_complete(file):
+            raise damaged_file_error(home, file)
     if not all(file.exists() for file in files):
         _make_keys(home, found)
     return found
 
 
-def damaged(home: Home, file: Path) -> UserError:
+def damaged_file_error(home: Home, file: Path) -> UserError:
     """Return the error for a file that is not what was written; a new one would not fit the stored data."""
     return UserError(
         f"{file} is damaged: restore it from a copy, or delete it together with all data of this stack with "
@@ -81,18 +81,18 @@ def damaged(home: Home, file: Path) -> UserError:
     )
 
 
-def _is_whole(file: Path) -> bool:
+def _is_complete(file: Path) -> bool:
     """Return whether a key file has its beginning and end.
 
     It is not parsed, because importing ``cryptography`` takes 0.1 s.
     """
     content = file.read_bytes().strip()
     if file.suffix == ".json":
-        return _object(content) is not None
+        return _parse_object(content) is not None
     return content.startswith(PEM_BEGINS) and b"-----END " in content and content.endswith(PEM_ENDS)
 
 
-def _object(content: bytes) -> dict[str, object] | None:
+def _parse_object(content: bytes) -> dict[str, object] | None:
     try:
         found = json.loads(content)
     except ValueError:  # also bytes that are not text
@@ -103,9 +103,9 @@ def _object(content: bytes) -> dict[str, object] | None:
 def _values(home: Home, file: Path) -> dict[str, str]:
     stored: dict[str, str] = {}
     if file.exists():
-        read = _object(file.read_bytes())
+        read = _parse_object(file.read_bytes())
         if read is None or not all(isinstance(value, str) and value for value in read.values()):
-            raise damaged(home, file)
+            raise damaged_file_error(home, file)
         stored = {name: str(value) for name, value in read.items()}
     missing = MAKERS.keys() - stored.keys()
     if missing:
@@ -124,5 +124,5 @@ def _make_keys(home: Home, found: Secrets) -> None:
     try:
         public = keys.public_jwks(found.user_token_key_file.read_bytes())
     except ValueError:
-        raise damaged(home, found.user_token_key_file) from None
+        raise damaged_file_error(home, found.user_token_key_file) from None
     write_private(found.user_jwks_file, json.dumps(public, indent=2) + "\n")

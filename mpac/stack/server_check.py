@@ -7,7 +7,7 @@ import signal
 import tempfile
 from pathlib import Path
 
-from mpac.stack.external_folder import delete_outside
+from mpac.stack.external_folder import delete_external_folder
 from mpac.stack.local_stack import LocalStack
 from mpac.stack.service_process import Identity
 from mpac.stack.state_folder import Home
@@ -21,7 +21,7 @@ def try_server(service: str, home: Home) -> Identity:
 
     Raises ``UserError`` with the first cause. Nothing is left behind, not even after Ctrl-C or SIGTERM.
     """
-    folder = _temporary(home)
+    folder = _temporary_folder(home)
     try:
         return asyncio.run(_start(service, folder))
     except asyncio.CancelledError as error:
@@ -29,7 +29,7 @@ def try_server(service: str, home: Home) -> Identity:
     finally:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # a second Ctrl-C does not cut the cleaning short
         shutil.rmtree(folder, ignore_errors=True)
-        delete_outside(Home(folder))
+        delete_external_folder(Home(folder))
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
@@ -42,7 +42,7 @@ async def _start(service: str, folder: Path) -> Identity:
         return stack.identity_of(service)
 
 
-def _temporary(home: Home) -> Path:
+def _temporary_folder(home: Home) -> Path:
     """Create a folder in the state folder, or beside the place where the state folder will be created."""
     name = os.fsdecode(os.fsencode(home.path.name)[:SAME_NAME_BYTES])
     if home.is_marked:

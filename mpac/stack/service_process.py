@@ -20,7 +20,7 @@ Identity = Literal["self", "mapped", "nobody"]
 Probe = Callable[[int], Awaitable[bool]]
 
 
-async def at_once(pid: int) -> bool:
+async def ready_immediately(pid: int) -> bool:
     """Return True as soon as the process runs: for programs that can't be probed."""
     return pid > 0
 
@@ -32,7 +32,7 @@ class ServiceProcess:
     name: str
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)  # not in repr: it holds secrets
-    ready: Probe = at_once
+    ready: Probe = ready_immediately
     ready_within_seconds: float = 60  # for a cold cache on a busy two-core machine; a crash is noticed at once anyway
     stop_signal: signal.Signals = signal.SIGTERM
     grace_seconds: float = 10  # from the stop signal to SIGKILL

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mpac.cli.errors import UserError
-from mpac.cli.offline_help import nearest
+from mpac.cli.offline_help import closest_match
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_HOME = ROOT / ".mpac"
@@ -33,13 +33,13 @@ def command(arguments: str, home: Path) -> str:
     return f"python3 run.py {arguments}{named}"
 
 
-def near_home(home: Path) -> str:
+def suggest_home(home: Path) -> str:
     """Return a question that names a state folder beside ``home`` that may have been meant; empty if there is none."""
     found: list[str] = []
     with contextlib.suppress(OSError):
         if not (home / MARK).is_file():
             found = [folder.name for folder in home.absolute().parent.iterdir() if (folder / MARK).is_file()]
-    near = nearest(home.name, found)
+    near = closest_match(home.name, found)
     return f" Did you mean `--home {shlex.quote(str(home.absolute().with_name(near)))}`?" if near else ""
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mpac.cli.errors import UserError
-from mpac.stack.log_lines import message_of
+from mpac.stack.log_lines import last_message
 from mpac.stack.process_output import Output
 from mpac.stack.root_cause import first_cause
 from mpac.stack.service_process import ServiceProcess
@@ -73,7 +73,7 @@ class Supervisor:
 
     def spec(self, name: str) -> ServiceProcess:
         """Return what was started under this name."""
-        return self._of(name).spec
+        return self._get(name).spec
 
     def start(self, spec: ServiceProcess) -> None:
         """Start it and return at once; ``wait_ready`` waits until it can be used."""
@@ -85,26 +85,26 @@ class Supervisor:
 
     async def start_again(self, name: str) -> None:
         """Start a process that was stopped or has died; if it was killed just now, wait for its end first."""
-        running = self._of(name)
+        running = self._get(name)
         if running.dying and running.runner and not self._restart:
             await asyncio.wait({running.runner}, timeout=running.spec.grace_seconds)
         self.start(running.spec)
 
     async def wait_ready(self, name: str, *, timeout_seconds: float | None = None) -> None:
         """Return when it is ready. Raises ``UserError`` with its last line if it ends or takes too long."""
-        running = self._of(name)
+        running = self._get(name)
         limit = timeout_seconds or running.spec.ready_within_seconds
         deadline = time.monotonic() + limit
         while not running.ready:
             if running.given_up:
-                raise UserError(f"{name} ended before it was ready{self._explained(name)}")
+                raise UserError(f"{name} ended before it was ready{self._cause_text(name)}")
             if time.monotonic() > deadline:
-                raise UserError(f"{name} was not ready within {limit:g} seconds{self._explained(name)}")
+                raise UserError(f"{name} was not ready within {limit:g} seconds{self._cause_text(name)}")
             await asyncio.sleep(POLL_SECONDS)
 
     def kill(self, name: str, number: signal.Signals) -> None:
         """Send a signal; the restart policy decides what follows."""
-        pid = self._of(name).pid
+        pid = self._get(name).pid
         if pid is None:
             raise UserError(f"{name} is not running.")
         running = self._running[name]
@@ -117,11 +117,11 @@ class Supervisor:
 
     async def stop(self, name: str) -> None:
         """Send its stop signal, wait for its grace period, then kill it. Harmless if it is not running."""
-        running = self._of(name)
+        running = self._get(name)
         running.stopping.set()
         if running.runner is None:
             return
-        _ask_to_stop(running)
+        _terminate(running)
         done, _ = await asyncio.wait({running.runner}, timeout=running.spec.grace_seconds)
         if not done:
             self.output.say(name, "did not stop in time and was killed.")
@@ -162,7 +162,7 @@ class Supervisor:
         running.dying = False
         self._changed()
         if running.stopping.is_set():  # stop() was called while the process was being made
-            _ask_to_stop(running)
+            _terminate(running)
         watcher = asyncio.create_task(self._watch(running, process))
         try:
             code = await process.wait()
@@ -183,16 +183,16 @@ class Supervisor:
             running.ready = running.was_ready = True
             self._changed()
 
-    def _of(self, name: str) -> RunningProcess:
+    def _get(self, name: str) -> RunningProcess:
         try:
             return self._running[name]
         except KeyError:
             raise UserError(f"{name} is not a process of this stack: choose from {', '.join(self._running)}.") from None
 
-    def _explained(self, name: str) -> str:
+    def _cause_text(self, name: str) -> str:
         lines = [line for line in self.output.last_lines(name) if line.strip()]
         cause = first_cause(lines)
-        said = message_of([cause]) if lines else ""
+        said = last_message([cause]) if lines else ""
         label = "its last line" if lines and cause == lines[-1].strip() else "it printed"
         return f"; {label}: {said}" if said else ", and it printed nothing."
 
@@ -206,7 +206,7 @@ async def _is_ready(spec: ServiceProcess, pid: int) -> bool:
         return False
 
 
-def _ask_to_stop(running: RunningProcess) -> None:
+def _terminate(running: RunningProcess) -> None:
     if running.process and running.pid:
         with contextlib.suppress(ProcessLookupError):  # it may have ended and not be reaped yet
             running.process.send_signal(running.spec.stop_signal)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 from celery import Celery
 
-from mpac.cli.commands.worker import is_deaf
+from mpac.cli.commands.worker import consumption_problem
 from mpac.stack.health import fetch_health, health_problems
 from tests.live_stack import LiveStack
 from tests.polling import eventually
@@ -156,7 +156,7 @@ async def test_each_silent_part_is_reported_by_those_that_are_alive_until_it_is_
         if part.kind == "worker":
             environment = {"MPAC_DATABASE_URL": hearing.stack.urls.database, **VARIABLES}
             whole = f"{part.name}@{socket.gethostname()}"
-            assert "consumed no message" in await asyncio.to_thread(is_deaf, whole, environment)
+            assert "consumed no message" in await asyncio.to_thread(consumption_problem, whole, environment)
     await made_whole(hearing)
     endings = Counter(f"{part.kind}.heard" for part in blamed)
 

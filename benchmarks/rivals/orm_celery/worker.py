@@ -18,7 +18,7 @@ from benchmarks.rivals.orm_celery.models import (
     connect,
     now,
 )
-from mpac.stack.ready_file import announce
+from mpac.stack.ready_file import announce_ready
 from workflows.gc_tuning import tune_gc
 
 THREADS = 64  # `celery worker -P threads -c 64`
@@ -44,9 +44,9 @@ class NoAnswer(Exception):
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]  # Celery is untyped
-def _settle(**_: Any) -> None:
+def _tune_and_announce(**_: Any) -> None:
     tune_gc()
-    announce()
+    announce_ready()
 
 
 @app.task(bind=True, name="payments.process", autoretry_for=(NoAnswer,), retry_backoff=2, max_retries=10)  # type: ignore[untyped-decorator]
@@ -61,7 +61,7 @@ def process_payment(_task: Any, payment_id: str) -> None:
         if is_new:
             at = now()
             payment.processing_at = at
-            _move(session, payment, "processing", at)
+            _change_status(session, payment, "processing", at)
             session.add(PaymentAttempt(payment_id=payment.id, number=1, reference=reference, sent_at=at))
         body = {
             "reference": reference,
@@ -80,13 +80,13 @@ def process_payment(_task: Any, payment_id: str) -> None:
         payment.provider_reference = answer.get("provider_reference")
         if answer["status"] == "succeeded":
             payment.completed_at = attempt.answered_at
-            _move(session, payment, "completed", attempt.answered_at)
+            _change_status(session, payment, "completed", attempt.answered_at)
         else:
             payment.failed_at, payment.failure_code = attempt.answered_at, answer.get("decline_code")
-            _move(session, payment, "failed", attempt.answered_at)
+            _change_status(session, payment, "failed", attempt.answered_at)
 
 
-def _move(session: Session, payment: Payment, status: str, at: datetime) -> None:
+def _change_status(session: Session, payment: Payment, status: str, at: datetime) -> None:
     payment.version += 1
     change = PaymentHistory(
         payment_id=payment.id, version=payment.version, from_status=payment.status, to_status=status, at=at

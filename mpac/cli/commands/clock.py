@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mpac.cli.offline_help import nearest
+from mpac.cli.offline_help import closest_match
 from mpac.cli.options import home_option
 
 OPTIONS = ("--to", "--to-next-close", "--zone", "--json", "--home", "--help")
@@ -33,7 +33,7 @@ def clock(  # noqa: PLR0917 - click passes each option
     started on its own database and provider, never for an installation.
     """
     if distance is not None and distance.startswith("--"):  # -1d is read as a distance, which is refused with a reason
-        near = nearest(distance, OPTIONS)
+        near = closest_match(distance, OPTIONS)
         raise click.NoSuchOption(distance, possibilities=[near] if near else None)
     from mpac.stack.clock.run import ClockRequest, run_clock  # noqa: PLC0415 - `mpac --help` shall not wait for the product
 

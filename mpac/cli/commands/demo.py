@@ -12,7 +12,7 @@ from mpac.cli.exit_codes import NOT_CHECKED, user_errors_exit_with
 from mpac.cli.options import home_option
 
 if TYPE_CHECKING:
-    from mpac.demo.result import Ending
+    from mpac.demo.result import DemoResult
 
 MOST_TERMINALS = 200  # two cores run everything: more terminals would only wait for each other
 LONGEST_SECONDS = 3_600
@@ -52,18 +52,18 @@ def demo(*, terminals: int, seconds: float, ports: str, keep: bool, home: Path) 
 
     show = demonstrate(home.absolute(), terminals=terminals, seconds=seconds, ports=ports, keep=keep)
     with user_errors_exit_with(NOT_CHECKED):
-        ending = asyncio.run(_interruptible(show))
-    sys.exit(ending.end)
+        result = asyncio.run(_interruptible(show))
+    sys.exit(result.kind)
 
 
-async def _interruptible(show: Coroutine[Any, Any, "Ending"]) -> "Ending":
+async def _interruptible(show: Coroutine[Any, Any, "DemoResult"]) -> "DemoResult":
     """Run ``show``; after Ctrl-C, ignore the errors of tills that were cut off in the middle of a sale."""
     playing = asyncio.current_task()
     loop = asyncio.get_running_loop()
 
-    def complain(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    def report_problem(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         if playing and not playing.cancelling() and not playing.cancelled():
             loop.default_exception_handler(context)
 
-    loop.set_exception_handler(complain)
+    loop.set_exception_handler(report_problem)
     return await show

@@ -15,7 +15,7 @@ from mpac.stack.state_folder import Home
 def doctor(home: Path) -> None:
     """Check this machine; exit with 1 if the local stack can't start on it."""
     folder = Home(home.absolute())
-    findings = {name: run_check(ask, folder) for name, ask in CHECKS.items()}
+    findings = {name: run_check(check, folder) for name, check in CHECKS.items()}
     for name, finding in findings.items():
         mark = "NO" if finding.fatal else "note" if finding.advice else "ok"
         click.echo(f"{mark:<5} {name:<13} {finding.text}")

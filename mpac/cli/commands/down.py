@@ -6,7 +6,7 @@ import click
 
 from mpac.cli.options import home_option
 from mpac.stack.detach import stop_other
-from mpac.stack.state_folder import Home, near_home
+from mpac.stack.state_folder import Home, suggest_home
 
 
 @click.command()
@@ -18,5 +18,5 @@ def down(home: Path) -> None:
     click.echo(
         "Stopped. The data is still there; `reset` deletes it."
         if stopped
-        else f"No stack is running in {folder.path}.{near_home(folder.path)}"
+        else f"No stack is running in {folder.path}.{suggest_home(folder.path)}"
     )

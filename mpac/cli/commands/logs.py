@@ -10,7 +10,7 @@ import click
 from mpac.cli.options import home_option
 from mpac.stack.log_files import LogFollower, choose_logs, last_lines
 from mpac.stack.log_lines import LineFormatter, LogLine, as_json
-from mpac.stack.output_stream import encoded, is_coloured, own_output, reader_is_gone
+from mpac.stack.output_stream import encode_lines, is_coloured, own_output, reader_is_gone
 from mpac.stack.run_file import is_running
 from mpac.stack.state_folder import Home
 
@@ -61,6 +61,6 @@ def _show(lines: Sequence[LogLine], formatted: Callable[[LogLine], str]) -> None
     """Print the lines. Raises ``BrokenPipeError`` as soon as the reader is gone, even without lines."""
     if reader_is_gone(own_output()):
         raise BrokenPipeError
-    rest = encoded(formatted(line) for line in lines)
+    rest = encode_lines(formatted(line) for line in lines)
     while rest:
         rest = rest[os.write(own_output(), rest) :]

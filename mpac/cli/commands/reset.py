@@ -6,8 +6,8 @@ import click
 
 from mpac.cli.options import home_option
 from mpac.stack.detach import stop_other
-from mpac.stack.external_folder import delete_outside
-from mpac.stack.run_file import clear_leftovers, only_one
+from mpac.stack.external_folder import delete_external_folder
+from mpac.stack.run_file import clear_leftovers, exclusive_lock
 from mpac.stack.state_folder import Home, empty_home
 
 
@@ -24,9 +24,9 @@ def reset(*, yes: bool, home: Path) -> None:
         click.confirm(f"Delete everything the local stack stored in {folder.path}?", abort=True)
     stop_other(folder)
     if folder.is_marked:
-        with only_one(folder):
+        with exclusive_lock(folder):
             clear_leftovers(folder)
-            delete_outside(folder)
+            delete_external_folder(folder)
             empty_home(folder)
     else:
         empty_home(folder)  # refuses, and says why

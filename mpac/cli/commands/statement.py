@@ -9,9 +9,9 @@ from random import Random
 import click
 
 from mpac.cli.errors import UserError, WrongUsage
-from mpac.cli.offline_help import unknown
+from mpac.cli.offline_help import unknown_name_message
 from mpac.cli.options import OneOf, home_option
-from mpac.devtools.statement.inject_breaks import SPOILS, TooFew, plant
+from mpac.devtools.statement.inject_breaks import CHANGES, TooFewLines, inject_breaks
 from mpac.devtools.statement.lines import write_csv, write_json_lines
 from mpac.stack.attach import attach
 
@@ -37,16 +37,16 @@ def statement(  # noqa: PLR0917 - click passes each option
     from mpac.devtools.statement.read import read_lines  # noqa: PLC0415 - keeps `mpac --help` fast
     from workflows.providers.registry import reporting_names  # noqa: PLC0415 - as above
 
-    wanted = dict(read_plant(word) for word in planted)
+    wanted = dict(parse_break_option(word) for word in planted)
     if out.suffix not in WRITERS:
         raise WrongUsage(f"--out must end in .csv or .ndjson, not {out.name}.")
     if provider not in reporting_names():
-        raise WrongUsage(unknown("provider with statements", provider, reporting_names()))
+        raise WrongUsage(unknown_name_message("provider with statements", provider, reporting_names()))
     attach(home, needs=NEEDS)
     lines = asyncio.run(read_lines(settlement, provider=provider))
     try:
-        ordered, truth = plant(lines, wanted, seed=seed)
-    except TooFew as few:
+        ordered, truth = inject_breaks(lines, wanted, seed=seed)
+    except TooFewLines as few:
         raise UserError(f"{few}: choose a larger settlement or plant fewer breaks.") from few
     if order == "shuffled":
         Random(seed).shuffle(ordered)  # noqa: S311 - the same seed has to give the same order
@@ -60,11 +60,11 @@ def statement(  # noqa: PLR0917 - click passes each option
     click.echo(f"{count} lines written to {out}, {len(truth)} planted breaks listed in {beside}.")
 
 
-def read_plant(word: str) -> tuple[str, int]:
+def parse_break_option(word: str) -> tuple[str, int]:
     """Split ``amount_mismatch=3`` into category and count. Raises ``WrongUsage``."""
     category, _, count = word.partition("=")
-    if category not in SPOILS:
-        raise WrongUsage(unknown("break", category, SPOILS))
+    if category not in CHANGES:
+        raise WrongUsage(unknown_name_message("break", category, CHANGES))
     if count and not count.isdigit():
         raise WrongUsage(f"{count!r} is not a number of breaks: write for example {category}=3.")
     return category, int(count or 1)

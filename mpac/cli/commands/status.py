@@ -11,8 +11,8 @@ from mpac.cli.options import home_option
 from mpac.stack.clock.summary import HALF_MOVED, ahead_text, clock_state_of
 from mpac.stack.database_profile import MOVABLE
 from mpac.stack.health import fetch_health, health_problems, process_states, queue_lines
-from mpac.stack.run_file import RunInfo, birth, read_run, unreadable
-from mpac.stack.state_folder import Home, command, near_home
+from mpac.stack.run_file import RunInfo, read_run, start_time, unreadable_message
+from mpac.stack.state_folder import Home, command, suggest_home
 
 URLS = {  # process → the URL that it serves
     "postgres": "database_url",
@@ -34,7 +34,7 @@ def status(*, as_json: bool, home: Path) -> None:
     folder = Home(home.absolute())
     info = read_run(folder)
     if info is None:
-        click.echo("{}" if as_json else _nothing(folder))
+        click.echo("{}" if as_json else _no_stack_message(folder))
         sys.exit(1)
     clock = clock_state_of(info)
     info["ahead_seconds"] = clock.ahead_seconds
@@ -42,16 +42,16 @@ def status(*, as_json: bool, home: Path) -> None:
     wrong = health_problems(info, health) + ([HALF_MOVED] if clock.is_half_moved else [])
     lines = [*table(info, process_states(health)), *queue_lines(health), *wrong]
     click.echo(json.dumps(info, indent=2) if as_json else "\n".join(lines))
-    sys.exit(0 if is_well(info) and not wrong else 1)
+    sys.exit(0 if is_healthy(info) and not wrong else 1)
 
 
-def _nothing(home: Home) -> str:
+def _no_stack_message(home: Home) -> str:
     """Return what to print if run.json names no stack: one may be starting, or there is none."""
-    none = f"No stack is running in {home.path}. Start one with `{command('up', home.path)}`.{near_home(home.path)}"
-    return unreadable(home) or none
+    none = f"No stack is running in {home.path}. Start one with `{command('up', home.path)}`.{suggest_home(home.path)}"
+    return unreadable_message(home) or none
 
 
-def is_well(info: RunInfo) -> bool:
+def is_healthy(info: RunInfo) -> bool:
     """Return whether every process that was started is running and ready."""
     return bool(info.get("complete")) and set(info["names"]) == set(info["ready"]) and not info.get("stopping")
 
@@ -82,6 +82,6 @@ def table(info: RunInfo, heard: Mapping[str, tuple[str, str]] | None = None) -> 
 
 def _state(name: str, info: RunInfo) -> str:
     pid = info["pids"].get(name)
-    if pid is None or (birth(pid) == "" and Path("/proc/self").exists()):
+    if pid is None or (start_time(pid) == "" and Path("/proc/self").exists()):
         return "done" if name in info["ready"] else "down"
     return "ready" if name in info["ready"] or name == "supervisor" else "starting"

@@ -13,14 +13,14 @@ from click.core import ParameterSource
 from mpac.cli.errors import UserError
 from mpac.cli.options import OneOf, home_option
 from mpac.stack.clock.summary import ahead_text, clock_state_of
-from mpac.stack.compare_options import differences
+from mpac.stack.compare_options import describe_differences
 from mpac.stack.database_profile import MOVABLE, ORDINARY, DatabaseProfile
 from mpac.stack.detach import join_or_start
 from mpac.stack.enter_key import watch_enter
 from mpac.stack.environment import HIDDEN, without_password
 from mpac.stack.local_stack import LocalStack
 from mpac.stack.process_output import ConsoleOutput
-from mpac.stack.run_file import RunInfo, is_running, runs_already
+from mpac.stack.run_file import RunInfo, already_running_message, is_running
 from mpac.stack.services import ALL_SERVICES, missing_services
 from mpac.stack.state_folder import command, open_home
 
@@ -61,7 +61,7 @@ def up(
         given = click.get_current_context().get_parameter_source
         asked = {name for name in ("workers", "ports") if given(name) is not ParameterSource.DEFAULT}
         differs = partial(
-            differences,
+            describe_differences,
             workers=workers if "workers" in asked else None,
             ports=ports if "ports" in asked else None,
             only=only,
@@ -70,7 +70,7 @@ def up(
         _detach(home, differs)
         return
     if is_running(open_home(home)):
-        raise UserError(runs_already(open_home(home)))
+        raise UserError(already_running_message(open_home(home)))
     output = ConsoleOutput(open_home(home), follows=not background)
     try:
         asyncio.run(_run(home, output, workers=workers, ports=ports, only=only, profile=profile))
@@ -116,14 +116,14 @@ async def _run(
     except asyncio.CancelledError:
         return
     try:
-        _say_where(stack, output)
+        _print_addresses(stack, output)
         await stopped.wait()
         output.say("mpac", "stopping; payments in progress are finished first.", level="INFO")
     finally:
         await stack.__aexit__(None, None, None)
 
 
-def _say_where(stack: LocalStack, output: ConsoleOutput) -> None:
+def _print_addresses(stack: LocalStack, output: ConsoleOutput) -> None:
     """Print the addresses; on a terminal again at each Enter, because log lines scroll them away."""
     output.report("\n".join(summary(stack.info(), secret=output.is_terminal)), "stack.ready", addresses(stack.info()))
     if output.is_terminal and watch_enter(lambda: output.print("\n".join([*summary(stack.info(), secret=True), HINT]))):

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from mpac.cli.errors import WrongUsage
-from mpac.cli.offline_help import unknown
+from mpac.cli.offline_help import unknown_name_message
 from mpac.cli.options import home_option
 from mpac.stack import commands
 from mpac.stack.attach import attached_environment, exec_command
@@ -36,7 +36,7 @@ def worker(queues: str, name: str, *, check: bool, home: Path) -> None:
     """
     check_queues(queues)
     if check:
-        complaint = is_deaf(f"{name}@{socket.gethostname()}", attached_environment(home, needs=NEEDS[:1]))
+        complaint = consumption_problem(f"{name}@{socket.gethostname()}", attached_environment(home, needs=NEEDS[:1]))
         click.echo(complaint or f"{name} consumes its queues.", err=bool(complaint))
         sys.exit(1 if complaint else 0)
     command = commands.worker(queues=queues, name=name)
@@ -48,10 +48,10 @@ def check_queues(queues: str) -> None:
     known = ALL_QUEUES.split(",")
     for queue in queues.split(","):
         if queue not in known:
-            raise WrongUsage(unknown("queue", queue, known))
+            raise WrongUsage(unknown_name_message("queue", queue, known))
 
 
-def is_deaf(worker: str, environment: Mapping[str, str]) -> str:
+def consumption_problem(worker: str, environment: Mapping[str, str]) -> str:
     """Return why the worker can't be relied on; empty if it has consumed a message of its own recently."""
     import psycopg  # noqa: PLC0415 - takes 0.2 s, which starting a worker does not need
 

@@ -5,11 +5,11 @@ One card is declined, so that the rules about failed payments and released reser
 
 from typing import Any
 
-from mpac.cli.format_money import yen
+from mpac.cli.format_money import format_yen
 from mpac.demo.environment import DemoEnvironment
-from mpac.demo.guest_client import TableClient
-from mpac.demo.http_client import Calls
-from mpac.demo.problems import Problem, broken
+from mpac.demo.guest_client import GuestClient
+from mpac.demo.http_client import CallerFactory
+from mpac.demo.problems import Problem, broken_promise
 
 TITLE = "A table of three at a cafe"
 TABLE = "7"
@@ -58,40 +58,41 @@ async def play(demo: DemoEnvironment) -> list[Problem]:
     # What the first payment of all does not need, this story does; and that payment is not to wait for a table of three.
     await demo.wait_for_rest()
     run = demo.run
-    async with Calls.open() as calls:
-        phone = calls.provider(run["sandbox_url"], run["sandbox_control_key"], name="a guest's telephone")
-        client = TableClient(calls.terminal(run["api_url"], demo.seed["devices"][0]), phone=phone)
-        return await _evening(demo, client)
+    async with CallerFactory.open() as callers:
+        phone = callers.provider(run["sandbox_url"], run["sandbox_control_key"], name="a guest's telephone")
+        client = GuestClient(callers.terminal(run["api_url"], demo.seed["devices"][0]), phone=phone)
+        return await _play_evening(demo, client)
 
 
-async def _evening(demo: DemoEnvironment, client: TableClient) -> list[Problem]:
+async def _play_evening(demo: DemoEnvironment, client: GuestClient) -> list[Problem]:
     order = await client.post(
         "/orders", {"order_type": "dine_in", "table_number": TABLE, "items": ITEMS, "submit": True}
     )
     whole = await client.post("/bills", {"order_id": order["id"]})
     bills = (await client.post(f"/bills/{whole['id']}/split", {"parts": 3}))["data"]
     amounts = [bill["total_amount"] for bill in bills]
-    _say(
+    _narrate(
         demo,
-        f"three spaghetti, three coffees and a cheesecake cost {yen(order['total_amount'])}, {yen(order['tax_amount'])} of "
-        f"it tax. Three bills, please: {' + '.join(map(yen, amounts))}.",
+        f"three spaghetti, three coffees and a cheesecake cost {format_yen(order['total_amount'])}, "
+        f"{format_yen(order['tax_amount'])} of it tax. Three bills, please: {' + '.join(map(format_yen, amounts))}.",
     )
     cash, code = [await client.pay(bill, how) for bill, how in zip(bills[:2], (CASH, CODE), strict=True)]
     refused = await client.pay(bills[2], CARD, metadata=DECLINED)
     card = await client.pay(bills[2], CARD)
     paid = await client.read(f"/orders/{order['id']}")
-    _say(
+    _narrate(
         demo,
-        f"{yen(cash['amount'])} in cash (out of {yen(cash['cash_received'])}, {yen(cash['change_amount'])} back), "
-        f"{yen(code['amount'])} by a QR code that a guest's telephone pays. The third guest's card is declined "
-        f"({refused['status']}), another card pays {yen(card['amount'])}: the order is {paid['status']}.",
+        f"{format_yen(cash['amount'])} in cash (out of {format_yen(cash['cash_received'])}, "
+        f"{format_yen(cash['change_amount'])} back), "
+        f"{format_yen(code['amount'])} by a QR code that a guest's telephone pays. The third guest's card is declined "
+        f"({refused['status']}), another card pays {format_yen(card['amount'])}: the order is {paid['status']}.",
     )
-    refund = await client.give_back(card["id"], amount=CAKE_WITH_TAX, reason="the cheesecake went back")
+    refund = await client.refund(card["id"], amount=CAKE_WITH_TAX, reason="the cheesecake went back")
     given = await client.read(f"/payments/{card['id']}")
-    _say(
+    _narrate(
         demo,
-        f"the cheesecake goes back to the kitchen, and {yen(refund['amount'])} to the card ({refund['status']}); "
-        f"the cafe keeps {yen(given['captured_amount'] - given['refunded_amount'])} of {yen(card['amount'])}.",
+        f"the cheesecake goes back to the kitchen, and {format_yen(refund['amount'])} to the card ({refund['status']}); "
+        f"the cafe keeps {format_yen(given['captured_amount'] - given['refunded_amount'])} of {format_yen(card['amount'])}.",
     )
     facts = {
         "the three bills add up to the order": sum(amounts) == whole["total_amount"] == order["total_amount"],
@@ -100,8 +101,8 @@ async def _evening(demo: DemoEnvironment, client: TableClient) -> list[Problem]:
         "the order is paid by its last bill": paid["status"] == "paid",
         "the refund is completed": (refund["status"], given["refunded_amount"]) == ("completed", CAKE_WITH_TAX),
     }
-    return [broken(f"at the cafe it is not true that {fact}") for fact, is_true in facts.items() if not is_true]
+    return [broken_promise(f"at the cafe it is not true that {fact}") for fact, is_true in facts.items() if not is_true]
 
 
-def _say(demo: DemoEnvironment, sentence: str) -> None:
-    demo.screen.say(f"At the cafe, table {TABLE}: {sentence}", style="magenta")
+def _narrate(demo: DemoEnvironment, sentence: str) -> None:
+    demo.console.say(f"At the cafe, table {TABLE}: {sentence}", style="magenta")

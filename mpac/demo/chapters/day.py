@@ -8,8 +8,8 @@ from mpac.demo.day.other_stores import OtherStores
 from mpac.demo.day.sales_scenes import Story, sell_all_day
 from mpac.demo.day.stores import MERCHANT, StoreBuilder
 from mpac.demo.environment import DemoEnvironment
-from mpac.demo.http_client import Calls
-from mpac.demo.problems import Problem, broken
+from mpac.demo.http_client import CallerFactory
+from mpac.demo.problems import Problem, broken_promise
 from mpac.devtools.user_tokens import Tenant
 from mpac.stack.database_profile import MOVABLE
 from mpac.stack.secrets import load_secrets
@@ -49,57 +49,57 @@ async def play(demo: DemoEnvironment) -> list[Problem]:
     """
     run = demo.run
     if not is_played(demo):
-        demo.screen.say(
+        demo.console.say(
             "The day of three stores is skipped: it moves clocks, and these servers are not the demonstration's own."
         )
         return []
-    async with Calls.open() as calls:
-        control = calls.provider(run["sandbox_url"], run["sandbox_control_key"], name="the story's clock")
+    async with CallerFactory.open() as callers:
+        control = callers.provider(run["sandbox_url"], run["sandbox_control_key"], name="the story's clock")
         clock = await StoryClock.open(run["database_url"], provider=control)
         try:
-            return await _days(demo, clock, calls)
+            return await _play_days(demo, clock, callers)
         finally:
             await clock.close()
 
 
-async def _days(demo: DemoEnvironment, clock: StoryClock, calls: Calls) -> list[Problem]:
+async def _play_days(demo: DemoEnvironment, clock: StoryClock, callers: CallerFactory) -> list[Problem]:
     await clock.move_to(9, 0)
-    seed, builder = demo.seed, StoreBuilder(demo, calls)
+    seed, builder = demo.seed, StoreBuilder(demo, callers)
     stores = await builder.build()
-    story = Story(clock, demo.screen, stores)
+    story = Story(clock, demo.console, stores)
     await story.say(
         f"It is {clock.first_day:%A, %d %B %Y}: the clocks of this database and this provider were moved forward. "
         f"{MERCHANT} opens three stores:"
     )
     for store in stores.by_name.values():
-        demo.screen.show(f"{store.plan.english:<9} {store.plan.name}, whose day ends at {store.plan.cut_off}")
+        demo.console.show(f"{store.plan.english:<9} {store.plan.name}, whose day ends at {store.plan.cut_off}")
     await sell_all_day(story)
     await reconciliation_scenes.count_cash(story)
     others = OtherStores(builder.user("merchant_admin", "terminals-owner", Tenant(seed["psp_id"], seed["merchant_id"])))
     await others.count_cash()
     key = load_secrets(demo.home)["sandbox_api_key"]
     await reconciliation_scenes.compare(
-        story, calls.provider(demo.run["sandbox_url"], key, name="the provider's bookkeeper")
+        story, callers.provider(demo.run["sandbox_url"], key, name="the provider's bookkeeper")
     )
     await reconciliation_scenes.resolve(story)
-    await reconciliation_scenes.sign(story)
-    await reconciliation_scenes.let_others_end(story)
-    await others.end(story)
+    await reconciliation_scenes.sign_off(story)
+    await reconciliation_scenes.finish_other_stores(story)
+    await others.wait_until_reconciled(story)
     files = await reconciliation_scenes.print_report(story, demo.home.reports)
-    _tell(demo, story, files)
+    _print_days(demo, story, files)
     return [
-        broken(f"at the three stores it is not true that {fact}")
+        broken_promise(f"at the three stores it is not true that {fact}")
         for fact, is_true in story.facts.items()
         if not is_true
     ]
 
 
-def _tell(demo: DemoEnvironment, story: Story, files: list[Any]) -> None:
-    demo.screen.title("The days of the three stores")
+def _print_days(demo: DemoEnvironment, story: Story, files: list[Any]) -> None:
+    demo.console.title("The days of the three stores")
     rows = sorted(story.settlements.items(), key=lambda row: (row[0][1], list(story.stores.by_name).index(row[0][0])))
-    demo.screen.show(tables.settlements((name, settlement) for (name, _), settlement in rows))
+    demo.console.show(tables.settlements((name, settlement) for (name, _), settlement in rows))
     for file in files:
-        demo.screen.show(f"Report: {file}")
+        demo.console.show(f"Report: {file}")
     if demo.is_kept:
         token = demo.command(f"token --role merchant_admin --merchant {story.stores.merchant_id}")
-        demo.screen.show(f"To get a token for looking around, run: {token}")
+        demo.console.show(f"To get a token for looking around, run: {token}")

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, time, timedelta
 from typing import Self
 
 from mpac.cli.errors import UserError
-from mpac.demo.database_client import DatabaseView
+from mpac.demo.database_client import DatabaseClient
 from mpac.demo.http_client import Caller
 from mpac.demo.retry import TimedOut
 from mpac.stack.movable_clock import MOVE, READ
@@ -24,8 +24,8 @@ CLOCK = "/control/clock"
 class StoryClock:
     """Move time; a ``day`` is counted from the story's first day."""
 
-    def __init__(self, view: DatabaseView, *, provider: Caller) -> None:
-        self._view = view
+    def __init__(self, database: DatabaseClient, *, provider: Caller) -> None:
+        self._database = database
         self._provider = provider
         self.first_day = datetime.now(TOKYO).date()
 
@@ -35,8 +35,8 @@ class StoryClock:
 
         Raises ``UserError``.
         """
-        view = await DatabaseView.open(database_url, name="mpac_clock", is_read_only=False)
-        clock = cls(view, provider=provider)
+        database = await DatabaseClient.open(database_url, name="mpac_clock", is_read_only=False)
+        clock = cls(database, provider=provider)
         await clock._agree()
         present = (await clock.now()).astimezone(TOKYO)
         clock.first_day = present.date() if present.time() < OPENS else present.date() + timedelta(days=1)
@@ -44,11 +44,11 @@ class StoryClock:
 
     async def close(self) -> None:
         """Disconnect; the clocks keep ticking from where they are."""
-        await self._view.close()
+        await self._database.close()
 
     async def now(self) -> datetime:
         """Return the database's present time."""
-        ((instant,),) = await self._view.rows("SELECT clock_timestamp()")
+        ((instant,),) = await self._database.fetch("SELECT clock_timestamp()")
         assert isinstance(instant, datetime)  # noqa: S101 - for the type checker
         return instant
 
@@ -78,7 +78,7 @@ class StoryClock:
         if answer.status != OK:
             raise UserError(f"The provider's clock could not be read: {answer.status} {answer.body}")
         theirs: int = answer.body["ahead_seconds"]
-        rows = await self._view.rows(READ)
+        rows = await self._database.fetch(READ)
         await self._set(max(theirs, int(rows[0][0]) if rows else 0))
 
     async def _set(self, ahead_seconds: int) -> None:
@@ -86,5 +86,5 @@ class StoryClock:
         answer = await self._provider.call("PUT", CLOCK, body={"ahead_seconds": ahead_seconds})
         if answer.status != OK:
             raise UserError(f"The provider's clock could not be moved: {answer.status} {answer.body}")
-        if not await self._view.change(MOVE, [ahead_seconds, ahead_seconds]):
+        if not await self._database.execute(MOVE, [ahead_seconds, ahead_seconds]):
             raise UserError("Another process moved the demonstration's clock meanwhile: run the demonstration again.")

@@ -27,7 +27,7 @@ class OtherStores:
         for store_id in sorted({one["store_id"] for one in await self._days()}):
             await self.owner.put(f"/stores/{store_id}/statement-policies", NO_CARD_FILES)
 
-    async def end(self, story: Story) -> None:
+    async def wait_until_reconciled(self, story: Story) -> None:
         """Wait until the workers have signed every day whose statement is due. Raises ``UnexpectedAnswer``."""
         now = await story.clock.now()
         due = [one["id"] for one in await self._days() if datetime.fromisoformat(one["end_at"]) + SLA < now]

@@ -5,17 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mpac.cli.format_money import money, signed, yen
+from mpac.cli.format_money import format_money, format_signed, format_yen
 from mpac.demo.day import statement_files, tables
 from mpac.demo.day.clock import GRACE_SECONDS
-from mpac.demo.day.sales import CASH_SHORT, GIVEN_BACK, LATE
+from mpac.demo.day.sales import CASH_SHORT, LATE, REFUND_AMOUNTS
 from mpac.demo.day.sales_scenes import CHAIN, FIRST_DAY, IZAKAYA, NEXT_DAY, Story
 from mpac.demo.http_client import Caller
 from mpac.stack.state_folder import private_folder, write_private
 
 REFUSED, FORBIDDEN = 422, 403
 NOTE = "釣り銭の渡し間違い（500円）"
-BROKEN = "Shibuya"
+STORE = "Shibuya"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,25 +45,25 @@ async def count_cash(story: Story) -> None:
     """Play the next morning: each manager counts, and one drawer is 500 yen short. Raises ``UnexpectedAnswer``."""
     await story.clock.move_to(9, 0, day=2)
     for name in story.stores.by_name:
-        await story.look(name, FIRST_DAY)
-    expected = story.settlements[BROKEN, FIRST_DAY]["cash_expected"]
-    path = f"/settlements/{story.settlements[BROKEN, FIRST_DAY]['id']}/cash-count"
-    manager = story.store(BROKEN).manager
-    status, answer = await manager.ask("POST", path, {"cash_actual": expected - CASH_SHORT})
+        await story.refresh(name, FIRST_DAY)
+    expected = story.settlements[STORE, FIRST_DAY]["cash_expected"]
+    path = f"/settlements/{story.settlements[STORE, FIRST_DAY]['id']}/cash-count"
+    manager = story.store(STORE).manager
+    status, answer = await manager.request("POST", path, {"cash_actual": expected - CASH_SHORT})
     story.facts["a drawer that is short needs a note"] = status == REFUSED
     counts = {name: story.settlements[name, FIRST_DAY]["cash_expected"] for name in story.stores.by_name}
-    notes = {BROKEN: {"note": NOTE}}
-    counts[BROKEN] -= CASH_SHORT
+    notes = {STORE: {"note": NOTE}}
+    counts[STORE] -= CASH_SHORT
     for name, counted in counts.items():
         here = story.settlements[name, FIRST_DAY]["id"]
         body = {"cash_actual": counted, **notes.get(name, {})}
         await story.store(name).manager.post(f"/settlements/{here}/cash-count", body)
-        await story.look(name, FIRST_DAY)
-    short = story.settlements[BROKEN, FIRST_DAY]["cash_discrepancy"]
+        await story.refresh(name, FIRST_DAY)
+    short = story.settlements[STORE, FIRST_DAY]["cash_discrepancy"]
     story.facts["one drawer is 500 yen short, and only one"] = short == -CASH_SHORT
     await story.say(
-        f"The managers count their drawers. Shibuya's should hold {yen(expected)} and holds {yen(counts[BROKEN])}: "
-        f"{signed(short, 'JPY')}. "
+        f"The managers count their drawers. Shibuya's should hold {format_yen(expected)} and holds "
+        f"{format_yen(counts[STORE])}: {format_signed(short, 'JPY')}. "
         f"Without a note that is refused ({answer['error']['details'][0]['issue']}). The manager's note is {NOTE}.",
         style="bold yellow",
     )
@@ -75,10 +75,10 @@ async def compare(story: Story, provider: Caller) -> None:
     Raises ``UnexpectedAnswer``, ``TimedOut``.
     """
     await story.clock.move_to(20, 0, day=2)
-    store, settlement = story.store(BROKEN), story.settlements[BROKEN, FIRST_DAY]
+    store, settlement = story.store(STORE), story.settlements[STORE, FIRST_DAY]
     lines = story.lines = await statement_files.provider_lines(provider, settlement)
     ours = await store.manager.read(f"/settlements/{settlement['id']}/lines?limit=100")
-    first = statement_files.spoiled(lines, story.plants[BROKEN])
+    first = statement_files.statement_with_breaks(lines, story.breaks_by_payment[STORE])
     taken = await statement_files.upload_statement(store.manager, settlement["id"], first)
     cards = await statement_files.upload_card_file(
         store.manager, settlement["id"], statement_files.card_company_file(ours["data"])
@@ -87,11 +87,12 @@ async def compare(story: Story, provider: Caller) -> None:
     summary, currency = run["summary"], settlement["currency"]
     await story.say(
         f"The provider's statement of Shibuya's day arrives ({taken['line_count']} lines), and the card company's file "
-        f"({cards['line_count']} lines, in Shift JIS). Our lines add up to {money(summary['ours']['amount'], currency)}, "
-        f"theirs to {money(summary['theirs']['amount'], currency)}; the difference of "
-        f"{money(summary['difference'], currency)} is explained to the last yen:"
+        f"({cards['line_count']} lines, in Shift JIS). Our lines add up to "
+        f"{format_money(summary['ours']['amount'], currency)}, theirs to "
+        f"{format_money(summary['theirs']['amount'], currency)}; the difference of "
+        f"{format_money(summary['difference'], currency)} is explained to the last yen:"
     )
-    story.screen.show(tables.categories(summary, currency))
+    story.console.show(tables.categories(summary, currency))
     parts = summary["categories"]
     counts = {name: part["count"] for name, part in parts.items() if name != "matched"}
     story.facts["each kind of break is found once"] = set(counts.values()) == {1} and len(counts) == 10  # noqa: PLR2004 - the other categories
@@ -101,22 +102,22 @@ async def compare(story: Story, provider: Caller) -> None:
 
 async def resolve(story: Story) -> None:
     """Let the accountant resolve each break; the manager may not. Raises ``UnexpectedAnswer``."""
-    settlement_id = story.settlements[BROKEN, FIRST_DAY]["id"]
+    settlement_id = story.settlements[STORE, FIRST_DAY]["id"]
     found = (await story.stores.accountant.read(f"/settlements/{settlement_id}/breaks?limit=100"))["data"]
     breaks = {one["category"]: one["id"] for one in found}
     first = breaks[RESOLUTIONS[0].category]
-    status, _ = await story.store(BROKEN).manager.ask(
+    status, _ = await story.store(STORE).manager.request(
         "POST", f"/breaks/{first}/resolve", {"resolution": "ignore", "note": "x"}
     )
     story.facts["a store's manager may not end a break"] = status == FORBIDDEN
     for one in breaks.values():
         await story.stores.accountant.post(f"/breaks/{one}/assign", {"owner": story.stores.accountant.name})
-    for ending in RESOLUTIONS:
-        body = {"resolution": ending.resolution, "note": ending.note}
-        if ending.to:
-            body["reference"] = breaks[ending.to]
-        await story.stores.accountant.post(f"/breaks/{breaks[ending.category]}/resolve", body)
-    seen = await story.look(BROKEN, FIRST_DAY)
+    for choice in RESOLUTIONS:
+        body = {"resolution": choice.resolution, "note": choice.note}
+        if choice.to:
+            body["reference"] = breaks[choice.to]
+        await story.stores.accountant.post(f"/breaks/{breaks[choice.category]}/resolve", body)
+    seen = await story.refresh(STORE, FIRST_DAY)
     story.facts["the settlement still waits for what is expected"] = (seen["status"], seen["open_breaks"]) == (
         "closed",
         0,
@@ -128,14 +129,14 @@ async def resolve(story: Story) -> None:
     )
 
 
-async def sign(story: Story) -> None:
+async def sign_off(story: Story) -> None:
     """Upload a corrected statement with the last line; resolved breaks stay resolved. Raises ``UnexpectedAnswer``."""
     await story.clock.move_to(22, 0, day=2)
-    settlement_id = story.settlements[BROKEN, FIRST_DAY]["id"]
-    corrected = statement_files.spoiled(story.lines, story.plants[BROKEN], is_corrected=True)
-    await statement_files.upload_statement(story.store(BROKEN).manager, settlement_id, corrected)
+    settlement_id = story.settlements[STORE, FIRST_DAY]["id"]
+    corrected = statement_files.statement_with_breaks(story.lines, story.breaks_by_payment[STORE], is_corrected=True)
+    await statement_files.upload_statement(story.store(STORE).manager, settlement_id, corrected)
     run = await story.stores.accountant.post(f"/settlements/{settlement_id}/reconcile")
-    seen = await story.look(BROKEN, FIRST_DAY)
+    seen = await story.refresh(STORE, FIRST_DAY)
     story.facts["a corrected statement keeps what was resolved, and ends it"] = (
         run["summary"]["categories"]["expected"]["count"],
         seen["status"],
@@ -148,67 +149,70 @@ async def sign(story: Story) -> None:
     )
 
 
-async def let_others_end(story: Story) -> None:
+async def finish_other_stores(story: Story) -> None:
     """Play the next two midnights: the other stores' statements are fetched and have no breaks.
 
     Raises ``UnexpectedAnswer``.
     """
     await story.clock.move_to(0, 0, GRACE_SECONDS, day=3)
-    await asyncio.gather(_reconciled(story, "Shinjuku"), *(story.closed(name, day=NEXT_DAY) for name in CHAIN))
+    await asyncio.gather(
+        _wait_until_reconciled(story, "Shinjuku"), *(story.wait_until_closed(name, day=NEXT_DAY) for name in CHAIN)
+    )
     by_workers = story.settlements["Shinjuku", FIRST_DAY]
     await story.say(
         f"The provider's 24 hours are over: the workers fetched Shinjuku's statement themselves, found it clean and signed "
         f"it ({by_workers['reconciled_by'].partition('@')[0]}). Nobody had to do anything."
     )
-    following = story.settlements[BROKEN, NEXT_DAY]
+    following = story.settlements[STORE, NEXT_DAY]
     totals = following["totals"]
     story.facts["the late payment and the second refund are the next day's"] = (
         following["late_count"],
         totals["gross"],
         totals["refunds"],
-    ) == (1, LATE.amount, GIVEN_BACK["back after midnight"])
+    ) == (1, LATE.amount, REFUND_AMOUNTS["back after midnight"])
     story.facts["the first refund is the first day's"] = (
-        story.settlements[BROKEN, FIRST_DAY]["totals"]["refunds"] == GIVEN_BACK["back before midnight"]
+        story.settlements[STORE, FIRST_DAY]["totals"]["refunds"] == REFUND_AMOUNTS["back before midnight"]
     )
     await story.say(
-        f"Shibuya's second day closes with {following['late_count']} late line of {yen(totals['gross'])}, the refund of "
-        f"{yen(totals['refunds'])} from after midnight, and {signed(totals['adjustments'], 'JPY')} of corrections."
+        f"Shibuya's second day closes with {following['late_count']} late line of {format_yen(totals['gross'])}, the "
+        f"refund of {format_yen(totals['refunds'])} from after midnight, and {format_signed(totals['adjustments'], 'JPY')} of "
+        "corrections."
     )
     await story.clock.move_to(5, 0, GRACE_SECONDS, day=3)
-    await _reconciled(story, IZAKAYA)
+    await _wait_until_reconciled(story, IZAKAYA)
     await story.say("Ueno's statement is due five hours later, and has no breaks either.")
 
 
-async def _reconciled(story: Story, name: str) -> None:
+async def _wait_until_reconciled(story: Story, name: str) -> None:
     settlement_id = story.settlements[name, FIRST_DAY]["id"]
     manager = story.store(name).manager
     path = f"/settlements/{settlement_id}"
     await manager.wait_for(path, until=lambda found: found["status"] == "reconciled", counted="settlement")
-    seen = await story.look(name, FIRST_DAY)
+    seen = await story.refresh(name, FIRST_DAY)
     story.facts[f"{name}'s day is reconciled by a worker"] = seen["reconciled_by"].startswith("worker-other")
 
 
 async def print_report(story: Story, folder: Path) -> list[Path]:
     """Write Shibuya's report to files and return their paths. Raises ``UnexpectedAnswer``."""
-    settlement = story.settlements[BROKEN, FIRST_DAY]
-    base = f"{BROKEN.lower()}-{settlement['business_date']}"
+    settlement = story.settlements[STORE, FIRST_DAY]
+    base = f"{STORE.lower()}-{settlement['business_date']}"
     wanted = {f"{base}.html": "report", f"{base}.en.html": "report?lang=en", f"{base}.pdf": "report.pdf"}
     paths = [private_folder(folder) / name for name in wanted]
     accountant = story.stores.accountant
     files = await asyncio.gather(
-        *(accountant.file(f"/settlements/{settlement['id']}/{name}") for name in wanted.values())
+        *(accountant.download(f"/settlements/{settlement['id']}/{name}") for name in wanted.values())
     )
     for path, content in zip(paths, files, strict=True):
         write_private(path, content)
     found: list[dict[str, Any]] = (await accountant.read(f"/settlements/{settlement['id']}/breaks?limit=100"))["data"]
-    story.screen.title(f"Shibuya, {settlement['business_date']}: from its report")
-    story.screen.show("Sales by method, less refunds and the providers' fees:")
-    story.screen.show(tables.breakdown(settlement))
-    story.screen.show(tables.cash(settlement))
-    story.screen.console.print()
-    story.screen.show(
+    story.console.title(f"Shibuya, {settlement['business_date']}: from its report")
+    story.console.show("Sales by method, less refunds and the providers' fees:")
+    story.console.show(tables.breakdown(settlement))
+    story.console.show(tables.cash(settlement))
+    story.console.rich.print()
+    story.console.show(
         "Breaks and how the accountant resolved them. For a fee mismatch both amounts are fees. The difference is our books "
         "minus the statement, in the store's currency."
     )
-    story.screen.show(tables.breaks(found))
+    story.console.show(tables.breaks(found))
     return paths

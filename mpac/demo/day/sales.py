@@ -1,6 +1,6 @@
 """The sales of the day, and what the provider's first statement will report of them.
 
-``plant`` names the break that the statement will have at that sale (``mpac.devtools.statement.inject_breaks``). If the
+``statement_break`` is the break that the statement will have at that sale (``mpac.devtools.statement.inject_breaks``). If the
 statement leaves a sale out, the break is ``missing_at_provider`` for a sale made more than the provider's 24 hours before,
 and ``expected`` for a later one.
 """
@@ -34,50 +34,57 @@ def slip(brand: str, arn: str) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Sold:
+class PlannedSale:
     """One sale. Later scenes refer to it by ``name``."""
 
     amount: int
     method: dict[str, Any]
-    plant: str = ""
+    statement_break: str = ""
     name: str = ""
 
 
 VISA_TWICE = "V26110105280"
-NOON: dict[str, tuple[Sold, ...]] = {
+NOON: dict[str, tuple[PlannedSale, ...]] = {
     "Shibuya": (
-        Sold(SAME_AMOUNT, CPM, LEFT_OUT),
-        Sold(SAME_AMOUNT, CPM, "missing_internally"),
-        Sold(2_640, card("aoki"), "amount_mismatch"),
-        Sold(1_150, MPM, "currency_mismatch"),
-        Sold(1_720, CPM, "status_mismatch"),
-        Sold(3_300, card("baba"), "fee_mismatch"),
-        Sold(890, CPM, "duplicate_provider"),
-        Sold(1_260, MPM, "date_mismatch"),
-        Sold(2_200, card("chiba"), name="back before midnight"),
-        Sold(1_540, CPM, name="back after midnight"),
-        Sold(5_280, slip("visa", VISA_TWICE)),
-        Sold(5_280, slip("visa", VISA_TWICE)),  # the cashier recorded one slip twice
-        Sold(3_960, slip("mastercard", "M26110103960")),
-        Sold(640, SUICA),
-        Sold(1_000, cash(1_000)),
-        Sold(2_350, cash(5_000)),
+        PlannedSale(SAME_AMOUNT, CPM, LEFT_OUT),
+        PlannedSale(SAME_AMOUNT, CPM, "missing_internally"),
+        PlannedSale(2_640, card("aoki"), "amount_mismatch"),
+        PlannedSale(1_150, MPM, "currency_mismatch"),
+        PlannedSale(1_720, CPM, "status_mismatch"),
+        PlannedSale(3_300, card("baba"), "fee_mismatch"),
+        PlannedSale(890, CPM, "duplicate_provider"),
+        PlannedSale(1_260, MPM, "date_mismatch"),
+        PlannedSale(2_200, card("chiba"), name="back before midnight"),
+        PlannedSale(1_540, CPM, name="back after midnight"),
+        PlannedSale(5_280, slip("visa", VISA_TWICE)),
+        PlannedSale(5_280, slip("visa", VISA_TWICE)),  # the cashier recorded one slip twice
+        PlannedSale(3_960, slip("mastercard", "M26110103960")),
+        PlannedSale(640, SUICA),
+        PlannedSale(1_000, cash(1_000)),
+        PlannedSale(2_350, cash(5_000)),
     ),
     "Shinjuku": (
-        Sold(1_480, CPM),
-        Sold(760, CPM),
-        Sold(2_860, card("doi")),
-        Sold(1_320, cash(2_000)),
+        PlannedSale(1_480, CPM),
+        PlannedSale(760, CPM),
+        PlannedSale(2_860, card("doi")),
+        PlannedSale(1_320, cash(2_000)),
     ),
 }
-EVENING: dict[str, tuple[Sold, ...]] = {
-    "Shibuya": (Sold(1_830, CPM, EXPECTED), Sold(4_120, card("endo")), Sold(4_800, cash(5_000))),
-    "Shinjuku": (Sold(1_990, MPM), Sold(880, cash(1_000))),
-    "Ueno": (Sold(8_640, card("fujii")), Sold(12_300, card("goto")), Sold(5_420, CPM), Sold(6_600, cash(10_000))),
+EVENING: dict[str, tuple[PlannedSale, ...]] = {
+    "Shibuya": (PlannedSale(1_830, CPM, EXPECTED), PlannedSale(4_120, card("endo")), PlannedSale(4_800, cash(5_000))),
+    "Shinjuku": (PlannedSale(1_990, MPM), PlannedSale(880, cash(1_000))),
+    "Ueno": (
+        PlannedSale(8_640, card("fujii")),
+        PlannedSale(12_300, card("goto")),
+        PlannedSale(5_420, CPM),
+        PlannedSale(6_600, cash(10_000)),
+    ),
 }
-AFTER_MIDNIGHT: dict[str, tuple[Sold, ...]] = {"Ueno": (Sold(3_780, CPM), Sold(2_400, cash(2_400)))}
-LATE = Sold(1_390, MPM)
+AFTER_MIDNIGHT: dict[str, tuple[PlannedSale, ...]] = {
+    "Ueno": (PlannedSale(3_780, CPM), PlannedSale(2_400, cash(2_400)))
+}
+LATE = PlannedSale(1_390, MPM)
 """Its code is shown before midnight and paid after it."""
 
-GIVEN_BACK = {"back before midnight": 700, "back after midnight": 1_540}
+REFUND_AMOUNTS = {"back before midnight": 700, "back after midnight": 1_540}
 CASH_SHORT = 500

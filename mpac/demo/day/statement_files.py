@@ -16,7 +16,7 @@ from mpac.demo.day.sales import EXPECTED, LEFT_OUT
 from mpac.demo.day.users import User
 from mpac.demo.http_client import Caller, Upload
 from mpac.demo.problems import UnexpectedAnswer
-from mpac.devtools.statement.inject_breaks import plant_on
+from mpac.devtools.statement.inject_breaks import inject_breaks_at
 from mpac.devtools.statement.lines import STATEMENT_KINDS, OurLine, write_csv
 
 SEED = 11  # the same differences in every run
@@ -53,17 +53,19 @@ def _line(row: dict[str, str]) -> OurLine:
     )
 
 
-def spoiled(lines: list[OurLine], plants: dict[str, str], *, is_corrected: bool = False) -> bytes:
-    """Return a statement with a break at each payment of ``plants``; a corrected one includes what was merely late."""
+def statement_with_breaks(
+    lines: list[OurLine], breaks_by_payment: dict[str, str], *, is_corrected: bool = False
+) -> bytes:
+    """Return a statement with the given break at each payment; a corrected one includes lines that were merely late."""
     chosen = {
         ("payment", payment_id): LEFT_OUT if category == EXPECTED else category
-        for payment_id, category in plants.items()
+        for payment_id, category in breaks_by_payment.items()
         if not (is_corrected and category == EXPECTED)
     }
     ordered = sorted(
         lines, key=lambda line: (line.kind, line.amount)
     )  # not by time: concurrent sales have no fixed order
-    statement, _ = plant_on(ordered, chosen, random=Random(SEED))  # noqa: S311 - the same every time
+    statement, _ = inject_breaks_at(ordered, chosen, random=Random(SEED))  # noqa: S311 - the same every time
     file = io.StringIO()
     write_csv(file, statement)
     return file.getvalue().encode()

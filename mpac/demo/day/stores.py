@@ -10,8 +10,8 @@ from typing import Any
 
 from mpac.demo.day.users import User
 from mpac.demo.environment import DemoEnvironment
-from mpac.demo.guest_client import TableClient
-from mpac.demo.http_client import Calls
+from mpac.demo.guest_client import GuestClient
+from mpac.demo.http_client import CallerFactory
 from mpac.demo.problems import UnexpectedAnswer
 from mpac.devtools.user_tokens import Tenant, UserTokens
 from mpac.stack.keys import new_private_key, public_key
@@ -47,7 +47,7 @@ class DemoStore:
     plan: StorePlan
     store_id: str
     manager: User
-    client: TableClient = field(repr=False)
+    client: GuestClient = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +62,15 @@ class DemoStores:
 class StoreBuilder:
     """Create users and stores."""
 
-    def __init__(self, demo: DemoEnvironment, calls: Calls) -> None:
-        self._stage, self._calls = demo, calls
+    def __init__(self, demo: DemoEnvironment, callers: CallerFactory) -> None:
+        self._demo, self._callers = demo, callers
         self._run = demo.run
         self._tokens = UserTokens(demo.home)
         self._mark = "".join(secrets.choice(LETTERS) for _ in range(8))
 
     async def build(self) -> DemoStores:
         """Create the merchant, its accountant and its stores. Raises ``UnexpectedAnswer``."""
-        psp_id = self._stage.seed["psp_id"]
+        psp_id = self._demo.seed["psp_id"]
         psp = self.user("psp_admin", "psp-office", Tenant(psp_id))
         merchant_id = (await psp.post("/merchants", {"name": MERCHANT}))["id"]
         accountant = self.user("merchant_admin", "k.sato", Tenant(psp_id, merchant_id))
@@ -80,27 +80,27 @@ class StoreBuilder:
     def user(self, role: str, name: str, tenant: Tenant) -> User:
         """Return a user with a token."""
         token = self._tokens.issue(role, tenant, subject=name)
-        return User(self._calls.user(self._run["api_url"], token, name=name))
+        return User(self._callers.user(self._run["api_url"], token, name=name))
 
     async def _open(self, plan: StorePlan, accountant: User, tenant: Tenant) -> DemoStore:
         store = await accountant.post("/stores", {"name": plan.name, "cut_off": plan.cut_off})
         path = f"/stores/{store['id']}/providers"
         provider = {"provider": "sandbox", "methods": ["card", "qr"]}
-        await accountant.make(path, provider, existing=lambda: accountant.read(f"{path}/sandbox"))
+        await accountant.create_once(path, provider, existing=lambda: accountant.read(f"{path}/sandbox"))
         if not plan.has_card_files:
             await accountant.put(f"/stores/{store['id']}/statement-policies", NO_CARD_FILES)
         here = Tenant(tenant.psp_id, tenant.merchant_id, store["id"])
         manager = self.user("store_manager", f"manager-{plan.english.lower()}", here)
         device = await self._device(plan, manager)
         run = self._run
-        phone = self._calls.provider(run["sandbox_url"], run["sandbox_control_key"], name="a guest's telephone")
-        client = TableClient(self._calls.terminal(run["api_url"], device), phone=phone)
+        phone = self._callers.provider(run["sandbox_url"], run["sandbox_control_key"], name="a guest's telephone")
+        client = GuestClient(self._callers.terminal(run["api_url"], device), phone=phone)
         return DemoStore(plan, store["id"], manager, client)
 
     async def _device(self, plan: StorePlan, manager: User) -> dict[str, str]:
         """Register a device, get a code and activate it with a new key, as a person with a new terminal does."""
         serial = f"DAY-{self._mark}-{plan.english}"
-        device = await manager.make(
+        device = await manager.create_once(
             "/terminals",
             {"serial_number": serial, "name": f"{plan.english} 1", "model": "S-Pitt Air"},
             existing=lambda: _registered(manager, serial),

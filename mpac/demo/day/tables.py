@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from rich.table import Table
 
-from mpac.cli.format_money import money, signed
+from mpac.cli.format_money import format_money, format_signed
 
 AMOUNTS = ("gross", "refunds", "fees", "adjustments", "net")
 SIDES = ("ours", "theirs", "difference", "fee_difference")
@@ -36,7 +36,7 @@ def _table(names: Collection[str], numbers: Iterable[str], *, gap: int = 2) -> T
     return table
 
 
-def in_words(category: str) -> str:
+def category_text(category: str) -> str:
     """Return a category as people read it: "amount mismatch"."""
     return category.replace("_", " ")
 
@@ -48,10 +48,12 @@ def categories(summary: dict[str, Any], currency: str) -> Table:
     """
     table = _table(["what was found"], ["lines", *SIDES])
     for name, part in summary["categories"].items():
-        table.add_row(in_words(name), f"{part['count']:,}", *(money(part[side], currency) for side in SIDES))
+        table.add_row(
+            category_text(name), f"{part['count']:,}", *(format_money(part[side], currency) for side in SIDES)
+        )
     sums = [summary["ours"]["amount"], summary["theirs"]["amount"], summary["difference"], summary["fee_difference"]]
     count = sum(part["count"] for part in summary["categories"].values())
-    table.add_row("all", f"{count:,}", *(money(value, currency) for value in sums), style="bold")
+    table.add_row("all", f"{count:,}", *(format_money(value, currency) for value in sums), style="bold")
     return table
 
 
@@ -62,7 +64,7 @@ def breakdown(settlement: dict[str, Any]) -> Table:
 
     def add(method: str, name: str, row: dict[str, Any], style: str = "") -> None:
         table.add_row(
-            method, name, f"{row['count']:,}", *(money(row[amount], currency) for amount in AMOUNTS), style=style
+            method, name, f"{row['count']:,}", *(format_money(row[amount], currency) for amount in AMOUNTS), style=style
         )
 
     for method, group in settlement["breakdown"].items():
@@ -79,8 +81,8 @@ def cash(settlement: dict[str, Any]) -> str:
     currency = settlement["currency"]
     expected, counted, difference = (settlement[name] for name in ("cash_expected", "cash_actual", "cash_discrepancy"))
     return (
-        f"Cash in the drawer: {money(expected, currency)} expected, {money(counted, currency)} counted, "
-        f"{signed(difference, currency)} ({settlement['note'] or 'no note'})."
+        f"Cash in the drawer: {format_money(expected, currency)} expected, {format_money(counted, currency)} counted, "
+        f"{format_signed(difference, currency)} ({settlement['note'] or 'no note'})."
     )
 
 
@@ -95,9 +97,13 @@ def breaks(found: list[dict[str, Any]]) -> Table:
     for one in sorted(found, key=lambda row: str(row["category"])):
         currency = one["currency"]
         theirs = (one["their_line"] or {}).get("currency") or currency
-        sides = (money(one["ours"], currency), money(one["theirs"], theirs), signed(one["difference"], currency))
-        resolution = in_words(one["resolution"] or "still open")
-        table.add_row(in_words(one["category"]), *sides, resolution, one["note"] or "—")
+        sides = (
+            format_money(one["ours"], currency),
+            format_money(one["theirs"], theirs),
+            format_signed(one["difference"], currency),
+        )
+        resolution = category_text(one["resolution"] or "still open")
+        table.add_row(category_text(one["category"]), *sides, resolution, one["note"] or "—")
     return table
 
 
@@ -108,6 +114,6 @@ def settlements(rows: Iterable[tuple[str, dict[str, Any]]]) -> Table:
         by = (row["reconciled_by"] or "nobody yet").partition("@")[0]
         totals = row["totals"]
         day = row["business_date"].partition("-")[2]
-        amounts = (money(totals[amount], row["currency"]) for amount in AMOUNTS)
+        amounts = (format_money(totals[amount], row["currency"]) for amount in AMOUNTS)
         table.add_row(name, day, by, *amounts)
     return table

@@ -20,36 +20,38 @@ class User:
 
     async def read(self, path: str) -> Any:
         """Return the answer to a GET. Raises ``UnexpectedAnswer``, ``TimedOut``."""
-        status, body = await self.ask("GET", path)
-        return self._good("GET", path, status, body)
+        status, body = await self.request("GET", path)
+        return self._require_success("GET", path, status, body)
 
     async def post(self, path: str, body: Any = None, *, upload: Upload | None = None) -> Any:
         """Return the answer to a POST. Raises ``UnexpectedAnswer``, ``TimedOut``."""
-        status, answer = await self.ask("POST", path, body, upload=upload)
-        return self._good("POST", path, status, answer)
+        status, answer = await self.request("POST", path, body, upload=upload)
+        return self._require_success("POST", path, status, answer)
 
-    async def make(self, path: str, body: Any, *, existing: Callable[[], Awaitable[Any]]) -> Any:
+    async def create_once(self, path: str, body: Any, *, existing: Callable[[], Awaitable[Any]]) -> Any:
         """Create what may exist only once, and return it.
 
         These routes store no answers. If it exists, an earlier attempt created it and its answer was lost: ``existing`` reads
         it. Raises ``UnexpectedAnswer``, ``TimedOut``.
         """
-        status, answer = await self.ask("POST", path, body)
+        status, answer = await self.request("POST", path, body)
         if status == CONFLICT and answer["error"]["code"] == DUPLICATE:
             return await existing()
-        return self._good("POST", path, status, answer)
+        return self._require_success("POST", path, status, answer)
 
     async def put(self, path: str, body: Any) -> Any:
         """Return the answer to a PUT. Raises ``UnexpectedAnswer``, ``TimedOut``."""
-        status, answer = await self.ask("PUT", path, body)
-        return self._good("PUT", path, status, answer)
+        status, answer = await self.request("PUT", path, body)
+        return self._require_success("PUT", path, status, answer)
 
-    async def file(self, path: str) -> bytes:
+    async def download(self, path: str) -> bytes:
         """Return a file. Raises ``UnexpectedAnswer``, ``TimedOut``."""
         content: bytes = await self.read(path)
         return content
 
-    async def ask(self, method: str, path: str, body: Any = None, *, upload: Upload | None = None) -> tuple[int, Any]:
+    async def request(
+        self, method: str, path: str, body: Any = None, *, upload: Upload | None = None
+    ) -> tuple[int, Any]:
         """Return status and body, whatever they are. Raises ``TimedOut``."""
         answer = await self._caller.call(method, path, body=body, upload=upload)
         return answer.status, answer.body
@@ -58,7 +60,7 @@ class User:
         """Read until ``until`` accepts the answer, and return it. Raises ``UnexpectedAnswer``, ``TimedOut``."""
         return await wait_until(lambda: self.read(path), until, what=f"{path} for {self.name}", counted=counted)
 
-    def _good(self, method: str, path: str, status: int, body: Any) -> Any:
+    def _require_success(self, method: str, path: str, status: int, body: Any) -> Any:
         if status not in GOOD:
             raise UnexpectedAnswer(f"{method} {path} by {self.name} was answered with {status} {body}")
         return body

@@ -43,7 +43,7 @@ RESOURCES: Mapping[str, str] = {
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 COMPONENTS = "#/components/schemas/"
-NOWHERE: Mapping[str, str] = {
+REQUIRED_SETTINGS: Mapping[str, str] = {
     "database_url": "postgresql://none@127.0.0.1:1/none",
     "broker_url": "redis://127.0.0.1:1/0",
     "secret_key": "of the documentation",
@@ -70,7 +70,7 @@ class DefaultSettings(Settings):
 @cache
 def published_document() -> dict[str, Any]:
     """Return the OpenAPI document of an installation with default settings. It is shared: do not change it."""
-    settings = DefaultSettings.model_validate(NOWHERE)
+    settings = DefaultSettings.model_validate(REQUIRED_SETTINGS)
     return document_of(build_app(settings), settings)
 
 

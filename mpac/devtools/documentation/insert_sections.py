@@ -53,11 +53,11 @@ def pages(root: Path) -> Iterator[Page]:
     for name, parts in PARTS.items():
         now = wanted = (root / name).read_text()
         for mark, render in parts.items():
-            wanted = replaced(wanted, mark, render(), name=name)
+            wanted = replace_section(wanted, mark, render(), name=name)
         yield Page(name, now, wanted)
 
 
-def replaced(text: str, mark: str, content: str, *, name: str) -> str:
+def replace_section(text: str, mark: str, content: str, *, name: str) -> str:
     """Return ``text`` with ``content`` between the markers of ``mark``."""
     begin, end = f"<!-- generated: {mark} -->", f"<!-- end: {mark} -->"
     before, found, rest = text.partition(begin)

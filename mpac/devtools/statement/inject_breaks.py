@@ -27,7 +27,7 @@ from mpac.devtools.statement.lines import OurLine, TheirLine, mirror
 
 
 @dataclass(frozen=True, slots=True)
-class Planted:
+class InjectedBreak:
     """One planted break: where a matcher must find it, and under which category."""
 
     category: str
@@ -35,19 +35,19 @@ class Planted:
     provider_reference: str | None
 
 
-Spoil = Callable[[OurLine, Random], list[TheirLine]]
+LineChange = Callable[[OurLine, Random], list[TheirLine]]
 
 OTHER_CURRENCY = {"USD": "EUR"}
 
 
-def _less_or_more(value: int, random: Random) -> int:
+def _perturb(value: int, random: Random) -> int:
     """Return another number of the same sign that differs by at most 500."""
     step = random.randint(1, 500)
     return value + (step if value >= 0 else -step)
 
 
 def _amount(line: OurLine, random: Random) -> list[TheirLine]:
-    return [replace(mirror(line), amount=_less_or_more(line.amount, random))]
+    return [replace(mirror(line), amount=_perturb(line.amount, random))]
 
 
 def _currency(line: OurLine, _random: Random) -> list[TheirLine]:
@@ -60,18 +60,18 @@ def _reversed(line: OurLine, _random: Random) -> list[TheirLine]:
 
 
 def _fee(line: OurLine, random: Random) -> list[TheirLine]:
-    return [replace(mirror(line), fee=_less_or_more(line.fee, random))]
+    return [replace(mirror(line), fee=_perturb(line.fee, random))]
 
 
-def _stranger(line: OurLine, random: Random) -> list[TheirLine]:
+def _unknown_payment(line: OurLine, random: Random) -> list[TheirLine]:
     name = f"{random.getrandbits(64):016x}"
     unknown = replace(mirror(line), our_reference=f"pay_planted{name}:1", provider_reference=f"planted_{name}")
     return [mirror(line), unknown]
 
 
-SPOILS: dict[str, Spoil] = {
+CHANGES: dict[str, LineChange] = {
     "missing_at_provider": lambda _line, _random: [],
-    "missing_internally": _stranger,
+    "missing_internally": _unknown_payment,
     "amount_mismatch": _amount,
     "currency_mismatch": _currency,
     "status_mismatch": _reversed,
@@ -84,35 +84,37 @@ PAYMENTS_ONLY = frozenset({"status_mismatch"})
 """Categories that only a payment can have: providers reverse charges, not refunds."""
 
 
-class TooFew(Exception):
+class TooFewLines(Exception):
     """There are too few lines for the requested breaks."""
 
 
-def plant(lines: list[OurLine], wanted: dict[str, int], *, seed: int) -> tuple[list[TheirLine], list[Planted]]:
-    """Return the statement and the planted breaks. Raises ``TooFew``."""
+def inject_breaks(
+    lines: list[OurLine], wanted: dict[str, int], *, seed: int
+) -> tuple[list[TheirLine], list[InjectedBreak]]:
+    """Return the statement and the planted breaks. Raises ``TooFewLines``."""
     random = Random(seed)  # noqa: S311 - the same seed has to plant the same
-    return plant_on(lines, _choose(lines, wanted, random), random=random)
+    return inject_breaks_at(lines, _choose(lines, wanted, random), random=random)
 
 
-def plant_on(
+def inject_breaks_at(
     lines: list[OurLine], chosen: dict[tuple[str, str], str], *, random: Random
-) -> tuple[list[TheirLine], list[Planted]]:
+) -> tuple[list[TheirLine], list[InjectedBreak]]:
     """Do the same with each break on the line that ``chosen`` names (``OurLine.key`` → category)."""
     statement: list[TheirLine] = []
-    truth: list[Planted] = []
+    truth: list[InjectedBreak] = []
     for line in lines:
         category = chosen.get(line.key)
-        its = SPOILS[category](line, random) if category else [mirror(line)]
+        its = CHANGES[category](line, random) if category else [mirror(line)]
         statement += its
         if category:
             of = its[-1] if category == "missing_internally" else mirror(line)
-            truth.append(Planted(category, of.our_reference, of.provider_reference))
+            truth.append(InjectedBreak(category, of.our_reference, of.provider_reference))
     return statement, truth
 
 
 def _choose(lines: list[OurLine], wanted: dict[str, int], random: Random) -> dict[tuple[str, str], str]:
     """Choose a different line for each break."""
-    twins = _twins(lines)
+    twins = _shared_references(lines)
     whole = [line for line in lines if line.key not in twins]
     random.shuffle(whole)
     chosen: dict[tuple[str, str], str] = {}
@@ -122,7 +124,7 @@ def _choose(lines: list[OurLine], wanted: dict[str, int], random: Random) -> dic
         else:
             fitting = [line for line in whole if line.key not in chosen and _fits(line, category)]
         if len(fitting) < count:
-            raise TooFew(f"{category} needs {count} lines, and only {len(fitting)} are left for it")
+            raise TooFewLines(f"{category} needs {count} lines, and only {len(fitting)} are left for it")
         chosen |= {line.key: category for line in fitting[:count]}
     return chosen
 
@@ -131,7 +133,7 @@ def _fits(line: OurLine, category: str) -> bool:
     return line.kind == "payment" or category not in PAYMENTS_ONLY
 
 
-def _twins(lines: list[OurLine]) -> dict[tuple[str, str], str]:
+def _shared_references(lines: list[OurLine]) -> dict[tuple[str, str], str]:
     """Return the lines that share a provider's reference: ``first`` and, for later ones, ``second``."""
     seen: dict[tuple[str, str | None], tuple[str, str]] = {}
     twins: dict[tuple[str, str], str] = {}

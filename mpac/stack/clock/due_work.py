@@ -21,7 +21,7 @@ MOST = 1_000
 DONE_WITHIN_SECONDS = 30
 """Sweeps come every second, those for reconciliations every 15 seconds."""
 PERIODS_WITHIN_SECONDS = 10
-LOOK_AGAIN_SECONDS = 0.2
+POLL_SECONDS = 0.2
 SHOWN = 20
 
 _MISSING = """
@@ -41,7 +41,7 @@ _ENDED = """
 SELECT id, store_id, status, to_char(business_date, 'YYYY-MM-DD') AS day, coalesce(line_count, 0) AS lines, open_breaks
 FROM settlements WHERE id = ANY(%(ids)s) ORDER BY end_at, id
 """
-_IN_HAND = """
+_IN_PROGRESS = """
 SELECT id FROM payments WHERE id = ANY(%(ids)s) AND lease_until > now()
 UNION ALL SELECT id FROM refunds WHERE id = ANY(%(ids)s) AND lease_until > now()
 UNION ALL SELECT settlement_id FROM reconciliation_tries
@@ -85,7 +85,7 @@ async def open_periods(connection: psycopg.AsyncConnection[Any]) -> None:
         except ServiceUnavailable:
             return  # beat sends it when the broker is back
     while await missing() and asyncio.get_running_loop().time() < give_up_at:  # noqa: ASYNC110 - another process opens them
-        await asyncio.sleep(LOOK_AGAIN_SECONDS)
+        await asyncio.sleep(POLL_SECONDS)
 
 
 async def wait_until_done(connection: psycopg.AsyncConnection[Any], done: DueWork, *, settings: Settings) -> None:
@@ -95,25 +95,25 @@ async def wait_until_done(connection: psycopg.AsyncConnection[Any], done: DueWor
         days = await find_due_settlements(limit=MOST) + await find_due_reconciliations(limit=MOST, settings=settings)
         others = await find_due_payments(limit=MOST) + await find_due_refunds(limit=MOST)
         done.days |= {occasion.id for occasion in days}
-        in_hand = await (await connection.execute(_IN_HAND, {"ids": done.ids})).fetchall()
-        done.left = {occasion.id for occasion in (*days, *others)} | {row[0] for row in in_hand}
+        in_progress = await (await connection.execute(_IN_PROGRESS, {"ids": done.ids})).fetchall()
+        done.left = {occasion.id for occasion in (*days, *others)} | {row[0] for row in in_progress}
         if not done.left or asyncio.get_running_loop().time() > give_up_at:
             return
-        await asyncio.sleep(LOOK_AGAIN_SECONDS)
+        await asyncio.sleep(POLL_SECONDS)
 
 
 async def describe_outcomes(connection: psycopg.AsyncConnection[Any], done: DueWork) -> list[str]:
     """Return one line for each thing that was due: its state now."""
     cursor = connection.cursor(row_factory=dict_row)
     ids = {"ids": done.ids}
-    lines = [_of_a_day(row) for row in await (await cursor.execute(_ENDED, ids)).fetchall()]
+    lines = [_describe_settlement(row) for row in await (await cursor.execute(_ENDED, ids)).fetchall()]
     for row in await (await cursor.execute(_THESE.encode(), ids)).fetchall():
         before, now = done.before[row["id"]], _state(row)
         lines.append(f"  {row['id']}  {before} → {now}" if before != now else f"  {row['id']}  is still {now}")
     return lines[:SHOWN] + ([f"  … and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else [])
 
 
-def _of_a_day(row: DictRow) -> str:
+def _describe_settlement(row: DictRow) -> str:
     lines = f"{row['lines']} line{'' if row['lines'] == 1 else 's'}"
     breaks = f", {row['open_breaks']} open break{'' if row['open_breaks'] == 1 else 's'}" if row["open_breaks"] else ""
     return f"  {row['id']}  {row['status']}: {row['day']} at {row['store_id']}, {lines}{breaks}"

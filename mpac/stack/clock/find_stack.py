@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mpac.cli.errors import UserError
 from mpac.stack.database_profile import SERVERS_OF_THE_USERS
-from mpac.stack.run_file import RunInfo, read_run, unreadable
+from mpac.stack.run_file import RunInfo, read_run, unreadable_message
 from mpac.stack.state_folder import Home, command
 
 NEEDED = {"postgres": "database", "valkey": "broker", "sandbox": "provider"}
@@ -25,7 +25,7 @@ def find_own_stack(home: Path, environment: Mapping[str, str] = os.environ) -> R
     info = read_run(folder)
     if info is None:
         none = f"No stack is running in {folder.path}: start one with `{command('up', folder.path)}`."
-        raise UserError(unreadable(folder) or none)
+        raise UserError(unreadable_message(folder) or none)
     for part, name in NEEDED.items():
         if part not in info["names"]:
             raise UserError(

@@ -19,7 +19,7 @@ from mpac.stack.movable_clock import CREATE, PATH, SCHEMA
 
 RENEWED_WITHIN_SECONDS = 60
 """A connection is closed between two transactions, and a long export may take this long."""
-LOOK_AGAIN_SECONDS = 0.05
+POLL_SECONDS = 0.05
 
 _IS_INSTALLED: LiteralString = """
 SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('movable_clock.moved') AND attname = 'usable_since')
@@ -98,7 +98,7 @@ async def _renew(connection: psycopg.AsyncConnection) -> None:
                 f"A connection of {older[0][1] or 'another program'} has been busy for {RENEWED_WITHIN_SECONDS} seconds, so "
                 "nothing was moved: try again when it has finished."
             )
-        await asyncio.sleep(LOOK_AGAIN_SECONDS)
+        await asyncio.sleep(POLL_SECONDS)
 
 
 async def _is_true(connection: psycopg.AsyncConnection, question: LiteralString) -> bool:

@@ -24,11 +24,11 @@ import psycopg
 from psycopg import errors
 
 from mpac.cli.errors import UserError
-from mpac.stack.clock.provider import NoAnswer, ProviderClock
+from mpac.stack.clock.provider import ProviderClock, ProviderUnreachable
 
 AT_REST_WITHIN_SECONDS = 60
 """Twice the usual lease: a payment of a killed worker is claimed for no longer than this."""
-LOOK_AGAIN_SECONDS = 0.1
+POLL_SECONDS = 0.1
 ONE_MOVE = 0x636C6F636B
 """The advisory lock that is held while a clock is moved."""
 
@@ -45,7 +45,7 @@ SET LOCAL idle_in_transaction_session_timeout = '{most_idle}s'; -- a caller that
 """
 MOST_IDLE_SECONDS = 10
 """How long one step of a move may take while everything is locked: the provider answers within four seconds or not at all."""
-_IN_HAND: LiteralString = """
+_IN_PROGRESS: LiteralString = """
 SELECT id FROM payments WHERE lease_until > now() OR (status = 'pending' AND created_at > now() - interval '20 s')
 UNION ALL
 SELECT id FROM refunds WHERE lease_until > now() OR (status = 'pending' AND created_at > now() - interval '20 s')
@@ -59,12 +59,12 @@ FROM (SELECT make_interval(secs => %(seconds)s) AS by) AS distance
 _ASSERTIONS_ALONG: LiteralString = (
     "UPDATE used_assertions SET expires_at = expires_at + make_interval(secs => %(seconds)s)"
 )
-AtRest = Callable[[int], Awaitable[None]]
+BeforeMove = Callable[[int], Awaitable[None]]
 
-_WHY_NOT = (errors.LockNotAvailable, errors.DeadlockDetected)
+_RETRYABLE = (errors.LockNotAvailable, errors.DeadlockDetected)
 
 
-class Clock:
+class StackClock:
     """The clock of one stack. ``connection`` must be in autocommit mode and opened after ``install``."""
 
     def __init__(self, connection: psycopg.AsyncConnection, provider: ProviderClock, *, database_url: str) -> None:
@@ -75,7 +75,7 @@ class Clock:
         self.is_half_moved = False
         self.provider_ahead_seconds = 0
 
-    async def hold(self) -> None:
+    async def lock_moves(self) -> None:
         """Prevent other moves until the connection is closed. Raises ``UserError`` if one is in progress."""
         row = await (await self.connection.execute("SELECT pg_try_advisory_lock(%s)", [ONE_MOVE])).fetchone()
         if not (row and row[0]):
@@ -93,57 +93,59 @@ class Clock:
         """Whether the two clocks differ, or a move was interrupted."""
         return self.is_half_moved or self.provider_ahead_seconds != self.ahead_seconds
 
-    async def repair(self, *, waiting: Callable[[int], None], at_rest: AtRest) -> None:
+    async def repair(self, *, report_waiting: Callable[[int], None], before_move: BeforeMove) -> None:
         """Move both clocks to the later of the two: an interrupted move's target, or its start."""
-        await self.move(max(self.ahead_seconds, self.provider_ahead_seconds), waiting=waiting, at_rest=at_rest)
+        await self.move(
+            max(self.ahead_seconds, self.provider_ahead_seconds), report_waiting=report_waiting, before_move=before_move
+        )
 
-    async def move(self, ahead_seconds: int, *, waiting: Callable[[int], None], at_rest: AtRest) -> None:
-        """Move both clocks so far ahead of the machine.
+    async def move(self, ahead_seconds: int, *, report_waiting: Callable[[int], None], before_move: BeforeMove) -> None:
+        """Move both clocks to ``ahead_seconds`` ahead of the machine's clock, once no row is in progress.
 
-        ``waiting`` is called once with the number of rows in progress, if there are any. ``at_rest`` is awaited just before
-        the move, with its distance in seconds. Raises ``UserError`` if nothing was moved, or if that is unknown: then a later
-        call finds out.
+        If rows are in progress, ``report_waiting`` is called once with their number. ``before_move`` is awaited just before
+        the move, with its distance in seconds. Raises ``UserError`` if nothing was moved. It also raises that error if the
+        result is unknown; a later call then finds out.
         """
         loop = asyncio.get_running_loop()
-        give_up_at, told = loop.time() + AT_REST_WITHIN_SECONDS, False
-        while in_hand := await self._try_to_move(ahead_seconds, at_rest):
+        give_up_at, reported = loop.time() + AT_REST_WITHIN_SECONDS, False
+        while in_progress := await self._try_to_move(ahead_seconds, before_move):
             if loop.time() > give_up_at:
                 raise UserError(
                     f"The clock was not moved: for {AT_REST_WITHIN_SECONDS} seconds payments, refunds or other transactions "
-                    f"were being processed ({', '.join(in_hand[:3])}). Try again when the stack is less busy."
+                    f"were being processed ({', '.join(in_progress[:3])}). Try again when the stack is less busy."
                 )
-            if not told and in_hand != _BUSY:
-                waiting(len(in_hand))
-                told = True
-            await asyncio.sleep(LOOK_AGAIN_SECONDS)
+            if not reported and in_progress != _BUSY:
+                report_waiting(len(in_progress))
+                reported = True
+            await asyncio.sleep(POLL_SECONDS)
         await self.look()
 
-    async def _try_to_move(self, ahead_seconds: int, at_rest: AtRest) -> list[str]:
+    async def _try_to_move(self, ahead_seconds: int, before_move: BeforeMove) -> list[str]:
         """Move, or return the ids of what is in progress."""
-        in_hand = await self._in_hand()
-        if in_hand:
-            return in_hand
-        with suppress(*_WHY_NOT), _uninterrupted():
+        in_progress = await self._rows_in_progress()
+        if in_progress:
+            return in_progress
+        with suppress(*_RETRYABLE), _interrupts_delayed():
             async with self.connection.transaction():
                 await self.connection.execute(_SOON.format(most_idle=MOST_IDLE_SECONDS).encode())
                 tables = await (await self.connection.execute(_TABLES)).fetchone()
                 await self.connection.execute(f"LOCK TABLE {tables[0]} IN EXCLUSIVE MODE".encode() if tables else b"")
-                in_hand = await self._in_hand()
-                if not in_hand:
-                    await at_rest(ahead_seconds - self.ahead_seconds)
+                in_progress = await self._rows_in_progress()
+                if not in_progress:
+                    await before_move(ahead_seconds - self.ahead_seconds)
                     await self._move_both(ahead_seconds)
-            return in_hand
+            return in_progress
         return _BUSY
 
-    async def _in_hand(self) -> list[str]:
-        return [row[0] for row in await (await self.connection.execute(_IN_HAND)).fetchall()]
+    async def _rows_in_progress(self) -> list[str]:
+        return [row[0] for row in await (await self.connection.execute(_IN_PROGRESS)).fetchall()]
 
     async def _move_both(self, ahead_seconds: int) -> None:
         await self._intend(ahead_seconds)
         try:
             await self._provider.move(ahead_seconds)
-        except NoAnswer:
-            raise await self._unknown(ahead_seconds) from None
+        except ProviderUnreachable:
+            raise await self._unknown_result_error(ahead_seconds) from None
         except UserError:
             await self._intend(None)
             raise
@@ -159,7 +161,7 @@ class Clock:
         async with await psycopg.AsyncConnection.connect(self._database_url, autocommit=True) as other:
             await other.execute("UPDATE movable_clock.moved SET intended = make_interval(secs => %s)", [ahead_seconds])
 
-    async def _unknown(self, ahead_seconds: int) -> UserError:
+    async def _unknown_result_error(self, ahead_seconds: int) -> UserError:
         """Return the error for a provider that did not answer; if its clock was certainly not moved, drop the intention."""
         with suppress(UserError):
             if await self._provider.ahead_seconds() != ahead_seconds:
@@ -175,7 +177,7 @@ _BUSY = ["another transaction"]
 
 
 @contextmanager
-def _uninterrupted() -> Iterator[None]:
+def _interrupts_delayed() -> Iterator[None]:
     """Delay Ctrl-C and Ctrl-Z until both clocks are moved, which takes milliseconds."""
     before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTSTP)}
     try:

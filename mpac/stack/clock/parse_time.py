@@ -18,7 +18,7 @@ NEVER_BACK = (
 HOW_TO_WRITE = "Write it as +1d, +90m or +1d12h (w, d, h, m, s)."
 
 
-def read_distance(typed: str) -> timedelta:
+def parse_distance(typed: str) -> timedelta:
     """Return the distance that was typed; a day has 24 hours. Raises ``UserError``."""
     if typed.startswith("-"):
         raise UserError(NEVER_BACK)
@@ -34,7 +34,7 @@ def read_distance(typed: str) -> timedelta:
     return distance
 
 
-def read_time(typed: str, *, now: datetime, zone: tzinfo) -> datetime:
+def parse_time(typed: str, *, now: datetime, zone: tzinfo) -> datetime:
     """Return the typed time in UTC; it is in ``zone`` unless it has its own offset. Raises ``UserError``.
 
     A time of day means its next occurrence after ``now``. A local time that a clock change skips is moved forward; of one that
@@ -51,13 +51,13 @@ def read_time(typed: str, *, now: datetime, zone: tzinfo) -> datetime:
     except (ValueError, OverflowError):
         raise UserError(f"{typed!r} is not a time: write it as 05:00 or as '2026-12-01 00:05'.") from None
     if wanted < now:
-        raise UserError(f"It is already {local_time_text(now, zone)} there. {NEVER_BACK}")
+        raise UserError(f"It is already {format_local_time(now, zone)} there. {NEVER_BACK}")
     if wanted - now > MOST_AHEAD:
         raise UserError(f"{typed} is too far: a clock can be moved 20 years ahead at most.")
     return wanted
 
 
-def local_time_text(at: datetime, zone: tzinfo) -> str:
+def format_local_time(at: datetime, zone: tzinfo) -> str:
     """Return a time as the clocks of ``zone`` show it, with the zone's name."""
     return f"{at.astimezone(zone):%a %Y-%m-%d %H:%M:%S} {zone}"
 

@@ -11,7 +11,7 @@ ANSWER_WITHIN = aiohttp.ClientTimeout(total=2)
 """The product's statements wait during a move, and give up after three seconds (MPAC_LOCK_TIMEOUT_MS)."""
 
 
-class NoAnswer(UserError):
+class ProviderUnreachable(UserError):
     """The provider did not answer, so its clock may or may not have been moved."""
 
 
@@ -24,14 +24,14 @@ class ProviderClock:
     control_key: str
 
     async def ahead_seconds(self) -> int:
-        """Return how far ahead it is. Raises ``NoAnswer``, or ``UserError`` with the provider's answer."""
-        return await self._ask("GET")
+        """Return how far ahead it is. Raises ``ProviderUnreachable``, or ``UserError`` with the provider's answer."""
+        return await self._request("GET")
 
     async def move(self, ahead_seconds: int) -> int:
         """Move it forward and return how far ahead it is now. Raises the same."""
-        return await self._ask("PUT", {"ahead_seconds": ahead_seconds})
+        return await self._request("PUT", {"ahead_seconds": ahead_seconds})
 
-    async def _ask(self, method: str, body: dict[str, int] | None = None) -> int:
+    async def _request(self, method: str, body: dict[str, int] | None = None) -> int:
         address = f"{self.url.rstrip('/')}/control/clock"
         headers = {"Authorization": f"Bearer {self.control_key}"}
         try:
@@ -42,6 +42,6 @@ class ProviderClock:
                     raise UserError(f"The provider at {self.url} refuses ({answer.status}): {await answer.text()}")
                 return int((await answer.json())["ahead_seconds"])
         except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError) as error:
-            raise NoAnswer(
+            raise ProviderUnreachable(
                 f"The provider at {self.url} does not answer: check with `python3 run.py status` whether it is up."
             ) from error

@@ -12,7 +12,7 @@ import aiohttp
 import psycopg
 
 from mpac.cli.errors import UserError
-from mpac.cli.format_duration import duration_text
+from mpac.cli.format_duration import format_duration
 from mpac.stack.attach import attach
 from mpac.stack.clock.due_work import (
     DONE_WITHIN_SECONDS,
@@ -24,8 +24,8 @@ from mpac.stack.clock.due_work import (
 )
 from mpac.stack.clock.find_stack import find_own_stack
 from mpac.stack.clock.install import install
-from mpac.stack.clock.move import Clock
-from mpac.stack.clock.parse_time import local_time_text, read_distance, read_time
+from mpac.stack.clock.move import StackClock
+from mpac.stack.clock.parse_time import format_local_time, parse_distance, parse_time
 from mpac.stack.clock.provider import ProviderClock
 from mpac.stack.movable_clock import read_clock
 from mpac.stack.run_file import RunInfo
@@ -58,7 +58,7 @@ async def run_clock(home: Path, wanted: ClockRequest, *, say: Say) -> dict[str, 
     """Show or move the clock of the stack in ``home``; return its times. Raises ``UserError``."""
     if sum((wanted.distance is not None, wanted.to is not None, wanted.to_next_close)) > 1:
         raise UserError("Use only one of a distance (+1d), --to TIME and --to-next-close.")
-    distance = read_distance(wanted.distance) if wanted.distance is not None else None
+    distance = parse_distance(wanted.distance) if wanted.distance is not None else None
     info = find_own_stack(home)
     attach(home, needs=("MPAC_DATABASE_URL", "MPAC_BROKER_URL", "MPAC_SECRET_KEY"))
     try:
@@ -80,26 +80,31 @@ async def _run(
     if wanted.is_a_move or moved.is_half_moved:
         await install(info["database_url"])
         async with await _connect(info) as connection:
-            clock = Clock(connection, provider, database_url=info["database_url"])
+            clock = StackClock(connection, provider, database_url=info["database_url"])
             await _move(clock, info, wanted, distance, say=say)
             return await _show(connection, clock.ahead_seconds, clock.provider_ahead_seconds, wanted, say=say)
     async with await _connect(info) as connection:
         return await _show(connection, moved.ahead_seconds, theirs, wanted, say=say)
 
 
-async def _move(clock: Clock, info: RunInfo, wanted: ClockRequest, distance: timedelta | None, *, say: Say) -> None:
-    def waiting(count: int) -> None:
+async def _move(
+    clock: StackClock, info: RunInfo, wanted: ClockRequest, distance: timedelta | None, *, say: Say
+) -> None:
+    def report_waiting(count: int) -> None:
         which = "payments or refunds are" if count > 1 else "payment or refund is"
         say(f"Waiting until {count} {which} no longer being processed …")
 
     done = DueWork()
-    ways: Any = {"waiting": waiting, "at_rest": lambda by: record_due_work(clock.connection, done, seconds=by)}
-    await clock.hold()
+    callbacks: Any = {
+        "report_waiting": report_waiting,
+        "before_move": lambda distance: record_due_work(clock.connection, done, seconds=distance),
+    }
+    await clock.lock_moves()
     await clock.look()
     before = clock.ahead_seconds
     if clock.clocks_differ:
         was_interrupted = clock.is_half_moved
-        await clock.repair(**ways)
+        await clock.repair(**callbacks)
         say(
             "The interrupted move is finished."
             if was_interrupted
@@ -109,21 +114,21 @@ async def _move(clock: Clock, info: RunInfo, wanted: ClockRequest, distance: tim
     if wanted.is_a_move and is_worked_on:
         await open_periods(clock.connection)
     if wanted.is_a_move:
-        await clock.move(await _wanted_ahead(clock, wanted, distance), **ways)
-    say(f"Moved by {duration_text(clock.ahead_seconds - before, units=3)}.")
+        await clock.move(await _wanted_ahead(clock, wanted, distance), **callbacks)
+    say(f"Moved by {format_duration(clock.ahead_seconds - before, units=3)}.")
     if is_worked_on:
         await _say_what_became_due(clock.connection, done, say=say)
     else:
         say("No worker or no beat is running here, so what became due is not processed.")
 
 
-async def _wanted_ahead(clock: Clock, wanted: ClockRequest, distance: timedelta | None) -> int:
+async def _wanted_ahead(clock: StackClock, wanted: ClockRequest, distance: timedelta | None) -> int:
     """Return how many seconds ahead of the machine the clock should be."""
     present = datetime.now(UTC) + timedelta(seconds=clock.ahead_seconds)
     if distance is not None:
         return clock.ahead_seconds + ceil(distance.total_seconds())
     if wanted.to is not None:
-        time = read_time(wanted.to, now=present, zone=await _one_zone(clock.connection, wanted))
+        time = parse_time(wanted.to, now=present, zone=await _one_zone(clock.connection, wanted))
     else:
         time = await _next_close(clock.connection)
     return max(clock.ahead_seconds, ceil((time - datetime.now(UTC)).total_seconds()))
@@ -163,7 +168,7 @@ async def _show(
     shown = _zone(zones[0] if zones else "UTC")
     rows = {"database": ahead, "provider": provider_ahead, "this machine": 0}
     for name, seconds in rows.items():
-        distance = duration_text(seconds, units=3)
+        distance = format_duration(seconds, units=3)
         apart = (
             ""
             if name == "this machine"
@@ -171,14 +176,14 @@ async def _show(
             if seconds
             else "   as this machine"
         )
-        say(f"{name:<13} {local_time_text(machine + timedelta(seconds=seconds), shown)}{apart}")
+        say(f"{name:<13} {format_local_time(machine + timedelta(seconds=seconds), shown)}{apart}")
     if ahead != provider_ahead:
         say(
             "Database and provider differ, so statements will not match our days: align them with `python3 run.py clock +0s`."
         )
     with suppress(UserError):
         closes = await _next_close(connection)
-        at = local_time_text(closes, shown)
+        at = format_local_time(closes, shown)
         say(f"The next business day closes at {at}: go there with `python3 run.py clock --to-next-close`.")
     return {
         "database": (machine + timedelta(seconds=ahead)).isoformat(timespec="seconds"),

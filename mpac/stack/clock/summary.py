@@ -3,24 +3,24 @@
 import asyncio
 
 from mpac.cli.errors import UserError
-from mpac.cli.format_duration import duration_text
-from mpac.stack.movable_clock import Moved, read_clock
+from mpac.cli.format_duration import format_duration
+from mpac.stack.movable_clock import ClockState, read_clock
 from mpac.stack.run_file import RunInfo
 
 HALF_MOVED = "A move of the clock was interrupted and payments are refused: run `python3 run.py clock` to finish it."
 
 
-def clock_state_of(info: RunInfo) -> Moved:
+def clock_state_of(info: RunInfo) -> ClockState:
     """Return how far ahead the stack's clock is; the value at its start if its own database does not answer."""
     try:
         if "postgres" in info["ready"]:
             return asyncio.run(read_clock(info["database_url"]))
     except UserError:
         pass
-    return Moved(info.get("ahead_seconds", 0))
+    return ClockState(info.get("ahead_seconds", 0))
 
 
 def ahead_text(ahead_seconds: int) -> str:
     """Return a sentence about a clock that is this far ahead."""
-    ahead = duration_text(ahead_seconds, units=3)
+    ahead = format_duration(ahead_seconds, units=3)
     return f"Its clock is {ahead} ahead of this machine's: see `python3 run.py clock`."

@@ -78,7 +78,7 @@ async def test_attempts_of_unknown_callers_do_not_limit_a_till_at_the_same_addre
         statuses = await _flood(api, stranger.assertion())
         assert set(statuses) == {401, 429}
         assert statuses.count(401) <= 2 * LIMITS["rate_limit_unknown_per_address"]  # the minute may turn in between
-        assert (await till.ask_token(till.assertion())).status == 200
+        assert (await till.request_token(till.assertion())).status == 200
         paid = await till.call("POST", "/payments", body={"amount": 500, "method": {"type": "cash"}}, key="k")
         assert paid.status == 201
         assert (await api.get("/payments", as_=api.signer.user(tenant, role="staff"))).status == 200
@@ -97,7 +97,7 @@ async def test_terminals_behind_one_address_all_get_their_tokens_at_once(
 ) -> None:
     async with serve(**{**LIMITS, "rate_limit_overall": 10, "rate_limit_per_merchant": 10}) as api:
         till = _client(api, active, session)
-        answers = await asyncio.gather(*(till.ask_token(till.assertion()) for _ in range(200)))
+        answers = await asyncio.gather(*(till.request_token(till.assertion()) for _ in range(200)))
         assert {answer.status for answer in answers} == {200}
 
 
@@ -109,7 +109,7 @@ async def test_a_refused_attempt_of_a_known_caller_is_not_counted(
         assert [(await api.get("/payments", as_=expired)).status for _ in range(20)] == [401] * 20
         till = _client(api, active, session)
         assertion = till.assertion()
-        assert [(await till.ask_token(assertion)).status for _ in range(20)] == [200] + [401] * 19
+        assert [(await till.request_token(assertion)).status for _ in range(20)] == [200] + [401] * 19
         assert (await api.get("/payments", as_="garbage")).status == 401
 
 

@@ -33,7 +33,7 @@ def test_processor_time_of_a_child_that_ends_during_the_reading_is_counted_for_i
         assert parent.stdin
         assert parent.stdout
         assert parent.stdout.readline() == "burnt\n"
-        server, own = psutil.Process(parent.pid), cpu_time._own
+        server, own = psutil.Process(parent.pid), cpu_time._cpu_seconds
         before = cpu_time._with_children(server)
 
         def end_before_it_is_read(process: psutil.Process) -> float:
@@ -44,7 +44,7 @@ def test_processor_time_of_a_child_that_ends_during_the_reading_is_counted_for_i
             assert parent.stdout.readline() == "reaped\n"
             return own(process)
 
-        monkeypatch.setattr(cpu_time, "_own", end_before_it_is_read)
+        monkeypatch.setattr(cpu_time, "_cpu_seconds", end_before_it_is_read)
         after = cpu_time._with_children(server)
         assert before > BURNT_SECONDS - ROUNDED_SECONDS
         assert after > before - ROUNDED_SECONDS

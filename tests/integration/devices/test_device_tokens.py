@@ -76,7 +76,7 @@ def test_token_path_equals_the_audience_of_assertions() -> None:
 async def test_active_device_gets_a_token_that_the_api_accepts(
     api: Api, terminal: Terminal, provisioning: Provisioning
 ) -> None:
-    answer = await terminal.ask_token(terminal.assertion())
+    answer = await terminal.request_token(terminal.assertion())
     token = answer.body.pop("access_token")
     assert (answer.status, answer.body) == (200, {"token_type": "Bearer", "expires_in": 120})
     assert answer.headers["Cache-Control"] == "no-store"
@@ -108,24 +108,24 @@ async def test_the_life_of_a_token_is_a_setting(
     serve: Serve, active: tuple[Registered, str], session: aiohttp.ClientSession
 ) -> None:
     async with serve(device_token_seconds=30) as api:
-        answer = await _client(api.url, active, session).ask_token(_client(api.url, active, session).assertion())
+        answer = await _client(api.url, active, session).request_token(_client(api.url, active, session).assertion())
     claims = jwt.decode(answer.body["access_token"], options={"verify_signature": False})
     assert answer.body["expires_in"] == claims["exp"] - claims["iat"] == 30
 
 
 async def test_jti_can_be_used_once(terminal: Terminal) -> None:
     assertion = terminal.assertion()
-    assert (await terminal.ask_token(assertion)).status == 200
-    again = await terminal.ask_token(assertion)
+    assert (await terminal.request_token(assertion)).status == 200
+    again = await terminal.request_token(assertion)
     assert (again.status, again.body["error"]["code"]) == (401, "AUTHENTICATION_ERROR")
     assert "jti" in again.body["error"]["details"][0]["issue"]
     renamed = terminal.assertion(jti=jwt.decode(assertion, options={"verify_signature": False})["jti"])
-    assert (await terminal.ask_token(renamed)).status == 401
+    assert (await terminal.request_token(renamed)).status == 401
 
 
 async def test_thirty_uses_of_one_jti_at_once_give_one_token(terminal: Terminal) -> None:
     assertion = terminal.assertion()
-    answers = await asyncio.gather(*(terminal.ask_token(assertion) for _ in range(30)))
+    answers = await asyncio.gather(*(terminal.request_token(assertion) for _ in range(30)))
     assert sorted(answer.status for answer in answers) == [200] + [401] * 29
 
 
@@ -133,7 +133,7 @@ async def test_one_jti_of_two_devices_is_two(
     api: Api, provisioning: Provisioning, session: aiohttp.ClientSession
 ) -> None:
     clients = [_client(api.url, await provisioning.active(), session) for _ in range(2)]
-    answers = await asyncio.gather(*(client.ask_token(client.assertion(jti="same")) for client in clients))
+    answers = await asyncio.gather(*(client.request_token(client.assertion(jti="same")) for client in clients))
     assert [answer.status for answer in answers] == [200, 200]
 
 
@@ -144,7 +144,7 @@ async def test_grouped_token_requests_get_their_own_answers(
     suspended = _client(api.url, await _suspended(provisioning), session)
     stranger = {"device_id": "x", "client_id": "cli_unknown", "private_key_pem": new_private_key().decode()}
     asked = [*good, suspended, Terminal(api.url, stranger, session=session)]
-    answers = await asyncio.gather(*(client.ask_token(client.assertion()) for client in asked))
+    answers = await asyncio.gather(*(client.request_token(client.assertion()) for client in asked))
     assert [answer.status for answer in answers] == [200] * 6 + [403, 401]
     subjects = [
         jwt.decode(answer.body["access_token"], options={"verify_signature": False})["sub"] for answer in answers[:6]
@@ -163,7 +163,7 @@ async def test_device_that_is_not_active_gets_no_token(
     terminal: Terminal, active: tuple[Registered, str], provisioning: Provisioning, event: DeviceEvent
 ) -> None:
     assert (await provisioning.move(active[0], event)).status == 200
-    answer = await terminal.ask_token(terminal.assertion())
+    answer = await terminal.request_token(terminal.assertion())
     assert (answer.status, answer.body["error"]["code"]) == (403, "AUTHORIZATION_ERROR")
     with pytest.raises(TokenRefused, match="403"):
         await terminal.token()
@@ -205,7 +205,7 @@ async def test_an_unexpired_token_is_refused_on_the_very_next_request(
     ids=str,
 )
 async def test_invalid_assertion_is_401_with_the_reason(terminal: Terminal, claims: dict[str, Any]) -> None:
-    answer = await terminal.ask_token(terminal.assertion(**claims))
+    answer = await terminal.request_token(terminal.assertion(**claims))
     assert (answer.status, answer.body["error"]["code"]) == (401, "AUTHENTICATION_ERROR")
     assert answer.body["error"]["details"][0]["field"] == "client_assertion"
 
@@ -232,8 +232,8 @@ async def test_a_clock_a_minute_ahead_gets_a_token_and_a_worse_one_an_error_with
     terminal: Terminal,
 ) -> None:
     ahead = int(now().timestamp()) + 50
-    assert (await terminal.ask_token(terminal.assertion(iat=ahead, nbf=ahead, exp=ahead + 60))).status == 200
-    answer = await terminal.ask_token(terminal.assertion(iat=ahead + 3_600))
+    assert (await terminal.request_token(terminal.assertion(iat=ahead, nbf=ahead, exp=ahead + 60))).status == 200
+    answer = await terminal.request_token(terminal.assertion(iat=ahead + 3_600))
     assert answer.status == 401
     issue = answer.body["error"]["details"][0]["issue"]
     assert "Its iat is 2" in issue
@@ -246,7 +246,7 @@ async def test_assertion_signed_with_another_devices_key_is_refused(
 ) -> None:
     other = _client(api.url, await provisioning.active(), session)
     forged = other.assertion(iss=terminal.client_id, sub=terminal.client_id)
-    assert (await terminal.ask_token(forged)).status == 401
+    assert (await terminal.request_token(forged)).status == 401
 
 
 @pytest.mark.parametrize("assertion", ["x", "a.b.c", "eyJhbGciOiJub25lIn0.eyJzdWIiOiJjbGlfMSJ9."])
@@ -290,6 +290,6 @@ async def _bytes_of(payload: aiohttp.payload.Payload) -> bytes:
 
 
 async def test_only_a_hash_of_a_jti_is_stored(terminal: Terminal, admin: psycopg.AsyncConnection[DictRow]) -> None:
-    assert (await terminal.ask_token(terminal.assertion(jti="4111 1111 1111 1111"))).status == 200
+    assert (await terminal.request_token(terminal.assertion(jti="4111 1111 1111 1111"))).status == 200
     rows = await admin.execute("SELECT jti FROM used_assertions WHERE client_id = %s", [terminal.client_id])
     assert [row["jti"] for row in await rows.fetchall()] == [hashlib.sha256(b"4111 1111 1111 1111").hexdigest()]

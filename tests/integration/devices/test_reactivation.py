@@ -67,8 +67,8 @@ async def test_replaced_key_and_its_tokens_are_refused_from_the_next_request(
         await old.call("POST", "/orders", body=ORDER, key="order"),
         await old.call("POST", f"/payments/{paid.body['id']}/cancel"),
         await old.call("POST", f"/payments/{paid.body['id']}/refund", body=refund, key="refund"),
-        await old.ask_token(old.assertion()),
-        await old.ask_token(old.assertion(iss=activated.body["client_id"], sub=activated.body["client_id"])),
+        await old.request_token(old.assertion()),
+        await old.request_token(old.assertion(iss=activated.body["client_id"], sub=activated.body["client_id"])),
     ):
         assert (answer.status, answer.body["error"]["code"]) == (401, "AUTHENTICATION_ERROR")
     new = _client(provisioning, renewed, activated.body["client_id"], session)
@@ -86,7 +86,7 @@ async def test_generating_a_code_changes_neither_key_nor_status(
     await provisioning.code(terminal)
     assert (await provisioning.activate(terminal, "ABCDEFGH2345")).status == 401
     assert (await client.call("POST", "/payments", body=CASH, key="k")).status == 201
-    assert (await client.ask_token(client.assertion())).status == 200
+    assert (await client.request_token(client.assertion())).status == 200
 
 
 async def test_a_suspended_device_stays_suspended(provisioning: Provisioning, session: aiohttp.ClientSession) -> None:
@@ -94,7 +94,7 @@ async def test_a_suspended_device_stays_suspended(provisioning: Provisioning, se
     renewed, activated = await _replace_key(provisioning, terminal)
     assert activated.body["status"] == "suspended"
     client = _client(provisioning, renewed, activated.body["client_id"], session)
-    assert (await client.ask_token(client.assertion())).status == 403
+    assert (await client.request_token(client.assertion())).status == 403
     assert (await provisioning.move(terminal, DeviceEvent.RESUME)).status == 200
     assert (await client.call("POST", "/payments", body=CASH, key="k")).status == 201
 

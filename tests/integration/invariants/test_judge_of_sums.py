@@ -9,7 +9,7 @@ from aiohttp.test_utils import TestServer
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from mpac.audit.balance_audit import NOBODY, SumsAudit, audit_sums
+from mpac.audit.balance_audit import NOBODY, BalanceAudit, audit_balances
 from mpac.cli.errors import UserError
 from tests.integration.invariants.valid_rows import plant_honest_rows, run, tie_hands
 
@@ -54,8 +54,8 @@ async def provider() -> AsyncIterator[Provider]:
         yield says
 
 
-async def judged(url: str, provider: Provider, *movements: dict[str, Any]) -> SumsAudit:
-    return await audit_sums(database_url=url, sandbox_url=await provider(list(movements)))
+async def judged(url: str, provider: Provider, *movements: dict[str, Any]) -> BalanceAudit:
+    return await audit_balances(database_url=url, sandbox_url=await provider(list(movements)))
 
 
 async def test_honest_books_add_up(own_database: str, provider: Provider) -> None:
@@ -121,10 +121,10 @@ async def test_money_whose_end_is_open_is_set_aside(own_database: str, provider:
 
 async def test_without_a_provider_our_own_books_are_compared(own_database: str) -> None:
     await tell(own_database, "UPDATE settlement_lines SET amount = 1049")
-    found = await audit_sums(database_url=own_database, sandbox_url=None)
+    found = await audit_balances(database_url=own_database, sandbox_url=None)
     assert {difference.rule for difference in found.differences} == {"totals", "accounts"}
 
 
 async def test_a_database_that_is_away_is_a_sentence() -> None:
     with pytest.raises(UserError, match="can't be audited"):
-        await audit_sums(database_url="postgresql://mpac@127.0.0.1:9/mpac", sandbox_url=None)
+        await audit_balances(database_url="postgresql://mpac@127.0.0.1:9/mpac", sandbox_url=None)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mpac.stack.run_file import birth
+from mpac.stack.run_file import start_time
 from mpac.stack.server_binaries import WHEEL, postgres_folders
 from mpac.stack.service_process import ServiceProcess
 from mpac.stack.state_folder import ROOT
@@ -31,7 +31,7 @@ def mpac(*words: str, home: Path) -> subprocess.CompletedProcess[str]:
 
 def lives(pid: int) -> bool:
     """Whether the process is there; one that only waits to be collected is not."""
-    return birth(pid) != ""
+    return start_time(pid) != ""
 
 
 def forever(name: str) -> ServiceProcess:

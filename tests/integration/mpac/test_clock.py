@@ -12,8 +12,8 @@ import pytest
 
 from mpac.cli.errors import UserError
 from mpac.stack.clock.install import install
-from mpac.stack.clock.move import Clock
-from mpac.stack.clock.provider import NoAnswer, ProviderClock
+from mpac.stack.clock.move import StackClock
+from mpac.stack.clock.provider import ProviderClock, ProviderUnreachable
 from mpac.stack.database_profile import SERVERS_OF_THE_USERS
 from mpac.stack.local_stack import LocalStack
 from sandbox.clock import MAX_AHEAD_SECONDS
@@ -61,38 +61,38 @@ class LostAfter(ProviderClock):
 
     async def move(self, ahead_seconds: int) -> int:
         await super().move(ahead_seconds)
-        raise NoAnswer("lost")
+        raise ProviderUnreachable("lost")
 
     async def ahead_seconds(self) -> int:
-        raise NoAnswer("lost")
+        raise ProviderUnreachable("lost")
 
 
 class NeverArrives(ProviderClock):
     """The provider, to which a move never gets."""
 
     async def move(self, ahead_seconds: int) -> int:
-        raise NoAnswer("lost")
+        raise ProviderUnreachable("lost")
 
 
 @asynccontextmanager
 async def clock_state_of(
     stack: LocalStack, session: aiohttp.ClientSession, kind: type[ProviderClock] = ProviderClock
-) -> AsyncIterator[Clock]:
+) -> AsyncIterator[StackClock]:
     """Return the clock of a stack as `mpac clock` opens it, with its state."""
     url = stack.urls.database
     await install(url)
     real = ProviderClock(session, stack.urls.sandbox, stack.control_key)
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
-        clock = Clock(connection, real, database_url=url)
+        clock = StackClock(connection, real, database_url=url)
         await clock.look()
         clock._provider = kind(session, stack.urls.sandbox, stack.control_key)
         yield clock
 
 
-async def move(clock: Clock, ahead_seconds: int) -> None:
+async def move(clock: StackClock, ahead_seconds: int) -> None:
     async def look(_seconds: int) -> None: ...
 
-    await clock.move(ahead_seconds, waiting=lambda _count: None, at_rest=look)
+    await clock.move(ahead_seconds, report_waiting=lambda _count: None, before_move=look)
 
 
 async def ask(stack: LocalStack, question: str, *values: Any) -> Any:
@@ -272,7 +272,7 @@ async def test_a_provider_that_was_moved_alone_is_told_of_and_caught_up_with(
 
 async def test_two_moves_at_once_are_refused(own: LocalStack, session: aiohttp.ClientSession) -> None:
     async with clock_state_of(own, session) as clock:
-        await clock.hold()
+        await clock.lock_moves()
         second = mpac("clock", "+1h", home=own.home.path)
         assert (second.returncode, "Another `clock` command" in second.stderr) == (1, True)
 

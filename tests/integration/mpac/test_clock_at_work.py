@@ -47,11 +47,11 @@ async def test_the_clock_is_moved_only_after_the_work_has_ended(own: LocalStack,
     waits: list[int] = []
     is_waiting = asyncio.Event()
 
-    def waiting(count: int) -> None:
+    def report_waiting(count: int) -> None:
         waits.append(count)
         is_waiting.set()
 
-    async def at_rest(_seconds: int) -> None: ...
+    async def before_move(_seconds: int) -> None: ...
 
     async with (
         aiohttp.ClientSession() as session,
@@ -61,7 +61,7 @@ async def test_the_clock_is_moved_only_after_the_work_has_ended(own: LocalStack,
         await worker.execute("SET session_replication_role = replica")  # neither a tenant nor an attempt is needed here
         await worker.execute(row.encode())
         before = clock.ahead_seconds
-        moving = asyncio.create_task(clock.move(before + HOUR, waiting=waiting, at_rest=at_rest))
+        moving = asyncio.create_task(clock.move(before + HOUR, report_waiting=report_waiting, before_move=before_move))
         try:
             await asyncio.wait({moving, asyncio.create_task(is_waiting.wait())}, return_when=asyncio.FIRST_COMPLETED)
             assert not moving.done()

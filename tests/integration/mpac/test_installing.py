@@ -107,9 +107,9 @@ def test_what_was_half_installed_when_it_was_killed_is_made_again(
     (tmp_path / run.UNFINISHED).touch()
     monkeypatch.setattr(run, "install", lambda _python: None)  # the packages are another test's matter
     run.prepare(tmp_path)
-    assert run.works(python)
+    assert run.is_usable(python)
     assert not (half / "celery").exists()
-    assert run.is_fresh(tmp_path)
+    assert run.is_up_to_date(tmp_path)
 
 
 def test_an_environment_can_lie_in_a_folder_with_a_colon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +117,7 @@ def test_an_environment_can_lie_in_a_folder_with_a_colon(tmp_path: Path, monkeyp
     environment.mkdir()
     monkeypatch.setattr(run, "install", lambda _python: None)
     run.prepare(environment)
-    assert run.works(environment / "bin" / "python")
+    assert run.is_usable(environment / "bin" / "python")
 
 
 def test_a_place_whose_name_is_not_utf8_is_refused_with_what_to_do(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import redis
 
 from mpac.cli.doctor_checks import broker, database
 from mpac.cli.errors import UserError
-from mpac.stack.external_folder import delete_outside
+from mpac.stack.external_folder import delete_external_folder
 from mpac.stack.local_stack import LocalStack, local_servers
 from mpac.stack.postgres import SETTINGS
 from mpac.stack.state_folder import LONGEST_PATH, ROOT, Home, open_home
@@ -82,7 +82,7 @@ async def test_programs_in_a_folder_that_a_shell_would_misread_are_run_from_a_co
             assert await answers(stack)
             assert str(programs) not in os.readlink(f"/proc/{stack.pids['postgres']}/exe")
     finally:
-        delete_outside(home)
+        delete_external_folder(home)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root is refused by PostgreSQL")

@@ -19,7 +19,7 @@ from aiohttp import web
 from mpac.cli.errors import UserError
 from mpac.stack.listeners import listener_on, listens
 from mpac.stack.local_stack import LocalStack
-from mpac.stack.ports import HOST, ORDER, HeldPorts
+from mpac.stack.ports import HOST, ORDER, ReservedPorts
 from mpac.stack.run_file import RunInfo
 from tests.integration.mpac.stack_harness import FOREVER, mpac
 
@@ -91,8 +91,8 @@ def test_a_port_that_another_stack_holds_counts_as_used_before_anything_listens(
     port = urlsplit(first.urls.broker).port or 0
     with pytest.raises(UserError, match=f"Port {port} for valkey is taken by another local stack"):
         LocalStack(tmp_path / "two", services=["valkey"], ports=str(port - ORDER.index("valkey")))
-    first._held.release()
-    LocalStack(tmp_path / "two", services=["valkey"], ports=str(port - ORDER.index("valkey")))._held.release()
+    first._reserved.release()
+    LocalStack(tmp_path / "two", services=["valkey"], ports=str(port - ORDER.index("valkey")))._reserved.release()
 
 
 def test_a_port_whose_last_connections_are_closing_can_be_held() -> None:
@@ -102,9 +102,9 @@ def test_a_port_whose_last_connections_are_closing_can_be_held() -> None:
         accepted, _ = server.accept()
         accepted.close()  # the first to close waits on, and would be in the way of one who binds strictly
         client.close()
-    held = HeldPorts()
-    assert held.take(port)
-    held.release()
+    reserved = ReservedPorts()
+    assert reserved.reserve(port)
+    reserved.release()
 
 
 def test_the_process_that_listens_on_a_port_is_found() -> None:

@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from mpac.cli.errors import UserError
-from mpac.stack.external_folder import delete_outside
+from mpac.stack.external_folder import delete_external_folder
 from mpac.stack.local_stack import LocalStack, local_servers
 from mpac.stack.ports import HOST
 from mpac.stack.service_process import Identity
@@ -148,7 +148,7 @@ async def test_root_runs_the_database_under_another_name(
             owner = psutil.Process(stack.pids["postgres"]).uids().real
             assert (owner == 0) == (identity == "mapped")
     finally:
-        delete_outside(home)
+        delete_external_folder(home)
 
 
 async def test_with_restart_off_the_dead_stay_dead_until_they_are_started(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mpac.stack.run_file import birth, read_run
+from mpac.stack.run_file import read_run, start_time
 from mpac.stack.state_folder import ROOT, Home
 from tests.integration.mpac.stack_harness import mpac
 from tests.polling import HANGS_AFTER_SECONDS, eventually, until
@@ -117,7 +117,7 @@ async def test_a_stack_in_the_background_of_its_shell_is_not_stopped_by_what_is_
     shell.type("fg\r")
     await until(lambda: state_of(pid) != "T", within=HANGS_AFTER_SECONDS)  # an earlier Ctrl-C would wipe out the "fg"
     await shell.shows("stopping; payments in progress are finished first.", typing="\x03")
-    await until(lambda: birth(pid) == "", within=HANGS_AFTER_SECONDS)
+    await until(lambda: start_time(pid) == "", within=HANGS_AFTER_SECONDS)
 
 
 async def test_a_dumb_terminal_gets_no_colours_and_a_closed_standard_input_is_left_alone(home: Path) -> None:

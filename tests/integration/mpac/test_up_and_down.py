@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from mpac.stack.movable_clock import MOVE
-from mpac.stack.run_file import only_one, read_run
+from mpac.stack.run_file import exclusive_lock, read_run
 from mpac.stack.state_folder import ROOT, Home, open_home, private_folder
 from tests.integration.mpac.stack_harness import lives, mpac
 from tests.polling import HANGS_AFTER_SECONDS, until
@@ -121,7 +121,7 @@ async def test_a_run_file_that_is_not_ours_is_no_traceback(content: bytes, home:
     folder.run_file.write_bytes(content)
     for words in (["status"], ["down"], ["status", "--json"], ["token", "--role", "staff"]):
         assert "Traceback" not in mpac(*words, home=home).stderr
-    with only_one(folder):
+    with exclusive_lock(folder):
         status = mpac("status", home=home)
         assert status.returncode == 1
         assert status.stdout.startswith(f"A stack runs in {home}, but its run.json is missing or damaged: ")

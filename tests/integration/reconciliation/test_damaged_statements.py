@@ -14,7 +14,7 @@ import pytest
 import uuid_utils
 from psycopg.rows import DictRow
 
-from mpac.devtools.statement.inject_breaks import SPOILS, plant
+from mpac.devtools.statement.inject_breaks import CHANGES, inject_breaks
 from tests.factories import Tenant
 from tests.harness import Answer, Api
 from tests.integration.reconciliation.test_scored_at_scale import as_ours, as_theirs, sales_with_twins
@@ -24,7 +24,7 @@ from tests.reference_matcher import Ours, Theirs, match
 Admin = psycopg.AsyncConnection[DictRow]
 Found = Counter[tuple[str, str | None]]
 SIZE = 2_000
-PLANTED = {name: 11 for name in SPOILS} | {"amount_mismatch": 12}
+PLANTED = {name: 11 for name in CHANGES} | {"amount_mismatch": 12}
 """A hundred in all."""
 
 CALM = ("matched", "expected")
@@ -89,7 +89,7 @@ def ours() -> list[Ours]:
 @pytest.fixture
 def spoiled(ours: list[Ours]) -> tuple[list[Theirs], Found]:
     """Return the provider's lines with a hundred breaks, and these breaks."""
-    lines, truth = plant([as_ours(line) for line in ours], PLANTED, seed=33)
+    lines, truth = inject_breaks([as_ours(line) for line in ours], PLANTED, seed=33)
     return [as_theirs(line) for line in lines], Counter((one.category, one.our_reference) for one in truth)
 
 

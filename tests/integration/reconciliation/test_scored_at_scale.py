@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from psycopg.rows import DictRow
 
-from mpac.devtools.statement.inject_breaks import SPOILS, plant
+from mpac.devtools.statement.inject_breaks import CHANGES, inject_breaks
 from mpac.devtools.statement.lines import OurLine, TheirLine
 from tests.conftest import MakeTenant
 from tests.integration.reconciliation.test_matcher_against_reference import sql_verdicts, tally
@@ -49,7 +49,7 @@ async def score(
     """Recall and precision over every planted break, as seen by both matchers, which have to agree."""
     tenant = await make_tenant()
     ours = sales_with_twins(size, twins=each)
-    lines, truth = plant([as_ours(line) for line in ours], dict.fromkeys(SPOILS, each), seed=size)
+    lines, truth = inject_breaks([as_ours(line) for line in ours], dict.fromkeys(CHANGES, each), seed=size)
     theirs = [as_theirs(line) for line in lines]
     settlement_id = await closed_settlement(admin, tenant, ours)
     statement = await upload(tenant, settlement_id, theirs)
@@ -86,7 +86,7 @@ async def test_a_run_over_a_hundred_thousand_lines_takes_seconds(
 ) -> None:
     tenant = await make_tenant()
     ours = sales_with_twins(100_000, twins=1)
-    lines, _ = plant([as_ours(line) for line in ours], {"amount_mismatch": 10}, seed=1)
+    lines, _ = inject_breaks([as_ours(line) for line in ours], {"amount_mismatch": 10}, seed=1)
     settlement_id = await closed_settlement(admin, tenant, ours)
     await upload(tenant, settlement_id, [as_theirs(line) for line in lines])
     started = time.perf_counter()

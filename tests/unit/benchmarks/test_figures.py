@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from benchmarks.cpu_time import Reading, used
+from benchmarks.cpu_time import Reading, cpu_seconds_between
 from benchmarks.measure import percentiles
 from benchmarks.profiling import by_package, shares
 from benchmarks.report import median
@@ -19,7 +19,7 @@ def test_a_percentile_is_one_of_the_measured_times() -> None:
 def test_processor_time_that_none_of_our_processes_used_is_counted_as_others() -> None:
     before = Reading({"api": 1.0, "client": 0.5}, machine=10.0, at=0.0)
     after = Reading({"api": 3.0, "client": 1.0}, machine=16.0, at=2.0)
-    assert used(before, after) == pytest.approx({"api": 2.0, "client": 0.5, "others": 3.5})
+    assert cpu_seconds_between(before, after) == pytest.approx({"api": 2.0, "client": 0.5, "others": 3.5})
 
 
 def test_the_median_is_taken_over_the_rounds() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mpac.cli.errors import UserError
-from mpac.devtools.documentation.insert_sections import pages, replaced
+from mpac.devtools.documentation.insert_sections import pages, replace_section
 from mpac.devtools.documentation.statuses import ENTITIES, diagram
 from mpac.devtools.documentation.tables import render_configuration, render_errors
 from mpac.stack.state_folder import ROOT
@@ -26,12 +26,12 @@ def test_no_generated_documentation_has_drifted() -> None:
 
 def test_manual_edit_of_a_generated_part_is_replaced() -> None:
     text = "before\n<!-- generated: x -->\nby hand\n<!-- end: x -->\nafter"
-    assert replaced(text, "x", "by code", name="README.md") == text.replace("by hand", "by code")
+    assert replace_section(text, "x", "by code", name="README.md") == text.replace("by hand", "by code")
 
 
 def test_file_without_its_markers_raises_an_error_with_advice() -> None:
     with pytest.raises(UserError, match=r"README\.md lacks the markers"):
-        replaced("nothing here", "x", "by code", name="README.md")
+        replace_section("nothing here", "x", "by code", name="README.md")
 
 
 @pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: str(machine.name))

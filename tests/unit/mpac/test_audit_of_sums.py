@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from mpac.audit.balance_audit import NOBODY, SENTENCES, compare
-from mpac.audit.our_balances import Books, Figures, Place
+from mpac.audit.our_balances import Figures, OurBalances, Place
 
 STORE: Place = ("sto_1", "JPY")
 AT_PROVIDER, IN_DRAWER = (*STORE, "sandbox"), (*STORE, "cash")
@@ -13,15 +13,15 @@ SOLD = Figures(taken=1_050, refunded=300, fees=34, adjusted=-5)
 CASH = Figures(taken=500, counted=-20)
 
 
-def honest() -> Books:
+def honest() -> OurBalances:
     """Return a store that sold at the provider and in cash, refunded, was corrected, and lost twenty yen in its drawer."""
     closed = {STORE: Figures(taken=1_550, refunded=300, fees=34, adjusted=-5)}
-    return Books(
+    return OurBalances(
         totals=dict(closed),
         lines_of_closed=dict(closed),
         settled={AT_PROVIDER: SOLD, IN_DRAWER: CASH},
         accounts={AT_PROVIDER: SOLD, IN_DRAWER: CASH},
-        held={AT_PROVIDER: 711, IN_DRAWER: 480},
+        net_amount={AT_PROVIDER: 711, IN_DRAWER: 480},
     )
 
 
@@ -81,7 +81,7 @@ def test_money_of_another_store_or_currency_or_of_nobody_is_told(place: Place) -
 
 def test_money_on_the_wrong_account_is_told() -> None:
     books = honest()
-    books.held[AT_PROVIDER] += 1
+    books.net_amount[AT_PROVIDER] += 1
     (found,) = compare(books, moved=MOVED).differences
     assert (found.rule, found.problem) == ("accounts", "there must be 711, and the accounts hold 712")
 
@@ -90,7 +90,7 @@ def test_a_correction_of_ours_is_no_movement_of_theirs() -> None:
     books = honest()
     for sums in (books.settled, books.accounts):
         more(sums, AT_PROVIDER, adjusted=100)
-    books.held[AT_PROVIDER] += 100
+    books.net_amount[AT_PROVIDER] += 100
     assert compare(books, moved=MOVED).differences == ()
 
 

@@ -34,21 +34,21 @@ def environment(tmp_path: Path) -> Path:
 
 
 def test_nothing_is_done_while_the_lock_file_is_the_installed_one(environment: Path) -> None:
-    assert run.is_fresh(environment)
+    assert run.is_up_to_date(environment)
 
 
 def test_another_lock_file_or_a_python_that_is_gone_asks_for_work(environment: Path) -> None:
     (environment / run.STAMP).write_text("another")
-    assert not run.is_fresh(environment)
+    assert not run.is_up_to_date(environment)
     (environment / run.STAMP).write_text(run.wanted_stamp())
     (environment / "bin" / "python").unlink()
     (environment / "bin" / "python").symlink_to("/nowhere/python")
-    assert not run.is_fresh(environment)
-    assert not run.works(environment / "bin" / "python")
+    assert not run.is_up_to_date(environment)
+    assert not run.is_usable(environment / "bin" / "python")
 
 
 def test_our_own_interpreter_works() -> None:
-    assert run.works(Path(sys.executable))
+    assert run.is_usable(Path(sys.executable))
 
 
 def test_it_uses_nothing_but_the_standard_library() -> None:

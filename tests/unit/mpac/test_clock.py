@@ -7,7 +7,7 @@ import pytest
 
 from mpac.cli.errors import UserError
 from mpac.stack.clock.find_stack import find_own_stack
-from mpac.stack.clock.parse_time import read_distance, read_time
+from mpac.stack.clock.parse_time import parse_distance, parse_time
 from mpac.stack.database_profile import SERVERS_OF_THE_USERS
 from workflows.time_zones import zone
 
@@ -28,7 +28,7 @@ NOON_IN_TOKYO = datetime(2026, 11, 30, 3, 0, tzinfo=UTC)
     ],
 )
 def test_a_distance_is_read_as_typed(typed: str, distance: timedelta) -> None:
-    assert read_distance(typed) == distance
+    assert parse_distance(typed) == distance
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_distance_is_read_as_typed(typed: str, distance: timedelta) -> None:
 )
 def test_a_wrong_distance_is_refused_in_a_sentence(typed: str, why: str) -> None:
     with pytest.raises(UserError, match=why):
-        read_distance(typed)
+        parse_distance(typed)
 
 
 @pytest.mark.parametrize(
@@ -71,13 +71,13 @@ def test_a_wrong_distance_is_refused_in_a_sentence(typed: str, why: str) -> None
     ],
 )
 def test_a_time_is_the_stores_and_a_time_of_day_the_next_one(typed: str, time: str) -> None:
-    assert read_time(typed, now=NOON_IN_TOKYO, zone=TOKYO) == datetime.fromisoformat(time)
+    assert parse_time(typed, now=NOON_IN_TOKYO, zone=TOKYO) == datetime.fromisoformat(time)
 
 
 def test_a_skipped_local_time_is_moved_forward_and_of_a_repeated_one_the_first_is_meant() -> None:
     now = datetime(2027, 1, 1, tzinfo=UTC)
-    assert read_time("2027-03-28 02:30", now=now, zone=BERLIN) == datetime(2027, 3, 28, 1, 30, tzinfo=UTC)
-    assert read_time("2027-10-31 02:30", now=now, zone=BERLIN) == datetime(2027, 10, 31, 0, 30, tzinfo=UTC)
+    assert parse_time("2027-03-28 02:30", now=now, zone=BERLIN) == datetime(2027, 3, 28, 1, 30, tzinfo=UTC)
+    assert parse_time("2027-10-31 02:30", now=now, zone=BERLIN) == datetime(2027, 10, 31, 0, 30, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_skipped_local_time_is_moved_forward_and_of_a_repeated_one_the_first_i
 )
 def test_a_wrong_or_past_time_is_refused_in_a_sentence(typed: str, why: str) -> None:
     with pytest.raises(UserError, match=why):
-        read_time(typed, now=NOON_IN_TOKYO, zone=TOKYO)
+        parse_time(typed, now=NOON_IN_TOKYO, zone=TOKYO)
 
 
 @pytest.mark.parametrize("variable", SERVERS_OF_THE_USERS)

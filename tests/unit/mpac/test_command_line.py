@@ -10,7 +10,7 @@ import pytest
 
 from mpac.__main__ import main
 from mpac.cli.commands import HELP, command_names
-from mpac.cli.offline_help import OTHER_NAMES, RENDERED, answer, nearest
+from mpac.cli.offline_help import OTHER_NAMES, RENDERED, answer_offline, closest_match
 from mpac.devtools.documentation.help import render_help
 from mpac.stack.state_folder import ROOT
 from tests.polling import HANGS_AFTER_SECONDS
@@ -88,7 +88,7 @@ def test_the_installed_command_line_corrects_the_same(
     ids=" ".join,
 )
 def test_everything_else_is_left_to_the_command_itself(arguments: list[str]) -> None:
-    assert answer(arguments) is None
+    assert answer_offline(arguments) is None
 
 
 def test_the_rendered_help_covers_every_command_and_says_what_click_says() -> None:
@@ -105,7 +105,7 @@ def test_other_names_point_to_commands_and_are_none_themselves() -> None:
 def test_two_swapped_letters_of_any_command_are_recognised(command: str) -> None:
     for place in range(len(command) - 1):
         swapped = command[:place] + command[place + 1] + command[place] + command[place + 2 :]
-        assert nearest(swapped, HELP) == command
+        assert closest_match(swapped, HELP) == command
 
 
 def test_a_reader_that_stops_early_is_no_error(tmp_path: Path) -> None:

@@ -12,9 +12,19 @@ from rich.table import Table
 
 from mpac.demo.day import tables
 from mpac.demo.day.reconciliation_scenes import RESOLUTIONS
-from mpac.demo.day.sales import AFTER_MIDNIGHT, CASH_SHORT, EVENING, EXPECTED, LATE, LEFT_OUT, NOON, SAME_AMOUNT, Sold
-from mpac.demo.day.statement_files import CARD_COMPANY, card_company_file, spoiled
-from mpac.devtools.statement.inject_breaks import SPOILS
+from mpac.demo.day.sales import (
+    AFTER_MIDNIGHT,
+    CASH_SHORT,
+    EVENING,
+    EXPECTED,
+    LATE,
+    LEFT_OUT,
+    NOON,
+    SAME_AMOUNT,
+    PlannedSale,
+)
+from mpac.demo.day.statement_files import CARD_COMPANY, card_company_file, statement_with_breaks
+from mpac.devtools.statement.inject_breaks import CHANGES
 from mpac.devtools.statement.lines import OurLine
 from workflows.card_data import find_card_data
 from workflows.providers.statement_mapping import StatementMapping
@@ -34,8 +44,8 @@ def rows(statement: bytes) -> list[dict[str, str]]:
 
 
 def test_each_break_that_a_statement_can_have_is_planted_once() -> None:
-    planted = Counter(sold.plant for sold in BOOK if sold.plant)
-    assert planted == Counter([*(SPOILS.keys() - {"duplicate_internal"}), EXPECTED])
+    planted = Counter(sold.statement_break for sold in BOOK if sold.statement_break)
+    assert planted == Counter([*(CHANGES.keys() - {"duplicate_internal"}), EXPECTED])
 
 
 def test_one_slip_is_recorded_twice() -> None:
@@ -44,7 +54,7 @@ def test_one_slip_is_recorded_twice() -> None:
 
 
 def test_what_was_left_out_and_what_nobody_knows_are_of_one_amount() -> None:
-    assert {sold.amount for sold in BOOK if sold.plant in (LEFT_OUT, "missing_internally")} == {SAME_AMOUNT}
+    assert {sold.amount for sold in BOOK if sold.statement_break in (LEFT_OUT, "missing_internally")} == {SAME_AMOUNT}
 
 
 def test_every_break_is_ended_and_in_each_of_the_four_ways() -> None:
@@ -56,7 +66,7 @@ def test_every_break_is_ended_and_in_each_of_the_four_ways() -> None:
 
 
 @pytest.mark.parametrize("sold", [*BOOK, LATE], ids=lambda sold: f"{sold.amount}")
-def test_nothing_of_the_day_looks_like_card_data_and_cash_is_enough(sold: Sold) -> None:
+def test_nothing_of_the_day_looks_like_card_data_and_cash_is_enough(sold: PlannedSale) -> None:
     assert list(find_card_data({"amount": sold.amount, "method": sold.method})) == []
     assert sold.method.get("cash_received", sold.amount) >= sold.amount
     assert CASH_SHORT > 0
@@ -65,7 +75,7 @@ def test_nothing_of_the_day_looks_like_card_data_and_cash_is_enough(sold: Sold) 
 def test_a_corrected_statement_has_what_was_late_and_differs_in_nothing_else() -> None:
     lines = [line(name, 1_000 + number) for number, name in enumerate(["pay_a", "pay_b", "pay_c", "pay_d", "pay_e"])]
     plants = {"pay_b": "amount_mismatch", "pay_c": EXPECTED, "pay_d": LEFT_OUT, "pay_e": "missing_internally"}
-    first, second = (rows(spoiled(lines, plants, is_corrected=corrected)) for corrected in (False, True))
+    first, second = (rows(statement_with_breaks(lines, plants, is_corrected=corrected)) for corrected in (False, True))
     assert [row for row in second if row not in first] == [row for row in second if row["reference"] == "pay_c:1"]
     assert [row for row in first if row not in second] == []
     assert "pay_d:1" not in {row["reference"] for row in second}

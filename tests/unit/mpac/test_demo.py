@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from mpac.demo.console import Screen
+from mpac.demo.console import StoryConsole
 from mpac.demo.process_age import seconds_since_command
-from mpac.demo.sales import DECK, FIRST, OPENING, Habit, Method, Sale, sales
+from mpac.demo.sales import DECK, FIRST, OPENING, Behaviour, Method, Sale, sales
 from mpac.demo.statistics import SalesStatistics, as_table, percentile
-from mpac.stack.detach import _is_there
+from mpac.stack.detach import _is_ready
 from sandbox.faults import parse_fate
 from workflows.card_data import find_card_data
 
@@ -28,13 +28,13 @@ def test_the_first_sale_is_one_with_which_nothing_goes_wrong() -> None:
 
 
 def test_a_short_evening_has_each_habit() -> None:
-    assert {sale.kind.habit for sale in dealt(1 + len(OPENING))} == set(Habit)
+    assert {sale.kind.behaviour for sale in dealt(1 + len(OPENING))} == set(Behaviour)
 
 
 def test_one_deck_deals_every_kind_of_sale() -> None:
     assert {sale.kind for sale in dealt()} == {FIRST, *DECK}
     assert {kind.method for kind in DECK} == set(Method)
-    assert {kind.habit for kind in DECK} == set(Habit)
+    assert {kind.behaviour for kind in DECK} == set(Behaviour)
 
 
 def test_sales_have_references_of_their_own() -> None:
@@ -92,11 +92,11 @@ def test_the_table_has_a_line_for_each_method_and_one_for_all() -> None:
 
 
 def test_a_screen_that_is_no_terminal_prints_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    screen = Screen()
-    with screen.watch(lambda: "3 accepted"):
-        screen._last_line = -60.0  # long ago
-        screen.tick()
-    screen.say("It was killed.")
+    console = StoryConsole()
+    with console.watch(lambda: "3 accepted"):
+        console._last_line = -60.0  # long ago
+        console.tick()
+    console.say("It was killed.")
     said = capsys.readouterr().out
     assert "3 accepted" in said
     assert "It was killed." in said
@@ -120,4 +120,4 @@ def test_the_command_was_given_a_moment_ago() -> None:
 def test_a_stack_in_the_background_is_there_when_what_was_named_is(
     info: dict[str, Any], names: tuple[str, ...], is_there: bool
 ) -> None:
-    assert _is_there(info, names) is is_there
+    assert _is_ready(info, names) is is_there

@@ -8,17 +8,17 @@ import pytest
 from mpac.audit.balance_audit import SENTENCES as OF_SUMS
 from mpac.audit.payment_audit import SENTENCES as OF_PAYMENTS
 from mpac.audit.report import AuditReport, RuleResult, RuleState, as_problems
-from mpac.cli.unfinished_work import GROUPS, OpenWork
+from mpac.cli.unfinished_work import GROUPS, UnfinishedWork
 from mpac.demo.chapters import CHAPTERS, NOT_EXERCISED
 from mpac.demo.chapters.payments import compare
-from mpac.demo.problems import Problem, ProblemKind, broken, failed, late
-from mpac.demo.result import End, conclude, together
+from mpac.demo.problems import Problem, ProblemKind, broken_promise, demo_failure, lateness
+from mpac.demo.result import ResultKind, conclude, merge_results
 from workflows.invariants.rules import RULES
 
 HELD = RuleResult("I1", "attempts", "Each attempt follows one.", "our database", 7, 0, ())
 IDLE = RuleResult("I9", "bound", "Every open payment is within its bound.", "our database", 0, 0, ())
 BROKEN = RuleResult("I3", "dead", "No failed payment was charged.", "the provider", 7, 1, (("pay_1", "charged"),))
-NOTHING_WAITS = OpenWork({name: [] for name in GROUPS}, 0, 0.0)
+NOTHING_WAITS = UnfinishedWork({name: [] for name in GROUPS}, 0, 0.0)
 
 
 def audit(*results: RuleResult) -> AuditReport:
@@ -26,68 +26,71 @@ def audit(*results: RuleResult) -> AuditReport:
 
 
 def test_all_is_proven_if_every_rule_looked_at_something_and_holds() -> None:
-    ending = conclude([], [audit(HELD)], exercises=["attempts"])
-    assert ending.end is End.PROVEN
-    assert "nothing was lost" in ending.sentence
+    result = conclude([], [audit(HELD)], exercises=["attempts"])
+    assert result.kind is ResultKind.PROVEN
+    assert "nothing was lost" in result.sentence
 
 
 def test_a_broken_rule_is_named_and_comes_before_all_else() -> None:
-    problems = [late("pay_2 was not final", counted="payment"), failed("a sale broke off")]
-    ending = conclude(problems, [audit(HELD, IDLE, BROKEN)], exercises=["bound"])
-    assert ending.end is End.BROKEN
-    assert ending.sentence == "A rule was broken: I3 (No failed payment was charged.)"
+    problems = [lateness("pay_2 was not final", counted="payment"), demo_failure("a sale broke off")]
+    result = conclude(problems, [audit(HELD, IDLE, BROKEN)], exercises=["bound"])
+    assert result.kind is ResultKind.BROKEN
+    assert result.sentence == "A rule was broken: I3 (No failed payment was charged.)"
 
 
 def test_a_rule_that_was_broken_for_a_while_only_is_broken() -> None:
     healed = dataclasses.replace(BROKEN, count=0, violations=())
-    assert conclude([], [audit(BROKEN), audit(healed)], exercises=[]).end is End.BROKEN
+    assert conclude([], [audit(BROKEN), audit(healed)], exercises=[]).kind is ResultKind.BROKEN
 
 
 def test_a_promise_that_a_till_saw_broken_is_named() -> None:
-    ending = conclude([broken("a double tap made two payments")], [audit(HELD)], exercises=[])
-    assert (ending.end, ending.sentence) == (End.BROKEN, "A rule was broken: a double tap made two payments")
+    result = conclude([broken_promise("a double tap made two payments")], [audit(HELD)], exercises=[])
+    assert (result.kind, result.sentence) == (ResultKind.BROKEN, "A rule was broken: a double tap made two payments")
 
 
 def test_a_busy_machine_is_said_to_be_one_with_what_did_not_finish_and_without_a_word_on_the_rules() -> None:
     problems = [
-        *(late(f"pay_{number}", counted="payment") for number in range(5)),
-        late("a sale", counted="sale"),
-        late("a day", counted="settlement"),
-        late("a worker", counted="process"),
-        late("another", counted="process"),
+        *(lateness(f"pay_{number}", counted="payment") for number in range(5)),
+        lateness("a sale", counted="sale"),
+        lateness("a day", counted="settlement"),
+        lateness("a worker", counted="process"),
+        lateness("another", counted="process"),
     ]
-    ending = conclude(problems, [audit(HELD, IDLE)], exercises=["bound"])
-    assert ending.end is End.LATE
+    result = conclude(problems, [audit(HELD, IDLE)], exercises=["bound"])
+    assert result.kind is ResultKind.LATE
     said = "This machine was too busy: 5 payments, 1 sale, 1 settlement and 2 processes did not finish in time"
-    assert ending.sentence.startswith(said)
-    assert "broken" not in ending.sentence
-    assert "proven" not in ending.sentence
+    assert result.sentence.startswith(said)
+    assert "broken" not in result.sentence
+    assert "proven" not in result.sentence
 
 
 def test_a_mistake_of_the_demonstration_is_its_own_end() -> None:
-    ending = conclude([failed("422"), late("pay_1", counted="payment")], [audit(HELD)], exercises=[])
-    assert (ending.end, ending.sentence) == (End.FAILED, "The demonstration itself failed, so it proves nothing: 422")
+    result = conclude([demo_failure("422"), lateness("pay_1", counted="payment")], [audit(HELD)], exercises=[])
+    assert (result.kind, result.sentence) == (
+        ResultKind.FAILED,
+        "The demonstration itself failed, so it proves nothing: 422",
+    )
 
 
 def test_a_rule_that_looked_at_nothing_proves_nothing() -> None:
-    ending = conclude([], [audit(HELD, IDLE)], exercises=["attempts", "bound"])
-    assert ending.end is End.NOT_PROVEN
-    assert "had nothing to check (1): I9" in ending.sentence
-    assert "Every open payment is within its bound" in ending.sentence
+    result = conclude([], [audit(HELD, IDLE)], exercises=["attempts", "bound"])
+    assert result.kind is ResultKind.NOT_PROVEN
+    assert "had nothing to check (1): I9" in result.sentence
+    assert "Every open payment is within its bound" in result.sentence
 
 
 def test_one_look_at_something_is_enough() -> None:
     seen = dataclasses.replace(IDLE, checked=3)
-    assert conclude([], [audit(seen), audit(IDLE)], exercises=["bound"]).end is End.PROVEN
-    assert [result.checked for result in together([audit(seen), audit(IDLE)])] == [3]
+    assert conclude([], [audit(seen), audit(IDLE)], exercises=["bound"]).kind is ResultKind.PROVEN
+    assert [result.checked for result in merge_results([audit(seen), audit(IDLE)])] == [3]
 
 
 def test_a_rule_that_the_story_need_not_exercise_may_look_at_nothing() -> None:
-    assert conclude([], [audit(HELD, IDLE)], exercises=["attempts"]).end is End.PROVEN
+    assert conclude([], [audit(HELD, IDLE)], exercises=["attempts"]).kind is ResultKind.PROVEN
 
 
 def test_every_end_has_an_exit_code_of_its_own() -> None:
-    assert [end.value for end in End] == [0, 1, 3, 5, 70]  # 2: wrong usage, 4: it could not be played
+    assert [kind.value for kind in ResultKind] == [0, 1, 3, 5, 70]  # 2: wrong usage, 4: it could not be played
 
 
 @pytest.mark.parametrize(
@@ -106,7 +109,7 @@ def test_a_broken_rule_is_told_with_its_sentence_and_its_violations() -> None:
 
 
 def test_every_rule_is_exercised_by_one_chapter_or_says_why_not() -> None:
-    chapters = [chapter for together in CHAPTERS for chapter in together]
+    chapters = [chapter for row in CHAPTERS for chapter in row]
     named = Counter(rule for chapter in chapters for rule in chapter.exercises) + Counter(NOT_EXERCISED.keys())
     assert named == Counter([*(rule.name for rule in RULES), *OF_PAYMENTS, "net", *OF_SUMS])
 

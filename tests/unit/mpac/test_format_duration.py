@@ -2,7 +2,7 @@
 
 import pytest
 
-from mpac.cli.format_duration import duration_text
+from mpac.cli.format_duration import format_duration
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from mpac.cli.format_duration import duration_text
     ],
 )
 def test_one_unit_shows_the_largest_unit_rounded_down(seconds: float, text: str) -> None:
-    assert duration_text(seconds) == text
+    assert format_duration(seconds) == text
 
 
 @pytest.mark.parametrize(
@@ -33,4 +33,4 @@ def test_one_unit_shows_the_largest_unit_rounded_down(seconds: float, text: str)
     ],
 )
 def test_three_units_show_three_adjacent_units_without_zeros(seconds: int, text: str) -> None:
-    assert duration_text(seconds, units=3) == text
+    assert format_duration(seconds, units=3) == text

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from mpac.stack.log_lines import UNSAFE, LineFormatter, LineReader, LogLine, as_json, message_of
+from mpac.stack.log_lines import UNSAFE, LineFormatter, LineReader, LogLine, as_json, last_message
 from mpac.stack.output_stream import is_coloured
 
 NOON = datetime(2026, 11, 30, 12, 0, 0, 39_000, tzinfo=UTC)
@@ -151,7 +151,7 @@ def test_a_very_long_message_is_cut_on_the_terminal_and_whole_for_a_program() ->
     ],
 )
 def test_the_last_words_of_a_process_are_a_sentence(lines: list[str], said: str) -> None:
-    assert message_of(lines) == said
+    assert last_message(lines) == said
 
 
 @pytest.mark.parametrize("variables", [{"TERM": "xterm", "NO_COLOR": "1"}, {"TERM": "dumb"}, {}])

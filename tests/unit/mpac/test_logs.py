@@ -97,7 +97,7 @@ def test_a_home_without_logs_says_so(tmp_path: Path) -> None:
 
 def following(home: Home, names: list[str] | None, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Return the messages of each look at the files, without waiting in between."""
-    monkeypatch.setattr(log_files, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(log_files, "POLL_SECONDS", 0)
     return (messages(lines) for lines in LogFollower(home, names).lines())
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from mpac.cli.errors import UserError
-from mpac.stack.ports import BASE, FREE_RANGE, HOST, ORDER, HeldPorts, choose_ports, is_free
+from mpac.stack.ports import BASE, FREE_RANGE, HOST, ORDER, ReservedPorts, choose_ports, is_free
 
 
 @pytest.fixture
@@ -30,9 +30,9 @@ def test_a_port_that_was_chosen_is_nobody_elses_until_it_is_released_but_a_serve
 ) -> None:
     monkeypatch.setattr("mpac.stack.ports.FREE_RANGE", range(taken + 1, taken + 3))
     monkeypatch.setattr("mpac.stack.ports.TRIES", 2)
-    mine, others = HeldPorts(), HeldPorts()
-    port = choose_ports("free", ["api"], held=mine)["api"]
-    assert choose_ports("free", ["api"], held=others)["api"] != port
+    mine, others = ReservedPorts(), ReservedPorts()
+    port = choose_ports("free", ["api"], reserved=mine)["api"]
+    assert choose_ports("free", ["api"], reserved=others)["api"] != port
     with pytest.raises(UserError, match="No free port"):
         choose_ports("free", ["api"])
     with socket.create_server((HOST, port)), pytest.raises(OSError, match="in use"), socket.create_server((HOST, port)):

@@ -14,13 +14,13 @@ from mpac.stack.attach import attach
 from mpac.stack.clock.find_stack import find_own_stack
 from mpac.stack.run_file import (
     RunInfo,
-    birth,
     clear_leftovers,
+    exclusive_lock,
     is_running,
-    only_one,
     read_run,
+    start_time,
     supervisor_pid,
-    unreadable,
+    unreadable_message,
     write_run,
 )
 from mpac.stack.state_folder import Home, open_home
@@ -41,12 +41,12 @@ def home(tmp_path: Path) -> Home:
 
 def test_a_second_stack_in_the_folder_is_refused_with_the_firsts_pid(home: Home) -> None:
     with (
-        only_one(home),
+        exclusive_lock(home),
         pytest.raises(UserError, match=rf"already runs.*pid {os.getpid()}.*run.py down"),
-        only_one(home),
+        exclusive_lock(home),
     ):
         pass
-    with only_one(home):
+    with exclusive_lock(home):
         assert supervisor_pid(home) == os.getpid()
 
 
@@ -54,13 +54,13 @@ def test_who_only_looks_is_not_taken_for_a_stack_that_runs(home: Home) -> None:
     looking = os.open(home.lock_file, os.O_RDONLY | os.O_CREAT)
     fcntl.flock(looking, fcntl.LOCK_SH)  # as is_running does; here it takes a little longer
     threading.Timer(0.05, os.close, [looking]).start()
-    with only_one(home):
+    with exclusive_lock(home):
         assert supervisor_pid(home) == os.getpid()
 
 
 def test_a_file_without_a_supervisor_says_nothing(home: Home) -> None:
     assert not is_running(home)
-    with only_one(home):
+    with exclusive_lock(home):
         write_run(home, WHOLE)
         assert read_run(home) == WHOLE
     assert read_run(home) is None
@@ -75,14 +75,14 @@ def test_leftovers_of_strangers_are_not_waited_for(home: Home) -> None:
 
 def test_a_leftover_that_stays_is_named(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mpac.stack.run_file.LEFTOVERS_WITHIN_SECONDS", 0.05)
-    write_run(home, {"pids": {"postgres": os.getpid()}, "born": {"postgres": birth(os.getpid())}})
+    write_run(home, {"pids": {"postgres": os.getpid()}, "born": {"postgres": start_time(os.getpid())}})
     with pytest.raises(UserError, match=f"postgres of the last run.*kill {os.getpid()}"):
         clear_leftovers(home)
 
 
 def test_half_a_file_is_no_file(home: Home) -> None:
     home.run_file.write_text('{"pids": {')
-    with only_one(home):
+    with exclusive_lock(home):
         assert read_run(home) is None
 
 
@@ -91,23 +91,23 @@ def test_half_a_file_is_no_file(home: Home) -> None:
     ["", '{"half', "[]", "{}", '{"pids": {"supervisor": 1}}', *(json.dumps({**WHOLE, name: None}) for name in WHOLE)],
 )
 def test_a_damaged_file_of_a_running_stack_is_named_by_every_command_that_needs_it(home: Home, content: str) -> None:
-    with only_one(home):
+    with exclusive_lock(home):
         home.run_file.write_text(content)
         assert read_run(home) is None
-        said: list[Any] = [unreadable(home)]
+        said: list[Any] = [unreadable_message(home)]
         for command in (lambda: find_own_stack(home.path, {}), lambda: attach(home.path, needs=["MPAC_NEVER_SET"])):
             with pytest.raises(UserError) as caught:
                 command()
             said.append(str(caught.value))
     assert all("run.json is missing or damaged" in sentence and "run.py down" in sentence for sentence in said), said
-    assert unreadable(home) == ""
+    assert unreadable_message(home) == ""
 
 
 def test_a_missing_file_means_a_start_only_while_the_lock_is_young(home: Home) -> None:
-    with only_one(home):
-        assert "is starting" in unreadable(home)
+    with exclusive_lock(home):
+        assert "is starting" in unreadable_message(home)
         os.utime(home.lock_file, (1, 1))
-        assert "run.json is missing or damaged" in unreadable(home)
+        assert "run.json is missing or damaged" in unreadable_message(home)
 
 
 @pytest.mark.parametrize("content", ['{"pids": {}, "born": 5}', '{"pids": []}', "5", '{"half'])

@@ -6,7 +6,7 @@ import pytest
 
 from mpac.audit.report import AuditReport, RuleResult
 from mpac.cli.commands.invariants import exit_code
-from mpac.cli.unfinished_work import OpenWork, open_work_in
+from mpac.cli.unfinished_work import UnfinishedWork, count_unfinished_work
 from workflows.ops.count_open_rows import OpenRows, Overview
 
 ROW = OpenRows("payment", "processing", "sandbox", "JPY", 0, 2, 1_500, 30.0, 0, 0, 0.0, 0, 0, 0.0, 0, 0, 0.0)
@@ -17,7 +17,7 @@ def overview(*rows: OpenRows, letters: int = 0) -> Overview:
     return Overview(rows, letters, 7_200.0 if letters else 0.0, {}, 0.0)
 
 
-def proof(waiting: OpenWork, *, violations: int = 0) -> AuditReport:
+def proof(waiting: UnfinishedWork, *, violations: int = 0) -> AuditReport:
     return AuditReport([dataclasses.replace(HELD, count=violations)], {}, waiting)
 
 
@@ -32,15 +32,15 @@ GROUPS = {
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_each_group_but_the_open_ones_ends_with_3_unless_a_rule_is_broken(group: str) -> None:
-    waiting = open_work_in(overview(GROUPS[group]))
+    waiting = count_unfinished_work(overview(GROUPS[group]))
     assert [(part.count, part.amount) for part in waiting.groups[group]] == [(1, 700)]
     assert exit_code(proof(waiting)) == 3
     assert exit_code(proof(waiting, violations=1)) == 1
 
 
 def test_dead_letters_end_with_3_and_what_is_merely_open_with_0() -> None:
-    assert exit_code(proof(open_work_in(overview(ROW, letters=1)))) == 3
-    assert exit_code(proof(open_work_in(overview(ROW)))) == 0
+    assert exit_code(proof(count_unfinished_work(overview(ROW, letters=1)))) == 3
+    assert exit_code(proof(count_unfinished_work(overview(ROW)))) == 0
 
 
 def test_statuses_and_providers_are_added_up_and_currencies_never() -> None:
@@ -49,7 +49,7 @@ def test_statuses_and_providers_are_added_up_and_currencies_never() -> None:
     )
     dollars = dataclasses.replace(ROW, currency="USD", open=1, open_amount=1_150)
     refund = dataclasses.replace(ROW, entity="refund", open=1, open_amount=300, open_oldest_seconds=200_000.0)
-    first, *others = open_work_in(overview(ROW, other, dollars, refund, letters=3)).lines()
+    first, *others = count_unfinished_work(overview(ROW, other, dollars, refund, letters=3)).lines()
     said = "3 payment(s), ¥2,000, oldest 2 h; 1 payment(s), $11.50, oldest 30 s; 1 refund(s), ¥300, oldest 2 days"
     assert first == f"Open:              {said}"
     assert others == [
