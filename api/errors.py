@@ -21,23 +21,23 @@ from workflows.database.json_rendering import render
 from workflows.errors import (
     Detail,
     DomainError,
+    ErrorKind,
     InternalError,
     InvalidRequest,
-    Kind,
     MalformedRequest,
     ResourceNotFound,
 )
 
-STATUS: Mapping[Kind, int] = {
-    Kind.MALFORMED: 400,
-    Kind.UNAUTHENTICATED: 401,
-    Kind.FORBIDDEN: 403,
-    Kind.MISSING: 404,
-    Kind.CONFLICT: 409,
-    Kind.INVALID: 422,
-    Kind.LIMITED: 429,
-    Kind.BROKEN: 500,
-    Kind.UNAVAILABLE: 503,
+STATUS: Mapping[ErrorKind, int] = {
+    ErrorKind.MALFORMED: 400,
+    ErrorKind.UNAUTHENTICATED: 401,
+    ErrorKind.FORBIDDEN: 403,
+    ErrorKind.MISSING: 404,
+    ErrorKind.CONFLICT: 409,
+    ErrorKind.INVALID: 422,
+    ErrorKind.LIMITED: 429,
+    ErrorKind.BROKEN: 500,
+    ErrorKind.UNAVAILABLE: 503,
 }
 
 DAY = IN_WORDS[DAY_PATTERN]
@@ -93,7 +93,7 @@ def error_response(error: DomainError) -> Response:
     response = Response(render(error_body(error)), STATUS[error.kind], media_type=JSON)
     if error.retry_after_seconds is not None:
         response.headers["Retry-After"] = str(error.retry_after_seconds)
-    if error.kind is Kind.UNAUTHENTICATED:
+    if error.kind is ErrorKind.UNAUTHENTICATED:
         response.headers["WWW-Authenticate"] = "Bearer"
     return response
 
@@ -107,7 +107,7 @@ def install_errors(app: FastAPI) -> None:
 
 async def _domain(request: Request, error: Exception) -> Response:
     error = cast(DomainError, error)
-    if error.kind is not Kind.INVALID:
+    if error.kind is not ErrorKind.INVALID:
         return error_response(error)
     try:
         return await store_refusal(request, error, error_response(error))

@@ -14,7 +14,7 @@ from api.idempotency import REPLAYED
 from api.media_types import CSV, EVENT_STREAM, HTML, JSON
 from workflows.database.json_rendering import render
 from workflows.errors import DomainError
-from workflows.requests.idempotency import Stored
+from workflows.requests.idempotency import StoredAnswer
 from workflows.tenants.scope import Serializer
 
 DOCUMENTED_STREAM: dict[str, Any] = {
@@ -91,7 +91,7 @@ def json_response(value: Any, *, status: int = 200) -> Response:
     return Response(render(value), status, media_type=JSON)
 
 
-def stored_response(stored: Stored) -> Response:
+def stored_response(stored: StoredAnswer) -> Response:
     """Return an answer as it was stored with its key. A replay has the header ``Idempotent-Replayed``."""
     headers = {REPLAYED: "true"} if stored.is_replay else None
     return Response(stored.body, stored.status, headers=headers, media_type=JSON)

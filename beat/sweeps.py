@@ -14,7 +14,7 @@ from beat.timetable import INVARIANTS_SECONDS
 from workers.app import HOUSEKEEPING, app, settings
 from workers.nudge import MAX_IDS, PAYMENTS, RECONCILE, REFUNDS, SETTLEMENTS, publish
 from workers.runtime import run
-from workflows.database.metrics_buffer import count_found
+from workflows.database.metrics_buffer import count_swept_rows
 from workflows.invariants.scheduled import check_on_schedule
 from workflows.ops.housekeeping import forget_expired
 from workflows.processing.due import (
@@ -99,7 +99,7 @@ def _nudge(task: str, found: list[DueRow], *, page_size: int = MAX_IDS) -> Summa
     if not due:
         return None
     reasons = Counter(str(occasion.why) for occasion in due)
-    run(count_found(task, reasons))
+    run(count_swept_rows(task, reasons))
     logger.info("nudged %s for %s", task, dict(reasons))
     if reasons.keys() == {POLL}:
         return None

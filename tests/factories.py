@@ -26,7 +26,7 @@ from workflows.processing.executor import LeaseExecutor
 from workflows.providers.registry import Providers
 from workflows.refunds.request import RefundRequest, request_refund
 from workflows.refunds.workload import PAYMENTS
-from workflows.requests.idempotency import Key, Stored, fingerprint
+from workflows.requests.idempotency import Key, StoredAnswer, fingerprint
 from workflows.settings import Settings
 from workflows.tenants.caller import Caller, CallerRole
 from workflows.tenants.tokens import AUDIENCE, DEVICE_ISSUER
@@ -192,7 +192,7 @@ async def ask_back(
     key: Key | None = None,
     grace_seconds: float = 0,
     **rest: Any,
-) -> Stored:
+) -> StoredAnswer:
     """Request a refund of ``amount``, or of all that is left, as POST /payments/{id}/refund does."""
     return await request_refund(
         payment_id,
@@ -228,7 +228,7 @@ class PaymentMaker:
 
     async def pending(self, request: PaymentRequest = QR, **changes: Any) -> str:
         """Return the id of a new payment."""
-        stored: Stored = await self.accepting.accept_payment(
+        stored: StoredAnswer = await self.accepting.accept_payment(
             submission(replace(request, **changes), self.tenant.device)
         )
         assert stored.resource_id is not None

@@ -124,8 +124,8 @@ def looks_like_card_data(value: str) -> bool:
     runs = _RUN.findall('"'.join(_SPAN.findall(value)))
     if sum(map(len, runs)) > _MANY and sum(len(_GROUP.findall(run)) for run in runs) > _MANY:
         return True  # refused without a search: 32,000 groups would take half a second, and no field can hold so many
-    if any(map(_has_a_number, runs)):
-        return next(_places(value), None) is not None  # ids left aside, which is slower
+    if any(map(_has_card_number, runs)):
+        return next(_spans(value), None) is not None  # ids left aside, which is slower
     return ("%" in value or ";" in value) and _TRACK.search(value) is not None
 
 
@@ -140,25 +140,25 @@ def mask_digits(value: str) -> str:
         return value
     folded = value.translate(_FOLDING)
     masked = list(value)
-    for start, end in _places(folded):
+    for start, end in _spans(folded):
         for place in range(start, end):
             if folded[place].isdigit():
                 masked[place] = _MASKED_DIGIT
     return "".join(masked)
 
 
-def _places(folded: str) -> Iterator[tuple[int, int]]:
+def _spans(folded: str) -> Iterator[tuple[int, int]]:
     """Yield where card data begins and ends, with the digits beside it."""
     yield from (found.span() for found in _TRACK.finditer(folded))
     without_ids = _HEXADECIMAL.sub(lambda found: "x" * len(found[0]), folded)
     for run in _RUN.finditer(without_ids):
-        if _has_a_number(run[0]):
+        if _has_card_number(run[0]):
             yield run.span()
 
 
-def _has_a_number(run: str) -> bool:
+def _has_card_number(run: str) -> bool:
     """Return whether ``run`` holds what could be a number."""
-    return any(map(could_be_a_number, _candidates(run)))
+    return any(map(could_be_card_number, _candidates(run)))
 
 
 def _candidates(run: str) -> list[str]:
@@ -174,14 +174,14 @@ def _candidates(run: str) -> list[str]:
     lengths = tuple(map(len, groups))
     for start, size in enumerate(lengths[:-1]):
         if size * (len(lengths) - start) >= SHORTEST:
-            found += _of_one_size(groups[start : start + LONGEST], size)
+            found += _equal_groups(groups[start : start + LONGEST], size)
         for shape in _GROUPED.get(size, ()):
             if lengths[start : start + len(shape)] == shape:
                 found.append("".join(groups[start : start + len(shape)]))
     return found
 
 
-def _of_one_size(groups: list[str], size: int) -> Iterator[str]:
+def _equal_groups(groups: list[str], size: int) -> Iterator[str]:
     """Yield the numbers that the first ``groups`` form, each of ``size`` digits; the last may be shorter."""
     number = ""
     for group in groups:
@@ -194,7 +194,7 @@ def _of_one_size(groups: list[str], size: int) -> Iterator[str]:
             return
 
 
-def could_be_a_number(digits: str) -> bool:
+def could_be_card_number(digits: str) -> bool:
     """Return whether ASCII ``digits`` have a brand's length and first digits and pass the Luhn test."""
     beginning = _BEGINNINGS.get(len(digits))
     if beginning is None or not beginning.match(digits) or not _passes_luhn(digits):
@@ -214,10 +214,10 @@ def _is_bar_code(digits: str) -> bool:
 
 def find_card_data(value: Any, path: str = "") -> list[str]:
     """Return the paths (``metadata.note``, ``items.0.name``) of card data in a parsed JSON ``value``."""
-    return list(_paths(value, path)) if holds_card_data(value) else []
+    return list(_paths(value, path)) if contains_card_data(value) else []
 
 
-def holds_card_data(value: Any) -> bool:
+def contains_card_data(value: Any) -> bool:
     """Return whether a parsed JSON ``value`` has card data in any name or value, at any depth."""
     kind = type(value)
     if kind is str:
@@ -226,11 +226,11 @@ def holds_card_data(value: Any) -> bool:
         return not -_SMALLEST < value < _SMALLEST and looks_like_card_data(str(value))
     if kind is dict:
         for name, inner in value.items():
-            if is_secret_name(name) or looks_like_card_data(name) or holds_card_data(inner):
+            if is_secret_name(name) or looks_like_card_data(name) or contains_card_data(inner):
                 return True
         return False
     if kind is list:
-        return any(map(holds_card_data, value))
+        return any(map(contains_card_data, value))
     return value is not None and any(map(looks_like_card_data, _spellings(value)))
 
 
@@ -244,7 +244,7 @@ def _paths(value: Any, path: str) -> Iterator[str]:
     elif isinstance(value, list):
         for index, inner in enumerate(value):
             yield from _paths(inner, _under(path, str(index)))
-    elif holds_card_data(value):
+    elif contains_card_data(value):
         yield path
 
 

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import ClassVar
 
 
-class Kind(StrEnum):
+class ErrorKind(StrEnum):
     """The kinds of errors; each has one HTTP status."""
 
     MALFORMED = "malformed"
@@ -35,7 +35,7 @@ class Detail:
 class DomainError(Exception):
     """The base class of every error that is reported to a caller."""
 
-    kind: ClassVar[Kind] = Kind.BROKEN
+    kind: ClassVar[ErrorKind] = ErrorKind.BROKEN
     code: ClassVar[str] = "INTERNAL_ERROR"
     message: ClassVar[str] = "An unexpected error occurred. Check the status before you try again."
 
@@ -49,19 +49,19 @@ class DomainError(Exception):
 class MalformedRequest(DomainError):
     """The request could not be parsed: invalid JSON, content type, header, path or query parameter."""
 
-    kind, code, message = Kind.MALFORMED, "VALIDATION_ERROR", "Invalid request parameters"
+    kind, code, message = ErrorKind.MALFORMED, "VALIDATION_ERROR", "Invalid request parameters"
 
 
 class InvalidRequest(DomainError):
     """The body is not valid, or a value looks like card data; the details name each field."""
 
-    kind, code, message = Kind.INVALID, "VALIDATION_ERROR", "Invalid request parameters"
+    kind, code, message = ErrorKind.INVALID, "VALIDATION_ERROR", "Invalid request parameters"
 
 
 class NotAuthenticated(DomainError):
     """The token is missing, expired or not ours."""
 
-    kind, code, message = Kind.UNAUTHENTICATED, "AUTHENTICATION_ERROR", "Send a valid bearer token"
+    kind, code, message = ErrorKind.UNAUTHENTICATED, "AUTHENTICATION_ERROR", "Send a valid bearer token"
 
 
 class CredentialRefused(NotAuthenticated):
@@ -71,57 +71,57 @@ class CredentialRefused(NotAuthenticated):
 class NotAuthorized(DomainError):
     """The caller is known but may not do this: its role, its scope, or a device that is not active."""
 
-    kind, code, message = Kind.FORBIDDEN, "AUTHORIZATION_ERROR", "This caller may not do this"
+    kind, code, message = ErrorKind.FORBIDDEN, "AUTHORIZATION_ERROR", "This caller may not do this"
 
 
 class ResourceNotFound(DomainError):
     """There is no such path or row, or it belongs to another tenant."""
 
-    kind, code, message = Kind.MISSING, "RESOURCE_NOT_FOUND", "There is no such resource"
+    kind, code, message = ErrorKind.MISSING, "RESOURCE_NOT_FOUND", "There is no such resource"
 
 
 class DuplicateResource(DomainError):
     """A value that must be unique is taken, or the order's version in the request is not the current one."""
 
-    kind, code, message = Kind.CONFLICT, "DUPLICATE_RESOURCE", "This already exists"
+    kind, code, message = ErrorKind.CONFLICT, "DUPLICATE_RESOURCE", "This already exists"
 
 
 class InvalidStatusTransition(DomainError):
     """The entity's status does not allow this; the details name the status and what is possible."""
 
-    kind, code, message = Kind.CONFLICT, "INVALID_STATUS_TRANSITION", "The current status does not allow this"
+    kind, code, message = ErrorKind.CONFLICT, "INVALID_STATUS_TRANSITION", "The current status does not allow this"
 
 
 class IdempotencyKeyInUse(DomainError):
     """The first request with this key is still running; retry shortly."""
 
-    kind, code, message = Kind.CONFLICT, "IDEMPOTENCY_KEY_IN_USE", "A request with this key is still running"
+    kind, code, message = ErrorKind.CONFLICT, "IDEMPOTENCY_KEY_IN_USE", "A request with this key is still running"
 
 
 class BalanceUnavailable(DomainError):
     """The bill's balance is reserved by another payment right now; the details name what is left."""
 
-    kind, code, message = Kind.CONFLICT, "BALANCE_UNAVAILABLE", "The balance of this bill is not available"
+    kind, code, message = ErrorKind.CONFLICT, "BALANCE_UNAVAILABLE", "The balance of this bill is not available"
 
 
 class IdempotencyKeyReused(DomainError):
     """This key was used with another body. Look up the first request's result before you use a new key."""
 
-    kind, code = Kind.INVALID, "IDEMPOTENCY_KEY_REUSED"
+    kind, code = ErrorKind.INVALID, "IDEMPOTENCY_KEY_REUSED"
     message = "This key was used for a different request. Look up the result of that request before you use a new key"
 
 
 class RateLimitExceeded(DomainError):
     """Too many requests; ``Retry-After`` says when the next may come."""
 
-    kind, code, message = Kind.LIMITED, "RATE_LIMIT_EXCEEDED", "Too many requests"
+    kind, code, message = ErrorKind.LIMITED, "RATE_LIMIT_EXCEEDED", "Too many requests"
 
 
 class ServiceUnavailable(DomainError):
     """The database is away, the load is too high, or maintenance is on. Retry with the same key."""
 
     kind, code, message = (
-        Kind.UNAVAILABLE,
+        ErrorKind.UNAVAILABLE,
         "SERVICE_UNAVAILABLE",
         "The service is temporarily unavailable; retry shortly",
     )
@@ -130,7 +130,7 @@ class ServiceUnavailable(DomainError):
 class InternalError(DomainError):
     """An unexpected error occurred. Check the status before trying again."""
 
-    kind, code = Kind.BROKEN, "INTERNAL_ERROR"
+    kind, code = ErrorKind.BROKEN, "INTERNAL_ERROR"
 
 
 def every_error() -> tuple[type[DomainError], ...]:

@@ -17,7 +17,7 @@ from typing import TextIO
 
 import orjson
 
-MARKS = (
+EXTRA_FIELDS = (
     "event",
     *("request_id", "payment_id", "refund_id", "settlement_id", "attempt", "task_id", "task"),
     *("method", "path", "status", "milliseconds", "caller"),
@@ -39,7 +39,7 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        for name in MARKS:
+        for name in EXTRA_FIELDS:
             value = getattr(record, name, None)
             if value is not None:
                 line[name] = value
@@ -118,13 +118,13 @@ class GroupedLines(logging.Handler):
                 self._flushed, self._is_stuck = asked, False
                 self._written.notify_all()
 
-    def _taken(self) -> Iterator[str]:
+    def _waiting_lines(self) -> Iterator[str]:
         with suppress(IndexError):  # no line waits any more, or they were dropped meanwhile
             while True:
                 yield self._waiting.popleft()
 
     def _write(self) -> None:
-        lines = list(self._taken())
+        lines = list(self._waiting_lines())
         dropped, self._dropped = self._dropped, 0
         if dropped:
             lines.insert(0, orjson.dumps({"level": "WARNING", "message": f"{dropped} log lines were dropped"}).decode())

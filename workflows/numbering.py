@@ -24,7 +24,7 @@ from workflows.time_zones import zone
 DAY = timedelta(days=1)
 
 
-class Kind(StrEnum):
+class NumberKind(StrEnum):
     """The kinds of entity that are numbered, each with its own counter."""
 
     ORDER = "order"
@@ -44,7 +44,7 @@ class NumberCounter(Base):
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Day:
+class StoreDay:
     """One business day of one store."""
 
     store_id: str
@@ -66,7 +66,7 @@ def business_date(at: datetime, *, time_zone: str, cut_off: time) -> date:
     return local - DAY
 
 
-_TAKE = text("""
+_ALLOCATE = text("""
     -- take: increment the counters of these days by the wanted numbers, in one order, so that there is no deadlock
     INSERT INTO number_counters AS c (store_id, kind, business_date, merchant_id, last)
     SELECT store_id, :kind, business_date, merchant_id, wanted
@@ -77,16 +77,16 @@ _TAKE = text("""
 """)
 
 
-async def take_numbers(connection: AsyncConnection, kind: Kind, days: Sequence[Day]) -> list[str]:
+async def allocate_numbers(connection: AsyncConnection, kind: NumberKind, days: Sequence[StoreDay]) -> list[str]:
     """Return a number for each of ``days``, in sequence; equal days get consecutive numbers."""
     wanted = Counter(days)
     rows = [
         {"store_id": day.store_id, "business_date": day.on, "merchant_id": day.merchant_id, "wanted": count}
         for day, count in sorted(wanted.items())
     ]
-    taken = await connection.execute(_TAKE, {"kind": kind, "days": rows_parameter(rows)})
+    taken = await connection.execute(_ALLOCATE, {"kind": kind, "days": rows_parameter(rows)})
     last = {(row.store_id, row.business_date): row.last for row in taken}
-    free: dict[Day, Iterator[int]] = {
+    free: dict[StoreDay, Iterator[int]] = {
         day: iter(range(last[day.store_id, day.on] - count + 1, last[day.store_id, day.on] + 1))
         for day, count in wanted.items()
     }

@@ -215,10 +215,10 @@ def settings_or_exit() -> Settings:
     try:
         return load_settings()
     except ValidationError as error:
-        raise SystemExit(what_is_wrong(error)) from error
+        raise SystemExit(describe_errors(error)) from error
 
 
-def what_is_wrong(error: ValidationError) -> str:
+def describe_errors(error: ValidationError) -> str:
     """Return a message that names the missing and invalid variables, without values: some are secrets."""
     found = error.errors(include_input=False, include_url=False)
     said = [f"MPAC_{str(one['loc'][0]).upper()} ({str(one['msg']).removeprefix('Value error, ')})" for one in found]

@@ -74,6 +74,6 @@ class StateMachine:
 _MEMBER = re.compile(r'^\s+[A-Z_0-9]+ = "(?P<value>\w+)"(?:  # (?P<comment>.+))?$', re.MULTILINE)
 
 
-def meanings(values: type[StrEnum]) -> dict[str, str]:
+def member_comments(values: type[StrEnum]) -> dict[str, str]:
     """Return each member's value with the comment beside it in the source; empty without one."""
     return {found["value"]: found["comment"] or "" for found in _MEMBER.finditer(inspect.getsource(values))}

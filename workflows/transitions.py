@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.database.metrics_buffer import FINAL, note_outcome
+from workflows.database.metrics_buffer import FINAL, note_final
 from workflows.errors import Detail, InvalidStatusTransition, ResourceNotFound
 from workflows.state_machine import StateMachine
 from workflows.tenants.actor import Actor
@@ -49,7 +49,7 @@ EVENT_NAMES_IN_API: Mapping[str, str] = {"fulfil": "complete"}
 OPEN = frozenset({"pending", "processing"})
 """Statuses of a payment without an outcome."""
 
-REFUSED: Mapping[str, str] = {
+REFUSAL_PHRASES: Mapping[str, str] = {
     "submit": "be submitted",
     "fulfil": "be completed",
     "cancel": "be cancelled",
@@ -65,7 +65,7 @@ REFUSED: Mapping[str, str] = {
 """Event → how a refusal names it; any other event is named as it is."""
 
 
-def invalid_transition(machine: StateMachine, status: str, event: str) -> InvalidStatusTransition:
+def invalid_transition_error(machine: StateMachine, status: str, event: str) -> InvalidStatusTransition:
     """Return the error for an event that ``status`` does not allow; it lists the possible events.
 
     ``event`` may also be a phrase such as "be paid".
@@ -74,7 +74,7 @@ def invalid_transition(machine: StateMachine, status: str, event: str) -> Invali
     possible = ", ".join(names) or "nothing, this status is final"
     return InvalidStatusTransition(
         Detail("status", f"The {machine.name} is {status}; possible: {possible}"),
-        message=f"This {machine.name} is {status} and cannot {REFUSED.get(event, event.replace('_', ' '))}",
+        message=f"This {machine.name} is {status} and cannot {REFUSAL_PHRASES.get(event, event.replace('_', ' '))}",
     )
 
 
@@ -99,7 +99,7 @@ async def apply(
         raise ResourceNotFound()
     target = source if event in machine.remarks else machine.target(source, event)
     if target is None:
-        raise invalid_transition(machine, source, event)
+        raise invalid_transition_error(machine, source, event)
     columns = {**(changes or {}), "status": str(target)}
     assignments = ", ".join(f"{name} = :{name}" for name in columns)
     moved = await connection.execute(
@@ -109,13 +109,13 @@ async def apply(
     row = dict(moved.mappings().one())
     await append_history(connection, machine, row, event=event, source=source, by=by)
     if machine.name == "payment" and source in OPEN and row["status"] in FINAL:
-        _tally_outcome(connection, row, by)
+        _note_final(connection, row, by)
     return row
 
 
-def _tally_outcome(connection: AsyncConnection, row: dict[str, Any], by: ChangeContext) -> None:
+def _note_final(connection: AsyncConnection, row: dict[str, Any], by: ChangeContext) -> None:
     """Count a payment that became final without a provider's answer, for the metrics."""
-    note_outcome(
+    note_final(
         connection,
         "payment",
         method=row["method_type"],

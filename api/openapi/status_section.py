@@ -7,7 +7,7 @@ from workflows.orders.states import ORDER
 from workflows.payments.states import PAYMENT
 from workflows.refunds.states import REFUND
 from workflows.settlements.states import SETTLEMENT
-from workflows.state_machine import StateMachine, meanings
+from workflows.state_machine import StateMachine, member_comments
 
 MACHINES = (PAYMENT, REFUND, ORDER, BILL, DEVICE, SETTLEMENT)
 
@@ -19,7 +19,7 @@ def render_statuses() -> str:
 
 def status_table(machine: StateMachine) -> str:
     """Return the statuses of one entity with their meaning and their edges."""
-    meaning = meanings(type(machine.initial[0]))
+    meaning = member_comments(type(machine.initial[0]))
     rows = [(f"`{status}`", meaning[str(status)], _next(machine, status)) for status in machine.statuses]
     return table(("status", "meaning", "can become"), rows)
 

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, Field, model_validator
 from api.schemas.base import Amount, Body, Id
 from api.schemas.integer_types import Currency, Cursor, Minor, Version
 from workflows.bills.states import BillStatus
-from workflows.bills.void_and_split import Splitting
+from workflows.bills.void_and_split import BillSplit
 
 MAX_ORDERS = 50  # one table's worth; each order is locked while the bill is made
 MAX_PARTS = 100
@@ -58,9 +58,9 @@ class SplitIn(Body):
             raise ValueError("Send exactly one of parts, amounts or items")
         return self
 
-    def to_splitting(self) -> Splitting:
+    def to_splitting(self) -> BillSplit:
         """Return the split as the use-case takes it."""
-        return Splitting(
+        return BillSplit(
             parts=self.parts,
             amounts=None if self.amounts is None else tuple(self.amounts),
             items=None if self.items is None else tuple(tuple(group) for group in self.items),

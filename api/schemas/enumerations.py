@@ -21,7 +21,7 @@ from workflows.processing.decision import CancelReason as OurCancelReason
 from workflows.providers.base import FailureCode as OurFailureCode
 from workflows.providers.base import NextActionType as OurNextActionType
 from workflows.refunds.states import REFUND
-from workflows.state_machine import StateMachine, meanings
+from workflows.state_machine import StateMachine, member_comments
 
 
 def one_of(values: Iterable[str], description: str) -> FieldInfo:
@@ -52,7 +52,7 @@ def member_or_text(kind: type[StrEnum], description: str) -> FieldInfo:
 
 def explain_members(kind: type[StrEnum]) -> str:
     """Return a Markdown list of the members of ``kind`` and their meanings."""
-    return "\n".join(f"- `{value}`: {meaning}" for value, meaning in meanings(kind).items())
+    return "\n".join(f"- `{value}`: {meaning}" for value, meaning in member_comments(kind).items())
 
 
 def _statuses(*machines: StateMachine) -> list[str]:

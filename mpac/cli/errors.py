@@ -41,9 +41,9 @@ def _file(error: Any) -> str | None:
 
 
 def _settings(error: Any) -> str | None:
-    from workflows.settings import what_is_wrong  # noqa: PLC0415 - it raised the error, so it is imported already
+    from workflows.settings import describe_errors  # noqa: PLC0415 - it raised the error, so it is imported already
 
-    return what_is_wrong(error) if error.title == "Settings" else None
+    return describe_errors(error) if error.title == "Settings" else None
 
 
 def _schema(error: Any) -> str:

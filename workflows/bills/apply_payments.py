@@ -29,9 +29,9 @@ from workflows.bills.balance import pay_amount, pay_unreserved_amount, refund_am
 from workflows.bills.lock import (
     WRITE_AMOUNTS,
     WRITE_RESERVED,
+    BillAmount,
     LockedBill,
-    Share,
-    apply_to_each,
+    apply_to_bills,
     lock_bills,
     write_bills,
 )
@@ -79,7 +79,7 @@ _PAY_ORDERS = text(f"""
 """)
 
 
-async def apply_payments(connection: AsyncConnection, shares: Sequence[Share]) -> list[str]:
+async def apply_payments(connection: AsyncConnection, shares: Sequence[BillAmount]) -> list[str]:
     """Count completed payments as paid on their bills, and return the ids of the orders that became paid.
 
     Each payment must be applied exactly once. Two statements, and two more if a bill became paid. May run as
@@ -87,12 +87,12 @@ async def apply_payments(connection: AsyncConnection, shares: Sequence[Share]) -
     """
     if not shares:
         return []
-    bills = await apply_to_each(connection, shares, pay_amount, statement=WRITE_AMOUNTS)
+    bills = await apply_to_bills(connection, shares, pay_amount, statement=WRITE_AMOUNTS)
     paid = [bill_id for bill_id, bill in bills.items() if bill.balance.status == BillStatus.PAID]
     return await _pay_orders(connection, paid, by=shares[-1].by) if paid else []
 
 
-async def apply_unreserved_payments(connection: AsyncConnection, shares: Sequence[Share]) -> set[str]:
+async def apply_unreserved_payments(connection: AsyncConnection, shares: Sequence[BillAmount]) -> set[str]:
     """Count payments whose reservation is gone, on bills that still owe as much.
 
     Return the ids of the payments that were counted. A payment is not counted on a bill that was voided or paid by others.
@@ -111,16 +111,16 @@ async def apply_unreserved_payments(connection: AsyncConnection, shares: Sequenc
     return counted
 
 
-async def release_reservations(connection: AsyncConnection, shares: Sequence[Share]) -> None:
+async def release_reservations(connection: AsyncConnection, shares: Sequence[BillAmount]) -> None:
     """Release the reservations of payments that ended without moving money, each exactly once.
 
     Two statements. May run as ``mpac_caller`` (a cancel by the terminal) and as ``mpac_worker``.
     """
     if shares:
-        await apply_to_each(connection, shares, release_amount, statement=WRITE_RESERVED)
+        await apply_to_bills(connection, shares, release_amount, statement=WRITE_RESERVED)
 
 
-async def apply_refunds(connection: AsyncConnection, shares: Sequence[Share]) -> None:
+async def apply_refunds(connection: AsyncConnection, shares: Sequence[BillAmount]) -> None:
     """Subtract completed refunds from their bills, each exactly once.
 
     The ``amount`` of a share is ``share_of_refund``. ``partially_paid`` becomes ``unpaid`` at zero; a bill that was paid in
@@ -129,7 +129,7 @@ async def apply_refunds(connection: AsyncConnection, shares: Sequence[Share]) ->
     """
     towards_bills = [share for share in shares if share.amount]
     if towards_bills:
-        await apply_to_each(connection, towards_bills, refund_amount, statement=WRITE_AMOUNTS)
+        await apply_to_bills(connection, towards_bills, refund_amount, statement=WRITE_AMOUNTS)
 
 
 async def _pay_orders(connection: AsyncConnection, bill_ids: Iterable[str], *, by: ChangeContext) -> list[str]:
@@ -163,19 +163,19 @@ _ORDERS = text("""
 class Reservation:
     """The reservation that a new payment requests; ``share.amount`` is without its tip."""
 
-    share: Share
+    share: BillAmount
     store_id: str
     currency: str
 
 
 @dataclass(frozen=True, slots=True)
-class Reserved:
+class ReservationResult:
     """A reservation that was made; ``order_id`` is the bill's order, ``None`` if the bill is for several."""
 
     order_id: str | None
 
 
-async def reserve(connection: AsyncConnection, wanted: Sequence[Reservation]) -> list[Reserved | DomainError]:
+async def reserve(connection: AsyncConnection, wanted: Sequence[Reservation]) -> list[ReservationResult | DomainError]:
     """Make each reservation that the balances allow, and return the results in sequence. Three statements.
 
     Errors are returned, not raised, so that one payment of a group does not roll back the others: ``ResourceNotFound``
@@ -184,18 +184,21 @@ async def reserve(connection: AsyncConnection, wanted: Sequence[Reservation]) ->
     """
     bills = await lock_bills(connection, (each.share.bill_id for each in wanted))
     if not bills:
-        return [_missing() for _ in wanted]
-    results = [_take(bills.get(each.share.bill_id), each) for each in wanted]
+        return [_unknown_bill_error() for _ in wanted]
+    results = [_reserve_one(bills.get(each.share.bill_id), each) for each in wanted]
     await write_bills(connection, WRITE_RESERVED, bills.values())
     found = await connection.execute(_ORDERS, {"ids": list(bills)})
     orders: dict[str, list[str]] = {row.bill_id: row.order_ids for row in found}
-    return [error or Reserved(_only(orders[each.share.bill_id])) for each, error in zip(wanted, results, strict=True)]
+    return [
+        error or ReservationResult(_single(orders[each.share.bill_id]))
+        for each, error in zip(wanted, results, strict=True)
+    ]
 
 
-def _take(bill: LockedBill | None, wanted: Reservation) -> DomainError | None:
+def _reserve_one(bill: LockedBill | None, wanted: Reservation) -> DomainError | None:
     try:
         if bill is None or bill.row["store_id"] != wanted.store_id:
-            return _missing()
+            return _unknown_bill_error()
         if bill.row["currency"] != wanted.currency:
             return InvalidRequest(Detail("currency", f"Must be {bill.row['currency']}, the bill's currency"))
         bill.take(reserve_amount(bill.balance, wanted.share.amount), wanted.share)
@@ -204,9 +207,9 @@ def _take(bill: LockedBill | None, wanted: Reservation) -> DomainError | None:
     return None
 
 
-def _missing() -> ResourceNotFound:
+def _unknown_bill_error() -> ResourceNotFound:
     return ResourceNotFound(Detail("bill_id", "There is no such bill in this store"))
 
 
-def _only(order_ids: list[str]) -> str | None:
+def _single(order_ids: list[str]) -> str | None:
     return order_ids[0] if len(order_ids) == 1 else None

@@ -21,7 +21,7 @@ from typing import Any
 
 from workflows.bills.states import BILL, BillEvent, BillRemark, BillStatus
 from workflows.errors import BalanceUnavailable, Detail
-from workflows.transitions import invalid_transition
+from workflows.transitions import invalid_transition_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def reserve_amount(balance: Balance, amount: int) -> BillStep:
     Raises ``BalanceUnavailable`` with the amount that is left, ``InvalidStatusTransition`` for a voided bill.
     """
     if balance.status == BillStatus.VOIDED:
-        raise invalid_transition(BILL, balance.status, "be paid")
+        raise invalid_transition_error(BILL, balance.status, "be paid")
     if amount > balance.available:
         raise BalanceUnavailable(
             Detail("amount", f"Must be at most {balance.available}, the amount left on this bill"),

@@ -21,19 +21,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.models import BillRow
 from workflows.bills.queries import bill_fields
-from workflows.bills.split_amounts import Part
+from workflows.bills.split_amounts import BillPart
 from workflows.bills.states import BILL, LIVE
 from workflows.database.engines import rows_parameter
 from workflows.database.json_rendering import render
 from workflows.errors import Detail, DuplicateResource, InvalidRequest, ResourceNotFound
 from workflows.ids import new_id
-from workflows.numbering import Day, Kind, business_date, take_numbers
+from workflows.numbering import NumberKind, StoreDay, allocate_numbers, business_date
 from workflows.orders.lock import lock_orders
 from workflows.orders.models import OrderRow
 from workflows.orders.states import ORDER, OrderStatus
-from workflows.requests.idempotency import Key, Stored, known_answer, store_answer
+from workflows.requests.idempotency import Key, StoredAnswer, known_answer, store_answer
 from workflows.tenants.caller import Caller, caller_transaction
-from workflows.transitions import ChangeContext, invalid_transition
+from workflows.transitions import ChangeContext, invalid_transition_error
 
 _LIVE = text(f"""
     -- live: the bills of these orders that are owed or paid, each with all its orders
@@ -50,7 +50,9 @@ _AMOUNTS: tuple[Literal["subtotal", "tax_amount", "discount_amount"], ...] = (
 )
 
 
-async def bill_orders(order_ids: Sequence[str], *, field: str, caller: Caller, key: Key, request_id: str) -> Stored:
+async def bill_orders(
+    order_ids: Sequence[str], *, field: str, caller: Caller, key: Key, request_id: str
+) -> StoredAnswer:
     """Create a bill for these orders, or return the answer stored for the key.
 
     ``field`` is the name of the orders in the request.
@@ -72,7 +74,7 @@ async def bill_orders(order_ids: Sequence[str], *, field: str, caller: Caller, k
         by = ChangeContext.caller(caller, at=orders[0]["at"], request_id=request_id)
         ids = [order["id"] for order in orders]
         bill = (await issue_bills(connection, orders[0], [part], order_ids=ids, parent_bill_id=None, by=by))[0]
-        stored = Stored(201, render(bill_fields(bill)), resource_id=bill["id"], is_replay=False)
+        stored = StoredAnswer(201, render(bill_fields(bill)), resource_id=bill["id"], is_replay=False)
         await store_answer(connection, merchant_id, key, stored)
     return stored
 
@@ -84,10 +86,10 @@ def _check_orders(orders: Sequence[OrderRow], *, field: str) -> None:
         raise InvalidRequest(Detail(field, "Must be orders of one currency"))
     for order in orders:
         if order["status"] != OrderStatus.OPEN:
-            raise invalid_transition(ORDER, order["status"], "be billed")
+            raise invalid_transition_error(ORDER, order["status"], "be billed")
 
 
-async def _unbilled(connection: AsyncConnection, orders: Sequence[OrderRow], *, field: str) -> Part:
+async def _unbilled(connection: AsyncConnection, orders: Sequence[OrderRow], *, field: str) -> BillPart:
     """Return the amounts that are not billed yet. Raises ``DuplicateResource`` if there are none."""
     ids = [order["id"] for order in orders]
     live = [dict(row) for row in (await connection.execute(_LIVE, {"order_ids": ids})).mappings()]
@@ -97,7 +99,7 @@ async def _unbilled(connection: AsyncConnection, orders: Sequence[OrderRow], *, 
         issues = [Detail(field, f"Already on bill {bill['id']}") for bill in live]
         raise DuplicateResource(*issues, message="There is a bill for this already; void it before you create another")
     items = [row.id for row in await connection.execute(_ITEMS, {"order_ids": ids})]
-    return Part(**left, item_ids=None if live else tuple(items))
+    return BillPart(**left, item_ids=None if live else tuple(items))
 
 
 _STORE = text("SELECT time_zone, cut_off FROM stores WHERE id = :id")
@@ -124,7 +126,7 @@ _INSERT = text(f"""
 async def issue_bills(
     connection: AsyncConnection,
     source: OrderRow | BillRow,
-    parts: Sequence[Part],
+    parts: Sequence[BillPart],
     *,
     order_ids: Sequence[str],
     parent_bill_id: str | None,
@@ -136,8 +138,8 @@ async def issue_bills(
     """
     store = (await connection.execute(_STORE, {"id": source["store_id"]})).one()
     on = business_date(by.at, time_zone=store.time_zone, cut_off=store.cut_off)
-    day = Day(source["store_id"], on, source["merchant_id"])
-    numbers = await take_numbers(connection, Kind.BILL, [day] * len(parts))
+    day = StoreDay(source["store_id"], on, source["merchant_id"])
+    numbers = await allocate_numbers(connection, NumberKind.BILL, [day] * len(parts))
     orders = sorted(order_ids)
     rows = [
         {

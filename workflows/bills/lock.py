@@ -21,7 +21,7 @@ _LOCK = text("""
     SELECT * FROM bills WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE
 """)
 
-_LOCK_FREE = text("""
+_LOCK_UNLOCKED = text("""
     -- lock free: these bills, without those that another transaction has locked
     SELECT id FROM bills WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
 """)
@@ -65,7 +65,7 @@ WRITE_AMOUNTS = text(f"""
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class BillAmount:
     """The part that a payment or refund has in a bill: ``amount`` minor units, without the tip.
 
     ``cause_id`` is the id of the payment or refund, which becomes the reason in the bill's history.
@@ -86,7 +86,7 @@ class LockedBill:
     version: int
     steps: list[dict[str, Any]] = field(default_factory=list)
 
-    def take(self, step: BillStep, share: Share) -> None:
+    def take(self, step: BillStep, share: BillAmount) -> None:
         """Take ``step``: one version and one history row, with the payment or refund as its reason."""
         self.version += 1
         self.steps.append(
@@ -117,8 +117,11 @@ async def lock_bills(connection: AsyncConnection, bill_ids: Iterable[str]) -> di
     return {row["id"]: LockedBill(row, balance_of(row), row["version"]) for row in rows}
 
 
-Locking = Callable[[AsyncConnection, Iterable[str | None]], Awaitable[set[str | None]]]
-"""``lock_free`` or ``lock_all``: lock bills and return the ids of the locked ones, and ``None`` for rows without a bill."""
+LockFunction = Callable[[AsyncConnection, Iterable[str | None]], Awaitable[set[str | None]]]
+"""``lock_unlocked_bills`` or ``lock_all_bills``, as a parameter of functions that record rows with either.
+
+It locks bills and returns the ids of the locked ones. ``None`` stands for rows without a bill and is always among them.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +131,13 @@ class BillLocked:
     bill_id: str
 
 
-async def lock_free(connection: AsyncConnection, bill_ids: Iterable[str | None]) -> set[str | None]:
+async def lock_unlocked_bills(connection: AsyncConnection, bill_ids: Iterable[str | None]) -> set[str | None]:
     """Lock the given bills that are not locked, so that a group of answers for many bills waits for none."""
     ids = sorted({bill_id for bill_id in bill_ids if bill_id})
-    return {None, *(row.id for row in await connection.execute(_LOCK_FREE, {"ids": ids}))} if ids else {None}
+    return {None, *(row.id for row in await connection.execute(_LOCK_UNLOCKED, {"ids": ids}))} if ids else {None}
 
 
-async def lock_all(connection: AsyncConnection, bill_ids: Iterable[str | None]) -> set[str | None]:
+async def lock_all_bills(connection: AsyncConnection, bill_ids: Iterable[str | None]) -> set[str | None]:
     """Lock all the given bills, waiting if needed: for answers of a single bill, which delay no others."""
     return {None, *await lock_bills(connection, (bill_id for bill_id in bill_ids if bill_id))}
 
@@ -159,9 +162,9 @@ async def write_bills(connection: AsyncConnection, statement: TextClause, bills:
     await connection.execute(statement, {"bills": rows_parameter(rows), "steps": rows_parameter(steps)})
 
 
-async def apply_to_each(
+async def apply_to_bills(
     connection: AsyncConnection,
-    shares: Sequence[Share],
+    shares: Sequence[BillAmount],
     step: Callable[[Balance, int], BillStep],
     *,
     statement: TextClause,

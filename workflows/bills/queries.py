@@ -43,7 +43,7 @@ async def read_bill(bill_id: str, *, caller: Caller) -> dict[str, Any]:
     conditions = visible_to(caller, Bill.merchant_id, Bill.store_id)
     async with caller_transaction(caller) as connection:
         statement = select(Bill.__table__).where(Bill.id == bill_id, *conditions)
-        return await whole_bill(connection, await one_row(connection, statement))
+        return await bill_with_orders(connection, await one_row(connection, statement))
 
 
 async def list_bills(wanted: BillFilter, *, caller: Caller, limit: int, before: str | None) -> list[dict[str, Any]]:
@@ -51,17 +51,17 @@ async def list_bills(wanted: BillFilter, *, caller: Caller, limit: int, before: 
     conditions = [*visible_to(caller, Bill.merchant_id, Bill.store_id), *wanted.conditions()]
     async with caller_transaction(caller) as connection:
         statement = select(Bill.__table__).where(*conditions)
-        return await _whole_bills(
+        return await _bills_with_orders(
             connection, await page_of(connection, statement, by=Bill.id, limit=limit, before=before)
         )
 
 
-async def whole_bill(connection: AsyncConnection, row: Mapping[str, Any]) -> dict[str, Any]:
+async def bill_with_orders(connection: AsyncConnection, row: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``row`` with its ``order_ids``."""
-    return (await _whole_bills(connection, [row]))[0]
+    return (await _bills_with_orders(connection, [row]))[0]
 
 
-async def _whole_bills(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+async def _bills_with_orders(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     if not rows:
         return []
     orders: dict[str, list[str]] = {row["id"]: [] for row in rows}

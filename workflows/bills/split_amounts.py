@@ -23,7 +23,7 @@ RATE_UNIT = Decimal(100_000)
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class BillPart:
     """The amounts of one part, in minor units; ``item_ids`` if the part is for whole items."""
 
     subtotal: int
@@ -37,7 +37,7 @@ class Part:
         return self.subtotal - self.discount_amount + self.tax_amount
 
 
-def equal_parts(bill: BillRow, parts: int) -> list[Part]:
+def equal_parts(bill: BillRow, parts: int) -> list[BillPart]:
     """Divide ``bill`` into equal parts. Raises ``InvalidRequest`` if a part would be 0."""
     totals = [money.amount for money in Money(bill["total_amount"], bill["currency"]).split([1] * parts)]
     if min(totals) == 0:
@@ -45,7 +45,7 @@ def equal_parts(bill: BillRow, parts: int) -> list[Part]:
     return _by_totals(bill, totals)
 
 
-def parts_of_amounts(bill: BillRow, amounts: Sequence[int]) -> list[Part]:
+def parts_of_amounts(bill: BillRow, amounts: Sequence[int]) -> list[BillPart]:
     """Divide ``bill`` into parts of ``amounts``.
 
     Raises ``InvalidRequest`` if they do not sum to its total.
@@ -57,7 +57,7 @@ def parts_of_amounts(bill: BillRow, amounts: Sequence[int]) -> list[Part]:
 
 def parts_of_items(
     bill: BillRow, groups: Sequence[Sequence[str]], items: Mapping[str, Mapping[str, Any]]
-) -> list[Part]:
+) -> list[BillPart]:
     """Divide ``bill`` into one part per group of item ids; ``items`` are the rows of its items by id.
 
     Raises ``InvalidRequest`` if the groups do not name each item of the bill exactly once, or if a part would be 0.
@@ -71,7 +71,7 @@ def parts_of_items(
     discounts = _shared(bill["discount_amount"], subtotals, bill["currency"])
     taxes = _shared(bill["tax_amount"], owed, bill["currency"])
     found = [
-        Part(subtotal, tax, discount, tuple(group))
+        BillPart(subtotal, tax, discount, tuple(group))
         for subtotal, tax, discount, group in zip(subtotals, taxes, discounts, groups, strict=True)
     ]
     for number, part in enumerate(found):
@@ -92,11 +92,11 @@ def _check_partition(groups: Sequence[Sequence[str]], items: Mapping[str, Mappin
         raise InvalidRequest(Detail("items", "Must name every item once"))
 
 
-def _by_totals(bill: BillRow, totals: Sequence[int]) -> list[Part]:
+def _by_totals(bill: BillRow, totals: Sequence[int]) -> list[BillPart]:
     taxes = _shared(bill["tax_amount"], totals, bill["currency"])
     discounts = _shared(bill["discount_amount"], totals, bill["currency"])
     return [
-        Part(total + discount - tax, tax, discount)
+        BillPart(total + discount - tax, tax, discount)
         for total, tax, discount in zip(totals, taxes, discounts, strict=True)
     ]
 

@@ -24,12 +24,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.bills.balance import balance_of
 from workflows.bills.create import issue_bills
 from workflows.bills.models import Bill, BillRow, LockedBillRow
-from workflows.bills.queries import bill_fields, whole_bill
-from workflows.bills.split_amounts import Part, equal_parts, parts_of_amounts, parts_of_items
+from workflows.bills.queries import bill_fields, bill_with_orders
+from workflows.bills.split_amounts import BillPart, equal_parts, parts_of_amounts, parts_of_items
 from workflows.bills.states import BILL, BillEvent, BillStatus
 from workflows.database.json_rendering import render
 from workflows.errors import Detail, InvalidRequest, InvalidStatusTransition
-from workflows.requests.idempotency import Key, Stored, known_answer, store_answer
+from workflows.requests.idempotency import Key, StoredAnswer, known_answer, store_answer
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.query_helpers import one_row
 from workflows.tenants.scope import visible_to
@@ -48,7 +48,7 @@ async def void_bill(bill_id: str, *, caller: Caller, request_id: str, reason: st
         by = ChangeContext.caller(caller, at=bill["at"], request_id=request_id, reason=reason)
         changes = {"voided_at": by.at, "updated_at": by.at}
         row = await apply(connection, BILL, entity_id=bill_id, event=BillEvent.VOID, by=by, changes=changes)
-        return await whole_bill(connection, row)
+        return await bill_with_orders(connection, row)
 
 
 async def lock_bill(connection: AsyncConnection, bill_id: str, *, caller: Caller) -> LockedBillRow:
@@ -79,7 +79,7 @@ REASON = "split"
 
 
 @dataclass(frozen=True, slots=True)
-class Splitting:
+class BillSplit:
     """The requested split; exactly one of the three is given."""
 
     parts: int | None = None
@@ -87,7 +87,7 @@ class Splitting:
     items: tuple[tuple[str, ...], ...] | None = None
 
 
-async def split_bill(bill_id: str, splitting: Splitting, *, caller: Caller, key: Key, request_id: str) -> Stored:
+async def split_bill(bill_id: str, splitting: BillSplit, *, caller: Caller, key: Key, request_id: str) -> StoredAnswer:
     """Split a bill and return its parts, or return the answer stored for the key.
 
     Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (something paid or reserved, or voided), ``InvalidRequest`` (the
@@ -106,12 +106,12 @@ async def split_bill(bill_id: str, splitting: Splitting, *, caller: Caller, key:
         order_ids = [row.order_id for row in await connection.execute(_ORDERS, {"bill_id": bill_id})]
         issued = await issue_bills(connection, bill, parts, order_ids=order_ids, parent_bill_id=bill_id, by=by)
         body = render({"data": [bill_fields(row) for row in issued]})
-        stored = Stored(201, body, resource_id=bill_id, is_replay=False)
+        stored = StoredAnswer(201, body, resource_id=bill_id, is_replay=False)
         await store_answer(connection, bill["merchant_id"], key, stored)
     return stored
 
 
-async def _parts(connection: AsyncConnection, bill: BillRow, splitting: Splitting) -> list[Part]:
+async def _parts(connection: AsyncConnection, bill: BillRow, splitting: BillSplit) -> list[BillPart]:
     if splitting.parts is not None:
         return equal_parts(bill, splitting.parts)
     if splitting.amounts is not None:

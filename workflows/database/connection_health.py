@@ -31,7 +31,7 @@ from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 
-class Passing(Enum):
+class TransientError(Enum):
     """The treatment of the connection after a transient error."""
 
     KEEP = "keep"
@@ -39,39 +39,39 @@ class Passing(Enum):
     """Discard this connection and all in the pool: after a failover they lead to the same wrong server."""
 
 
-PASSING: Mapping[str, Passing] = {
-    "08": Passing.DISCARD,  # connection exceptions
-    "0A000": Passing.DISCARD,  # "cached plan must not change result type": a migration changed a table; new plans are made
-    "25006": Passing.DISCARD,  # read-only: after a failover the connection leads to the standby
-    "25P02": Passing.DISCARD,  # a transaction that failed before is still open
-    "25P03": Passing.DISCARD,  # idle_in_transaction_session_timeout: this process hung, and the session has ended
-    "25P04": Passing.DISCARD,  # transaction_timeout: likewise
-    "26000": Passing.DISCARD,  # a prepared statement that this session does not have
-    "40": Passing.KEEP,  # serialization failure, deadlock
-    "42501": Passing.DISCARD,  # a grant is missing: roles are set up while a migration or a restore runs
-    "42P05": Passing.DISCARD,  # a prepared statement that this session has already
-    "53": Passing.KEEP,  # insufficient resources: connections, memory, disk
-    "55P03": Passing.KEEP,  # lock_timeout
-    "57014": Passing.KEEP,  # statement_timeout
-    "57P": Passing.DISCARD,  # shutdown, crash recovery, cannot connect now, idle session
-    "58": Passing.KEEP,  # errors of the operating system, for example an I/O error
+TRANSIENT_ERRORS: Mapping[str, TransientError] = {
+    "08": TransientError.DISCARD,  # connection exceptions
+    "0A000": TransientError.DISCARD,  # "cached plan must not change result type": a migration changed a table
+    "25006": TransientError.DISCARD,  # read-only: after a failover the connection leads to the standby
+    "25P02": TransientError.DISCARD,  # a transaction that failed before is still open
+    "25P03": TransientError.DISCARD,  # idle_in_transaction_session_timeout: this process hung, and the session has ended
+    "25P04": TransientError.DISCARD,  # transaction_timeout: likewise
+    "26000": TransientError.DISCARD,  # a prepared statement that this session does not have
+    "40": TransientError.KEEP,  # serialization failure, deadlock
+    "42501": TransientError.DISCARD,  # a grant is missing: roles are set up while a migration or a restore runs
+    "42P05": TransientError.DISCARD,  # a prepared statement that this session has already
+    "53": TransientError.KEEP,  # insufficient resources: connections, memory, disk
+    "55P03": TransientError.KEEP,  # lock_timeout
+    "57014": TransientError.KEEP,  # statement_timeout
+    "57P": TransientError.DISCARD,  # shutdown, crash recovery, cannot connect now, idle session
+    "58": TransientError.KEEP,  # errors of the operating system, for example an I/O error
 }
 """SQLSTATEs and classes of them (prefixes). Any other SQLSTATE is a defect of this program."""
 
-_LENGTHS = sorted({len(prefix) for prefix in PASSING}, reverse=True)
+_LENGTHS = sorted({len(prefix) for prefix in TRANSIENT_ERRORS}, reverse=True)
 _PLAN_CHANGED = "cached plan"
 
 
-def passing(error: BaseException | None) -> Passing | None:
+def classify_transient(error: BaseException | None) -> TransientError | None:
     """Return what to do with the connection after ``error``, or ``None`` if the error is not transient."""
     if not isinstance(error, psycopg.Error):
         return None
     state: Any = error.sqlstate
     if state is None:  # an error of the driver: no connection, or a broken one
-        return Passing.DISCARD if isinstance(error, psycopg.OperationalError) else None
+        return TransientError.DISCARD if isinstance(error, psycopg.OperationalError) else None
     if state == "0A000" and _PLAN_CHANGED not in str(error):  # a feature that PostgreSQL does not have
         return None
-    return next((PASSING[state[:length]] for length in _LENGTHS if state[:length] in PASSING), None)
+    return next((TRANSIENT_ERRORS[state[:length]] for length in _LENGTHS if state[:length] in TRANSIENT_ERRORS), None)
 
 
 HOT_SECONDS = 1.0
@@ -83,18 +83,18 @@ _TAKEN_AT = "taken_at"
 
 def check_connections(engine: AsyncEngine) -> None:
     """Replace dead connections of ``engine``, and discard those whose errors show that they are unusable."""
-    event.listen(engine.sync_engine, "checkout", _look)
-    event.listen(engine.sync_engine, "handle_error", _discard)
+    event.listen(engine.sync_engine, "checkout", _check_connection)
+    event.listen(engine.sync_engine, "handle_error", _mark_unusable)
 
 
-def _look(adapted: Any, record: Any, _proxy: Any) -> None:
+def _check_connection(adapted: Any, record: Any, _proxy: Any) -> None:
     now = time.monotonic()
     taken_at: float | None = record.info.get(_TAKEN_AT)
     record.info[_TAKEN_AT] = now
     if taken_at is None:
         return
     raw: psycopg.AsyncConnection[Any] = adapted.driver_connection
-    if now - taken_at < HOT_SECONDS and not _has_news(raw):
+    if now - taken_at < HOT_SECONDS and not _has_unread_data(raw):
         return
     try:
         adapted.run_async(_begin)
@@ -102,7 +102,7 @@ def _look(adapted: Any, record: Any, _proxy: Any) -> None:
         raise InvalidatePoolError from error
 
 
-def _has_news(raw: psycopg.AsyncConnection[Any]) -> bool:
+def _has_unread_data(raw: psycopg.AsyncConnection[Any]) -> bool:
     """Return whether the kernel has something to read: the connection's end, or an unsolicited message."""
     if raw.closed:
         return True
@@ -116,6 +116,6 @@ async def _begin(raw: psycopg.AsyncConnection[Any]) -> None:
     await raw.wait(raw._start_query(), timeout=BEGIN_SECONDS)
 
 
-def _discard(context: ExceptionContext) -> None:
-    if passing(context.original_exception) is Passing.DISCARD:
+def _mark_unusable(context: ExceptionContext) -> None:
+    if classify_transient(context.original_exception) is TransientError.DISCARD:
         context.is_disconnect = True

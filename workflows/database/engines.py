@@ -23,14 +23,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
-from workflows.database.connection_health import Passing, check_connections, passing
-from workflows.database.metrics_buffer import count_outcomes, take_outcomes
+from workflows.database.connection_health import TransientError, check_connections, classify_transient
+from workflows.database.metrics_buffer import count_final_rows, pop_outcomes
 from workflows.errors import ServiceUnavailable
 from workflows.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-OPERATORS_CASES = {"25006": "read_only", "42501": "grant_missing", "53100": "disk_full"}
+OPERATOR_EVENTS = {"25006": "read_only", "42501": "grant_missing", "53100": "disk_full"}
 """SQLSTATE that an operator has to act on → the event that is logged for it."""
 
 
@@ -51,20 +51,20 @@ class Base(DeclarativeBase):
 CONNECT_TIMEOUT_SECONDS = 3  # a database that takes longer counts as unavailable: 503 is better than a hanging terminal
 POOL_TIMEOUT_SECONDS = 3  # likewise for a pool without a free connection
 LONG_POOL_TIMEOUT_SECONDS = 30  # long calls wait for each other, because an export must not fail half-way
-GONE_HOST = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 25_000}
+KEEPALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 25_000}
 """A host that vanished sends no reset: libpq's probes end a connection after 25 s, the kernel would after 15 min."""
 LAST_STATEMENTS_SECONDS = 2.0  # at shutdown: calls have ended before, so only a statement or two may still run …
-LOOK_AGAIN_SECONDS = 0.01  # … and this is the interval of checking for them
+POOL_CHECK_SECONDS = 0.01  # … and this is the interval of checking for them
 IDLE_IN_TRANSACTION_MS = (
     15_000  # no transaction spans a provider call, so none idles this long unless its owner is gone
 )
 
-KEYED = {
+KEY_LOOKUP_SETTINGS = {
     "jit": "off",  # before PostgreSQL 18 a plan that must scan has a huge cost, and would be compiled for a second
     "enable_seqscan": "off",  # a plan made for a small table is cached while the table grows, so it must use the key at once
     "plan_cache_mode": "force_generic_plan",  # planning the look-up of an accept takes 1 ms, running it 0.3 ms
 }
-KEYED_ROLES = (Role.ACCEPT, Role.WORKER)
+KEY_LOOKUP_ROLES = (Role.ACCEPT, Role.WORKER)
 """Roles whose statements all find rows by key.
 
 On a fresh database PostgreSQL spent 0.31-0.45 ms per payment without these settings, and 0.23-0.26 ms with them.
@@ -99,12 +99,12 @@ def connect(settings: Settings, *, roles: tuple[Role, ...] = tuple(Role)) -> Non
             "lock_timeout": settings.lock_timeout_ms,
             "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION_MS,
             "timezone": "UTC",
-            **(KEYED if role in KEYED_ROLES else {}),
+            **(KEY_LOOKUP_SETTINGS if role in KEY_LOOKUP_ROLES else {}),
         }
         arguments = {
             "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
             "connect_timeout": CONNECT_TIMEOUT_SECONDS,
-            **GONE_HOST,
+            **KEEPALIVE,
             "application_name": str(role),
         }
         size = settings.database_pool_size
@@ -139,7 +139,7 @@ async def disconnect() -> None:
     for engine in engines:
         pool = cast(AsyncAdaptedQueuePool, engine.pool)
         while pool.checkedout() and loop.time() < give_up_at:  # noqa: ASYNC110 - a pool has no event
-            await asyncio.sleep(LOOK_AGAIN_SECONDS)
+            await asyncio.sleep(POOL_CHECK_SECONDS)
         await engine.dispose()
 
 
@@ -167,24 +167,24 @@ async def transaction(role: Role, *, is_long: bool = False) -> AsyncIterator[Asy
             try:
                 yield connection
             except psycopg.Error as error:  # COPY uses the driver directly, without SQLAlchemy's handling of errors
-                if passing(error) is Passing.DISCARD:
+                if classify_transient(error) is TransientError.DISCARD:
                     await connection.invalidate(error)
                 raise
             finally:
-                outcomes = take_outcomes(connection)
+                outcomes = pop_outcomes(connection)
         if outcomes:
-            count_outcomes(outcomes)
+            count_final_rows(outcomes)
     except PoolTimeout as error:
         raise ServiceUnavailable(retry_after_seconds=1) from error
     except (DBAPIError, psycopg.Error) as error:
         original = error.orig if isinstance(error, DBAPIError) else error
-        if not (passing(original) or (isinstance(error, DBAPIError) and error.connection_invalidated)):
+        if not (classify_transient(original) or (isinstance(error, DBAPIError) and error.connection_invalidated)):
             raise
         _log_if_lasting(original)
         raise ServiceUnavailable(retry_after_seconds=1) from error
 
 
-async def act_as(connection: AsyncConnection, role: Role) -> None:
+async def switch_role(connection: AsyncConnection, role: Role) -> None:
     """Run the rest of this transaction under ``role``, row-level security included."""
     await connection.execute(text(f"SET LOCAL ROLE {role}"))
 
@@ -192,13 +192,13 @@ async def act_as(connection: AsyncConnection, role: Role) -> None:
 def _log_if_lasting(error: BaseException | None) -> None:
     """Log an error that an operator has to act on: nothing else explains why every request gets 503."""
     state = getattr(error, "sqlstate", None)
-    if state in OPERATORS_CASES:
+    if state in OPERATOR_EVENTS:
         logger.error(
-            "the database refuses statements: SQLSTATE %s", state, extra={"event": f"database.{OPERATORS_CASES[state]}"}
+            "the database refuses statements: SQLSTATE %s", state, extra={"event": f"database.{OPERATOR_EVENTS[state]}"}
         )
 
 
-def violated(error: DBAPIError) -> str | None:
+def violated_constraint(error: DBAPIError) -> str | None:
     """Return the name of the constraint that a statement violated, or ``None`` for any other error."""
     diagnosis: Any = getattr(error.orig, "diag", None)
     return getattr(diagnosis, "constraint_name", None)

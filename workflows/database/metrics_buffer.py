@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-FAST = (0.002, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 25.0)
-CALLS = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-OUTCOMES = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3_600.0, 86_400.0)
+REQUEST_BUCKETS = (0.002, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 25.0)
+CALL_BUCKETS = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+OUTCOME_BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3_600.0, 86_400.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,22 +27,22 @@ class Metric:
     buckets: tuple[float, ...] = ()
 
 
-OF_A_CALL = ("provider", "operation")
-OF_AN_OUTCOME = ("method", "provider", "status")
+CALL_LABELS = ("provider", "operation")
+OUTCOME_LABELS = ("method", "provider", "status")
 
 METRICS: Mapping[str, Metric] = {
     "http_requests": Metric("Requests answered.", ("method", "status")),
     "http_request_seconds": Metric(
         "Time from a request to the end of its answer; those that wait for a payment to move take as long as they wait.",
         (),
-        FAST,
+        REQUEST_BUCKETS,
     ),
-    "payments_final": Metric("Payments that became completed, failed or cancelled.", (*OF_AN_OUTCOME, "failure_code")),
-    "refunds_final": Metric("Refunds that became completed or failed.", (*OF_AN_OUTCOME, "failure_code")),
-    "payment_final_seconds": Metric("Time from a payment's creation to its outcome.", OF_AN_OUTCOME, OUTCOMES),
-    "refund_final_seconds": Metric("Time from a refund's creation to its outcome.", OF_AN_OUTCOME, OUTCOMES),
-    "provider_calls": Metric("Calls to providers, by what their answer means.", (*OF_A_CALL, "outcome")),
-    "provider_call_seconds": Metric("Time that a call to a provider took.", OF_A_CALL, CALLS),
+    "payments_final": Metric("Payments that became completed, failed or cancelled.", (*OUTCOME_LABELS, "failure_code")),
+    "refunds_final": Metric("Refunds that became completed or failed.", (*OUTCOME_LABELS, "failure_code")),
+    "payment_final_seconds": Metric("Time from a payment's creation to its outcome.", OUTCOME_LABELS, OUTCOME_BUCKETS),
+    "refund_final_seconds": Metric("Time from a refund's creation to its outcome.", OUTCOME_LABELS, OUTCOME_BUCKETS),
+    "provider_calls": Metric("Calls to providers, by what their answer means.", (*CALL_LABELS, "outcome")),
+    "provider_call_seconds": Metric("Time that a call to a provider took.", CALL_LABELS, CALL_BUCKETS),
     "retries": Metric(
         "Requests that were sent to a provider again under the same reference.", ("entity", "provider", "kind")
     ),
@@ -113,7 +113,7 @@ _uncommitted: dict[int, list[FinalRow]] = {}
 """The id of a transaction's connection → the outcomes that it has written."""
 
 
-def note_outcome(
+def note_final(
     transaction: object, entity: str, *, method: str, provider: str, status: str, code: str | None, seconds: float
 ) -> None:
     """Note that a transaction makes a payment or refund final, to be counted once it has committed.
@@ -126,19 +126,19 @@ def note_outcome(
     _uncommitted.setdefault(id(transaction), []).append((entity, method, provider, status, failure, seconds))
 
 
-def take_outcomes(transaction: object) -> list[FinalRow] | None:
+def pop_outcomes(transaction: object) -> list[FinalRow] | None:
     """Return and clear the outcomes of a transaction that ends."""
     return _uncommitted.pop(id(transaction), None) if _uncommitted else None
 
 
-def count_outcomes(outcomes: Iterable[FinalRow]) -> None:
+def count_final_rows(outcomes: Iterable[FinalRow]) -> None:
     """Count the outcomes of a transaction that has committed."""
     for entity, method, provider, status, failure, seconds in outcomes:
         PROCESS_COUNTS.add(f"{entity}s_final", (method, provider, status, failure))
         PROCESS_COUNTS.observe(f"{entity}_final_seconds", (method, provider, status), seconds)
 
 
-async def count_found(task: str, reasons: Mapping[str, int]) -> None:
+async def count_swept_rows(task: str, reasons: Mapping[str, int]) -> None:
     """Count the rows that a sweep found, by reason.
 
     It is a coroutine so that it runs on the event loop, where all counting happens.

@@ -39,22 +39,25 @@ from workflows.devices.states import DEVICE, HAS_KEY, DeviceEvent, DeviceRemark,
 from workflows.errors import Detail, InvalidRequest, NotAuthenticated
 from workflows.ids import new_id
 from workflows.tenants.caller import Caller, caller_transaction
-from workflows.transitions import ChangeContext, apply, invalid_transition
+from workflows.transitions import ChangeContext, apply, invalid_transition_error
 
-ALPHABET = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
+CODE_ALPHABET = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
 """Without 0 and O, 1, I and L, which are easily confused on paper and on small displays."""
 
-_TYPED = {ord(letter.lower()): letter for letter in ALPHABET if letter.isalpha()} | {ord(" "): None, ord("-"): None}
+_NORMALISED = {ord(letter.lower()): letter for letter in CODE_ALPHABET if letter.isalpha()} | {
+    ord(" "): None,
+    ord("-"): None,
+}
 
-LENGTH = 12
-LIFE = timedelta(minutes=15)
+CODE_LENGTH = 12
+CODE_LIFE = timedelta(minutes=15)
 MAX_TRIES = 5
 PURPOSE = b"mpac activation code v1:"
 
 
 def new_code() -> str:
     """Return a new random code."""
-    return "".join(secrets.choice(ALPHABET) for _ in range(LENGTH))
+    return "".join(secrets.choice(CODE_ALPHABET) for _ in range(CODE_LENGTH))
 
 
 def normalise_code(code: str) -> str:
@@ -62,7 +65,7 @@ def normalise_code(code: str) -> str:
 
     A table, not ``upper()``, which would also turn other letters into letters of a code.
     """
-    return code.translate(_TYPED)
+    return code.translate(_NORMALISED)
 
 
 def hash_code(code: str, *, device_id: str, secret: bytes) -> str:
@@ -70,7 +73,7 @@ def hash_code(code: str, *, device_id: str, secret: bytes) -> str:
     return hmac.new(secret, PURPOSE + f"{device_id}:{code}".encode(), hashlib.sha256).hexdigest()
 
 
-def matches(code: str, code_hash: str, *, device_id: str, secret: bytes) -> bool:
+def code_matches(code: str, code_hash: str, *, device_id: str, secret: bytes) -> bool:
     """Return whether ``code``, as it was typed, is the one that was hashed. Takes constant time."""
     return hmac.compare_digest(hash_code(normalise_code(code), device_id=device_id, secret=secret), code_hash)
 
@@ -86,14 +89,14 @@ _STORE = text("""
 
 
 @dataclass(frozen=True, slots=True)
-class FreshCode:
+class NewCode:
     """A code, which is shown only this once, and its expiry."""
 
     code: str
     expires_at: datetime
 
 
-async def generate_code(device_id: str, *, caller: Caller, secret: bytes, request_id: str) -> FreshCode:
+async def generate_code(device_id: str, *, caller: Caller, secret: bytes, request_id: str) -> NewCode:
     """Generate a code for a device and return it.
 
     Raises ``ResourceNotFound``, and ``InvalidStatusTransition`` if the device is ``deactivated``.
@@ -102,7 +105,7 @@ async def generate_code(device_id: str, *, caller: Caller, secret: bytes, reques
     async with caller_transaction(caller) as connection:
         device = await lock_device(connection, device_id, caller)
         if device["status"] == DeviceStatus.DEACTIVATED:
-            raise invalid_transition(DEVICE, device["status"], DeviceEvent.ACTIVATE)
+            raise invalid_transition_error(DEVICE, device["status"], DeviceEvent.ACTIVATE)
         if device["status"] in HAS_KEY:
             # Not now(): the transaction may have begun before a change whose lock it then waited for (I14).
             at = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
@@ -111,10 +114,10 @@ async def generate_code(device_id: str, *, caller: Caller, secret: bytes, reques
         row = {
             "device_id": device_id,
             "code_hash": hash_code(code, device_id=device_id, secret=secret),
-            "life": LIFE,
+            "life": CODE_LIFE,
         }
         expires_at = (await connection.execute(_STORE, row)).scalar_one()
-    return FreshCode(code, expires_at)
+    return NewCode(code, expires_at)
 
 
 # At most one device with a serial number is not deactivated; that device is activated.
@@ -129,7 +132,7 @@ _CODE = text("""
 """)
 NO_DEVICE: dict[str, Any] = {"id": None}
 _COUNT_TRY = text("UPDATE activation_codes SET tries = tries + 1 WHERE device_id = :device_id AND used_at IS NULL")
-_USE_UP = text("UPDATE activation_codes SET used_at = now() WHERE device_id = :device_id")
+_MARK_USED = text("UPDATE activation_codes SET used_at = now() WHERE device_id = :device_id")
 
 
 async def activate_device(
@@ -147,13 +150,13 @@ async def activate_device(
         device = dict(row) if row else NO_DEVICE
         parameters = {"device_id": device["id"], "max_tries": MAX_TRIES}
         found = (await connection.execute(_CODE, parameters)).mappings().one_or_none()
-        if found is None or not _is_right(code, found, device_id=device["id"], secret=secret):
+        if found is None or not _is_valid(code, found, device_id=device["id"], secret=secret):
             await connection.execute(_COUNT_TRY, {"device_id": device["id"]})
         elif device["status"] == DeviceStatus.DEACTIVATED:
-            raise invalid_transition(DEVICE, device["status"], DeviceEvent.ACTIVATE)
+            raise invalid_transition_error(DEVICE, device["status"], DeviceEvent.ACTIVATE)
         elif not found["is_used"]:
             by = ChangeContext("device", device["id"], found["now"], request_id)
-            activated = await _install(connection, device, key=key, by=by)
+            activated = await _store_key(connection, device, key=key, by=by)
         elif device["public_key_pem"] == key:  # the first answer may have been lost
             activated = device
     if activated is None:  # raised after the commit of the try
@@ -161,18 +164,18 @@ async def activate_device(
     return activated
 
 
-def _is_right(code: str, found: RowMapping, *, device_id: str, secret: bytes) -> bool:
-    is_the_code = matches(code, found["code_hash"], device_id=device_id, secret=secret)
+def _is_valid(code: str, found: RowMapping, *, device_id: str, secret: bytes) -> bool:
+    is_the_code = code_matches(code, found["code_hash"], device_id=device_id, secret=secret)
     return is_the_code and bool(found["is_alive"])
 
 
-async def _install(
+async def _store_key(
     connection: AsyncConnection, device: dict[str, Any], *, key: str, by: ChangeContext
 ) -> dict[str, Any]:
     event = DeviceRemark.REPLACE_KEY if device["status"] in HAS_KEY else DeviceEvent.ACTIVATE
     changes = {"client_id": new_id("client"), "public_key_pem": key, "activated_at": by.at}
     row = await apply(connection, DEVICE, entity_id=device["id"], event=event, by=by, changes=changes)
-    await connection.execute(_USE_UP, {"device_id": device["id"]})
+    await connection.execute(_MARK_USED, {"device_id": device["id"]})
     return row
 
 

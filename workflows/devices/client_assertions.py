@@ -78,17 +78,17 @@ class Assertions:
         try:
             header, claims = read_parts(assertion)
         except (ValueError, RecursionError) as error:  # the second: JSON nested too deeply
-            raise refused("Must be a JWT") from error
+            raise assertion_error("Must be a JWT") from error
         if header.get("alg") != "ES256":
-            raise refused("The assertion must be signed with ES256")
+            raise assertion_error("The assertion must be signed with ES256")
         missing = [name for name in ("iss", "sub", "aud", "exp", "jti") if claims.get(name) is None]
         if missing:
-            raise refused("The assertion must have iss, sub, aud, exp and jti")
+            raise assertion_error("The assertion must have iss, sub, aud, exp and jti")
         client_id = claims["sub"]
         if not isinstance(client_id, str) or not WELL_FORMED.fullmatch(client_id) or claims["iss"] != client_id:
-            raise refused("Its iss and sub must be the client_id")
+            raise assertion_error("Its iss and sub must be the client_id")
         if not self._is_for_us(claims["aud"]):
-            raise refused(f"Its aud must be {self._endpoint}, our public address")
+            raise assertion_error(f"Its aud must be {self._endpoint}, our public address")
         return Assertion(client_id, _jti_hash(claims["jti"]), self._forget_at(claims))
 
     def _is_for_us(self, aud: Any) -> bool:
@@ -103,24 +103,25 @@ class Assertions:
                 name: datetime.fromtimestamp(claims[name], UTC) for name in ("iat", "nbf", "exp") if name in claims
             }
         except (ValueError, OverflowError, OSError) as error:  # a year that does not exist
-            raise refused("Its exp must be at most 5 minutes ahead") from error
+            raise assertion_error("Its exp must be at most 5 minutes ahead") from error
         for name in ("iat", "nbf"):
             if name in times and times[name] > ours + tolerance:
-                raise refused(f"Its {name} lies in the future. {self._clocks(name, times[name], ours)}")
+                raise assertion_error(f"Its {name} lies in the future. {self._compare_clocks(name, times[name], ours)}")
         if times["exp"] <= ours - tolerance:
             theirs = "iat" if "iat" in times else "exp"
-            raise refused(
-                f"The assertion has expired; make a new one for each token. {self._clocks(theirs, times[theirs], ours)}"
-            )
+            clocks = self._compare_clocks(theirs, times[theirs], ours)
+            raise assertion_error(f"The assertion has expired; make a new one for each token. {clocks}")
         if times["exp"] > ours + MAX_LIFE + tolerance:
-            raise refused(f"Its exp must be at most 5 minutes ahead. {self._clocks('exp', times['exp'], ours)}")
+            raise assertion_error(
+                f"Its exp must be at most 5 minutes ahead. {self._compare_clocks('exp', times['exp'], ours)}"
+            )
         return times["exp"] + tolerance + REMEMBERED_BEYOND
 
-    def _clocks(self, name: str, theirs: datetime, ours: datetime) -> str:
+    def _compare_clocks(self, name: str, theirs: datetime, ours: datetime) -> str:
         apart = round(abs((theirs - ours).total_seconds()))
         side = "ahead of" if theirs > ours else "behind"
         return (
-            f"Its {name} is {_said(theirs)}, our clock says {_said(ours)}: {apart} s {side} us, "
+            f"Its {name} is {_format_time(theirs)}, our clock says {_format_time(ours)}: {apart} s {side} us, "
             f"and {self._tolerance.total_seconds():.0f} s are tolerated; set the clock of the device"
         )
 
@@ -130,30 +131,30 @@ def check_signature(assertion: str, *, public_key_pem: str) -> None:
     try:
         jwt.api_jws.decode(assertion, public_key_pem, algorithms=["ES256"])
     except (jwt.PyJWTError, ValueError, TypeError) as error:
-        raise unsigned() from error
+        raise signature_error() from error
 
 
-def _said(at: datetime) -> str:
+def _format_time(at: datetime) -> str:
     return f"{at:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _jti_hash(jti: Any) -> str:
     if not isinstance(jti, str) or not 0 < len(jti) <= MAX_JTI_LENGTH:
-        raise refused(f"Its jti must be a text of 1 to {MAX_JTI_LENGTH} characters")
+        raise assertion_error(f"Its jti must be a text of 1 to {MAX_JTI_LENGTH} characters")
     return hashlib.sha256(jti.encode(errors="surrogatepass")).hexdigest()
 
 
-def unsigned() -> NotAuthenticated:
+def signature_error() -> NotAuthenticated:
     """Return the error for a signature that is not the device's, and for a device that does not exist."""
-    return refused("Its signature must be good and made with the device's key")
+    return assertion_error("Its signature must be good and made with the device's key")
 
 
-def used_before() -> CredentialRefused:
+def replay_error() -> CredentialRefused:
     """Return the error for an assertion with a valid signature that was used before."""
     issue = "Its jti was used before; make a new assertion for each token"
     return CredentialRefused(Detail("client_assertion", issue), message=MESSAGE)
 
 
-def refused(issue: str) -> NotAuthenticated:
+def assertion_error(issue: str) -> NotAuthenticated:
     """Return the error for an assertion that is not acceptable."""
     return NotAuthenticated(Detail("client_assertion", issue), message=MESSAGE)

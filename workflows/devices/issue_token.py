@@ -19,15 +19,15 @@ from sqlalchemy import text
 
 from workflows.database.engines import Role, rows_parameter, transaction
 from workflows.database.group_commit import GroupCommit
-from workflows.devices.client_assertions import Assertion, Assertions, check_signature, unsigned, used_before
+from workflows.devices.client_assertions import Assertion, Assertions, check_signature, replay_error, signature_error
 from workflows.devices.states import DeviceStatus
-from workflows.tenants.caller import device_not_active
+from workflows.tenants.caller import device_not_active_error
 from workflows.tenants.tokens import Tokens
 
 GROUP_LIMIT = 100  # requests per statement; a larger group gains little and delays its first request
 CONCURRENCY = 2  # concurrent groups: one is in the database while the next is being verified
 
-_LOOK = text("SELECT client_id, public_key_pem FROM devices WHERE client_id = ANY (:client_ids)")
+_FIND_KEYS = text("SELECT client_id, public_key_pem FROM devices WHERE client_id = ANY (:client_ids)")
 _REDEEM = text("""
     -- redeem: an assertion without a row in used was used before; a device whose row is locked is not marked as seen
     WITH asked AS (
@@ -65,7 +65,7 @@ class TokenIssuer:
         self._tokens = tokens
         self._assertions = assertions
         self._look: GroupCommit[str, str | None] = GroupCommit(
-            _keys, limit=GROUP_LIMIT, concurrency=CONCURRENCY, timeout_seconds=timeout_seconds
+            _read_public_keys, limit=GROUP_LIMIT, concurrency=CONCURRENCY, timeout_seconds=timeout_seconds
         )
         self._redeem: GroupCommit[Assertion, AccessToken] = GroupCommit(
             self._redeem_group, limit=GROUP_LIMIT, concurrency=CONCURRENCY, timeout_seconds=timeout_seconds
@@ -80,7 +80,7 @@ class TokenIssuer:
         assertion = self._assertions.read(client_assertion)
         public_key_pem = await self._look.put(assertion.client_id)
         if public_key_pem is None:
-            raise unsigned()
+            raise signature_error()
         check_signature(client_assertion, public_key_pem=public_key_pem)
         return await self._redeem.put(assertion)
 
@@ -95,9 +95,9 @@ class TokenIssuer:
     def _answer(self, row: Any) -> AccessToken | BaseException:
         if row is None or not row.is_first_use:
             # Or the device's key was replaced since the lookup, so that no device has this client id any more.
-            return used_before()
+            return replay_error()
         if row.status != DeviceStatus.ACTIVE:
-            return device_not_active(row.status)
+            return device_not_active_error(row.status)
         token = self._tokens.issue_device_token(
             device_id=row.id,
             psp_id=row.psp_id,
@@ -108,8 +108,8 @@ class TokenIssuer:
         return AccessToken(token, self._tokens.device_token_seconds)
 
 
-async def _keys(client_ids: list[str]) -> list[str | BaseException | None]:
+async def _read_public_keys(client_ids: list[str]) -> list[str | BaseException | None]:
     async with transaction(Role.ACCEPT) as connection:
-        rows = await connection.execute(_LOOK, {"client_ids": client_ids})
+        rows = await connection.execute(_FIND_KEYS, {"client_ids": client_ids})
         found = {row.client_id: row.public_key_pem for row in rows}
     return [found.get(client_id) for client_id in client_ids]

@@ -12,7 +12,7 @@ from sqlalchemy import func, insert, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.database.engines import rows_parameter, violated
+from workflows.database.engines import rows_parameter, violated_constraint
 from workflows.devices.models import Device
 from workflows.devices.states import DEVICE
 from workflows.errors import Detail, DuplicateResource, InvalidRequest, NotAuthorized, ResourceNotFound
@@ -50,7 +50,7 @@ async def register_device(request: DeviceRequest, *, caller: Caller, request_id:
             by = ChangeContext.caller(caller, at=row["created_at"], request_id=request_id)
             await append_history(connection, DEVICE, row, event="create", source=None, by=by)
     except IntegrityError as error:
-        if violated(error) != "devices_serial_number_key":
+        if violated_constraint(error) != "devices_serial_number_key":
             raise
         taken = "A device with this serial number is in use; deactivate it first"
         raise DuplicateResource(Detail("serial_number", taken)) from error

@@ -61,7 +61,7 @@ CASH_PROVIDER = "cash"
 """The provider whose money is in the drawer; every other provider owes its money to the merchant."""
 
 
-def holder(provider: str) -> AccountKind:
+def receiving_account(provider: str) -> AccountKind:
     """Return the kind of account that receives money taken through ``provider``."""
     return AccountKind.CASH if provider == CASH_PROVIDER else AccountKind.RECEIVABLE
 
@@ -188,7 +188,7 @@ def sides(transfer: Transfer) -> tuple[AccountKind, AccountKind]:
 
     Raises ``KeyError`` for the kinds of journal that payments and refunds post.
     """
-    held = holder(transfer.provider)
+    held = receiving_account(transfer.provider)
     return {
         JournalKind.ADJUSTMENT: (held, AccountKind.DIFFERENCES),
         JournalKind.CASH_DIFFERENCE: (held, AccountKind.DIFFERENCES),

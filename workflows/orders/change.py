@@ -24,21 +24,21 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.errors import Detail, InvalidRequest
 from workflows.orders.lock import (
-    blocked,
+    blocked_error,
     check_edge,
     check_version,
     is_refunded,
-    live_bills,
     lock_order,
     unrefunded_payments,
+    unvoided_bills,
 )
 from workflows.orders.models import LockedOrder, OrderRow
-from workflows.orders.queries import lines_of, read_items, whole_order
+from workflows.orders.queries import lines_of, order_with_items, read_items
 from workflows.orders.states import ORDER, OrderEvent, OrderRemark, OrderStatus
 from workflows.orders.totals import OrderLine, TaxRounding, compute_totals
 from workflows.orders.write_orders import item_rows, replace_items
 from workflows.tenants.caller import Caller, caller_transaction
-from workflows.transitions import ChangeContext, apply, invalid_transition
+from workflows.transitions import ChangeContext, apply, invalid_transition_error
 
 CHANGEABLE = frozenset({OrderStatus.DRAFT, OrderStatus.OPEN})
 
@@ -73,22 +73,22 @@ async def change_order(
         order = await lock_order(connection, order_id, caller=caller)
         check_version(order, change.version)
         if order["status"] not in CHANGEABLE:
-            raise invalid_transition(ORDER, order["status"], OrderRemark.CHANGE)
-        bills = await live_bills(connection, order_id)
+            raise invalid_transition_error(ORDER, order["status"], OrderRemark.CHANGE)
+        bills = await unvoided_bills(connection, order_id)
         if bills:
             why = [
                 Detail("bill_ids", f"Bill {bill.id} is {bill.status}; only voided bills may exist") for bill in bills
             ]
-            raise blocked(order, "changed", *why)
+            raise blocked_error(order, "changed", *why)
         if change.is_empty:
-            return await whole_order(connection, order)
+            return await order_with_items(connection, order)
         amounts = await _amounts(connection, order, change, rounding=rounding)
         if change.lines is not None:
             await replace_items(connection, order_id, item_rows(order, change.lines))
         by = ChangeContext.caller(caller, at=order["at"], request_id=request_id)
         changes = {**change.particulars, **amounts, "updated_at": by.at}
         row = await apply(connection, ORDER, entity_id=order_id, event=OrderRemark.CHANGE, by=by, changes=changes)
-        return await whole_order(connection, row)
+        return await order_with_items(connection, row)
 
 
 async def _amounts(
@@ -140,7 +140,7 @@ async def complete_order(
         order = await _lock(connection, order_id, OrderEvent.FULFIL, version, caller=caller)
         if await is_refunded(connection, order_id):
             why = Detail("payments", "All payments of this order were refunded or are being refunded; cancel the order")
-            raise blocked(order, "completed", why)
+            raise blocked_error(order, "completed", why)
         by = ChangeContext.caller(caller, at=order["at"], request_id=request_id)
         return await _apply(connection, order_id, OrderEvent.FULFIL, stamp="completed_at", by=by)
 
@@ -156,7 +156,7 @@ async def cancel_order(
         order = await _lock(connection, order_id, OrderEvent.CANCEL, version, caller=caller)
         obstacles = await _obstacles_to_cancel(connection, order_id)
         if obstacles:
-            raise blocked(order, "cancelled", *obstacles)
+            raise blocked_error(order, "cancelled", *obstacles)
         by = ChangeContext.caller(caller, at=order["at"], request_id=request_id, reason=reason)
         return await _apply(connection, order_id, OrderEvent.CANCEL, stamp="cancelled_at", by=by)
 
@@ -175,13 +175,13 @@ async def _apply(
 ) -> dict[str, Any]:
     changes = {stamp: by.at, "updated_at": by.at}
     row = await apply(connection, ORDER, entity_id=order_id, event=event, by=by, changes=changes)
-    return await whole_order(connection, row)
+    return await order_with_items(connection, row)
 
 
 async def _obstacles_to_cancel(connection: AsyncConnection, order_id: str) -> list[Detail]:
     obstacles = [
         Detail("bill_ids", f"Bill {bill.id} is {bill.status}: void it first")
-        for bill in await live_bills(connection, order_id)
+        for bill in await unvoided_bills(connection, order_id)
         if bill.status in AWAITING_PAYMENT
     ]
     unrefunded = await unrefunded_payments(connection, order_id)

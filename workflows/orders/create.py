@@ -26,7 +26,7 @@ from workflows.database.group_commit import GroupCommit
 from workflows.database.json_rendering import render
 from workflows.errors import Detail, DomainError, IdempotencyKeyInUse, InvalidRequest
 from workflows.ids import new_id
-from workflows.numbering import Day, Kind, business_date, take_numbers
+from workflows.numbering import NumberKind, StoreDay, allocate_numbers, business_date
 from workflows.orders.queries import order_fields
 from workflows.orders.states import ORDER, OrderStatus
 from workflows.orders.totals import OrderLine, TaxRounding, compute_totals
@@ -40,7 +40,7 @@ from workflows.requests.batch_lookup import (
     known_answer,
     lookup_row,
 )
-from workflows.requests.idempotency import AnswerToStore, Key, Stored, record_rows
+from workflows.requests.idempotency import AnswerToStore, Key, StoredAnswer, record_rows
 from workflows.tenants.caller import Caller, CallerRole
 from workflows.tenants.scope import resolve_store
 
@@ -74,7 +74,7 @@ class Creation:
     request_id: str
 
 
-_LOOK = text(f"""
+_LOOK_UP = text(f"""
     -- lookup: everything that decides about a request, for the whole group
     SELECT {LOOKUP_RESULT}, s.time_zone, s.cut_off
     FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i({LOOKUP_COLUMNS})
@@ -87,7 +87,7 @@ class OrderIntake:
 
     def __init__(self, *, tax_rounding: TaxRounding, timeout_seconds: float) -> None:
         self._rounding = tax_rounding
-        self._gather: GroupCommit[Creation, Stored] = GroupCommit(
+        self._gather: GroupCommit[Creation, StoredAnswer] = GroupCommit(
             self._flush,
             limit=GROUP_LIMIT,
             concurrency=CONCURRENCY,
@@ -96,7 +96,7 @@ class OrderIntake:
         )
         self._in_flight = InFlightKeys()
 
-    async def create_order(self, creation: Creation) -> Stored:
+    async def create_order(self, creation: Creation) -> StoredAnswer:
         """Create an order, or find the answer stored for its key.
 
         Return the status and body to answer with. Raises ``InvalidRequest`` (totals), ``NotAuthorized`` (device not
@@ -105,7 +105,7 @@ class OrderIntake:
         with self._in_flight.running(creation.caller, creation.key):
             return await self._gather.put(creation)
 
-    async def _flush(self, group: list[Creation]) -> list[Stored | BaseException]:
+    async def _flush(self, group: list[Creation]) -> list[StoredAnswer | BaseException]:
         try:
             return await self._attempt(group)
         except IdempotencyKeyInUse:
@@ -114,19 +114,21 @@ class OrderIntake:
         # The request that took the key first has committed by now, so a second lookup finds its answer.
         return await self._attempt(group)
 
-    async def _attempt(self, group: list[Creation]) -> list[Stored | BaseException]:
+    async def _attempt(self, group: list[Creation]) -> list[StoredAnswer | BaseException]:
         async with transaction(Role.ACCEPT) as connection:
             return await self._create(connection, group)
 
-    async def _create(self, connection: AsyncConnection, group: list[Creation]) -> list[Stored | BaseException]:
+    async def _create(self, connection: AsyncConnection, group: list[Creation]) -> list[StoredAnswer | BaseException]:
         asked: list[dict[str, Any]] = []
-        results: dict[int, Stored | BaseException] = {}
+        results: dict[int, StoredAnswer | BaseException] = {}
         for number, creation in enumerate(group):
             try:
                 asked.append(_lookup_row(number, creation))
             except DomainError as error:
                 results[number] = error
-        found = {row["n"]: row for row in (await connection.execute(_LOOK, {"rows": rows_parameter(asked)})).mappings()}
+        found = {
+            row["n"]: row for row in (await connection.execute(_LOOK_UP, {"rows": rows_parameter(asked)})).mappings()
+        }
         new: dict[int, dict[str, Any]] = {}
         for number in (row["n"] for row in asked):
             try:
@@ -145,14 +147,14 @@ class OrderIntake:
 
 async def _number_and_write(
     connection: AsyncConnection, new: Mapping[int, tuple[Creation, dict[str, Any]]], facts: Mapping[int, RowMapping]
-) -> dict[int, Stored]:
+) -> dict[int, StoredAnswer]:
     if not new:
         return {}
-    numbers = await take_numbers(connection, Kind.ORDER, [_day(facts[number]) for number in new])
-    answers: dict[int, Stored] = {}
+    numbers = await allocate_numbers(connection, NumberKind.ORDER, [_day(facts[number]) for number in new])
+    answers: dict[int, StoredAnswer] = {}
     for (number, (_, row)), order_number in zip(new.items(), numbers, strict=True):
         row["order_number"] = order_number
-        answers[number] = Stored(201, render(order_fields(row)), resource_id=row["id"], is_replay=False)
+        answers[number] = StoredAnswer(201, render(order_fields(row)), resource_id=row["id"], is_replay=False)
     to_store = [
         AnswerToStore(row["merchant_id"], creation.key, answers[number], facts[number]["is_taken"])
         for number, (creation, row) in new.items()
@@ -162,16 +164,16 @@ async def _number_and_write(
     return answers
 
 
-_BEGINNINGS: Mapping[bool, Mapping[str, Any]] = {
+_INITIAL_STATES: Mapping[bool, Mapping[str, Any]] = {
     False: {"status": ORDER.initial[0], "version": 1},
     True: {"status": OrderStatus.OPEN, "version": 2},
 }
 """Status and version of a new order, by whether it is submitted with its creation."""
 
 
-def _day(fact: RowMapping) -> Day:
+def _day(fact: RowMapping) -> StoreDay:
     on = business_date(fact["now"], time_zone=fact["time_zone"], cut_off=fact["cut_off"])
-    return Day(fact["store_id"], on, fact["merchant_id"])
+    return StoreDay(fact["store_id"], on, fact["merchant_id"])
 
 
 def _by(creation: Creation) -> dict[str, Any]:
@@ -196,7 +198,7 @@ def _order_row(creation: Creation, fact: RowMapping, *, rounding: TaxRounding) -
         "device_id": caller.id if caller.role is CallerRole.DEVICE else None,
         "order_type": request.order_type,
         "table_number": request.table_number,
-        **_BEGINNINGS[request.is_submitted],
+        **_INITIAL_STATES[request.is_submitted],
         "currency": currency,
         "subtotal": totals.subtotal,
         "tax_amount": totals.tax_amount,

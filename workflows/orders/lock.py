@@ -16,25 +16,25 @@ from workflows.orders.models import LockedOrder, Order, OrderRow
 from workflows.orders.states import ORDER
 from workflows.tenants.caller import Caller
 from workflows.tenants.scope import visible_to
-from workflows.transitions import invalid_transition
+from workflows.transitions import invalid_transition_error
 
 _CLOCK = text(
     "SELECT clock_timestamp()"
 )  # not now(): the lock may have been waited for, and history must be in the order of versions
 # bills and bill_orders are tables of a higher layer: whether an order may change depends on its bills, read under its lock.
-_INVOLVED = text("""
+_UNVOIDED_BILLS = text("""
     -- involved: the bills of an order that are not voided
     SELECT b.id, b.status FROM bill_orders bo JOIN bills b ON b.id = bo.bill_id
     WHERE bo.order_id = :order_id AND b.status <> 'voided' ORDER BY b.id
 """)
 # payments and bill_orders are tables of a higher layer: an order whose money was taken cannot be cancelled.
-_KEPT = text("""
+_UNREFUNDED = text("""
     -- unrefunded: payments for any bill of this order, voided ones too, that are not refunded in full
     SELECT count(*) FROM bill_orders bo JOIN payments p ON p.bill_id = bo.bill_id
     WHERE bo.order_id = :order_id AND p.captured_amount > p.refunded_amount
 """)
 # payments and bill_orders are tables of a higher layer: likewise.
-_GIVEN_BACK = text("""
+_ALL_REFUNDED = text("""
     -- refunded: whether payments count towards bills of this order, and all of them are, or are being, refunded in full
     SELECT coalesce(bool_and(p.captured_amount = p.refund_reserved), false)
     FROM bill_orders bo JOIN payments p ON p.bill_id = bo.bill_id
@@ -43,7 +43,7 @@ _GIVEN_BACK = text("""
 
 
 @dataclass(frozen=True, slots=True)
-class LiveBill:
+class UnvoidedBill:
     """A bill of an order, except voided ones."""
 
     id: str
@@ -75,22 +75,24 @@ async def lock_orders(connection: AsyncConnection, order_ids: Sequence[str], *, 
     return cast(list[LockedOrder], [{**row, "at": at} for row in rows])
 
 
-async def live_bills(connection: AsyncConnection, order_id: str) -> list[LiveBill]:
+async def unvoided_bills(connection: AsyncConnection, order_id: str) -> list[UnvoidedBill]:
     """Return the bills of an order that are not voided."""
-    return [LiveBill(row.id, row.status) for row in await connection.execute(_INVOLVED, {"order_id": order_id})]
+    return [
+        UnvoidedBill(row.id, row.status) for row in await connection.execute(_UNVOIDED_BILLS, {"order_id": order_id})
+    ]
 
 
 async def unrefunded_payments(connection: AsyncConnection, order_id: str) -> int:
     """Return how many payments for this order are not fully refunded."""
-    return int((await connection.execute(_KEPT, {"order_id": order_id})).scalar_one())
+    return int((await connection.execute(_UNREFUNDED, {"order_id": order_id})).scalar_one())
 
 
 async def is_refunded(connection: AsyncConnection, order_id: str) -> bool:
     """Return whether all payments of this order were refunded in full, or are being refunded."""
-    return bool((await connection.execute(_GIVEN_BACK, {"order_id": order_id})).scalar_one())
+    return bool((await connection.execute(_ALL_REFUNDED, {"order_id": order_id})).scalar_one())
 
 
-def blocked(order: OrderRow, doing: str, *why: Detail) -> InvalidStatusTransition:
+def blocked_error(order: OrderRow, doing: str, *why: Detail) -> InvalidStatusTransition:
     """Return the error for a change that the order's status allows but its bills or payments do not.
 
     ``doing`` is a participle, such as ``cancelled``.
@@ -105,7 +107,7 @@ def blocked(order: OrderRow, doing: str, *why: Detail) -> InvalidStatusTransitio
 def check_edge(order: OrderRow, event: str) -> None:
     """Raise ``InvalidStatusTransition`` if the order's status has no edge for ``event``."""
     if ORDER.target(order["status"], event) is None:
-        raise invalid_transition(ORDER, order["status"], event)
+        raise invalid_transition_error(ORDER, order["status"], event)
 
 
 def check_version(order: OrderRow, version: int | None) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.orders.models import Order, OrderItemRow
-from workflows.orders.totals import OrderLine, rate
+from workflows.orders.totals import OrderLine, format_tax_rate
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.query_helpers import equal_filters, in_range, one_row, page_of
 from workflows.tenants.scope import visible_to
@@ -44,7 +44,7 @@ async def read_order(order_id: str, *, caller: Caller) -> dict[str, Any]:
     conditions = visible_to(caller, Order.merchant_id, Order.store_id)
     async with caller_transaction(caller) as connection:
         statement = select(Order.__table__).where(Order.id == order_id, *conditions)
-        return await whole_order(connection, await one_row(connection, statement))
+        return await order_with_items(connection, await one_row(connection, statement))
 
 
 async def list_orders(wanted: OrderFilter, *, caller: Caller, limit: int, before: str | None) -> list[dict[str, Any]]:
@@ -52,17 +52,17 @@ async def list_orders(wanted: OrderFilter, *, caller: Caller, limit: int, before
     conditions = [*visible_to(caller, Order.merchant_id, Order.store_id), *wanted.conditions()]
     async with caller_transaction(caller) as connection:
         statement = select(Order.__table__).where(*conditions)
-        return await whole_orders(
+        return await orders_with_items(
             connection, await page_of(connection, statement, by=Order.id, limit=limit, before=before)
         )
 
 
-async def whole_order(connection: AsyncConnection, row: Mapping[str, Any]) -> dict[str, Any]:
+async def order_with_items(connection: AsyncConnection, row: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``row`` with its ``items`` and ``bill_ids``."""
-    return (await whole_orders(connection, [row]))[0]
+    return (await orders_with_items(connection, [row]))[0]
 
 
-async def whole_orders(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+async def orders_with_items(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return ``rows`` with their ``items`` and ``bill_ids``, with two statements for any number of rows."""
     if not rows:
         return []
@@ -126,4 +126,6 @@ def order_fields(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _items(items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    return [{**{name: item[name] for name in ITEM_FIELDS}, "tax_rate": rate(item["tax_rate"])} for item in items]
+    return [
+        {**{name: item[name] for name in ITEM_FIELDS}, "tax_rate": format_tax_rate(item["tax_rate"])} for item in items
+    ]

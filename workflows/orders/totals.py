@@ -30,7 +30,7 @@ class TaxRounding(StrEnum):
     UP = "up"
 
 
-_WAYS: Mapping[TaxRounding, str] = {
+_DECIMAL_ROUNDING: Mapping[TaxRounding, str] = {
     TaxRounding.HALF_UP: ROUND_HALF_UP,
     TaxRounding.DOWN: ROUND_DOWN,
     TaxRounding.UP: ROUND_UP,
@@ -57,7 +57,7 @@ class OrderLine:
 
 
 @dataclass(frozen=True, slots=True)
-class Totals:
+class OrderTotals:
     """Minor units; ``total_amount = subtotal - discount_amount + tax_amount``."""
 
     subtotal: int
@@ -66,7 +66,9 @@ class Totals:
     total_amount: int
 
 
-def compute_totals(lines: Sequence[OrderLine], *, discount_amount: int, currency: str, rounding: TaxRounding) -> Totals:
+def compute_totals(
+    lines: Sequence[OrderLine], *, discount_amount: int, currency: str, rounding: TaxRounding
+) -> OrderTotals:
     """Return the totals of an order.
 
     Raises ``InvalidRequest`` for a discount above the subtotal, and for a total above the largest payment.
@@ -86,12 +88,12 @@ def compute_totals(lines: Sequence[OrderLine], *, discount_amount: int, currency
     total = subtotal - discount_amount + tax
     if total > MAX_AMOUNT:
         raise InvalidRequest(Detail("items", f"Must add up to at most {MAX_AMOUNT} with tax"))
-    return Totals(subtotal, tax, discount_amount, total)
+    return OrderTotals(subtotal, tax, discount_amount, total)
 
 
 def tax_of(base: int, rate: Decimal, *, rounding: TaxRounding) -> int:
     """Return the tax on ``base`` minor units, rounded to whole minor units."""
-    return int((base * rate).quantize(_ONE, rounding=_WAYS[rounding]))
+    return int((base * rate).quantize(_ONE, rounding=_DECIMAL_ROUNDING[rounding]))
 
 
 def _discounted(by_rate: Mapping[Decimal, int], *, discount_amount: int, currency: str) -> list[tuple[Decimal, int]]:
@@ -103,6 +105,6 @@ def _discounted(by_rate: Mapping[Decimal, int], *, discount_amount: int, currenc
     return [(rate, base - part.amount) for (rate, base), part in zip(bases, parts, strict=True)]
 
 
-def rate(value: Decimal) -> str:
+def format_tax_rate(value: Decimal) -> str:
     """Return a tax rate as text, as it was sent: ``0.08``, never ``8E-2``."""
     return format(value, "f")

@@ -15,7 +15,7 @@ from workflows.database.engines import rows_parameter
 from workflows.errors import IdempotencyKeyInUse
 from workflows.ids import new_id
 from workflows.orders.states import ORDER, OrderEvent, OrderStatus
-from workflows.orders.totals import OrderLine, rate
+from workflows.orders.totals import OrderLine, format_tax_rate
 from workflows.requests.idempotency import KEY_LIFE, STORE_RECORDS
 
 _ITEM_COLUMNS = "id, order_id, merchant_id, store_id, position, name, quantity, unit_price, tax_rate, subtotal"
@@ -53,7 +53,7 @@ def item_rows(order: Mapping[str, Any], lines: Sequence[OrderLine]) -> list[dict
 
 def items_parameter(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return rows of ``item_rows`` as values that JSON can represent exactly."""
-    return [{**row, "tax_rate": rate(row["tax_rate"])} for row in rows]
+    return [{**row, "tax_rate": format_tax_rate(row["tax_rate"])} for row in rows]
 
 
 async def replace_items(connection: AsyncConnection, order_id: str, rows: Sequence[Mapping[str, Any]]) -> None:

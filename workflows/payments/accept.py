@@ -24,8 +24,8 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.apply_payments import Reservation, reserve
-from workflows.bills.lock import Share
-from workflows.database.engines import Role, rows_parameter, transaction, violated
+from workflows.bills.lock import BillAmount
+from workflows.database.engines import Role, rows_parameter, transaction, violated_constraint
 from workflows.database.group_commit import GroupCommit, KeyedGroupCommit
 from workflows.database.json_rendering import render
 from workflows.errors import DomainError, IdempotencyKeyInUse
@@ -35,7 +35,7 @@ from workflows.payments.models import PaymentRow
 from workflows.payments.queries import payment_fields
 from workflows.payments.states import PAYMENT
 from workflows.requests.batch_lookup import InFlightKeys, known_answer
-from workflows.requests.idempotency import KEY_LIFE, STORE_RECORDS, AnswerToStore, Stored, record_rows
+from workflows.requests.idempotency import KEY_LIFE, STORE_RECORDS, AnswerToStore, StoredAnswer, record_rows
 from workflows.tenants.caller import Caller, CallerRole
 from workflows.transitions import ChangeContext
 
@@ -82,16 +82,16 @@ class PaymentIntake:
 
     def __init__(self, *, nudge_grace_seconds: float, timeout_seconds: float) -> None:
         self._grace = timedelta(seconds=nudge_grace_seconds)
-        self._gather: GroupCommit[PaymentSubmission, Stored] = GroupCommit(
+        self._gather: GroupCommit[PaymentSubmission, StoredAnswer] = GroupCommit(
             self._flush, limit=GROUP_LIMIT, concurrency=CONCURRENCY, split_on=SPLIT_ON, timeout_seconds=timeout_seconds
         )
         # Payments of one bill are written apart, one group at a time: waiting for a bill's lock delays no other payment.
-        self._by_bill: KeyedGroupCommit[PaymentSubmission, Stored] = KeyedGroupCommit(
+        self._by_bill: KeyedGroupCommit[PaymentSubmission, StoredAnswer] = KeyedGroupCommit(
             self._flush, limit=GROUP_LIMIT, split_on=SPLIT_ON, timeout_seconds=timeout_seconds
         )
         self._in_flight = InFlightKeys()
 
-    async def accept_payment(self, submission: PaymentSubmission) -> Stored:
+    async def accept_payment(self, submission: PaymentSubmission) -> StoredAnswer:
         """Record a pending payment, or find the answer that was stored for its key.
 
         Return the status and body to answer with. Raises ``NotAuthorized`` (device not active), ``ResourceNotFound``
@@ -104,14 +104,14 @@ class PaymentIntake:
             bill_id = submission.request.bill_id
             return await (self._by_bill.put(bill_id, submission) if bill_id else self._gather.put(submission))
 
-    async def _flush(self, group: list[PaymentSubmission]) -> list[Stored | BaseException]:
+    async def _flush(self, group: list[PaymentSubmission]) -> list[StoredAnswer | BaseException]:
         results = await self._attempt_twice(group)
         while rest := [number for number, result in enumerate(results) if isinstance(result, _Postponed)]:
             for number, result in zip(rest, await self._attempt_rest([group[n] for n in rest]), strict=True):
                 results[number] = result
         return results
 
-    async def _attempt_rest(self, rest: list[PaymentSubmission]) -> list[Stored | BaseException]:
+    async def _attempt_rest(self, rest: list[PaymentSubmission]) -> list[StoredAnswer | BaseException]:
         """Attempt the postponed requests. Never raise: the rest of the group is committed and must not run again."""
         try:
             return await self._attempt_twice(rest)
@@ -120,27 +120,27 @@ class PaymentIntake:
                 return [error]
         return [result for each in rest for result in await self._attempt_rest([each])]
 
-    async def _attempt_twice(self, group: list[PaymentSubmission]) -> list[Stored | BaseException]:
+    async def _attempt_twice(self, group: list[PaymentSubmission]) -> list[StoredAnswer | BaseException]:
         try:
             return await self._attempt(group)
         except IdempotencyKeyInUse:
             if len(group) > 1:
                 raise
         except IntegrityError as error:
-            if len(group) > 1 or violated(error) != "payments_client_reference_key":
+            if len(group) > 1 or violated_constraint(error) != "payments_client_reference_key":
                 raise
         # Another process was faster: its row is committed now, so a second attempt finds it.
         return await self._attempt(group)
 
-    async def _attempt(self, group: list[PaymentSubmission]) -> list[Stored | BaseException]:
+    async def _attempt(self, group: list[PaymentSubmission]) -> list[StoredAnswer | BaseException]:
         async with transaction(Role.ACCEPT) as connection:
             return await self._accept(connection, group)
 
     async def _accept(
         self, connection: AsyncConnection, group: list[PaymentSubmission]
-    ) -> list[Stored | BaseException]:
+    ) -> list[StoredAnswer | BaseException]:
         found = await load_context(connection, group)
-        results: dict[int, Stored | BaseException] = {}
+        results: dict[int, StoredAnswer | BaseException] = {}
         drafts: list[_Draft] = []
         references: set[tuple[str, str]] = set()
         for number, submission in enumerate(group):
@@ -186,7 +186,7 @@ class _Postponed(Exception):
 
 
 async def _reserve(
-    connection: AsyncConnection, drafts: list[_Draft], results: dict[int, Stored | BaseException]
+    connection: AsyncConnection, drafts: list[_Draft], results: dict[int, StoredAnswer | BaseException]
 ) -> list[_Draft]:
     """Reserve the amounts of ``drafts`` on their bills. Return the drafts that got it or have no bill."""
     billed = [draft for draft in drafts if draft.payment["bill_id"]]
@@ -206,7 +206,7 @@ async def _reserve(
 
 
 async def _answer_known_keys(
-    connection: AsyncConnection, refused: list[_Draft], results: dict[int, Stored | BaseException]
+    connection: AsyncConnection, refused: list[_Draft], results: dict[int, StoredAnswer | BaseException]
 ) -> None:
     """Replace the refusals of requests whose keys were answered while they waited for their bills' locks."""
     found = await load_context(connection, [draft.submission for draft in refused])
@@ -223,14 +223,14 @@ async def _answer_known_keys(
 def _reservation(draft: _Draft) -> Reservation:
     payment, submission = draft.payment, draft.submission
     by = ChangeContext.caller(submission.caller, at=payment["created_at"], request_id=submission.request_id)
-    share = Share(cast(str, payment["bill_id"]), payment["id"], payment["amount"], by)
+    share = BillAmount(cast(str, payment["bill_id"]), payment["id"], payment["amount"], by)
     return Reservation(share, store_id=payment["store_id"], currency=payment["currency"])
 
 
-async def _write(connection: AsyncConnection, drafts: list[_Draft]) -> dict[int, Stored]:
+async def _write(connection: AsyncConnection, drafts: list[_Draft]) -> dict[int, StoredAnswer]:
     """Write ``drafts``; return the answers by number. Raises ``IdempotencyKeyInUse`` if a key was taken meanwhile."""
     answers = {
-        draft.number: Stored(
+        draft.number: StoredAnswer(
             201, render(payment_fields(draft.payment)), resource_id=draft.payment["id"], is_replay=False
         )
         for draft in drafts

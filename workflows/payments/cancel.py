@@ -27,8 +27,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.apply_payments import release_reservations
-from workflows.bills.lock import Share, lock_bills
-from workflows.database.engines import Role, act_as
+from workflows.bills.lock import BillAmount, lock_bills
+from workflows.database.engines import Role, switch_role
 from workflows.payments.models import ClaimedPayment, PaymentRow
 from workflows.payments.states import PAYMENT, CancelOutcome, PaymentEvent, PaymentRemark, PaymentStatus
 from workflows.payments.workload import PaymentWorkload
@@ -40,7 +40,7 @@ from workflows.providers.registry import charge_locally
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.query_helpers import one_row
 from workflows.tenants.scope import IN_SCOPE, scope_params
-from workflows.transitions import ChangeContext, apply, invalid_transition
+from workflows.transitions import ChangeContext, apply, invalid_transition_error
 
 _LOCK = text(f"""
     -- lock: the row, and the time after the lock was taken: now() is when the transaction began, which may be before a
@@ -86,7 +86,7 @@ async def cancel_payment(
             request["on_too_late"] = on_too_late
         act = _ACTS.get(row["status"])
         if act is None:
-            raise invalid_transition(PAYMENT, row["status"], PaymentEvent.CANCEL)
+            raise invalid_transition_error(PAYMENT, row["status"], PaymentEvent.CANCEL)
         if row["status"] == PaymentStatus.PENDING and _has_moved(row, at=at, payments=payments):
             row = await _complete_reported_sale(connection, payment_id, request, by=by, payments=payments)
         else:
@@ -122,7 +122,7 @@ async def _cancel_at_once(
     ended = {"cancelled_at": by.at, "cancel_outcome": CancelOutcome.CANCELLED, "due_at": None}
     changed = await apply(connection, PAYMENT, entity_id=row["id"], event=PaymentEvent.CANCEL, by=by, changes=ended)
     if row["bill_id"]:
-        await release_reservations(connection, [Share(row["bill_id"], row["id"], row["amount"], by)])
+        await release_reservations(connection, [BillAmount(row["bill_id"], row["id"], row["amount"], by)])
     return cast(PaymentRow, changed)
 
 
@@ -167,7 +167,7 @@ async def _complete_reported_sale(
 
     ``cancel`` holds the columns that the cancel sets.
     """
-    await act_as(connection, Role.WORKER)
+    await switch_role(connection, Role.WORKER)
     worker = f"api for {by.caller_id}"
     (claim,) = await payments.start(connection, [payment_id], worker=worker, lease_seconds=LEASE_SECONDS)
     await apply(connection, PAYMENT, entity_id=payment_id, event=PaymentRemark.REQUEST_CANCEL, by=by, changes=cancel)

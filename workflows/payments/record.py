@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database.engines import rows_parameter
-from workflows.database.metrics_buffer import FINAL, note_outcome
+from workflows.database.metrics_buffer import FINAL, note_final
 from workflows.ledger.post_journals import post_completions
 from workflows.payments.models import RecordedPayment
 from workflows.payments.update_bills import update_bills
@@ -153,7 +153,7 @@ def tally_outcomes(connection: AsyncConnection, entity: str, recorded: Sequence[
     """Count the rows that became final, for the metrics."""
     for row in recorded:
         if row["status"] in FINAL:
-            note_outcome(
+            note_final(
                 connection,
                 entity,
                 method=row["method_type"],

@@ -17,7 +17,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.apply_payments import apply_payments, release_reservations
-from workflows.bills.lock import Share
+from workflows.bills.lock import BillAmount
 from workflows.payments.models import RecordedPayment
 from workflows.payments.states import PaymentStatus
 from workflows.transitions import ChangeContext
@@ -47,6 +47,6 @@ def is_refunded(row: RecordedPayment) -> bool:
     return bool(is_too_late and row["status"] == PaymentStatus.COMPLETED)
 
 
-def _share(row: RecordedPayment, worker: str) -> Share:
+def _share(row: RecordedPayment, worker: str) -> BillAmount:
     by = ChangeContext("worker", worker, row["recorded_at"], request_id=row["request_id"])
-    return Share(cast(str, row["bill_id"]), row["id"], row["amount"], by)
+    return BillAmount(cast(str, row["bill_id"]), row["id"], row["amount"], by)

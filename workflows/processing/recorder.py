@@ -10,7 +10,7 @@ from typing import Generic
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.bills.lock import BillLocked, lock_all, lock_free
+from workflows.bills.lock import BillLocked, lock_all_bills, lock_unlocked_bills
 from workflows.database.engines import Role, transaction
 from workflows.database.group_commit import GroupCommit, KeyedGroupCommit
 from workflows.errors import ServiceUnavailable
@@ -63,11 +63,11 @@ class Recorder(Generic[RequestT]):
         return status
 
     async def _record_unlocked(self, group: list[Answered[RequestT]]) -> list[Result | BaseException]:
-        return await self._insist(group, lock_free)
+        return await self._insist(group, lock_unlocked_bills)
 
     async def _record_one_bill(self, group: list[Answered[RequestT]]) -> list[Result | BaseException]:
         async with self._waits:
-            return await self._insist(group, lock_all)
+            return await self._insist(group, lock_all_bills)
 
     async def _insist(self, group: list[Answered[RequestT]], lock_bills: LockBills) -> list[Result | BaseException]:
         """Record, and try again while the leases hold: recording an answer is better than asking for it again later."""

@@ -26,7 +26,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.bills.lock import Locking
+from workflows.bills.lock import LockFunction
 from workflows.database.engines import rows_parameter
 from workflows.payments.lock_for_evidence import LockedRow, claim_locked, lock_open_rows
 from workflows.payments.record import answer_name
@@ -122,7 +122,7 @@ async def apply_evidence(
     entity: str,
     evidence: list[Evidence],
     *,
-    locking: Locking,
+    locking: LockFunction,
     by: str,
     is_confirmed: bool = False,
 ) -> list[EvidenceResult]:

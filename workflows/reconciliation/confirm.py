@@ -14,8 +14,8 @@ The caller holds the settlement's lock.
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.bills.lock import lock_all
-from workflows.database.engines import Role, act_as
+from workflows.bills.lock import lock_all_bills
+from workflows.database.engines import Role, switch_role
 from workflows.reconciliation.apply_evidence import Evidence, apply_evidence, moved_lines
 from workflows.reconciliation.correction_rules import resolution_error
 from workflows.reconciliation.find_in_our_books import OPEN
@@ -50,13 +50,13 @@ async def confirm_outcome(
     line = found["their_line"]
     if found["our_line"] or not line or not line["moved"] or line["kind"] not in _ENTITY or not line["our_reference"]:
         raise resolution_error("The line is not about a payment or refund whose outcome is unknown")
-    await act_as(connection, Role.WORKER)
+    await switch_role(connection, Role.WORKER)
     evidence = await _evidence(connection, found, line, settlement, reference=line["our_reference"])
     entity = line["kind"]
     done = await apply_evidence(
-        connection, entity, [evidence], locking=lock_all, by=f"api for {actor.id}", is_confirmed=True
+        connection, entity, [evidence], locking=lock_all_bills, by=f"api for {actor.id}", is_confirmed=True
     )
-    await act_as(connection, Role.CALLER)
+    await switch_role(connection, Role.CALLER)
     if not done:
         raise resolution_error(
             f"A request about {evidence.id} is being sent to the provider right now; try again in a moment"

@@ -43,7 +43,7 @@ from workflows.settlements.lock import lock_settlements, read_locked
 from workflows.settlements.models import LockedSettlement, Settlement
 from workflows.settlements.states import SETTLEMENT, SettlementEvent, SettlementRemark, SettlementStatus
 from workflows.tenants.actor import Actor
-from workflows.transitions import ChangeContext, apply, invalid_transition
+from workflows.transitions import ChangeContext, apply, invalid_transition_error
 
 RAN_OUT_OF_TIME = "57014"  # statement_timeout, set by use_bulk_settings
 
@@ -102,7 +102,7 @@ async def reconcile_settlement(
         await lock_settlements(connection, [settlement_id])
         settlement = await read_locked(connection, settlement_id)
         if settlement["status"] != SettlementStatus.CLOSED:
-            raise invalid_transition(SETTLEMENT, settlement["status"], SettlementEvent.RECONCILE)
+            raise invalid_transition_error(SETTLEMENT, settlement["status"], SettlementEvent.RECONCILE)
         comparison = await _comparison(connection, settlement, settings, acceptance)
         try:
             return await _compare(connection, comparison, actor=actor, silent=silent, acceptance=acceptance)

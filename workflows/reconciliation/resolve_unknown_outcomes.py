@@ -21,8 +21,8 @@ from typing import Any, cast
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.bills.lock import lock_free
-from workflows.database.engines import Role, act_as, use_bulk_settings
+from workflows.bills.lock import lock_unlocked_bills
+from workflows.database.engines import Role, switch_role, use_bulk_settings
 from workflows.reconciliation.apply_evidence import WORKLOADS, Evidence, EvidenceResult, apply_evidence, moved_lines
 from workflows.reconciliation.vanished_lines import flag_vanished_lines
 from workflows.settlements.models import Settlement, SettlementRow
@@ -103,7 +103,7 @@ async def resolve_unknown_outcomes(settlement_id: str, *, actor: Actor) -> Doubt
                 else:
                     await _record(entity, group, doubts, actor=actor)
     async with actor.transaction(is_long=True) as connection:
-        await act_as(connection, Role.WORKER)
+        await switch_role(connection, Role.WORKER)
         await flag_vanished_lines(connection, settlement_id, by=_author(actor))
         if doubts.left:
             await connection.execute(_AGAIN, {"id": settlement_id, "pause": PAUSE})
@@ -114,7 +114,7 @@ async def _find(settlement_id: str, entity: str, after: str, *, actor: Actor) ->
     """Return a page of rows with their lines, and the id that the next page starts after, if any."""
     async with actor.transaction(is_long=True) as connection:
         await actor.require_visible(connection, Settlement, settlement_id)
-        await act_as(connection, Role.WORKER)
+        await switch_role(connection, Role.WORKER)
         await use_bulk_settings(connection)
         row = (await connection.execute(_SETTLEMENT, {"id": settlement_id})).mappings().one()
         settlement = cast(SettlementRow, dict(row))
@@ -160,8 +160,8 @@ def _groups(evidence: list[Evidence]) -> Iterator[list[Evidence]]:
 
 async def _record(entity: str, group: list[Evidence], doubts: Doubts, *, actor: Actor) -> None:
     async with actor.transaction(is_long=True) as connection:
-        await act_as(connection, Role.WORKER)
-        found = await apply_evidence(connection, entity, group, locking=lock_free, by=_author(actor))
+        await switch_role(connection, Role.WORKER)
+        found = await apply_evidence(connection, entity, group, locking=lock_unlocked_bills, by=_author(actor))
     doubts.left += len(group) - len(found)
     for one in found:
         if one.status and one.status != "processing":

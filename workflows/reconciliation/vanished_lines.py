@@ -19,7 +19,7 @@ import logging
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.database.engines import Role, act_as
+from workflows.database.engines import Role, switch_role
 from workflows.payments.states import PAYMENT, PaymentRemark
 from workflows.refunds.states import REFUND, RefundRemark
 from workflows.transitions import ChangeContext, apply
@@ -72,9 +72,9 @@ async def flag_vanished_lines(connection: AsyncConnection, settlement_id: str, *
 async def end_review(connection: AsyncConnection, entity_id: str | None, *, by: ChangeContext) -> None:
     """End the review of a row whose evidence is gone, after a person resolved the break of its line."""
     if entity_id and (await connection.execute(_IN_REVIEW, {"id": entity_id})).scalar_one():
-        await act_as(connection, Role.WORKER)
+        await switch_role(connection, Role.WORKER)
         await _remark(connection, entity_id, by, is_gone=False)
-        await act_as(connection, Role.CALLER)
+        await switch_role(connection, Role.CALLER)
 
 
 async def _remark(connection: AsyncConnection, entity_id: str, by: ChangeContext, *, is_gone: bool) -> None:

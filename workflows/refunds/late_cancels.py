@@ -23,7 +23,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.apply_payments import apply_unreserved_payments
-from workflows.bills.lock import Share
+from workflows.bills.lock import BillAmount
 from workflows.payments.models import RecordedPayment
 from workflows.payments.states import PAYMENT, PaymentRemark
 from workflows.payments.update_bills import is_refunded
@@ -78,7 +78,9 @@ async def update_bills_after_failed_refunds(
         payment_id: ChangeContext("worker", worker, at, row["request_id"], REVIEW_REASON)
         for payment_id, row in retained.items()
     }
-    shares = [Share(cast(str, row["bill_id"]), one, row["payment_amount"], by[one]) for one, row in retained.items()]
+    shares = [
+        BillAmount(cast(str, row["bill_id"]), one, row["payment_amount"], by[one]) for one, row in retained.items()
+    ]
     counted = await apply_unreserved_payments(connection, shares)
     await connection.execute(_ON_BILL, {"ids": list(counted)})
     for payment_id in retained.keys() - counted:

@@ -26,7 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.apply_payments import apply_refunds
 from workflows.bills.balance import share_of_refund
-from workflows.bills.lock import Share
+from workflows.bills.lock import BillAmount
 from workflows.database.engines import rows_parameter
 from workflows.ledger.post_journals import post_refunds
 from workflows.payments.record import row_of, tally_outcomes
@@ -156,7 +156,7 @@ async def _update_bills(connection: AsyncConnection, recorded: Sequence[Recorded
         before[row["payment_id"]] += row["amount"]
         amount = share_of_refund(amount=row["payment_amount"], refunded_before=earlier, refund=row["amount"])
         by = ChangeContext("worker", worker, row["completed_at"], request_id=row["request_id"])
-        shares.append(Share(row["bill_id"], row["id"], amount, by))
+        shares.append(BillAmount(row["bill_id"], row["id"], amount, by))
     await apply_refunds(connection, shares)
 
 

@@ -35,7 +35,7 @@ from workflows.refunds.models import LockedPayment, NewRefund, RefundedPayment
 from workflows.refunds.queries import refund_fields
 from workflows.refunds.report_manual_refund import Report
 from workflows.refunds.states import REFUND, RefundRemark
-from workflows.requests.idempotency import Key, Stored, known_answer, store_answer
+from workflows.requests.idempotency import Key, StoredAnswer, known_answer, store_answer
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.query_helpers import one_row
 from workflows.tenants.scope import IN_SCOPE, scope_params
@@ -77,7 +77,7 @@ _INSERT = text("""
 
 async def request_refund(
     payment_id: str, request: RefundRequest, *, caller: Caller, key: Key, request_id: str, grace_seconds: float
-) -> Stored:
+) -> StoredAnswer:
     """Record a pending refund, or find the answer that was stored for its key.
 
     If its nudge is lost, the sweep nudges it after ``grace_seconds``.
@@ -97,7 +97,7 @@ async def request_refund(
         row = await write_refund(
             connection, payment, request, amount=amount, by=by, needs_action=needs_action, grace_seconds=grace_seconds
         )
-        stored = Stored(201, render(refund_fields(row)), resource_id=row["id"], is_replay=False)
+        stored = StoredAnswer(201, render(refund_fields(row)), resource_id=row["id"], is_replay=False)
         await store_answer(connection, payment["merchant_id"], key, stored)
     return stored
 

@@ -12,8 +12,8 @@ from typing import Any
 from sqlalchemy.engine import RowMapping
 
 from workflows.errors import Detail, IdempotencyKeyInUse, ResourceNotFound
-from workflows.requests.idempotency import ANSWER, OWNER, Key, Stored, replay
-from workflows.tenants.caller import Caller, CallerRole, device_not_active
+from workflows.requests.idempotency import ANSWER, OWNER, Key, StoredAnswer, replay
+from workflows.tenants.caller import Caller, CallerRole, device_not_active_error
 from workflows.tenants.scope import scope_condition
 
 LOOKUP_COLUMNS = """n integer, scope text, psp_id text, merchant_id text, store_id text, device_id text, client_id text,
@@ -82,13 +82,13 @@ def check_caller(caller: Caller, fact: RowMapping | None) -> RowMapping:
     Raises ``NotAuthorized`` (device not active), ``ResourceNotFound`` (store).
     """
     if caller.role is CallerRole.DEVICE and (fact is None or fact["device_status"] != "active"):
-        raise device_not_active(fact["device_status"] if fact else None)
+        raise device_not_active_error(fact["device_status"] if fact else None)
     if fact is None:
         raise ResourceNotFound(Detail("store_id", "There is no such store"))
     return fact
 
 
-def known_answer(key: Key, fact: RowMapping, *, currency: str | None) -> Stored | None:
+def known_answer(key: Key, fact: RowMapping, *, currency: str | None) -> StoredAnswer | None:
     """Return the stored answer to the request's key, or ``None``. Raises ``IdempotencyKeyReused``.
 
     ``currency`` is the store's, for a body that names none.

@@ -97,7 +97,7 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredAnswer:
     """An answer: its HTTP status and its body's bytes."""
 
     status: int
@@ -112,7 +112,7 @@ def fingerprint(body: bytes, *, secret: bytes) -> str:
     return hmac.new(secret, body, hashlib.sha256).hexdigest()
 
 
-def replay(key: Key, found: RowMapping, *, currency: str | None = None) -> Stored:
+def replay(key: Key, found: RowMapping, *, currency: str | None = None) -> StoredAnswer:
     """Return the stored answer if the request means the same as the first one.
 
     ``currency`` is the store's, for a body that names none. ``found`` has the columns of ``ANSWER``.
@@ -120,7 +120,7 @@ def replay(key: Key, found: RowMapping, *, currency: str | None = None) -> Store
     """
     if not _is_same(key, found, currency):
         raise IdempotencyKeyReused(Detail("Idempotency-Key", _advice(found["resource_id"])))
-    return Stored(found["status"], found["body"].encode())
+    return StoredAnswer(found["status"], found["body"].encode())
 
 
 def _is_same(key: Key, found: RowMapping, currency: str | None) -> bool:
@@ -190,14 +190,14 @@ _LOCK_OTHERS = text(f"""
 """)
 
 
-async def known_answer(connection: AsyncConnection, merchant_id: str, key: Key) -> Stored | None:
+async def known_answer(connection: AsyncConnection, merchant_id: str, key: Key) -> StoredAnswer | None:
     """Return the stored answer to ``key``, or ``None``. Raises ``IdempotencyKeyReused``."""
     asked = {**key.row(), "merchant_id": merchant_id, "beside": key.place_beside}
     found = (await connection.execute(_FIND, asked)).mappings().one_or_none()
     return replay(key, found) if found else None
 
 
-async def store_answer(connection: AsyncConnection, merchant_id: str, key: Key, stored: Stored) -> None:
+async def store_answer(connection: AsyncConnection, merchant_id: str, key: Key, stored: StoredAnswer) -> None:
     """Store ``stored`` as the answer to ``key``, in the transaction whose result it is.
 
     Raises ``IdempotencyKeyInUse`` if another request with this key was faster: this transaction is then rolled back, and
@@ -207,13 +207,13 @@ async def store_answer(connection: AsyncConnection, merchant_id: str, key: Key, 
         raise IdempotencyKeyInUse(retry_after_seconds=1)
 
 
-async def store_or_replay(caller: Caller, key: Key, *, merchant_id: str, status: int, body: bytes) -> Stored:
+async def store_or_replay(caller: Caller, key: Key, *, merchant_id: str, status: int, body: bytes) -> StoredAnswer:
     """Store an answer that wrote no row (a refusal), or return the answer stored for the key before.
 
     ``merchant_id`` is the caller's merchant or, for callers above the merchants, the merchant that the request names.
     Raises ``IdempotencyKeyReused``, and what ``caller_transaction`` raises.
     """
-    stored = Stored(status, body, is_replay=False)
+    stored = StoredAnswer(status, body, is_replay=False)
     async with caller_transaction(caller) as connection:
         if await _store(connection, merchant_id, key, stored):
             return stored
@@ -226,7 +226,7 @@ class AnswerToStore:
 
     merchant_id: str
     key: Key
-    stored: Stored
+    stored: StoredAnswer
     is_taken: bool = False
 
 
@@ -247,13 +247,13 @@ async def record_rows(connection: AsyncConnection, answers: Sequence[AnswerToSto
     return rows
 
 
-def record_row(merchant_id: str, key: Key, stored: Stored, *, is_beside: bool = False) -> dict[str, Any]:
+def record_row(merchant_id: str, key: Key, stored: StoredAnswer, *, is_beside: bool = False) -> dict[str, Any]:
     """Return the row of ``idempotency_records`` for ``stored``, without its timestamps."""
     answer = {"status": stored.status, "body": stored.body.decode(), "resource_id": stored.resource_id}
     return {**key.row(is_beside=is_beside), **answer, "merchant_id": merchant_id}
 
 
-async def _store(connection: AsyncConnection, merchant_id: str, key: Key, stored: Stored) -> bool:
+async def _store(connection: AsyncConnection, merchant_id: str, key: Key, stored: StoredAnswer) -> bool:
     for is_beside in (False, True):
         rows = rows_parameter([record_row(merchant_id, key, stored, is_beside=is_beside)])
         if (await connection.execute(_STORE, {"rows": rows, "life": KEY_LIFE})).rowcount:

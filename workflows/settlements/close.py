@@ -36,7 +36,7 @@ from workflows.settlements.totals import figures_of_lines
 from workflows.settlements.write_settlements import open_row, reschedule_periods, write_closed, write_open
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.scope import IN_SCOPE, scope_params
-from workflows.transitions import ChangeContext, invalid_transition
+from workflows.transitions import ChangeContext, invalid_transition_error
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ async def close_manually(settlement_id: str, *, caller: Caller, request_id: str)
             raise ResourceNotFound()
         found = cast(LockedPeriod, dict(row))
         if found["status"] != SettlementStatus.OPEN:
-            raise invalid_transition(SETTLEMENT, found["status"], SettlementEvent.CLOSE)
+            raise invalid_transition_error(SETTLEMENT, found["status"], SettlementEvent.CLOSE)
         if found["at"] <= found["start_at"]:
             raise InvalidStatusTransition(
                 Detail("start_at", "This period has not begun by the database's clock; close it later")

@@ -19,7 +19,7 @@ from workflows.settlements.states import SETTLEMENT, SettlementRemark, Settlemen
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.query_helpers import one_row
 from workflows.tenants.scope import IN_SCOPE, scope_params
-from workflows.transitions import ChangeContext, apply, invalid_transition
+from workflows.transitions import ChangeContext, apply, invalid_transition_error
 
 BELOW_EXPECTED = "Must be greater than or equal to 0, because the expected amount is not negative"
 
@@ -42,7 +42,7 @@ async def count_cash(
     async with caller_transaction(caller) as connection:
         found = await one_row(connection, _LOCK, {"id": settlement_id, **scope_params(caller)})
         if found["status"] != SettlementStatus.CLOSED:
-            raise invalid_transition(SETTLEMENT, found["status"], SettlementRemark.COUNT_CASH)
+            raise invalid_transition_error(SETTLEMENT, found["status"], SettlementRemark.COUNT_CASH)
         if cash_actual < 0 <= found["cash_expected"]:
             raise InvalidRequest(Detail("cash_actual", BELOW_EXPECTED))
         difference = cash_actual - found["cash_expected"]

@@ -103,7 +103,7 @@ async def caller_transaction(caller: Caller, *, is_long: bool = False) -> AsyncI
     """Open a transaction with the rights of ``caller``.
 
     Every transaction checks the device, so suspending it or replacing its key takes effect on its next request, although
-    its token has not expired. Raises as ``device_not_active`` does, and ``ServiceUnavailable`` as ``transaction`` does.
+    its token has not expired. Raises as ``device_not_active_error`` does, and ``ServiceUnavailable`` as ``transaction`` does.
     """
     async with transaction(Role.CALLER, is_long=is_long) as connection:
         is_device = caller.role is CallerRole.DEVICE
@@ -121,11 +121,11 @@ async def caller_transaction(caller: Caller, *, is_long: bool = False) -> AsyncI
             )
         ).one()
         if is_device and row[4] != "active":
-            raise device_not_active(row[4])
+            raise device_not_active_error(row[4])
         yield connection
 
 
-def device_not_active(status: str | None) -> NotAuthorized | NotAuthenticated:
+def device_not_active_error(status: str | None) -> NotAuthorized | NotAuthenticated:
     """Return the error for a device that may not call; ``status`` is ``None`` if there is no such device.
 
     ``REPLACED`` is not a status: the token was issued for a key that has been replaced since.

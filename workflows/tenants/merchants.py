@@ -32,11 +32,11 @@ async def register_merchant(name: str, *, psp_id: str | None, caller: Caller) ->
     A PSP's admin may leave out ``psp_id``. Raises ``InvalidRequest`` if a system operator does, and ``ResourceNotFound`` if
     there is no such PSP or it is not the caller's.
     """
-    owner = _owner(psp_id, caller)
+    owner = _resolve_psp(psp_id, caller)
     row = {"id": new_id("merchant"), "psp_id": owner, "name": name, "created_at": func.now(), "updated_at": func.now()}
     async with caller_transaction(caller) as connection:
         if (await connection.execute(select(Psp.id).where(Psp.id == owner))).scalar() is None:
-            raise _no_such_psp()
+            raise _unknown_psp_error()
         made = await connection.execute(insert(Merchant).values(row).returning(*Merchant.__table__.columns))
         return dict(made.mappings().one())
 
@@ -56,17 +56,17 @@ async def change_merchant(merchant_id: str, changes: dict[str, Any], *, caller: 
         return await one_row(connection, statement)
 
 
-def _owner(psp_id: str | None, caller: Caller) -> str:
+def _resolve_psp(psp_id: str | None, caller: Caller) -> str:
     if caller.scope is Scope.SYSTEM:
         if psp_id is None:
             raise InvalidRequest(Detail("psp_id", "Say for which PSP this is"))
         return psp_id
     if psp_id is not None and psp_id != caller.psp_id:
-        raise _no_such_psp()
+        raise _unknown_psp_error()
     return caller.psp_id
 
 
-def _no_such_psp() -> ResourceNotFound:
+def _unknown_psp_error() -> ResourceNotFound:
     return ResourceNotFound(Detail("psp_id", "There is no such PSP"))
 
 

@@ -23,7 +23,7 @@ from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.database.engines import violated
+from workflows.database.engines import violated_constraint
 from workflows.errors import Detail, DuplicateResource
 from workflows.ids import new_id
 from workflows.tenants.caller import Caller, caller_transaction
@@ -103,7 +103,7 @@ async def add_provider(store_id: str, request: ProviderRequest, *, caller: Calle
             added = insert(StoreProvider).values(row).returning(*StoreProvider.__table__.columns)
             return dict((await connection.execute(added)).mappings().one())
     except IntegrityError as error:
-        if violated(error) != "store_providers_one_each":
+        if violated_constraint(error) != "store_providers_one_each":
             raise
         raise DuplicateResource(Detail("provider", "This store has it already; change it with PATCH")) from error
 

@@ -37,7 +37,7 @@ async def open_store(request: StoreRequest, *, merchant_id: str | None, caller: 
     A merchant's admin may leave out ``merchant_id``. Raises ``InvalidRequest`` if a caller above the merchants does, and
     ``ResourceNotFound`` if the merchant is not within the caller's tenant.
     """
-    owner = _owner(merchant_id, caller)
+    owner = _resolve_owner(merchant_id, caller)
     row = {
         "id": new_id("store"),
         "merchant_id": owner,
@@ -71,7 +71,7 @@ async def change_store(store_id: str, changes: dict[str, Any], *, caller: Caller
         return await one_row(connection, statement)
 
 
-def _owner(merchant_id: str | None, caller: Caller) -> str:
+def _resolve_owner(merchant_id: str | None, caller: Caller) -> str:
     owner = merchant_id or caller.merchant_id
     if not owner:
         raise InvalidRequest(Detail("merchant_id", "Say for which merchant this is"))

@@ -33,7 +33,7 @@ def read_parts(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def loads_unique(text: str | bytes) -> Any:
     """Parse JSON; raise ``ValueError`` if an object has a name twice or a number is not finite."""
-    return json.loads(text, object_pairs_hook=_once, parse_constant=_not_json)
+    return json.loads(text, object_pairs_hook=_reject_duplicates, parse_constant=_reject_constant)
 
 
 def _object(segment: str) -> dict[str, Any]:
@@ -45,12 +45,12 @@ def _object(segment: str) -> dict[str, Any]:
     return value
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _reject_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
         raise ValueError("a name appears twice")
     return value
 
 
-def _not_json(constant: str) -> Any:
+def _reject_constant(constant: str) -> Any:
     raise ValueError(f"{constant} is not valid JSON")

@@ -28,7 +28,7 @@ AUDIENCE = "mpac-api"
 ALGORITHMS = ("ES256", "RS256")  # never "none", and never HMAC, where the public key would serve as the secret
 LEEWAY = timedelta(seconds=5)  # clocks of two API processes; short compared with a token's life of 120 s
 USER_LEEWAY = timedelta(seconds=60)  # the login system's clock and ours
-MAX_REMEMBERED = 20_000  # tokens, about 20 MB; then the cache is emptied, which costs one signature each
+MAX_CACHED = 20_000  # tokens, about 20 MB; then the cache is emptied, which costs one signature each
 MAX_SUBJECT_LENGTH = 200
 
 ROLES: Mapping[str, CallerRole] = {
@@ -53,7 +53,7 @@ class Tokens:
         _check_user_settings(settings)
         self._settings = settings
         self._device_key = _load_device_key(settings)
-        self._remembered: dict[str, tuple[Caller, float]] = {}
+        self._cache: dict[str, tuple[Caller, float]] = {}
         self._user_keys = UserKeys(settings)
 
     @property
@@ -87,7 +87,7 @@ class Tokens:
 
         Raises ``NotAuthenticated`` if it is invalid or has expired.
         """
-        remembered = self._remembered.get(token)
+        remembered = self._cache.get(token)
         if remembered and remembered[1] > now().timestamp():
             return remembered[0]
         try:
@@ -99,7 +99,7 @@ class Tokens:
         except jwt.ExpiredSignatureError as error:  # PyJWT checks the signature first, so it is valid
             raise CredentialRefused(message="This token has expired; get a new one") from error
         except jwt.PyJWTError as error:
-            raise NotAuthenticated(message=_why(error)) from error
+            raise NotAuthenticated(message=_reason(error)) from error
         except (
             ValueError,
             TypeError,
@@ -108,9 +108,9 @@ class Tokens:
             RecursionError,
         ) as error:  # the last: JSON nested too deeply
             raise NotAuthenticated() from error
-        if len(self._remembered) >= MAX_REMEMBERED:
-            self._remembered.clear()
-        self._remembered[token] = (caller, expiry)
+        if len(self._cache) >= MAX_CACHED:
+            self._cache.clear()
+        self._cache[token] = (caller, expiry)
         return caller
 
     def _device(self, token: str) -> tuple[Caller, float]:
@@ -199,14 +199,14 @@ def _load_device_key(settings: Settings) -> EllipticCurvePrivateKey:
     return key
 
 
-_WHY: Mapping[type[Exception], str] = {
+_REASONS: Mapping[type[Exception], str] = {
     jwt.ImmatureSignatureError: "This token is not valid yet: its iat or nbf lies in the future",
     jwt.InvalidIssuerError: "This token is from another issuer than MPAC_USER_TOKEN_ISSUER",
     jwt.InvalidAudienceError: "This token is for another audience than MPAC_USER_TOKEN_AUDIENCE",
 }
 
 
-def _why(error: jwt.PyJWTError) -> str:
+def _reason(error: jwt.PyJWTError) -> str:
     if isinstance(error, jwt.MissingRequiredClaimError):
         return f"This token has no {error.claim}"
-    return _WHY.get(type(error), "Send a valid bearer token")
+    return _REASONS.get(type(error), "Send a valid bearer token")

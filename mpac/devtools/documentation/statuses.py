@@ -14,7 +14,7 @@ from workflows.orders import states as orders
 from workflows.payments import states as payments
 from workflows.refunds import states as refunds
 from workflows.settlements import states as settlements
-from workflows.state_machine import StateMachine, meanings
+from workflows.state_machine import StateMachine, member_comments
 
 ENTITIES: tuple[tuple[StateMachine, ModuleType], ...] = (
     (payments.PAYMENT, payments),
@@ -42,14 +42,14 @@ def render_statuses() -> str:
 
 def _entity(machine: StateMachine, module: ModuleType) -> str:
     kind = type(machine.initial[0])
-    meaning = meanings(kind)
+    meaning = member_comments(kind)
     statuses = table(
         ("status", "meaning", "what can happen next"),
         [(f"`{status}`", meaning[str(status)], _next(machine, status)) for status in machine.statuses],
     )
     parts = [f"## {machine.name.capitalize()}", _first_paragraph(module), diagram(machine), statuses]
     if machine.remarks:
-        said = meanings(type(machine.remarks[0]))
+        said = member_comments(type(machine.remarks[0]))
         parts.append(table(("remark", "meaning"), [(f"`{remark}`", said[str(remark)]) for remark in machine.remarks]))
     return "\n\n".join(parts) + "\n"
 

@@ -30,7 +30,7 @@ from tests.integration.payments.payment_helpers import count
 from tests.polling import eventually
 from workflows.errors import BalanceUnavailable, DuplicateResource
 from workflows.payments.accept import PaymentIntake
-from workflows.requests.idempotency import Stored
+from workflows.requests.idempotency import StoredAnswer
 
 Making = Callable[[Shop], Awaitable[Posting]]
 WAITING = 4  # as many as there are connections for statements (MPAC_LONG_CALLS)
@@ -95,7 +95,7 @@ async def test_payments_of_a_whole_bill_with_one_key_in_several_processes_get_on
         await all_wait(shop.admin, len(asked))
         await holder.rollback()
     *results, other = await asyncio.gather(*asked, return_exceptions=True)
-    stored = [result for result in results if isinstance(result, Stored)]
+    stored = [result for result in results if isinstance(result, StoredAnswer)]
     assert len(stored) == WAITING, results
     assert len({result.body for result in stored}) == 1
     assert sum(not result.is_replay for result in stored) == 1
@@ -116,7 +116,7 @@ async def test_repeat_of_an_abandoned_request_gets_the_answer_to_its_key(shop: S
         again = asyncio.ensure_future(patient.accept_payment(submission(request, tenant.device, key="0001")))
         await all_wait(shop.admin, 2)
         await holder.rollback()
-    assert isinstance(await again, Stored)
+    assert isinstance(await again, StoredAnswer)
     assert await count(shop.admin, tenant) == 1
 
 
@@ -144,7 +144,7 @@ async def test_a_client_reference_is_used_by_a_stored_payment_and_not_by_a_refus
         await holder.rollback()
     results: list[Any] = await asyncio.gather(first, *waiting, return_exceptions=True)
     kinds = [type(result).__name__ for result in results]
-    assert kinds == ["BalanceUnavailable"] * 3 + ["Stored", "DuplicateResource"]
+    assert kinds == ["BalanceUnavailable"] * 3 + ["StoredAnswer", "DuplicateResource"]
 
 
 async def test_a_caller_can_find_the_payment_of_a_reference_that_is_in_use(shop: Shop) -> None:
@@ -162,5 +162,5 @@ async def test_a_caller_can_find_the_payment_of_a_reference_that_is_in_use(shop:
         ),
         return_exceptions=True,
     )
-    assert not [result for result in results if isinstance(result, DuplicateResource | Stored)]
+    assert not [result for result in results if isinstance(result, DuplicateResource | StoredAnswer)]
     assert await count(shop.admin, shop.tenant) == 0

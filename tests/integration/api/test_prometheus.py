@@ -18,7 +18,7 @@ from tests.harness import ROOT, Api
 from tests.integration.refunds.refund_helpers import RefundMaker
 from workflows.database import metrics_buffer
 from workflows.database.engines import Role, transaction
-from workflows.database.metrics_buffer import FAILURES, PROCESS_COUNTS, CountDelta, count_outcomes
+from workflows.database.metrics_buffer import FAILURES, PROCESS_COUNTS, CountDelta, count_final_rows
 from workflows.ops.liveness import forget_worker, note_worker
 from workflows.ops.metrics_store import TotalsWriter, read_totals
 from workflows.payments.cancel import cancel_payment
@@ -193,7 +193,7 @@ async def test_outcome_that_is_rolled_back_is_not_counted(engines: None) -> None
     async def fail() -> None:
         async with transaction(Role.WORKER) as connection:
             facts = {"method": "qr", "provider": "sandbox", "status": "failed", "code": None}
-            metrics_buffer.note_outcome(connection, "payment", **facts, seconds=1)  # type: ignore[arg-type]
+            metrics_buffer.note_final(connection, "payment", **facts, seconds=1)  # type: ignore[arg-type]
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -235,7 +235,7 @@ async def test_processes_add_to_the_same_totals_and_none_waits_for_another(nothi
     several = [TotalsWriter(role) for role in (Role.ACCEPT, Role.WORKER, Role.WORKER)]
     for _ in range(20):
         for each in several:
-            count_outcomes([("payment", "qr", "sandbox", status, "", 0.2) for status in ("completed", "cancelled")])
+            count_final_rows([("payment", "qr", "sandbox", status, "", 0.2) for status in ("completed", "cancelled")])
             each._pending, each._number = PROCESS_COUNTS.take(), each._number + 1
         await asyncio.gather(*(each.add() for each in several))
     after = Counter({one[:3]: one.value for one in await read_totals(Role.ACCEPT)})

@@ -11,13 +11,13 @@ from tests.factories import Tenant
 from tests.harness import Answer, Api
 from workflows.bills.apply_payments import (
     Reservation,
-    Reserved,
+    ReservationResult,
     apply_payments,
     apply_refunds,
     release_reservations,
     reserve,
 )
-from workflows.bills.lock import Share
+from workflows.bills.lock import BillAmount
 from workflows.clock import now
 from workflows.database.engines import Role, transaction
 from workflows.errors import DomainError
@@ -57,40 +57,42 @@ async def read(api: Api, as_: Tenant | str, bill_id: str) -> dict[str, Any]:
     return body
 
 
-def share(bill_id: str, amount: int, *, cause_id: str | None = None) -> Share:
+def share(bill_id: str, amount: int, *, cause_id: str | None = None) -> BillAmount:
     """Return the share of a new payment in a bill."""
-    return Share(bill_id, cause_id or new_id("payment"), amount, ChangeContext("worker", "worker-of-the-test", now()))
+    return BillAmount(
+        bill_id, cause_id or new_id("payment"), amount, ChangeContext("worker", "worker-of-the-test", now())
+    )
 
 
 async def reserve_shares(
-    tenant: Tenant, shares: Sequence[Share], *, currency: str = "JPY"
-) -> list[Reserved | DomainError]:
+    tenant: Tenant, shares: Sequence[BillAmount], *, currency: str = "JPY"
+) -> list[ReservationResult | DomainError]:
     """Reserve as the intake of payments does with one group."""
     async with transaction(Role.ACCEPT) as connection:
         return await reserve(connection, [Reservation(each, tenant.store_id, currency) for each in shares])
 
 
-async def hold(tenant: Tenant, bill_id: str, amount: int) -> Share:
+async def hold(tenant: Tenant, bill_id: str, amount: int) -> BillAmount:
     """Make a reservation that must succeed."""
     mine = share(bill_id, amount)
     (result,) = await reserve_shares(tenant, [mine])
-    assert isinstance(result, Reserved), result
+    assert isinstance(result, ReservationResult), result
     return mine
 
 
-async def pay_shares(*shares: Share) -> list[str]:
+async def pay_shares(*shares: BillAmount) -> list[str]:
     """Apply completed payments as a worker does; return the orders that became paid."""
     async with transaction(Role.WORKER) as connection:
         return await apply_payments(connection, shares)
 
 
-async def release_shares(*shares: Share) -> None:
+async def release_shares(*shares: BillAmount) -> None:
     """Release reservations as a worker does for failed payments."""
     async with transaction(Role.WORKER) as connection:
         await release_reservations(connection, shares)
 
 
-async def give_back_shares(*shares: Share) -> None:
+async def give_back_shares(*shares: BillAmount) -> None:
     """Apply completed refunds as a worker does."""
     async with transaction(Role.WORKER) as connection:
         await apply_refunds(connection, shares)

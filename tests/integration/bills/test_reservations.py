@@ -24,7 +24,7 @@ from tests.integration.bills.bill_helpers import (
 )
 from tests.integration.orders.order_helpers import RAMEN, open_order
 from tests.polling import DEADLINE_SECONDS
-from workflows.bills.apply_payments import Reserved, release_reservations
+from workflows.bills.apply_payments import ReservationResult, release_reservations
 from workflows.bills.lock import lock_bills
 from workflows.database.engines import Role, transaction
 from workflows.errors import BalanceUnavailable, InvalidRequest, InvalidStatusTransition, ResourceNotFound
@@ -45,7 +45,7 @@ async def test_200_concurrent_reservations_on_a_bill_of_20_shares_are_20(
     )
     outcomes = [result for group in results for result in group]
     assert len(outcomes) == 200
-    assert sum(isinstance(outcome, Reserved) for outcome in outcomes) == 20
+    assert sum(isinstance(outcome, ReservationResult) for outcome in outcomes) == 20
     refused = [outcome for outcome in outcomes if isinstance(outcome, BalanceUnavailable)]
     assert len(refused) == 180
     assert {detail.issue for error in refused for detail in error.details if detail.field == "balance_amount"} == {"0"}
@@ -88,9 +88,16 @@ async def test_refused_reservation_does_not_affect_the_rest_of_its_group(
         share(yen["id"], 40),
     ]
     results = await reserve_shares(tenant, wanted)
-    kinds = [Reserved, BalanceUnavailable, InvalidRequest, InvalidStatusTransition, ResourceNotFound, ResourceNotFound]
-    assert [type(result) for result in results] == [*kinds, Reserved]
-    assert results[0] == Reserved(order_id=yen["order_ids"][0])
+    kinds = [
+        ReservationResult,
+        BalanceUnavailable,
+        InvalidRequest,
+        InvalidStatusTransition,
+        ResourceNotFound,
+        ResourceNotFound,
+    ]
+    assert [type(result) for result in results] == [*kinds, ReservationResult]
+    assert results[0] == ReservationResult(order_id=yen["order_ids"][0])
     assert (await read(api, tenant, yen["id"]))["reserved_amount"] == 100
     assert (await read(api, stranger, strange["id"]))["reserved_amount"] == 0
 
@@ -160,7 +167,7 @@ async def test_groups_that_share_bills_never_deadlock(api: Api, tenant: Tenant) 
 
     async def one_group() -> None:
         shares = [share(bill["id"], 5) for bill in dice.sample(bills, 3)]
-        assert all(isinstance(result, Reserved) for result in await reserve_shares(tenant, shares))
+        assert all(isinstance(result, ReservationResult) for result in await reserve_shares(tenant, shares))
         dice.shuffle(shares)
         await pay_shares(*shares[:2])
         await release_shares(*shares[2:])

@@ -13,7 +13,7 @@ from tests.factories import Tenant
 from tests.harness import Answer, Api
 from tests.integration.devices.provisioning import Provisioning, Terminal
 from workflows.clock import now
-from workflows.devices.activation import ALPHABET
+from workflows.devices.activation import CODE_ALPHABET
 
 WRONG = "ABCDEFGH2345"
 Admin = psycopg.AsyncConnection[DictRow]
@@ -37,7 +37,7 @@ async def test_code_has_twelve_characters_lives_fifteen_minutes_and_is_stored_as
     answer = await provisioning.ask_code(terminal)
     code = answer.body["activation_code"]
     assert len(code) == 12
-    assert set(code) <= set(ALPHABET)
+    assert set(code) <= set(CODE_ALPHABET)
     left = datetime.fromisoformat(answer.body["expires_at"]) - now()
     assert timedelta(minutes=14, seconds=50) < left <= timedelta(minutes=15, seconds=1)
     assert code not in str(await _kept(admin, terminal))

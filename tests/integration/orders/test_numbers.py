@@ -14,7 +14,7 @@ from tests.integration.bills.bill_helpers import bill_of, split
 from tests.integration.orders.order_helpers import open_order, post_order
 from workflows.database.engines import Role, transaction
 from workflows.errors import ServiceUnavailable
-from workflows.numbering import Day, Kind, take_numbers
+from workflows.numbering import NumberKind, StoreDay, allocate_numbers
 
 Admin = psycopg.AsyncConnection[DictRow]
 TODAY = date(2026, 11, 23)
@@ -24,16 +24,18 @@ class Undone(Exception):
     """What went wrong after a number was taken."""
 
 
-async def taken(day: Day, count: int = 1, *, kind: Kind = Kind.ORDER, then: type[Exception] | None = None) -> list[str]:
+async def taken(
+    day: StoreDay, count: int = 1, *, kind: NumberKind = NumberKind.ORDER, then: type[Exception] | None = None
+) -> list[str]:
     async with transaction(Role.ACCEPT) as connection:
-        numbers = await take_numbers(connection, kind, [day] * count)
+        numbers = await allocate_numbers(connection, kind, [day] * count)
         if then:
             raise then
     return numbers
 
 
 async def test_number_of_a_rolled_back_order_goes_to_the_next_order(tenant: Tenant) -> None:
-    day = Day(tenant.store_id, TODAY, tenant.merchant_id)
+    day = StoreDay(tenant.store_id, TODAY, tenant.merchant_id)
     assert await taken(day) == ["20261123-0001"]
     with pytest.raises(Undone):
         await taken(day, 5, then=Undone)
@@ -41,7 +43,7 @@ async def test_number_of_a_rolled_back_order_goes_to_the_next_order(tenant: Tena
 
 
 async def test_rolled_back_order_among_concurrent_ones_leaves_no_gap(tenant: Tenant) -> None:
-    day = Day(tenant.store_id, TODAY, tenant.merchant_id)
+    day = StoreDay(tenant.store_id, TODAY, tenant.merchant_id)
     results = await asyncio.gather(
         *(taken(day, 1 + number % 3, then=Undone if number % 4 == 0 else None) for number in range(40)),
         return_exceptions=True,
@@ -54,19 +56,19 @@ async def test_rolled_back_order_among_concurrent_ones_leaves_no_gap(tenant: Ten
 async def test_each_store_day_and_kind_counts_by_itself(tenant: Tenant, make_tenant: Any) -> None:
     other = await make_tenant()
     days = [
-        Day(tenant.store_id, TODAY, tenant.merchant_id),
-        Day(tenant.store_id, TODAY + timedelta(days=1), tenant.merchant_id),
-        Day(other.store_id, TODAY, other.merchant_id),
+        StoreDay(tenant.store_id, TODAY, tenant.merchant_id),
+        StoreDay(tenant.store_id, TODAY + timedelta(days=1), tenant.merchant_id),
+        StoreDay(other.store_id, TODAY, other.merchant_id),
     ]
     for _ in range(2):
         for day in days:
             await taken(day)
     assert [await taken(day) for day in days] == [["20261123-0003"], ["20261124-0003"], ["20261123-0003"]]
-    assert await taken(days[0], kind=Kind.BILL) == ["20261123-0001"]
+    assert await taken(days[0], kind=NumberKind.BILL) == ["20261123-0001"]
 
 
 async def test_numbers_above_9999_have_five_digits(tenant: Tenant) -> None:
-    day = Day(tenant.store_id, TODAY, tenant.merchant_id)
+    day = StoreDay(tenant.store_id, TODAY, tenant.merchant_id)
     assert (await taken(day, 10_000))[-1] == "20261123-10000"
     assert await taken(day) == ["20261123-10001"]
 

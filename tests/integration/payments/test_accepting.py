@@ -20,7 +20,7 @@ from workflows.errors import (
 )
 from workflows.payments.accept import PaymentIntake
 from workflows.payments.states import PaymentStatus
-from workflows.requests.idempotency import Stored
+from workflows.requests.idempotency import StoredAnswer
 from workflows.tenants.caller import Caller, CallerRole
 
 
@@ -65,7 +65,7 @@ async def test_wrong_request_fails_without_the_others_of_its_group(
         ResourceNotFound,
         InvalidRequest,
     ]
-    assert all(isinstance(result, Stored) for result in [*results[:3], *results[7:]])
+    assert all(isinstance(result, StoredAnswer) for result in [*results[:3], *results[7:]])
 
 
 @pytest.mark.parametrize("status", ["suspended", "deactivated"])

@@ -21,7 +21,7 @@ from workflows.errors import (
 )
 from workflows.payments.accept import PaymentIntake
 from workflows.payments.check_request import PaymentSubmission
-from workflows.requests.idempotency import Stored
+from workflows.requests.idempotency import StoredAnswer
 from workflows.settings import Settings
 
 
@@ -65,9 +65,9 @@ async def test_one_key_a_hundred_times_at_once_makes_one_payment(
     accepting: PaymentIntake, tenant: Tenant, admin: Admin
 ) -> None:
     results = await together(accepting, *[submission(CASH, tenant.device, key="k-1") for _ in range(100)])
-    bodies = {result.body for result in results if isinstance(result, Stored)}
+    bodies = {result.body for result in results if isinstance(result, StoredAnswer)}
     assert len(bodies) == 1
-    assert all(isinstance(result, Stored | IdempotencyKeyInUse) for result in results)
+    assert all(isinstance(result, StoredAnswer | IdempotencyKeyInUse) for result in results)
     assert await count(admin, tenant) == 1
 
 
@@ -96,7 +96,7 @@ async def test_one_key_with_two_bodies_at_once_in_two_processes_makes_one_paymen
     )
     assert sorted((type(result) for result in results), key=lambda kind: kind.__name__) == [
         IdempotencyKeyReused,
-        Stored,
+        StoredAnswer,
     ]
     assert await count(admin, tenant) == 1
 
@@ -129,7 +129,7 @@ async def test_one_reference_twice_in_one_group_is_one_payment_and_one_conflict(
         *[submission(CASH, tenant.device) for _ in range(3)],
         *[submission(asked, tenant.device) for _ in range(3)],
     )
-    assert sum(isinstance(result, Stored) for result in results) == 4
+    assert sum(isinstance(result, StoredAnswer) for result in results) == 4
     assert sum(isinstance(result, DuplicateResource) for result in results) == 2
     assert await count(admin, tenant) == 4
 
@@ -142,7 +142,7 @@ async def test_one_reference_in_several_processes_at_once_is_one_payment(
     results = await asyncio.gather(
         *(process.accept_payment(submission(asked, tenant.device)) for process in processes), return_exceptions=True
     )
-    assert sum(isinstance(result, Stored) for result in results) == 1
+    assert sum(isinstance(result, StoredAnswer) for result in results) == 1
     assert sum(isinstance(result, DuplicateResource) for result in results) == 7
     assert await count(admin, tenant) == 1
 
@@ -161,7 +161,7 @@ async def test_conflict_with_another_process_fails_one_request_of_its_group(
         *(two.accept_payment(each) for each in [*plain[10:], submission(taken, tenant.device)]),
         return_exceptions=True,
     )
-    assert sum(isinstance(result, Stored) for result in results) == 21
+    assert sum(isinstance(result, StoredAnswer) for result in results) == 21
     assert sum(isinstance(result, DuplicateResource) for result in results) == 1
     assert await count(admin, tenant) == 21
 
@@ -194,7 +194,7 @@ async def test_reference_taken_concurrently_conflicts_for_its_own_request_only(
         await eventually(lambda: all_of(admin, blocked), until=bool)
     results = await waiting
     assert isinstance(results.pop(4), DuplicateResource)
-    assert all(isinstance(result, Stored) for result in results)
+    assert all(isinstance(result, StoredAnswer) for result in results)
 
 
 TAKES_THE_KEY = """
@@ -226,7 +226,7 @@ async def test_groups_with_the_same_references_in_another_order_do_not_deadlock(
         waiting = asyncio.ensure_future(together(payments.accepting, asked(0), asked(2), asked(1)))
         await somebody_waits_for(quicker, seen_by=admin)
         # The group has not taken its second yet, although it came before the first: everybody takes them in one order.
-        assert isinstance(await asyncio.wait_for(other.accept_payment(asked(2)), timeout=2), Stored)
+        assert isinstance(await asyncio.wait_for(other.accept_payment(asked(2)), timeout=2), StoredAnswer)
         await quicker.rollback()
     assert not [result for result in await waiting if isinstance(result, ServiceUnavailable)]
     assert await count(admin, tenant) == 1 + 3

@@ -15,7 +15,7 @@ from psycopg.rows import DictRow
 
 from workflows import numbering
 from workflows.bills import apply_payments, lock
-from workflows.database.engines import KEYED
+from workflows.database.engines import KEY_LOOKUP_SETTINGS
 from workflows.devices import issue_token
 from workflows.ledger import post_journals
 from workflows.orders import create, write_orders
@@ -27,18 +27,18 @@ from workflows.refunds.workload import PAYMENTS, REFUNDS
 HOT: dict[str, Any] = {
     "accept: look": check_request._LOAD_CONTEXT,
     "accept: write": accept._WRITE,
-    "order: look": create._LOOK,
+    "order: look": create._LOOK_UP,
     "order: write": write_orders._WRITE,
     "order: submit": write_orders._SUBMIT,
-    "order: number": numbering._TAKE,
+    "order: number": numbering._ALLOCATE,
     "bill: lock": lock._LOCK,
-    "bill: lock what is free": lock._LOCK_FREE,
+    "bill: lock what is free": lock._LOCK_UNLOCKED,
     "bill: hold": lock.WRITE_RESERVED,
     "bill: settle": lock.WRITE_AMOUNTS,
     "bill: its orders": apply_payments._ORDERS,
     "bill: lock orders": apply_payments._LOCK_ORDERS,
     "bill: pay orders": apply_payments._PAY_ORDERS,
-    "device token: look": issue_token._LOOK,
+    "device token: look": issue_token._FIND_KEYS,
     "device token: redeem": issue_token._REDEEM,
     "payments: record": record._RECORD,
     "payments: evidence": record._EVIDENCE,
@@ -116,7 +116,7 @@ async def keyed(own_database: str) -> Any:
         own_database,
         autocommit=True,
         row_factory=psycopg.rows.dict_row,
-        options=" ".join(f"-c {name}={value}" for name, value in KEYED.items()),
+        options=" ".join(f"-c {name}={value}" for name, value in KEY_LOOKUP_SETTINGS.items()),
     ) as connection:
         yield connection
 

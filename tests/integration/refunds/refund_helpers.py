@@ -16,7 +16,7 @@ from workflows.payments.check_request import PaymentRequest
 from workflows.processing.executor import LeaseExecutor
 from workflows.providers.registry import Providers
 from workflows.refunds.workload import REFUNDS
-from workflows.requests.idempotency import Stored
+from workflows.requests.idempotency import StoredAnswer
 from workflows.settings import Settings
 
 Admin = psycopg.AsyncConnection[DictRow]
@@ -36,7 +36,7 @@ class RefundMaker:
         await self.payments.process(payment_id)
         return payment_id
 
-    async def ask(self, payment_id: str, amount: int | None = None, **rest: Any) -> Stored:
+    async def ask(self, payment_id: str, amount: int | None = None, **rest: Any) -> StoredAnswer:
         """Request a refund as POST /payments/{id}/refund does, as the tenant's device unless another caller is named."""
         return await ask_back(payment_id, amount, **{"caller": self.tenant.device, **rest})
 
@@ -117,7 +117,7 @@ async def post_refund(api: Api, as_: Tenant | str, payment_id: str, *, key: str 
     return await api.post(f"/payments/{payment_id}/refund", body, as_=as_, key=key or uuid_utils.uuid7().hex)
 
 
-def shown(stored: Stored) -> dict[str, Any]:
+def shown(stored: StoredAnswer) -> dict[str, Any]:
     """Return the body of a stored answer."""
     body: dict[str, Any] = orjson.loads(stored.body)
     return body

@@ -22,7 +22,7 @@ from tests.integration.refunds.refund_helpers import RefundMaker
 from tests.integration.sequences.passing import TIME_PASSES
 from tests.integration.sequences.step_preconditions import SUITED
 from workflows.bills.create import bill_orders
-from workflows.bills.void_and_split import Splitting, split_bill, void_bill
+from workflows.bills.void_and_split import BillSplit, split_bill, void_bill
 from workflows.errors import DomainError, ResourceNotFound
 from workflows.ids import new_id
 from workflows.orders.change import OrderChange, cancel_order, change_order, complete_order, submit_order
@@ -30,7 +30,7 @@ from workflows.orders.create import Creation, OrderIntake, OrderRequest
 from workflows.orders.totals import OrderLine, TaxRounding
 from workflows.providers.base import Declined, Outcome, Unavailable, Unknown
 from workflows.refunds.report_manual_refund import report_refund
-from workflows.requests.idempotency import Key, Stored
+from workflows.requests.idempotency import Key, StoredAnswer
 
 HALF_UP = TaxRounding.HALF_UP
 METHODS = (QR, QR, CASH, TERMINAL, replace(TERMINAL, facts={"external_result": "declined"}))
@@ -125,9 +125,9 @@ class Shop:
         first = step.much % total + 1
         cut = 1 + step.much % max(len(items) - 1, 1)
         how = (
-            Splitting(parts=2 + step.much % 3),
-            Splitting(amounts=(first, max(total - first, 1))),
-            Splitting(items=(tuple(items[:cut]), tuple(items[cut:]))),
+            BillSplit(parts=2 + step.much % 3),
+            BillSplit(amounts=(first, max(total - first, 1))),
+            BillSplit(items=(tuple(items[:cut]), tuple(items[cut:]))),
         )[step.way % 3]
         stored = await split_bill(bill_id, how, key=self._key(f"/bills/{bill_id}/split"), **self._who())
         self.made["bills"] += [part["id"] for part in orjson.loads(stored.body)["data"]]
@@ -259,7 +259,7 @@ class Shop:
         assert row
         return row
 
-    def _keep(self, what: str, stored: Stored) -> None:
+    def _keep(self, what: str, stored: StoredAnswer) -> None:
         self.made[what].append(orjson.loads(stored.body)["id"])
 
     def _key(self, path: str) -> Key:

@@ -10,7 +10,7 @@ from api.errors import ISSUES, STATUS, error_body, error_response, from_validati
 from api.schemas.orders import OrderIn
 from api.schemas.payments import CancelIn, PaymentIn
 from api.schemas.query_types import TIMESTAMP_ISSUE
-from workflows.errors import Detail, DomainError, InvalidRequest, Kind, MalformedRequest, every_error
+from workflows.errors import Detail, DomainError, ErrorKind, InvalidRequest, MalformedRequest, every_error
 
 ALLOWED = {400, 401, 403, 404, 409, 422, 429, 500, 503}
 CODES = {
@@ -30,7 +30,7 @@ CODES = {
 
 
 def test_every_kind_has_a_status_of_the_reference() -> None:
-    assert set(STATUS) == set(Kind)
+    assert set(STATUS) == set(ErrorKind)
     assert set(STATUS.values()) == ALLOWED
 
 

@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from workflows.bills.models import BillRow
-from workflows.bills.split_amounts import Part, equal_parts, parts_of_amounts, parts_of_items
+from workflows.bills.split_amounts import BillPart, equal_parts, parts_of_amounts, parts_of_items
 from workflows.errors import InvalidRequest
 
 
@@ -24,7 +24,7 @@ def bill(subtotal: int, tax: int = 0, discount: int = 0, currency: str = "JPY") 
     return cast(BillRow, amounts)
 
 
-def totals(parts: list[Part]) -> list[int]:
+def totals(parts: list[BillPart]) -> list[int]:
     return [part.total_amount for part in parts]
 
 
@@ -53,8 +53,8 @@ def test_parts_of_amounts_divide_tax_and_discount_too() -> None:
     found = parts_of_amounts(bill(1000, tax=79, discount=101), [500, 478])
     # tax 79 × 500/978 = 40.4 and 38.6; discount 101 × 500/978 = 51.6 and 49.4
     assert found == [
-        Part(subtotal=512, tax_amount=40, discount_amount=52),
-        Part(subtotal=488, tax_amount=39, discount_amount=49),
+        BillPart(subtotal=512, tax_amount=40, discount_amount=52),
+        BillPart(subtotal=488, tax_amount=39, discount_amount=49),
     ]
 
 
@@ -74,7 +74,7 @@ ITEMS = {"a": item(600, "0.08"), "b": item(400, "0.10"), "c": item(0, "0.10")}
 
 def test_parts_of_items_pay_the_tax_of_their_own_rates() -> None:
     found = parts_of_items(bill(1000, tax=88), [["a"], ["b", "c"]], ITEMS)
-    assert found == [Part(600, 48, 0, ("a",)), Part(400, 40, 0, ("b", "c"))]
+    assert found == [BillPart(600, 48, 0, ("a",)), BillPart(400, 40, 0, ("b", "c"))]
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_item_groups_that_are_not_a_partition_are_refused(groups: list[list[str]
     assert refused.value.details[0].field.startswith("items")
 
 
-def check(whole: BillRow, parts: list[Part]) -> None:
+def check(whole: BillRow, parts: list[BillPart]) -> None:
     for name in ("subtotal", "tax_amount", "discount_amount", "total_amount"):
         assert sum(getattr(part, name) for part in parts) == whole[name], name
     for part in parts:

@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from workflows.database.connection_health import PASSING, Passing, passing
+from workflows.database.connection_health import TRANSIENT_ERRORS, TransientError, classify_transient
 
 DISCARDED = ["08006", "25006", "25P02", "25P03", "26000", "42501", "57P01", "57P02", "57P03", "57P05"]
 KEPT = ["40001", "40P01", "53100", "53200", "53300", "55P03", "57014", "58030"]
@@ -15,23 +15,27 @@ def error(state: str, *said: str) -> psycopg.Error:
 
 
 @pytest.mark.parametrize(
-    ("states", "expected"), [(DISCARDED, Passing.DISCARD), (KEPT, Passing.KEEP), (OURS, None)], ids=str
+    ("states", "expected"), [(DISCARDED, TransientError.DISCARD), (KEPT, TransientError.KEEP), (OURS, None)], ids=str
 )
-def test_a_state_says_whether_the_error_passes(states: list[str], expected: Passing | None) -> None:
-    assert {state: passing(error(state)) for state in states} == dict.fromkeys(states, expected)
+def test_a_state_says_whether_the_error_passes(states: list[str], expected: TransientError | None) -> None:
+    assert {state: classify_transient(error(state)) for state in states} == dict.fromkeys(states, expected)
 
 
 def test_a_plan_that_a_migration_invalidated_is_made_again() -> None:
-    assert passing(error("0A000", "cached plan must not change result type")) is Passing.DISCARD
+    assert classify_transient(error("0A000", "cached plan must not change result type")) is TransientError.DISCARD
 
 
 def test_an_error_without_a_state_is_a_lost_connection_if_the_driver_calls_it_operational() -> None:
-    assert passing(psycopg.OperationalError("consuming input failed")) is Passing.DISCARD
-    assert passing(psycopg.ProgrammingError("the query has 1 placeholder")) is None
-    assert passing(ValueError("no")) is None
-    assert passing(None) is None
+    assert classify_transient(psycopg.OperationalError("consuming input failed")) is TransientError.DISCARD
+    assert classify_transient(psycopg.ProgrammingError("the query has 1 placeholder")) is None
+    assert classify_transient(ValueError("no")) is None
+    assert classify_transient(None) is None
 
 
 def test_no_prefix_hides_another() -> None:
-    for state, what in PASSING.items():
-        assert not [other for other in PASSING if other != state and state.startswith(other) and PASSING[other] != what]
+    for state, what in TRANSIENT_ERRORS.items():
+        assert not [
+            other
+            for other in TRANSIENT_ERRORS
+            if other != state and state.startswith(other) and TRANSIENT_ERRORS[other] != what
+        ]

@@ -2,34 +2,34 @@
 
 import re
 
-from workflows.devices.activation import ALPHABET, LENGTH, hash_code, matches, new_code, normalise_code
+from workflows.devices.activation import CODE_ALPHABET, CODE_LENGTH, code_matches, hash_code, new_code, normalise_code
 
 SECRET = b"a secret of the tests"
 
 
 def test_code_has_twelve_characters_without_easily_confused_ones() -> None:
-    assert LENGTH == 12
-    assert not set("01OIL") & set(ALPHABET)
+    assert CODE_LENGTH == 12
+    assert not set("01OIL") & set(CODE_ALPHABET)
     codes = {new_code() for _ in range(200)}
     assert len(codes) == 200
-    assert all(re.fullmatch(f"[{ALPHABET}]{{12}}", code) for code in codes)
-    assert set("".join(codes)) == set(ALPHABET)
+    assert all(re.fullmatch(f"[{CODE_ALPHABET}]{{12}}", code) for code in codes)
+    assert set("".join(codes)) == set(CODE_ALPHABET)
 
 
 def test_only_the_code_matches_its_hash() -> None:
     code = new_code()
     kept = hash_code(code, device_id="dev_1", secret=SECRET)
     assert code not in kept
-    assert matches(code, kept, device_id="dev_1", secret=SECRET)
-    assert not matches(new_code(), kept, device_id="dev_1", secret=SECRET)
-    assert not matches("", kept, device_id="dev_1", secret=SECRET)
+    assert code_matches(code, kept, device_id="dev_1", secret=SECRET)
+    assert not code_matches(new_code(), kept, device_id="dev_1", secret=SECRET)
+    assert not code_matches("", kept, device_id="dev_1", secret=SECRET)
 
 
 def test_code_hash_matches_for_its_device_and_secret_only() -> None:
     code = new_code()
     kept = hash_code(code, device_id="dev_1", secret=SECRET)
-    assert not matches(code, kept, device_id="dev_2", secret=SECRET)
-    assert not matches(code, kept, device_id="dev_1", secret=b"another")
+    assert not code_matches(code, kept, device_id="dev_2", secret=SECRET)
+    assert not code_matches(code, kept, device_id="dev_1", secret=b"another")
 
 
 def test_lower_case_spaces_and_hyphens_are_normalised() -> None:

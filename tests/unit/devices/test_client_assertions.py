@@ -38,10 +38,10 @@ def _verified(assertion: str, **settings: Any) -> Assertion:
 
 
 def _refusal(assertion: str, **settings: Any) -> str:
-    with pytest.raises(NotAuthenticated) as refused:
+    with pytest.raises(NotAuthenticated) as caught:
         _verified(assertion, **settings)
-    assert [detail.field for detail in refused.value.details] == ["client_assertion"]
-    return refused.value.details[0].issue
+    assert [detail.field for detail in caught.value.details] == ["client_assertion"]
+    return caught.value.details[0].issue
 
 
 def test_valid_assertion_yields_client_id_and_how_long_to_store_its_jti() -> None:

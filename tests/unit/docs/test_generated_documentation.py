@@ -12,7 +12,7 @@ from mpac.devtools.documentation.tables import render_configuration, render_erro
 from mpac.stack.state_folder import ROOT
 from workflows.errors import every_error
 from workflows.settings import Settings
-from workflows.state_machine import StateMachine, meanings
+from workflows.state_machine import StateMachine, member_comments
 
 MARKDOWN = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 MACHINES = [machine for machine, _ in ENTITIES]
@@ -46,7 +46,7 @@ def test_a_diagram_shows_every_edge_and_every_status(machine: StateMachine) -> N
 def test_every_status_and_remark_has_a_meaning(machine: StateMachine) -> None:
     words = [*machine.statuses, *machine.remarks]
     for kind in {type(word) for word in words}:
-        said = meanings(kind)
+        said = member_comments(kind)
         assert set(said) == {str(word) for word in words if type(word) is kind}
         assert all(said.values())
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from workflows.ledger.post_journals import AccountKind, JournalKind, Transfer, holder, sides
+from workflows.ledger.post_journals import AccountKind, JournalKind, Transfer, receiving_account, sides
 
 
 def _transfer(kind: JournalKind, provider: str) -> Transfer:
@@ -34,7 +34,7 @@ def test_transfer_refuses_the_journal_kinds_of_payments_and_refunds() -> None:
 
 
 def test_only_cash_is_held_in_the_drawer() -> None:
-    assert [holder(name) for name in ("cash", "external", "sandbox")] == [
+    assert [receiving_account(name) for name in ("cash", "external", "sandbox")] == [
         AccountKind.CASH,
         AccountKind.RECEIVABLE,
         AccountKind.RECEIVABLE,

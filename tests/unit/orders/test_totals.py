@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from workflows.errors import InvalidRequest
 from workflows.money import MAX_AMOUNT
-from workflows.orders.totals import OrderLine, TaxRounding, Totals, compute_totals, tax_of
+from workflows.orders.totals import OrderLine, OrderTotals, TaxRounding, compute_totals, tax_of
 
 HALF_UP = TaxRounding.HALF_UP
 
@@ -17,14 +17,14 @@ def line(quantity: int, unit_price: int, rate: str) -> OrderLine:
     return OrderLine("a dish", quantity, unit_price, Decimal(rate))
 
 
-def totals(*lines: OrderLine, discount: int = 0, currency: str = "JPY", rounding: TaxRounding = HALF_UP) -> Totals:
+def totals(*lines: OrderLine, discount: int = 0, currency: str = "JPY", rounding: TaxRounding = HALF_UP) -> OrderTotals:
     return compute_totals(lines, discount_amount=discount, currency=currency, rounding=rounding)
 
 
 def test_a_japanese_receipt_rounds_once_per_rate() -> None:
     # takeaway at 8 %: 3 × 117 + 99 = 450 → 36; a bag at 10 %: 5 → 0.5 → 1
     found = totals(line(3, 117, "0.08"), line(1, 99, "0.08"), line(1, 5, "0.10"))
-    assert found == Totals(subtotal=455, tax_amount=37, discount_amount=0, total_amount=492)
+    assert found == OrderTotals(subtotal=455, tax_amount=37, discount_amount=0, total_amount=492)
 
 
 def test_rounding_per_item_would_have_given_another_tax() -> None:
@@ -39,19 +39,19 @@ def test_the_same_rate_spelled_twice_is_one_rate() -> None:
 def test_american_cents_are_rounded_once_per_rate() -> None:
     # $10.99 + 2 × $4.50 = $19.99 at 8.875 %: 177.41125 cents → 177
     found = totals(line(1, 1099, "0.08875"), line(2, 450, "0.08875"), currency="USD")
-    assert found == Totals(subtotal=1999, tax_amount=177, discount_amount=0, total_amount=2176)
+    assert found == OrderTotals(subtotal=1999, tax_amount=177, discount_amount=0, total_amount=2176)
 
 
 def test_kuwaiti_fils_are_rounded_once_per_rate() -> None:
     # 2.750 + 3 × 0.415 = 3.995 dinars at 5 %: 199.75 fils → 200; no sales tax on 1.000
     found = totals(line(1, 2750, "0.05"), line(3, 415, "0.05"), line(1, 1000, "0"), currency="KWD")
-    assert found == Totals(subtotal=4995, tax_amount=200, discount_amount=0, total_amount=5195)
+    assert found == OrderTotals(subtotal=4995, tax_amount=200, discount_amount=0, total_amount=5195)
 
 
 def test_a_discount_is_spread_over_the_rates_before_tax() -> None:
     # 600 at 8 % and 400 at 10 %, 101 off: 60.6 and 40.4 → 61 and 40; tax on 539 is 43.12 → 43, on 360 is 36
     found = totals(line(1, 600, "0.08"), line(1, 400, "0.10"), discount=101)
-    assert found == Totals(subtotal=1000, tax_amount=79, discount_amount=101, total_amount=978)
+    assert found == OrderTotals(subtotal=1000, tax_amount=79, discount_amount=101, total_amount=978)
 
 
 def test_totals_do_not_depend_on_the_sequence_of_items() -> None:
@@ -60,7 +60,7 @@ def test_totals_do_not_depend_on_the_sequence_of_items() -> None:
 
 
 def test_discount_of_the_whole_subtotal_gives_a_total_of_zero() -> None:
-    assert totals(line(1, 500, "0.10"), discount=500) == Totals(500, 0, 500, 0)
+    assert totals(line(1, 500, "0.10"), discount=500) == OrderTotals(500, 0, 500, 0)
 
 
 @pytest.mark.parametrize(

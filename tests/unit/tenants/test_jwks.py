@@ -43,7 +43,7 @@ async def test_a_withdrawn_key_ends_its_tokens(
 async def test_token_is_not_cached_longer_than_the_keys(tokens: Tokens, jwks_file: Path, clock: Any) -> None:
     token = user(exp=now() + timedelta(hours=1))
     await tokens.verify(token)
-    [(_, until)] = tokens._remembered.values()
+    [(_, until)] = tokens._cache.values()
     assert until <= (now() + jwks.LIFE_FROM_FILE).timestamp()
 
 

@@ -227,10 +227,10 @@ async def test_rs256_token_of_the_login_system_is_accepted(tmp_path: Path, jwks_
 
 
 async def test_cache_of_tokens_is_bounded(tokens: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_REMEMBERED", 3)
+    monkeypatch.setattr(module, "MAX_CACHED", 3)
     for number in range(10):
         await tokens.verify(user(sub=f"usr_{number}"))
-        assert len(tokens._remembered) <= 3
+        assert len(tokens._cache) <= 3
 
 
 def test_start_is_refused_with_a_device_token_key_of_another_kind(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import uuid_utils
 
-from workflows.card_data import BRANDS, could_be_a_number, find_card_data, looks_like_card_data, mask, mask_digits
+from workflows.card_data import BRANDS, could_be_card_number, find_card_data, looks_like_card_data, mask, mask_digits
 from workflows.ids import PREFIXES, new_id
 
 # Published test numbers of the networks; no such accounts exist.
@@ -236,7 +236,7 @@ def test_a_mask_leaves_everything_but_the_number() -> None:
 def test_the_table_of_brands_decides(number: str) -> None:
     lengths = {length for _beginning, lengths in BRANDS.values() for length in lengths}
     assert len(number) in lengths
-    assert could_be_a_number(number)
+    assert could_be_card_number(number)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from workflows.orders.states import ORDER, OrderEvent, OrderRemark
 from workflows.payments.states import PAYMENT, PaymentEvent
 from workflows.settlements.states import SETTLEMENT, SettlementEvent, SettlementRemark
 from workflows.state_machine import StateMachine
-from workflows.transitions import invalid_transition
+from workflows.transitions import invalid_transition_error
 
 
 @pytest.mark.parametrize(
@@ -32,9 +32,9 @@ from workflows.transitions import invalid_transition
 def test_a_refusal_says_what_was_asked_for_in_the_words_of_the_route(
     machine: StateMachine, status: str, event: str, message: str
 ) -> None:
-    assert invalid_transition(machine, status, event).text == message
+    assert invalid_transition_error(machine, status, event).text == message
 
 
 def test_what_is_possible_is_said_in_the_words_of_the_routes_too() -> None:
-    refusal = invalid_transition(ORDER, "paid", OrderEvent.SUBMIT)
+    refusal = invalid_transition_error(ORDER, "paid", OrderEvent.SUBMIT)
     assert refusal.details[0].issue == "The order is paid; possible: complete, cancel"

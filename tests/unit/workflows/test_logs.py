@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from workflows import logs
-from workflows.logs import MARKS, GroupedLines, JsonLines
+from workflows.logs import EXTRA_FIELDS, GroupedLines, JsonLines
 
 ROOT = Path(__file__).parents[3]
 
@@ -72,7 +72,7 @@ def test_what_a_logging_call_adds_is_a_mark_and_reaches_the_line() -> None:
         if isinstance(key, ast.Constant)
     }
     assert ("dead_letters.py", "task_id") in added, "the search finds nothing any more"
-    assert {(file, key) for file, key in added if key not in MARKS} == set()
+    assert {(file, key) for file, key in added if key not in EXTRA_FIELDS} == set()
     record = logging.makeLogRecord({"msg": "closed", "settlement_id": "stl_1", "refund_id": "rfd_1"})
     assert json.loads(JsonLines().format(record)).items() >= {"settlement_id": "stl_1", "refund_id": "rfd_1"}.items()
 

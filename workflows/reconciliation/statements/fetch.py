@@ -37,7 +37,7 @@ from workflows.reconciliation.statements.store_file import Incoming, receive_sta
 from workflows.settlements.models import Settlement
 from workflows.settlements.states import SETTLEMENT, SettlementEvent, SettlementStatus
 from workflows.tenants.actor import Actor
-from workflows.transitions import invalid_transition
+from workflows.transitions import invalid_transition_error
 
 SLACK = timedelta(hours=1)
 """The margin requested before and after the period: clocks may differ, and an answer may have taken long."""
@@ -106,7 +106,7 @@ async def fetch_statements(settlement_id: str, *, actor: Actor, providers: Provi
         await use_bulk_settings(connection)
         wanted = dict((await connection.execute(_WANTED, {"id": settlement_id})).mappings().one())
     if wanted["status"] != SettlementStatus.CLOSED:
-        raise invalid_transition(SETTLEMENT, wanted["status"], SettlementEvent.RECONCILE)
+        raise invalid_transition_error(SETTLEMENT, wanted["status"], SettlementEvent.RECONCILE)
     names = sorted(set(wanted["providers"]) & set(providers.remote) - set(wanted["uploaded"]))
     return [await _fetch(providers.remote[name], wanted, actor=actor) for name in names]
 

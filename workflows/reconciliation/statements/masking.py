@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
-from workflows.card_data import holds_card_data, is_secret_name, looks_like_card_data, mask_digits
+from workflows.card_data import contains_card_data, is_secret_name, looks_like_card_data, mask_digits
 from workflows.providers.statement_mapping import StatementMapping
 from workflows.reconciliation.statements.lines import read_json_line
 
@@ -46,7 +46,7 @@ class CardDataScan:
 
     def scan_object(self, row: dict[str, Any]) -> None:
         """Scan all names and values of a line of JSON at any depth, before its row is scanned."""
-        self._is_clean = not holds_card_data(row)
+        self._is_clean = not contains_card_data(row)
         self.has_card_data |= not self._is_clean
 
 

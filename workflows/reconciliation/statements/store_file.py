@@ -30,12 +30,12 @@ from workflows.providers.statement_mapping import StatementMapping
 from workflows.reconciliation.queries import statement_fields
 from workflows.reconciliation.statements.lines import COLUMNS, ParsedLine
 from workflows.reconciliation.statements.parse_file import OpenedStatement, open_statement
-from workflows.requests.idempotency import Key, Stored, known_answer, store_answer
+from workflows.requests.idempotency import Key, StoredAnswer, known_answer, store_answer
 from workflows.settlements.lock import lock_statements, read_locked
 from workflows.settlements.models import LockedSettlement, Settlement
 from workflows.settlements.states import SETTLEMENT, SettlementStatus
 from workflows.tenants.actor import Actor
-from workflows.transitions import invalid_transition
+from workflows.transitions import invalid_transition_error
 
 PIECE_BYTES = 1024 * 1024
 
@@ -96,7 +96,7 @@ _COPY = f"COPY incoming_lines ({', '.join(COLUMNS)}) FROM STDIN"
 _ESCAPES = str.maketrans({"\\": "\\\\"})  # fields have no tabs or line ends, because these are not printable
 
 
-async def receive_statement(incoming: Incoming, *, actor: Actor, key: Key | None = None) -> Stored:
+async def receive_statement(incoming: Incoming, *, actor: Actor, key: Key | None = None) -> StoredAnswer:
     """Store a file and return the answer with its statement. The current file again changes nothing.
 
     Raises ``ResourceNotFound``, ``InvalidRequest`` (with the lines that cannot be read), ``InvalidStatusTransition`` (already
@@ -140,7 +140,7 @@ async def _store(
     connection: AsyncConnection, incoming: Incoming, settlement: LockedSettlement, row: dict[str, Any]
 ) -> dict[str, Any]:
     if settlement["status"] == SettlementStatus.RECONCILED:
-        raise invalid_transition(SETTLEMENT, settlement["status"], "take a statement")
+        raise invalid_transition_error(SETTLEMENT, settlement["status"], "take a statement")
     mapping = incoming.mapping or await _stored_mapping(connection, settlement["merchant_id"], incoming.provider)
     opened = open_statement(incoming.file, provider=incoming.provider, format_=incoming.format, mapping=mapping)
     with closing(opened):
@@ -220,5 +220,5 @@ def digest(file: IO[bytes]) -> tuple[str, int]:
     return sum_.hexdigest(), size
 
 
-def _answer(row: dict[str, Any]) -> Stored:
-    return Stored(201, render(statement_fields(row)), resource_id=row["id"], is_replay=False)
+def _answer(row: dict[str, Any]) -> StoredAnswer:
+    return StoredAnswer(201, render(statement_fields(row)), resource_id=row["id"], is_replay=False)
