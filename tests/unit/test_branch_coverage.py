@@ -1,4 +1,4 @@
-"""The marks that the measurement of coverage puts into a module."""
+"""The coverage measurement records statements and branches that did not run."""
 
 import os
 import signal
@@ -36,7 +36,7 @@ def kind(value: object) -> str:
 
 
 def missing_after(*calls: str, code: str = CODE) -> list[str]:
-    """Return what of ``code`` is missing after ``calls``."""
+    """Return the missing points of ``code`` after running ``calls``."""
     plan = Plan(code, "code.py")
     table = bytearray(plan.size)
     variables = {TABLE: table}

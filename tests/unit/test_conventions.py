@@ -1,4 +1,4 @@
-"""House rules that no linter knows, read from the source."""
+"""Rules of this project that no linter checks, verified by reading the source."""
 
 import ast
 import re
@@ -20,7 +20,7 @@ def tree(path: Path) -> ast.Module:
 
 
 def sources(*packages: str) -> list[Path]:
-    """Return the modules of ``packages``. A package without one would make its rules pass on nothing."""
+    """Return the modules of ``packages``. Fail if a package has none, because its rules would then check nothing."""
     found = {package: sorted((ROOT / package).rglob("*.py")) for package in packages}
     assert all(found.values()), [package for package, paths in found.items() if not paths]
     return [path for paths in found.values() for path in paths]
@@ -31,7 +31,7 @@ def name(path: Path) -> str:
 
 
 def texts(path: Path) -> Iterator[str]:
-    """Every string in the code, SQL included, but for docstrings."""
+    """Yield every string in the code, SQL included, except docstrings."""
     docstrings = {
         id(node.body[0].value)
         for node in ast.walk(tree(path))
@@ -54,7 +54,7 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-# The doors to a status: the single-row one and its set-based twins, each of which writes the history beside it.
+# Modules that write a status: the function for single rows and its set-based versions. Each writes the history, too.
 DOORS = {
     "workflows/devices/register.py",
     "workflows/transitions.py",
@@ -67,7 +67,7 @@ DOORS = {
     "workflows/settlements/write_settlements.py",
 }
 OTHER_STATUSES = {"workflows/requests/idempotency.py"}
-"""An HTTP status is no entity's."""
+"""Modules whose status is an HTTP status, not that of an entity."""
 WRITES_STATUS = re.compile(r"\bSET\b(?:(?!\bWHERE\b|\bFROM\b).)*?(?<![\w.])status\s*=(?!=)", re.DOTALL)
 
 
@@ -79,17 +79,17 @@ def test_only_the_listed_modules_write_a_status_in_sql() -> None:
 
 CALLS_OF_PROVIDERS = {name for name, member in vars(Provider).items() if callable(member) and not name.startswith("_")}
 CALLS_OF_NETWORKS = {"request", "exchange"}
-"""Methods of HTTP clients."""
+"""Names of methods of HTTP clients."""
 
 
 def called(node: ast.AST) -> str:
-    """Return the last name of a call: ``inquire`` of ``provider.inquire(…)``."""
+    """Return the last name of a call, for example ``inquire`` for ``provider.inquire(…)``."""
     function = node.func if isinstance(node, ast.Call) else None
     return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
 
 
 def status_assignments(module: ast.Module) -> list[str]:
-    """Return the code of each statement that gives an entity a status outside of SQL text."""
+    """Return the code of each statement that sets an entity's status outside SQL text."""
     found = []
     for node in ast.walk(module):
         is_target = isinstance(node, ast.Attribute) and node.attr == "status" and isinstance(node.ctx, ast.Store)
@@ -109,7 +109,7 @@ def columns_of(node: ast.AST) -> set[str]:
 
 
 DECIDES_A_STATUS = {"workflows/processing/decide.py"}
-"""A decision has a status of its own, which a statement of ``record`` writes into the row."""
+"""Modules whose status belongs to a decision, which a statement of ``record`` writes into the row."""
 
 
 def test_no_code_assigns_the_status_of_an_entity() -> None:
@@ -135,7 +135,7 @@ def test_an_assigned_status_is_found_in_each_of_its_forms(statement: str) -> Non
 
 
 def transaction_blocks(module: ast.Module) -> Iterator[ast.AsyncWith]:
-    """``async with transaction(…)``, ``caller_transaction(…)``, ``actor.transaction()``."""
+    """Yield each ``async with`` of ``transaction(…)``, ``caller_transaction(…)`` or ``actor.transaction()``."""
     for node in ast.walk(module):
         opened = [called(item.context_expr) for item in node.items] if isinstance(node, ast.AsyncWith) else []
         if isinstance(node, ast.AsyncWith) and any(word.endswith("transaction") for word in opened):
@@ -157,7 +157,7 @@ def test_no_provider_is_called_within_a_transaction() -> None:
 
 
 def test_a_provider_call_within_a_transaction_is_found_in_each_of_its_forms() -> None:
-    """What the test above would say of code that does it, in each of the ways that it could be done."""
+    """Run the check of the test above on code that breaks the rule, in each possible form."""
     assert {"charge", "inquire", "withdraw", "refund", "inquire_refund", "statement"} <= CALLS_OF_PROVIDERS
     for opening in ("transaction(Role.WORKER)", "caller_transaction(caller)", "actor.transaction()"):
         for call in ("await provider.refund(refund)", "async for page in provider.statement(account): pass"):
@@ -187,7 +187,7 @@ def tasks(path: Path) -> Iterator[tuple[str, ast.FunctionDef]]:
                 if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "app.task":
                     named = {
                         one.arg: ast.literal_eval(one.value) for one in decorator.keywords if one.arg
-                    }  # not `**QUIET`
+                    }  # skips `**QUIET`
                     yield named["name"], node
 
 
@@ -201,7 +201,7 @@ def test_a_task_of_a_worker_is_one_call_into_the_domain(path: Path, task: str, n
     inside = [inner for statement in node.body[1:] for inner in ast.walk(statement)]
     calls = [inner for inner in inside if isinstance(inner, ast.Call) and ast.unparse(inner.func) == "run"]
     assert len(calls) == 1
-    # What it returns may be nudged, and ids may come one by one; anything more is a rule and belongs into the domain.
+    # A task may nudge the ids it returns, or loop over ids. Anything more is a rule and belongs in the domain.
     assert not [inner for inner in inside if isinstance(inner, ast.Try | ast.While | ast.With | ast.Raise)], name(path)
     assert sum(isinstance(inner, ast.stmt) for inner in inside) <= 3
 
@@ -211,7 +211,7 @@ def test_every_task_is_named_for_its_queue() -> None:
     named = [task for _, task, _ in ALL_TASKS]
     assert "payments.process" in named
     assert len(set(named)) == len(named)
-    # A canary is sent through the queue it is to test, so its name cannot say it.
+    # A canary is sent through the queue under test, so its name cannot contain the queue.
     assert [task for task in named if task.partition(".")[0] not in (*queues, "canaries")] == []
 
 
@@ -236,7 +236,7 @@ ENVIRONMENT = {"environ", "environb", "getenv", "getenvb"}
 
 
 def environment_reads(module: ast.Module) -> list[str]:
-    """Return the code of each use of the environment, through ``os`` or by an import from it."""
+    """Return the code of each use of the environment, through ``os`` or an import from it."""
     attributes = [node for node in ast.walk(module) if isinstance(node, ast.Attribute) and node.attr in ENVIRONMENT]
     from_os = [node for node in ast.walk(module) if isinstance(node, ast.ImportFrom) and node.module in {"os", "posix"}]
     imported = [node for node in from_os if {alias.name for alias in node.names} & {*ENVIRONMENT, "*"}]
@@ -286,7 +286,7 @@ def test_names_of_tests_are_sentences() -> None:
 
 
 READ_THE_PROCESS_CLOCK = {"workflows/tenants/tokens.py", "workflows/devices/client_assertions.py"}
-"""The life of tokens is the process's business; every date in a row is the database's (docs/decisions/0030)."""
+"""Token lifetimes are measured by the process's clock; every date in a row is the database's (docs/decisions/0030)."""
 
 
 def test_only_tokens_are_dated_by_the_clock_of_the_process() -> None:

@@ -1,4 +1,4 @@
-"""Every event that the product logs is explained in docs/operations.md, and every explained one is logged."""
+"""docs/operations.md explains every event that the product logs, and no other."""
 
 import ast
 import re
@@ -10,11 +10,11 @@ PRODUCT = ("api", "workers", "workflows", "beat")
 NAME = re.compile(r"[a-z_]+\.[a-z_]+")
 
 SILENCES = ("queue.silent", "worker.silent", "worker.deaf", "beat.silent", "broker.silent", "database.silent")
-"""What ``f"{part.kind}.{part.state}"`` of ``workflows/ops/silence_rules.py`` may be."""
+"""The values of ``f"{part.kind}.{part.state}"`` in ``workflows/ops/silence.py``."""
 
 
 def patterns() -> Iterator[str]:
-    """Yield each ``"event": …`` of a log line as a regular expression; what an f-string fills in may be any name."""
+    """Yield each ``"event": …`` of a log call as a regular expression in which an f-string's placeholder matches any name."""
     for package in PRODUCT:
         for path in (ROOT / package).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
@@ -25,7 +25,7 @@ def patterns() -> Iterator[str]:
 
 
 def of_value(value: ast.expr) -> Iterator[str]:
-    """Yield the pattern of one value, if it has the form of an event of the log: ``part.what_happened``."""
+    """Yield the pattern of a value, if it has the form of a log event: ``part.what_happened``."""
     if isinstance(value, ast.Constant) and isinstance(value.value, str) and NAME.fullmatch(value.value):
         yield re.escape(value.value)
     elif isinstance(value, ast.IfExp):
@@ -38,7 +38,7 @@ def of_value(value: ast.expr) -> Iterator[str]:
 
 
 def explained() -> set[str]:
-    """Return the events of the table."""
+    """Return the events in the table of docs/operations.md."""
     section = (ROOT / "docs" / "operations.md").read_text().partition("## Log events")[2].partition("\n## ")[0]
     return set(re.findall(r"^\| `([a-z_.]+)` \|", section, re.MULTILINE))
 

@@ -1,7 +1,7 @@
-"""SQL follows the layers too: a package's statements name only tables of its own layer or of one below.
+"""SQL respects the layers: a package's statements name only tables of its own layer or of a lower one.
 
-Import-linter sees imports and no SQL. A statement that has to read or write a table of a higher layer says so in a comment:
-"higher layer", the table's name and the reason, in the statement itself or directly above it.
+Import-linter checks imports, not SQL. A statement that has to read or write a table of a higher layer explains it in a
+comment, in the statement or directly above it, with the words "higher layer", the table's name and the reason.
 """
 
 import ast
@@ -44,7 +44,7 @@ def layers() -> Mapping[str, int]:
 
 
 def package_of(path: Path) -> str:
-    """Return the package or module of the domain that a file belongs to."""
+    """Return the package or module of the domain to which a file belongs."""
     return path.relative_to(DOMAIN).parts[0].removesuffix(".py")
 
 
@@ -62,7 +62,7 @@ def tables() -> Mapping[str, str]:
 
 
 def uses(source: str) -> Iterator[Use]:
-    """Yield the tables that the strings of a module name. A docstring is not a statement."""
+    """Yield the tables that the strings of a module name, except docstrings."""
     lines = source.splitlines()
     for statement in ast.walk(ast.parse(source)):
         if not isinstance(statement, ast.stmt) or is_docstring(statement):
@@ -75,12 +75,12 @@ def uses(source: str) -> Iterator[Use]:
 
 
 def is_docstring(statement: ast.stmt) -> bool:
-    """Return whether a statement is nothing but a string."""
+    """Return whether a statement consists of a string only."""
     return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
 
 
 def strings(node: ast.AST) -> Iterator[tuple[int, str]]:
-    """Yield the strings of an expression with their lines, without those of statements within it."""
+    """Yield line and value of each string literal below ``node``, without descending into nested statements."""
     if isinstance(node, ast.stmt):
         return
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
@@ -90,7 +90,7 @@ def strings(node: ast.AST) -> Iterator[tuple[int, str]]:
 
 
 def comments_above(lines: list[str], line: int) -> str:
-    """Return the comment lines that stand directly above a line."""
+    """Return the comment lines directly above a line."""
     first = line - 1
     while first and lines[first - 1].lstrip().startswith("#"):
         first -= 1
@@ -98,13 +98,13 @@ def comments_above(lines: list[str], line: int) -> str:
 
 
 def is_explained(use: Use) -> bool:
-    """Return whether a comment of the statement names the table as one of a higher layer."""
+    """Return whether the statement's comments name the table as one of a higher layer."""
     comments = " ".join(re.findall(r"(?:--|#).*", use.comments))
     return MARK in comments and re.search(rf"\b{use.table}\b", comments) is not None
 
 
 def is_above(table: str, package: str) -> bool:
-    """Return whether a table belongs to a higher layer than a package."""
+    """Return whether the table's layer is higher than the package's."""
     return table in tables() and layers()[tables()[table]] > layers()[package]
 
 

@@ -1,4 +1,4 @@
-"""Kinds of error have HTTP statuses, and the validator's findings become messages of the contract."""
+"""Each kind of error has an HTTP status, and validation errors are translated to the contract's messages."""
 
 from datetime import date
 from typing import Annotated, Any
@@ -57,7 +57,7 @@ BODY = {"amount": 1_000, "method": {"type": "cash"}}
 
 
 def findings(model: type[Any], body: Any) -> list[dict[str, Any]]:
-    """Return the validator's findings with locations as FastAPI gives them."""
+    """Return the validation errors of ``body``, with locations as FastAPI builds them."""
     try:
         TypeAdapter(model).validate_python(body)
     except ValidationError as error:
@@ -168,7 +168,7 @@ RATE = 'Must be a fraction below 1 with 5 decimals at most, for example "0.08" f
 def test_wrong_field_of_an_order_is_named_without_its_value(change: dict[str, Any], field: str, issue: str) -> None:
     with pytest.raises(ValidationError) as refused:
         OrderIn.model_validate({"order_type": "takeaway", "items": [{**ITEM, **change}]})
-    found = refused.value.errors(include_input=False)  # as a fast route does: no value leaves with its error
+    found = refused.value.errors(include_input=False)  # as the fast route calls it: an error must not contain the value
     error = from_validation([{**entry, "loc": ("body", *entry["loc"])} for entry in found])
     assert error.details == (Detail(field, issue),)
 

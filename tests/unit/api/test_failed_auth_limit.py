@@ -1,4 +1,4 @@
-"""Refused attempts of unknown callers are counted per network, and the number of counts is bounded."""
+"""Failed authentication attempts are counted per network, and the number of counters is bounded."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ def _scope(peer: str | None, *forwarded: str) -> Any:
 
 
 def _use_up(counted: FailedAuthLimit, scope: Any) -> int:
-    """How many attempts were left."""
+    """Fail until the caller is limited, and return the number of attempts that were left."""
     for attempts in range(100):
         try:
             counted.count(scope)
@@ -34,7 +34,7 @@ def _use_up(counted: FailedAuthLimit, scope: Any) -> int:
 
 @pytest.fixture(autouse=True)
 def minute(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Replace the clock of the counts."""
+    """Replace the clock of the counters, and return the list that holds its seconds."""
     at = [1_000_000.0]
     monkeypatch.setattr("api.failed_auth_limit.time.monotonic", lambda: at[0])
     return at
@@ -71,9 +71,9 @@ def test_forwarded_header_from_an_untrusted_peer_is_ignored() -> None:
     ("forwarded", "found"),
     [
         (["198.51.100.7"], "198.51.100.7"),
-        (["1.1.1.1, 198.51.100.7"], "198.51.100.7"),  # the first was written by the caller
+        (["1.1.1.1, 198.51.100.7"], "198.51.100.7"),  # the caller wrote the first address itself
         (["1.1.1.1", "198.51.100.7"], "198.51.100.7"),
-        (["1.1.1.1, 198.51.100.7, 10.0.0.9"], "198.51.100.7"),  # two proxies of ours
+        (["1.1.1.1, 198.51.100.7, 10.0.0.9"], "198.51.100.7"),  # two of our proxies
         (["198.51.100.7:4711"], "198.51.100.7"),
         (["[2001:db8::7]:4711"], "20010db800000000/64"),
         (["2001:db8::7"], "20010db800000000/64"),
@@ -110,7 +110,7 @@ def test_number_of_counted_addresses_is_bounded(monkeypatch: pytest.MonkeyPatch)
             refused += 1
     assert len(counted._counts) == 11
     assert refused == 1_000 - 10 - 3
-    assert _use_up(counted, _scope("192.0.0.0")) == 2  # who was there before keeps a count of its own
+    assert _use_up(counted, _scope("192.0.0.0")) == 2  # a network that was counted before keeps its counter
 
 
 def test_limit_of_zero_disables_the_count_of_refused_attempts() -> None:

@@ -1,4 +1,4 @@
-"""The fast route runs what its declaration names, or is refused when the application is made."""
+"""A fast route runs every declared check and dependency; what it cannot run is refused when the application is built."""
 
 from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
@@ -89,7 +89,7 @@ def made(
     of_route: Endpoint | None = None,
     of_app: Endpoint | None = None,
 ) -> FastRoute:
-    """Return a fast route of an application, with a dependency of its own or of the application's."""
+    """Build a fast route of a new application, with optional dependencies of the route or of the application."""
     router = APIRouter()
     router.add_api_route(
         path,
@@ -160,7 +160,7 @@ def test_arguments_may_have_any_name() -> None:
 
 
 def keyed_routes() -> list[APIRoute]:
-    """Return the routes that document an idempotency key."""
+    """Return the routes that declare the Idempotency-Key header."""
     routes = [route for module in ROUTERS for route in module.router.routes if isinstance(route, APIRoute)]
     return [
         route

@@ -1,4 +1,4 @@
-"""The guides as web pages: their links work, and their Markdown yields only text, tables, code and links."""
+"""The guides as web pages have working links, and their Markdown produces only text, tables, code and links."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Limits: which requests count as waiting, and that errors do not stop the check of the switch."""
+"""Check which requests count as waiting, and that errors do not stop the check of the maintenance switch."""
 
 import asyncio
 

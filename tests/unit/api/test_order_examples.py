@@ -1,4 +1,4 @@
-"""The examples of orders and bills in the OpenAPI document cover each status and have all fields."""
+"""The OpenAPI examples of orders and bills cover each status and have all fields."""
 
 import pytest
 from pydantic import BaseModel

@@ -1,4 +1,4 @@
-"""The choice between two forms of an answer by the ``Accept`` header."""
+"""The ``Accept`` header decides between two forms of an answer."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The names of query parameters are found in every form in which a route can declare them."""
+"""The check of query names finds every parameter, in whichever form a route declares it."""
 
 from typing import Annotated
 
@@ -13,7 +13,7 @@ from workflows.errors import MalformedRequest
 
 
 class Filters(BaseModel):
-    """A model of a query."""
+    """A query parameter model."""
 
     plain: str = ""
     is_open: Annotated[bool, Field(alias="open")] = False

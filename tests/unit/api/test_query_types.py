@@ -1,15 +1,15 @@
-"""Query values: each route declares its numbers, booleans and timestamps by types that accept a single spelling."""
+"""Routes declare numbers, booleans and timestamps of a query by types that accept a single spelling."""
 
 from typing import Any
 
 import pytest
-from fastapi.dependencies.utils import _get_flat_fields_from_params  # query models too
+from fastapi.dependencies.utils import _get_flat_fields_from_params  # includes the fields of query models
 from fastapi.routing import APIRoute
 
 from api.app import ROUTERS
 
 READ_DIFFERENTLY = ("1_0", " 5 ", "5.0 ", "05", "+5", "yes", "on", "t", "1700000000.0", "２０２６-11-23", "0x1", "1e1")
-"""Some of these are numbers, booleans or timestamps only for the validator."""
+"""Spellings that pydantic accepts as a number, boolean or timestamp, and the contract does not."""
 
 
 def _parameters() -> list[tuple[str, Any]]:

@@ -1,4 +1,4 @@
-"""The examples of refunds in the OpenAPI document cover each status and have all fields."""
+"""The OpenAPI examples of refunds cover each status and have all fields."""
 
 from enum import StrEnum
 

@@ -1,4 +1,4 @@
-"""The examples of terminals in the OpenAPI document cover each status and have all fields."""
+"""The OpenAPI examples of terminals cover each status and have all fields."""
 
 from api.openapi.examples.terminals import TERMINALS
 from api.schemas.terminals import TerminalOut

@@ -1,4 +1,4 @@
-"""The timetable names tasks that exist, and every sweep is on it."""
+"""Every entry of beat's timetable names an existing task, and every sweep has an entry."""
 
 import ast
 from pathlib import Path
@@ -9,11 +9,11 @@ from beat.timetable import timetable
 
 SCHEDULE = timetable()
 ROOT = Path(__file__).parents[3]
-RETIRED = {"sweeps.canaries"}  # sent by a beat of the previous release
+RETIRED = {"sweeps.canaries"}  # sent by the beat of an older release
 
 
 def task_names(*files: Path) -> set[str]:
-    """Return the names of the tasks in ``files``, without importing the broker's application."""
+    """Return the task names in ``files``, parsed from source so that the Celery application is not imported."""
     return {
         str(keyword.value.value)
         for file in files

@@ -1,4 +1,4 @@
-"""What the bench makes of what it saw."""
+"""Test how the benchmarks compute percentiles, medians, CPU shares and profiles from their measurements."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""The balance of a bill, without a database."""
+"""Test the balance arithmetic of a bill, without a database."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Parts of a bill: worked examples, and sums that come out for all of them."""
+"""Splits of a bill: worked examples, and properties that hold for every split."""
 
 from decimal import Decimal
 from typing import Any, cast
@@ -133,6 +133,6 @@ def test_parts_of_items_sum_to_the_whole(found: list[tuple[int, str]], data: st.
     try:
         parts = parts_of_items(whole, [ids[:cut], ids[cut:]], items)
     except InvalidRequest:
-        assume(False)  # a discount may eat a small part up
+        assume(False)  # a discount may reduce a small part to zero
     else:
         check(whole, parts)

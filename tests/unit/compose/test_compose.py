@@ -1,4 +1,4 @@
-"""docker-compose.yml and Dockerfile: what can be known about them without an engine."""
+"""Check docker-compose.yml and Dockerfile as far as possible without a container engine."""
 
 import re
 import subprocess
@@ -30,7 +30,7 @@ TOOLS = {
     "MPAC_SANDBOX_WEBHOOK_URL",
     "MPAC_SANDBOX_WEBHOOK_SECRET",
 }
-"""Variables that are read by Flower's word and by the sandbox, which has settings of its own."""
+"""Variables that only Flower's command and the sandbox's own settings read."""
 INTERPOLATED = re.compile(r"(?<!\$)\$\{(?P<name>\w+)(?P<rest>[^}]*)\}")
 
 

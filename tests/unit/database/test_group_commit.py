@@ -1,4 +1,4 @@
-"""Group commit: a lone one never waits, the others go together, and nobody suffers for somebody else."""
+"""Group commit flushes a lone item at once and concurrent items together, and isolates one item's failure from the others."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -12,12 +12,12 @@ Results = list[str | BaseException]
 
 
 def bracketed(items: list[int]) -> Results:
-    """Return the result of a flush unless a test sets another."""
+    """Return the default results of a flush: each item in angle brackets."""
     return [f"<{item}>" for item in items]
 
 
 class Flushes:
-    """Records each group; ``gate`` holds flushes back until it is set."""
+    """A flush function that records each group; it blocks while ``gate`` is not set."""
 
     def __init__(self, answer: Callable[[list[int]], Results] | None = None) -> None:
         self.groups: list[list[int]] = []
@@ -32,7 +32,7 @@ class Flushes:
 
 
 async def settle() -> None:
-    """Let every task that can run do so."""
+    """Let every task run that can."""
     for _ in range(5):
         await asyncio.sleep(0)
 
@@ -102,7 +102,7 @@ async def test_a_flush_that_fails_fails_all_of_its_group_and_none_of_the_next() 
 
 
 class Refused(Exception):
-    """What a database says of a group in which one row is bad."""
+    """The error of a database when one row of a group is invalid."""
 
 
 async def test_a_group_that_is_refused_is_flushed_one_by_one_and_the_bad_one_alone_hears_of_it() -> None:

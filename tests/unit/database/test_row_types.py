@@ -1,7 +1,7 @@
-"""Every typed row has exactly the columns of its table or of its statement.
+"""Every row type has exactly the columns of its table or statement.
 
-``mypy`` checks the keys that the code reads against these types, so a type that differs from the database would hide an error.
-A new row type joins by a line in ``TABLES`` or ``STATEMENTS``.
+``mypy`` checks the keys that the code reads against these types, so a type that differs from the database would hide an
+error. To test a new row type, add a line to ``TABLES`` or ``STATEMENTS``.
 """
 
 import re
@@ -45,7 +45,7 @@ TABLES = [
     (RunRow, ReconciliationRun.__table__),
     (StatementRow, Statement.__table__),
 ]
-"""A row type, and the table whose columns it has: all of them, with the same types."""
+"""Row types with the table whose columns, with their types, they must have."""
 
 STATEMENTS = [
     (ClaimedPayment, f"SELECT {LEASE_COLUMNS}, {PAYMENTS.columns}, r.store_id FROM claimed"),
@@ -54,7 +54,7 @@ STATEMENTS = [
     (RecordedRefund, str(refund_record._RECORD)),
     (LockedPayment, str(refund_request._LOCK)),
 ]
-"""A row type, and the statement whose last SELECT returns it."""
+"""Row types with the statement whose last SELECT returns such rows."""
 
 PYTHON: dict[type, type] = {
     Text: str,
@@ -72,13 +72,13 @@ PYTHON: dict[type, type] = {
 
 
 def columns_of(table: Any) -> dict[str, tuple[type, bool]]:
-    """Each column's Python type, and whether it may be null."""
+    """Return each column's Python type, and whether it is nullable."""
     columns: list[Column[Any]] = list(table.columns)
     return {column.name: (PYTHON[type(column.type)], bool(column.nullable)) for column in columns}
 
 
 def fields_of(row: type) -> dict[str, tuple[type, bool]]:
-    """Each field's type, and whether it may be ``None``."""
+    """Return each field's type, and whether it may be ``None``."""
     found = {}
     for name, hint in get_type_hints(row).items():
         options = get_args(hint) if get_origin(hint) is UnionType else (hint,)
@@ -88,7 +88,7 @@ def fields_of(row: type) -> dict[str, tuple[type, bool]]:
 
 
 def selected(statement: str) -> set[str]:
-    """Return the names of the columns of the last SELECT of ``statement``, except calls of ``pg_notify``."""
+    """Return the column names of the last SELECT of ``statement``, without calls of ``pg_notify``."""
     statement = re.sub(r"--.*", "", statement)
     depth, start = 0, 0
     for place, letter in enumerate(statement):

@@ -1,4 +1,4 @@
-"""Activation codes: what they look like, and what is kept of them."""
+"""Activation codes have a readable alphabet, are normalised when typed, and are stored only as hashes."""
 
 import re
 
@@ -37,5 +37,5 @@ def test_lower_case_spaces_and_hyphens_are_normalised() -> None:
 
 
 def test_letters_outside_the_alphabet_are_not_normalised() -> None:
-    assert normalise_code("ſtraße") == "ſTRAßE"  # upper() would make S and SS of them
+    assert normalise_code("ſtraße") == "ſTRAßE"  # upper() would turn these letters into S and SS
     assert normalise_code("２３\u00a0ａ") == "２３\u00a0ａ"

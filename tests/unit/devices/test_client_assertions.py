@@ -1,4 +1,4 @@
-"""Client assertions: each claim by itself decides."""
+"""Each claim of a client assertion is checked on its own."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""The key that a device leaves: EC P-256, public, and nothing else."""
+"""A device may register only a public EC P-256 key."""
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa

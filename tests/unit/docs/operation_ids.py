@@ -1,4 +1,4 @@
-"""The published operation ids: generated clients call them, so a line here never changes and is never taken out."""
+"""The published operation ids. Generated clients call them, so a line here is never changed or removed."""
 
 OPERATION_IDS = {
     "createPayment": "POST /api/v1/payments",

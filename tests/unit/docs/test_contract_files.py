@@ -1,4 +1,4 @@
-"""The files of the contract: whole, valid, and the same wherever they are rendered."""
+"""The JSON schemas of the contract are complete, valid and independent of the environment that renders them."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from tests.contract_schemas import fields, schema
 
 
 def listed_schemas(document: dict[str, Any]) -> set[str]:
-    """Return the schemas of what the lists of the API hold."""
+    """Return the schemas of the items in the API's lists."""
     schemas = document["components"]["schemas"]
     data = [one["properties"]["data"] for one in schemas.values() if "data" in one.get("properties", {})]
     return {each["items"]["$ref"].rpartition("/")[2] for each in data if "$ref" in each.get("items", {})}
@@ -36,7 +36,7 @@ def test_no_schema_file_is_left_of_a_resource_that_is_gone() -> None:
 @pytest.mark.parametrize("resource", RESOURCES)
 def test_schema_file_is_valid_and_stands_alone(resource: str) -> None:
     found = schema(resource)
-    jsonschema_rs.Draft202012Validator(found)  # raises for a reference that does not resolve
+    jsonschema_rs.Draft202012Validator(found)  # raises if a reference does not resolve
     assert fields(resource)
     assert set(fields(resource)) <= set(found["properties"])
     references = {part for part in json.dumps(found).split('"') if part.startswith("#/")}

@@ -1,4 +1,4 @@
-"""Documentation: what is generated has not drifted, what it shows is whole, and what it links to is there."""
+"""Generated documentation is up to date and complete, and its links resolve."""
 
 import re
 from pathlib import Path

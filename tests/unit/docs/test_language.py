@@ -1,7 +1,7 @@
-"""Constructions that the prose of this project does not use, each with what to write instead.
+"""Prose of this project avoids the constructions below; each has advice on what to write instead.
 
-Docstrings, comments, messages (any string with a blank, SQL included) and Markdown are searched. A construction stands here
-if it made readers stop and hardly ever has a legitimate use; CONTRIBUTING.md has the other rules.
+Docstrings, comments, messages (any string with a blank, SQL included) and Markdown are searched. A construction is listed
+if it made readers stop and hardly ever has a legitimate use. CONTRIBUTING.md has the other rules.
 """
 
 import ast
@@ -44,10 +44,10 @@ INSTEAD: Mapping[str, str] = {
 }
 
 LEADING = re.compile(r"(Who|What|Whoever|Whose|Nobody|Neither)\b")
-"""Words that no docstring begins with: name the thing, or use a verb."""
+"""Words with which no docstring may begin: name the thing, or use a verb."""
 
 PENDING: tuple[str, ...] = ()
-"""Directories and files that are not rewritten yet. This list only shrinks."""
+"""Directories and files that are exempt until they are rewritten."""
 
 PRODUCT = ("api", "workers", "workflows", "beat", "mpac", "sandbox", "benchmarks")
 _ALL = re.compile("|".join(f"(?:{pattern})" for pattern in INSTEAD), re.IGNORECASE)
@@ -57,7 +57,7 @@ _CODE = re.compile(
 
 
 class Prose(NamedTuple):
-    """A piece of text, and where it stands."""
+    """A piece of text with its line number."""
 
     line: int
     text: str
@@ -65,7 +65,7 @@ class Prose(NamedTuple):
 
 
 def of_module(source: str) -> Iterator[Prose]:
-    """Yield docstrings, strings with a blank, and comments."""
+    """Yield the docstrings, the other strings with a blank, and the comments of a module."""
     tree = ast.parse(source)
     docstrings = {
         id(node.body[0].value)
@@ -83,14 +83,14 @@ def of_module(source: str) -> Iterator[Prose]:
 
 
 def of_page(text: str) -> Iterator[Prose]:
-    """Yield the lines of a page without its code, links' targets and HTML comments."""
+    """Yield the lines of a Markdown page without code, link targets and HTML comments."""
     blank = _CODE.sub(lambda code: "\n" * code.group().count("\n"), text)
     for number, line in enumerate(blank.splitlines(), 1):
         yield Prose(number, line, False)
 
 
 def findings(prose: Iterator[Prose]) -> Iterator[str]:
-    """Yield what to change, with its line."""
+    """Yield each line number with the construction found and the advice."""
     for line, text, is_docstring in prose:
         if is_docstring and (leading := LEADING.match(text)):
             yield f"{line}: a docstring begins with {leading.group()!r}: name the thing, or use a verb"
@@ -102,7 +102,7 @@ def findings(prose: Iterator[Prose]) -> Iterator[str]:
 
 
 def files() -> Iterator[Path]:
-    """Yield everything that is searched."""
+    """Yield all files that are searched."""
     for package in PRODUCT:
         yield from sorted((ROOT / package).rglob("*.py"))
     yield ROOT / "run.py"
@@ -110,7 +110,7 @@ def files() -> Iterator[Path]:
 
 
 def in_file(path: Path) -> list[str]:
-    """Return what is found in one file."""
+    """Return the findings of a file."""
     text = path.read_text()
     return [
         f"{path.relative_to(ROOT)}:{one}"
@@ -119,7 +119,7 @@ def in_file(path: Path) -> list[str]:
 
 
 def is_pending(path: Path) -> bool:
-    """Return whether ``path`` is, or is directly in, something that is not rewritten yet."""
+    """Return whether ``path``, or its directory, is exempt."""
     names = (path.relative_to(ROOT).as_posix(), path.parent.relative_to(ROOT).as_posix())
     return any(name in PENDING for name in names)
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document: an example for each status and each error, and nothing that the API does not do."""
+"""The OpenAPI document has an example of each status and error, and promises nothing that the API does not do."""
 
 import inspect
 from typing import Any
@@ -66,7 +66,7 @@ def test_no_route_promises_a_status_outside_the_reference(document: dict[str, An
 
 
 READS_ITS_KEY_ITSELF = {"post_statement"}
-"""Its key is judged before its body, which may be large, is read."""
+"""Operations that check the key before they read the body, because the body may be large."""
 
 
 def test_the_idempotency_key_is_declared_where_one_is_taken_and_nowhere_else(document: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The figures of docs/production.md are those of the code."""
+"""The numbers in docs/production.md match the code."""
 
 import re
 
@@ -10,7 +10,7 @@ ROLES = re.compile(r"Role\.[A-Z]+")
 
 
 def roles_of(source: str, line: str) -> int:
-    """Return how many roles are named in the first line of ``source`` that begins with ``line``."""
+    """Return the number of roles in the first line of ``source`` that begins with ``line``."""
     found = next(text for text in (ROOT / source).read_text().splitlines() if text.strip().startswith(line))
     return len(ROLES.findall(found))
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document can be used by generators: references resolve, names are stable, integers say their bits."""
+"""Generators can use the OpenAPI document: references resolve, names are stable, integers have a declared size."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -115,7 +115,7 @@ def test_every_amount_of_money_has_64_bits(document: dict[str, Any]) -> None:
 
 
 Example = tuple[str, dict[str, Any], Any]
-"""Where an example stands, its schema, its value."""
+"""The location of an example, its schema and its value."""
 
 
 def examples(document: dict[str, Any]) -> Iterator[Example]:
@@ -129,7 +129,7 @@ def examples(document: dict[str, Any]) -> Iterator[Example]:
     for name, header in document["components"]["headers"].items():
         yield from examples_of(name, header)
     for schema in objects(document):
-        if isinstance(schema.get("examples"), list):  # of a schema, where they stand in a list
+        if isinstance(schema.get("examples"), list):  # a schema has its examples in a list
             yield from ((str(schema), schema, example) for example in schema["examples"])
 
 
@@ -181,7 +181,7 @@ CODED: dict[str, Iterable[str]] = {
     "JournalKind": JournalKind,
 }
 OPEN: dict[str, Iterable[str]] = {"FailureCode": FailureCode, "CancelReason": CancelReason}
-"""Our own values, beside which a provider's or a caller's may come."""
+"""Enumerations of our own values; a provider or caller may add others."""
 
 
 @pytest.mark.parametrize("name", [*CODED, *OPEN])
@@ -224,7 +224,7 @@ def test_every_request_body_refuses_unknown_fields(document: dict[str, Any]) -> 
     for path, method, operation in operations(document):
         for content in operation.get("requestBody", {}).get("content", {}).values():
             schema = resolved(document, content["schema"])
-            for choice in schema.get("anyOf", [schema]):  # an optional body is one of an object and null
+            for choice in schema.get("anyOf", [schema]):  # an optional body is either an object or null
                 one = resolved(document, choice)
                 if one.get("type") == "object":
                     assert one["unevaluatedProperties"] is False, f"{method} {path}"

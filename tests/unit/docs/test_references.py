@@ -1,4 +1,4 @@
-"""What code, comments and documents refer to exists: paragraphs, faults, invariants, decisions, files."""
+"""Paragraphs, faults, invariants, decisions and files that code, comments and documents refer to exist."""
 
 import re
 from collections.abc import Iterator
@@ -23,14 +23,14 @@ PATH = re.compile(r"`((?:api|workers|workflows|beat|mpac|sandbox|benchmarks|migr
 
 @cache
 def sources() -> tuple[tuple[str, str], ...]:
-    """Return name and text of every source file and page."""
+    """Return the name and text of every source file and page."""
     files = [path for folder in SEARCHED for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".md")]
     files += [*ROOT.glob("*.md"), ROOT / "run.py"]
     return tuple((path.relative_to(ROOT).as_posix(), path.read_text()) for path in sorted(files))
 
 
 def cited(pattern: re.Pattern[str], *, skip: str) -> Iterator[tuple[str, str]]:
-    """Yield what is cited and where, but for the page that defines it."""
+    """Yield each citation of ``pattern`` with its file, except in the page ``skip`` that defines it."""
     for name, text in sources():
         if name not in (skip, "tests/unit/docs/test_references.py"):
             for found in pattern.findall(text):
@@ -60,7 +60,7 @@ def test_every_rule_checks_an_invariant_of_the_contract() -> None:
 
 
 def numbers_of_decisions() -> set[str]:
-    """Return the numbers of the files and of the sections about libraries."""
+    """Return the numbers of decisions that have a file, or a section about a library."""
     sections = re.findall(r"^## (\d{4}): ", (DECISIONS / "dependencies.md").read_text(), re.MULTILINE)
     files = [path.name[:4] for path in DECISIONS.glob("[0-9]*.md")]
     assert len(set(files + sections)) == len(files + sections), "two decisions have one number"

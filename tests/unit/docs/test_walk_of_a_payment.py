@@ -1,15 +1,15 @@
-"""The walk in ``docs/architecture.md`` names files that exist, and stays short enough to be read in an hour."""
+"""The walk in ``docs/architecture.md`` names existing files and is short enough to be read in an hour."""
 
 import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 MOST_FILES = 28
-"""A newcomer reads them all to follow one payment; each further file has to replace one."""
+"""The maximum length of the walk. A newcomer reads all files, so a further file has to replace another."""
 
 
 def walk() -> str:
-    """Return the section of the document."""
+    """Return the section of ``docs/architecture.md`` that describes the walk."""
     document = (ROOT / "docs/architecture.md").read_text()
     found = re.search(r"^## The walk of a payment\n(.+?)^## ", document, re.MULTILINE | re.DOTALL)
     assert found, "the section is gone"

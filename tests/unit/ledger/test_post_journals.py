@@ -1,4 +1,4 @@
-"""What the chart says in its table is what transfers post, and the migration knows the same words."""
+"""Transfers post to the accounts that the chart's table lists, and the migration has the same account kinds."""
 
 import importlib
 import inspect

@@ -1,4 +1,4 @@
-"""The second judge compares what we claim with what the provider moved; each way of disagreeing is named."""
+"""The payment auditor compares our claims with the provider's movements, and names each kind of disagreement."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ AGREE = (
     (payment(), moved(CHARGE)),
     (payment(), moved(CHARGE, CHARGE, REVERSAL)),
     (payment("refunded", refunded=300, refund_reserved=300), moved(CHARGE, ("refund", 300))),
-    (payment("refunded", refunded=300, refund_reserved=500), moved(CHARGE, ("refund", 300))),  # one more is under way …
+    (payment("refunded", refunded=300, refund_reserved=500), moved(CHARGE, ("refund", 300))),  # one more is requested …
     (
         payment("refunded", refunded=300, refund_reserved=500),
         moved(CHARGE, ("refund", 300), ("refund", 200)),
@@ -44,9 +44,9 @@ AGREE = (
     (payment("failed"), moved()),
     (payment("failed"), moved(CHARGE, REVERSAL)),
     (payment("cancelled"), moved(CHARGE, ("refund", 1_050))),
-    (payment("processing"), moved(CHARGE)),  # charged, and we have not heard of it yet
+    (payment("processing"), moved(CHARGE)),  # charged, but the answer has not arrived yet
     (payment("processing"), moved()),
-    (payment("completed", is_at_provider=False), moved()),  # cash
+    (payment("completed", is_at_provider=False), moved()),  # a cash payment
 )
 
 DISAGREE = (

@@ -1,4 +1,4 @@
-"""The judge of sums: books that agree are left in peace, and one unit more or less in any of them is told with its place."""
+"""The balance auditor accepts books that agree, and reports a difference of one unit in any of them with its place."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ CASH = Figures(taken=500, counted=-20)
 
 
 def honest() -> OurBalances:
-    """Return a store that sold at the provider and in cash, refunded, was corrected, and lost twenty yen in its drawer."""
+    """Return the books of a store with provider and cash sales, refunds, a correction and twenty yen missing in the drawer."""
     closed = {STORE: Figures(taken=1_550, refunded=300, fees=34, adjusted=-5)}
     return OurBalances(
         totals=dict(closed),

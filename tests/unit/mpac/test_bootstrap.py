@@ -1,4 +1,4 @@
-"""run.py: when it has nothing to do, what it does first, and its sentences."""
+"""run.py installs only what has changed, needs only the standard library, and reports errors in one sentence."""
 
 import os
 import signal
@@ -26,7 +26,7 @@ sys.meta_path.insert(0, Press())
 
 @pytest.fixture
 def environment(tmp_path: Path) -> Path:
-    """Return a folder that looks like an environment that is up to date."""
+    """Return a folder that looks like an up-to-date virtual environment."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "python").symlink_to(sys.executable)
     (tmp_path / run.STAMP).write_text(run.wanted_stamp())
@@ -90,7 +90,7 @@ def test_ctrl_c_while_modules_are_imported_is_answered_in_a_sentence(
     (tmp_path / "sitecustomize.py").write_text(PRESSES_CTRL_C.replace("NAME", imported))
     variables = {**os.environ, "MPAC_VENV": sys.prefix, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
     blocks = "import os, sys; from signal import *; pthread_sigmask(SIG_BLOCK, {SIGINT}); os.execv(sys.argv[1], sys.argv[1:])"
-    hands_over = [sys.executable, "-I", "-c", blocks] if words[0] == "-m" else []  # as run.py does
+    hands_over = [sys.executable, "-I", "-c", blocks] if words[0] == "-m" else []  # as run.py starts it
     done = subprocess.run(
         [*hands_over, sys.executable, *words], env=variables, cwd=tmp_path, capture_output=True, text=True, check=False
     )

@@ -1,4 +1,4 @@
-"""`mpac clock`: what may be typed after it, and on which stacks it refuses."""
+"""`mpac clock` reads distances and times as documented, and refuses stacks whose clock must not be moved."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

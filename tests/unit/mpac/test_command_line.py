@@ -1,4 +1,4 @@
-"""What run.py answers before anything is installed, and what the installed command line answers to the same words."""
+"""run.py on a fresh machine and the installed command line give the same help and corrections."""
 
 import json
 import shlex
@@ -17,7 +17,7 @@ from tests.polling import HANGS_AFTER_SECONDS
 
 
 def run_py(*arguments: str, environment: Path) -> subprocess.CompletedProcess[str]:
-    """run.py as on a machine where nothing was installed: with Python alone, and no site packages."""
+    """Run run.py as on a fresh machine: with Python alone, without site packages."""
     return subprocess.run(
         [sys.executable, "-I", "-S", str(ROOT / "run.py"), *arguments],
         env={"MPAC_VENV": str(environment), "PATH": ""},
@@ -79,7 +79,7 @@ def test_the_installed_command_line_corrects_the_same(
     "arguments",
     [
         ["status"],
-        ["up", "--workers", "--detatch"],  # the value of an option, which click refuses
+        ["up", "--workers", "--detatch"],  # click refuses this value of an option
         ["test", "tests/unit", "--collect-only"],
         ["bench", "--quick"],
         ["bench", "--", "--help"],

@@ -1,4 +1,4 @@
-"""The words of the command line: the table, the files and the help agree; failures are one sentence."""
+"""The command table, the command files and the help agree, and failures are reported in one sentence."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The commit-msg hook: which subjects it accepts, and that Git runs it."""
+"""The commit-msg hook accepts well-formed subjects only, and Git runs it."""
 
 import subprocess
 from pathlib import Path

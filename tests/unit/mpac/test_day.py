@@ -1,4 +1,4 @@
-"""The demonstration's day: its book plants every kind of break once, and its papers say what the book says."""
+"""The demonstration's day contains every kind of break once, and its printed tables match its data."""
 
 import csv
 import io
@@ -61,7 +61,7 @@ def test_every_break_is_ended_and_in_each_of_the_four_ways() -> None:
     assert {e.category for e in RESOLUTIONS} | {e.to for e in RESOLUTIONS if e.to} == {
         *map(str, set(Category) - NO_BREAK)
     }
-    # No doubt is left at that hour of the demonstration, so that there is nothing to confirm.
+    # At that time of the demonstration no outcome is unknown, so there is nothing to confirm.
     assert {e.resolution for e in RESOLUTIONS} == set(get_args(Resolution)) - {"confirm"}
 
 
@@ -79,7 +79,7 @@ def test_a_corrected_statement_has_what_was_late_and_differs_in_nothing_else() -
     assert [row for row in second if row not in first] == [row for row in second if row["reference"] == "pay_c:1"]
     assert [row for row in first if row not in second] == []
     assert "pay_d:1" not in {row["reference"] for row in second}
-    assert len(second) == 5  # one left out, one of nobody's
+    assert len(second) == 5  # one line is left out, and one line is not ours
 
 
 def test_a_card_company_knows_each_of_its_references_once_and_none_of_ours() -> None:
@@ -142,7 +142,7 @@ BREAK = {
 )
 def test_nothing_of_a_table_is_cut_off_on_a_narrow_screen(table: Table) -> None:
     shown = io.StringIO()
-    Console(file=shown, width=78).print(table)  # 80 columns, less the margin
+    Console(file=shown, width=78).print(table)  # 80 columns minus the margin
     assert "…" not in shown.getvalue()
     assert "245,920" in shown.getvalue()
 

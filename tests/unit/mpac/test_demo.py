@@ -1,4 +1,4 @@
-"""The demonstration deals every kind of sale, counts what it sees, and speaks plainly without a terminal."""
+"""The demonstration makes every kind of sale, counts the results, and prints plain lines without a terminal."""
 
 import io
 import random
@@ -113,7 +113,7 @@ def test_the_command_was_given_a_moment_ago() -> None:
     [
         ({"ready": ["api"]}, ("api",), True),
         ({"ready": ["api"]}, ("api", "sandbox"), False),
-        ({"ready": ["api"]}, (), False),  # whoever names none waits for all
+        ({"ready": ["api"]}, (), False),  # without names, all services must be ready
         ({"ready": ["api"], "complete": True}, ("flower",), True),
     ],
 )

@@ -1,4 +1,4 @@
-"""The demonstration's last sentence tells a broken rule from a busy machine, an idle rule and a mistake of its own."""
+"""The demonstration's last sentence tells apart a broken rule, a slow machine, an unchecked rule and a bug of its own."""
 
 import dataclasses
 from collections import Counter
@@ -98,7 +98,7 @@ def test_every_end_has_an_exit_code_of_its_own() -> None:
 )
 def test_a_verdict_over_nothing_neither_holds_nor_is_broken(result: RuleResult, state: RuleState) -> None:
     assert result.state is state
-    assert dataclasses.replace(BROKEN, checked=0).state is RuleState.BROKEN  # what breaks it may be in another table
+    assert dataclasses.replace(BROKEN, checked=0).state is RuleState.BROKEN  # the evidence may be in another table
 
 
 def test_a_broken_rule_is_told_with_its_sentence_and_its_violations() -> None:

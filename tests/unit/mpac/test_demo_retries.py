@@ -1,4 +1,4 @@
-"""The demonstration repeats every call whose outcome is unknown, in one place that no role bypasses, and then gives up."""
+"""The demonstration repeats calls with an unknown outcome in one module, which no role bypasses, until a timeout."""
 
 import ast
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ ONLY = {
     "mpac/demo/http_client.py": NETWORK | {"mpac.devtools.terminal.Terminal"},
     "mpac/demo/database_client.py": DATABASE,
 }
-"""The one module of the demonstration that may use each way to another process."""
+"""For each library that reaches another process, the only module of the demonstration that may use it."""
 
 
 def answer(status: int, code: str = "", headers: Mapping[str, str] | None = None) -> Answer:
@@ -38,7 +38,7 @@ def answer(status: int, code: str = "", headers: Mapping[str, str] | None = None
 
 
 def imported(path: Path) -> set[str]:
-    """Return what a module imports: modules, and names as module.name."""
+    """Return the modules and ``module.name`` pairs that a file imports."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -91,7 +91,7 @@ def test_retry_after_is_read_where_it_is_a_number_of_seconds(value: str, seconds
 
 
 class Server:
-    """Answers what the test tells it, in turn, and remembers the requests."""
+    """A server that gives scripted answers in turn and records the requests."""
 
     def __init__(self, *replies: Answer | Exception) -> None:
         self.replies = list(replies)
@@ -107,13 +107,13 @@ class Server:
 
 @pytest.fixture(autouse=True)
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Pauses are noted instead of waited for."""
+    """Record pauses instead of waiting, and return the list of recorded seconds."""
     noted: list[float] = []
 
     async def sleep(seconds: float) -> None:
         noted.append(seconds)
 
-    # Not asyncio's own: a server of another test in the same loop would never wait again.
+    # Not `asyncio.sleep` itself: a server of another test on the same event loop would never wait again.
     monkeypatch.setattr("mpac.demo.retry.sleep", sleep)
     return noted
 
@@ -131,8 +131,8 @@ async def test_a_post_is_repeated_with_the_key_it_had_at_first() -> None:
     server = Server(*FAILURES, answer(201))
     assert (await Caller("a till", server.send).call("POST", "/payments", body={"amount": 1})).status == 201
     assert len(server.requests) == len(FAILURES) + 1
-    assert len(set(map(id, server.requests))) == 1  # one and the same request …
-    assert server.requests[0].key  # … which has a key although none was given
+    assert len(set(map(id, server.requests))) == 1  # the same request object is sent again …
+    assert server.requests[0].key  # … and has a key although the caller gave none
 
 
 async def test_a_key_that_was_given_is_kept_and_a_read_has_none() -> None:
@@ -164,7 +164,7 @@ async def test_a_401_that_new_tokens_do_not_change_is_the_answer() -> None:
     server = Server(*(answer(401) for _ in range(9)))
     assert (await Caller("a till", server.send, renew=lambda: None).call("GET", "/payments")).status == 401
     assert (await Caller("a manager", server.send).call("GET", "/stores")).status == 401
-    assert len(server.requests) == 5  # three tokens and the last word, then at once for a user
+    assert len(server.requests) == 5  # four for the terminal, which gets three new tokens, then one for the user
 
 
 async def test_who_gets_no_answer_in_time_says_what_it_was_and_what_came_last() -> None:

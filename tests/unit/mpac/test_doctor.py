@@ -1,4 +1,4 @@
-"""The doctor: what it finds of a state folder, and that it is always advised what to do."""
+"""The doctor reports the problems of a state folder, each with advice."""
 
 import os
 from pathlib import Path
@@ -20,7 +20,7 @@ def test_a_folder_in_which_somebody_else_has_started_a_stack_is_fatal(
 ) -> None:
     home = open_home(tmp_path / "state")
     private_folder(home.secrets)
-    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)  # we are somebody else from here on
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)  # from here on this process belongs to another user
     found = run_check(state_folder, home)
     assert "belongs to" in found.text
     assert found.fatal

@@ -1,4 +1,4 @@
-"""Durations as commands print them."""
+"""Commands print durations in one or in three units."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A log line of any process, as a person sees it on a terminal and as a program reads it from a pipe."""
+"""A log line of any process is readable on a terminal and becomes a JSON object in a pipe."""
 
 import json
 import random
@@ -19,7 +19,7 @@ def line_of(process: str, *texts: str) -> LogLine:
 
 
 def formatted(line: LogLine) -> str:
-    """Without the line that says the day, which depends on today's."""
+    """Return the formatted line without the date line, which depends on the current day."""
     return LineFormatter(is_coloured=False).format_line(line).rpartition("--\n")[2]
 
 

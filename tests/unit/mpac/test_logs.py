@@ -1,4 +1,4 @@
-"""`mpac logs`: the last lines of several processes, what follows them, and what it says where there are none."""
+"""`mpac logs` prints the last lines of several processes, follows new ones, and reports missing logs."""
 
 import json
 import os
@@ -43,7 +43,7 @@ def logs(home: Home | Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
-    """Return a folder in which a stack once ran."""
+    """Return a state folder with the logs of a stack that is no longer running."""
     home = open_home(tmp_path / "state")
     home.logs.mkdir()
     append(home, "api", ours(1, "a"), ours(4, "d"))
@@ -96,7 +96,7 @@ def test_a_home_without_logs_says_so(tmp_path: Path) -> None:
 
 
 def following(home: Home, names: list[str] | None, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Return the messages of each look at the files, without waiting in between."""
+    """Yield the messages of each look at the files, without waiting between looks."""
     monkeypatch.setattr(log_files, "POLL_SECONDS", 0)
     return (messages(lines) for lines in LogFollower(home, names).lines())
 
@@ -109,7 +109,7 @@ def test_what_is_appended_is_followed_over_trimming_replacing_and_new_processes(
     append(home, "api", ours(6, "f"))
     assert next(news) == ["f"]
     append(home, "api", ours(7, "g"))
-    trim(home.logs / "api.log", most=1)  # before anybody read g
+    trim(home.logs / "api.log", most=1)  # before the follower has read g
     append(home, "api", ours(8, "h"))
     assert next(news) == ["g", "h"]
     (home.logs / "api.log").rename(home.logs / "old")  # as `up --detach` does with up.log

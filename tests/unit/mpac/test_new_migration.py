@@ -1,4 +1,4 @@
-"""`migrate --new NAME` writes the file that follows the newest migration, or says what is wrong with the name."""
+"""`migrate --new NAME` writes a migration that follows the newest one, or explains what is wrong with the name."""
 
 import ast
 import shutil
@@ -13,7 +13,7 @@ from mpac.stack.schema import ASSIGNMENT, newest_revisions
 
 @pytest.fixture
 def migrations(tmp_path: Path) -> Path:
-    """Return a copy of the migrations, in a folder whose name has a percent sign."""
+    """Return a copy of the migrations in a folder whose name contains a percent sign."""
     folder = tmp_path / "50%" / "migrations"
     shutil.copytree(MIGRATIONS, folder, ignore=shutil.ignore_patterns("__pycache__"))
     return folder

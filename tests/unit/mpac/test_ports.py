@@ -1,4 +1,4 @@
-"""Ports: the documented block, free ones where it is taken, a sentence where it may not be."""
+"""The stack gets the documented port block, free ports in place of busy ones, or an error that names the busy port."""
 
 import socket
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from mpac.stack.ports import BASE, FREE_RANGE, HOST, ORDER, ReservedPorts, choos
 
 @pytest.fixture
 def taken() -> Iterator[int]:
-    """Yield a port with a listener and a free block above it, where neither the kernel nor a stack takes any."""
+    """Yield a busy port that has free ports above it, outside the ranges of the kernel and of other stacks."""
     with socket.socket() as server:
         base = next(port for port in range(12_000, 19_900, 10) if all(is_free(port + place) for place in range(9)))
         server.bind((HOST, base))

@@ -1,4 +1,4 @@
-"""run.json and its lock: one stack per folder, and a file left behind is known to be stale."""
+"""The lock and run.json allow one stack per folder, and a file that was left behind is recognised as stale."""
 
 import fcntl
 import json
@@ -52,7 +52,7 @@ def test_a_second_stack_in_the_folder_is_refused_with_the_firsts_pid(home: Home)
 
 def test_who_only_looks_is_not_taken_for_a_stack_that_runs(home: Home) -> None:
     looking = os.open(home.lock_file, os.O_RDONLY | os.O_CREAT)
-    fcntl.flock(looking, fcntl.LOCK_SH)  # as is_running does; here it takes a little longer
+    fcntl.flock(looking, fcntl.LOCK_SH)  # as is_running does, only longer
     threading.Timer(0.05, os.close, [looking]).start()
     with exclusive_lock(home):
         assert supervisor_pid(home) == os.getpid()

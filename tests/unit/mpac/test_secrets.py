@@ -1,4 +1,4 @@
-"""Development secrets: random, kept, private, and usable for what they are for."""
+"""Development secrets are random, permanent, private and usable."""
 
 import base64
 import json

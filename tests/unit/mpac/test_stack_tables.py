@@ -1,4 +1,4 @@
-"""The tables of the stack: parts, tiers, variables, command lines."""
+"""The stack's tables of services, tiers, variables and command lines are consistent."""
 
 from pathlib import Path
 

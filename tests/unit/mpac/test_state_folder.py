@@ -1,4 +1,4 @@
-"""The state folder: private, marked, and never somebody else's."""
+"""The state folder is private and marked, and no other folder is ever used or emptied."""
 
 from pathlib import Path
 
@@ -63,7 +63,7 @@ def test_a_failed_write_leaves_the_old_content_and_no_rest(tmp_path: Path) -> No
 def test_a_command_that_is_told_reaches_the_folder_it_is_told_about(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MPAC_HOME", str(tmp_path / "state"))  # as words set it for what they start
+    monkeypatch.setenv("MPAC_HOME", str(tmp_path / "state"))  # as commands set it for their child processes
     assert command("down", DEFAULT_HOME) == "python3 run.py down"
     assert command("down", tmp_path / "state") == f"python3 run.py down --home {tmp_path}/state"
     assert command("down", tmp_path / "my state") == f"python3 run.py down --home '{tmp_path}/my state'"

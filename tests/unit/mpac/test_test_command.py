@@ -1,4 +1,4 @@
-"""`mpac test`: both phases run and are reported, whatever the first one finds."""
+"""`mpac test` runs and reports both phases, even if the first fails."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ from mpac.stack.state_folder import ROOT
 
 
 def phase(folder: Path, code: str) -> tuple[str, ...]:
-    """Return the arguments of pytest for one module with ``code``."""
+    """Write a module with ``code``, and return the arguments of pytest that run it."""
     folder.mkdir()
     (folder / "test_it.py").write_text(code)
     return str(folder), "-c", os.devnull, "--rootdir", str(folder), "-p", "no:cacheprovider"
@@ -19,9 +19,9 @@ def phase(folder: Path, code: str) -> tuple[str, ...]:
 
 @pytest.fixture
 def without_checks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No linter runs."""
+    """Remove all linters from the command."""
     monkeypatch.setattr(command, "CHECKS", {})
-    monkeypatch.setenv(command.COVERAGE_VARIABLE, "")  # so that it is unset again afterwards
+    monkeypatch.setenv(command.COVERAGE_VARIABLE, "")  # registers the variable with monkeypatch, which restores it
 
 
 @pytest.mark.usefixtures("without_checks")

@@ -1,4 +1,4 @@
-"""What is not over is told in words, by currency, and decides `mpac invariants`' exit code unless it is merely open."""
+"""Unfinished work is listed by currency, and decides the exit code of `mpac invariants` unless it is merely open."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Who is silent, by what the rows say and the clocks do: every part, one at a time and together, and who is not blamed."""
+"""The service tells which parts are silent, from their rows and its own clocks, and blames no other part."""
 
 import logging
 from collections.abc import Callable
@@ -19,7 +19,7 @@ OTHER_QUEUES = ("refunds", "settlements", "webhooks", "sweeps")
 
 
 class World:
-    """Two workers, beat and the broker, by what they write. ``now``: the database's clock; ``steady``: this process's."""
+    """Two workers, beat and the broker, as the rows they write. ``now`` is the database's clock, ``steady`` this process's."""
 
     def __init__(self) -> None:
         self.now = 1_000_000.0
@@ -36,7 +36,7 @@ class World:
         return ["payments@a"] if queue == "payments" else ["other@a"]
 
     def passes(self, seconds: float) -> None:
-        """Time passes, in which everything that lives writes its row and this process looks."""
+        """Advance both clocks in steps; at each step the living parts write their rows and this process reads them."""
         for _ in range(int(seconds / STEP)):
             self.now += STEP
             self.steady += STEP
@@ -81,7 +81,7 @@ class World:
 
     @property
     def faults(self) -> dict[str, str]:
-        # /health/ready publishes these, so its schema has to know each kind.
+        # /health/ready publishes these kinds, so its schema has to list each.
         assert {part.kind for part in self.silences.components if part.state != HEARD} <= set(KINDS)
         return {part.name: part.state for part in self.silences.components if part.state != HEARD}
 
@@ -116,7 +116,7 @@ def world() -> World:
 
 @pytest.fixture
 def logged(caplog: pytest.LogCaptureFixture) -> Callable[[], list[tuple[str, str]]]:
-    """Return the events that were logged since the last call, with their levels."""
+    """Return a function that returns the events logged since its last call, with their levels."""
     caplog.set_level(logging.INFO)
 
     def since() -> list[tuple[str, str]]:
@@ -170,7 +170,7 @@ def test_a_database_clock_that_is_moved_makes_nothing_silent(
     world: World, logged: Callable[[], list[tuple[str, str]]], jump: float
 ) -> None:
     world.now += jump
-    world.look()  # before anything has written its row again
+    world.look()  # before any part has written its row again
     assert world.faults == {}
     world.passes(LIMIT)
     assert world.faults == {}
@@ -184,7 +184,7 @@ def test_a_database_clock_that_is_moved_hides_no_silence(world: World, jump: flo
     world.now += jump
     world.passes(LIMIT / 2 + STEP)
     expected = {**FAULTS["gone other@a",], **FAULTS["deaf payments@a",]}
-    del expected[BEAT]  # nothing can be said of it, for as long as its silence has lasted
+    del expected[BEAT]  # unknown for as long as its silence has lasted
     assert expected.items() <= world.faults.items()
     world.now -= jump
     world.look()
@@ -192,11 +192,11 @@ def test_a_database_clock_that_is_moved_hides_no_silence(world: World, jump: flo
 
 
 def test_a_laptop_that_slept_wakes_without_an_alarm(world: World, logged: Callable[[], list[tuple[str, str]]]) -> None:
-    world.now += 8 * 3_600  # the monotonic clock stood still meanwhile
+    world.now += 8 * 3_600  # the monotonic clock stopped during sleep
     world.look()
     world.passes(LIMIT)
     assert world.faults == {}
-    world.steady += 8 * 3_600  # and where a machine's monotonic clock went on
+    world.steady += 8 * 3_600  # and on machines whose monotonic clock continues during sleep
     world.now += 8 * 3_600
     world.broker_took = world.steady
     world.look()
@@ -225,7 +225,7 @@ def test_a_database_that_does_not_answer_is_named_and_puts_no_blame_on_others_wh
     assert world.faults == {"database": SILENT} | {
         part.name: UNKNOWN for part in world.silences.components if part.kind != "database"
     }
-    world.broker_took = world.steady  # canaries are sent before the rows are looked at
+    world.broker_took = world.steady  # canaries are sent before the rows are read
     world.look()
     world.passes(LIMIT)
     assert world.faults == {}

@@ -1,4 +1,4 @@
-"""Shared probes: one run for all who ask at the same time, and a new run for those who ask later."""
+"""Concurrent callers share one run of a probe, and later callers start a new run."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ from workflows.ops.health import SingleFlight
 
 
 class Probe:
-    """Counts its runs; each ends when it is released."""
+    """A probe that counts its runs; each run ends when it is released."""
 
     def __init__(self) -> None:
         self.runs = 0

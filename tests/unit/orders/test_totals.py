@@ -1,4 +1,4 @@
-"""What an order comes to: worked examples, and what holds for all of them."""
+"""Totals of an order: worked examples, and properties that hold for all orders."""
 
 from decimal import Decimal
 

@@ -1,4 +1,4 @@
-"""Claimed payments in every situation, and what an answer means in one: for tables of next steps and of verdicts."""
+"""Build claimed payments in any situation, and the decision for an answer, for table-driven tests."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -36,7 +36,7 @@ def facts(
     resends: int = 0,
     deduplicates: bool = True,
 ) -> Facts:
-    """Return a claimed payment over 1,000, sent once and unanswered unless said otherwise."""
+    """Return the facts of a claimed payment of 1,000; by default it was sent once and not answered."""
     asked_at = None if not_found_seconds_ago is None else NOW - timedelta(seconds=not_found_seconds_ago)
     return Facts(
         amount=1_000,
@@ -56,5 +56,5 @@ def facts(
 def decided(
     step: Step, answer: Answer | None, situation: Facts | None = None, policy: RetryPolicy = POLICY
 ) -> Decision:
-    """Return the meaning of ``answer`` to ``step``, by default for a payment that was sent once."""
+    """Return the decision for ``answer`` to ``step``; by default the payment was sent once."""
     return decide(step, answer, facts=situation or facts(), policy=policy)

@@ -1,4 +1,4 @@
-"""What an answer means: every row of the table."""
+"""Test every row of the table that decides what a provider's answer means."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -70,7 +70,7 @@ def test_a_retriable_decline_is_tried_again_five_times_at_most(step: Step, numbe
 
 
 def sent_now(number: int) -> Facts:
-    """Return a claim that has just sent attempt ``number``: it remembers the one before, which had moved nothing."""
+    """Return a claim that has just sent attempt ``number``. Its previous attempt moved no money."""
     return facts(sent=False) if number == 1 else facts("unavailable", number=number - 1)
 
 

@@ -1,6 +1,6 @@
-"""No sequence of answers, deaths, cancels and delays ever charges twice or forgets a doubt: hypothesis looks for one.
+"""Hypothesis finds no sequence of answers, crashes, cancels and delays that charges twice or forgets an unknown outcome.
 
-The payment below is a model of what ``leases`` and ``record`` write; what is decided is the real ``verdict``.
+The payment is a model of what ``leases`` and ``record`` write; the decisions are those of the real ``decide``.
 """
 
 from dataclasses import dataclass, field, replace
@@ -31,21 +31,21 @@ MAX_PROCESSING_SECONDS = 60.0
 
 @dataclass
 class Model:
-    """A payment as the database keeps it, and what may have happened at the provider."""
+    """A payment as the database stores it, and what may have happened at the provider."""
 
     facts: Facts
     status: PaymentStatus | FinalStatus = PaymentStatus.PROCESSING
     sends: list[int] = field(default_factory=list)
-    """The attempt number of each charge that left us."""
+    """The attempt number of each charge that was sent."""
     unsettled: set[int] = field(default_factory=set)
-    """Attempts that may have moved money and about which no certain answer came."""
+    """Attempts that may have moved money, and have no certain answer."""
     is_stopped: bool = False
-    """Nobody looks at it any more until a person has."""
+    """The payment is not processed again until a person has reviewed it."""
     not_founds: list[datetime] = field(default_factory=list)
     resent_after: list[list[datetime]] = field(default_factory=list)
 
     def step(self, answer: Answer | None, *, policy: RetryPolicy) -> None:
-        """One claim; ``answer`` is ``None`` where the worker dies before it hears one."""
+        """Process one claim; ``answer`` is ``None`` if the worker dies before it receives one."""
         step = next_step(self.facts)
         number = attempt_number(step, self.facts.attempt)
         proof = self.not_founds
@@ -55,7 +55,7 @@ class Model:
             if isinstance(answer, NotFound | Withdrawn):
                 answer = Unknown("only questions are answered so")
             elif step is Step.RESEND and isinstance(answer, Unavailable):
-                self.not_founds = proof  # this call did not arrive, so the proof about the call before still holds
+                self.not_founds = proof  # this call did not arrive, so the proof about the previous call remains valid
         if step is Step.CANCEL:
             self._record(step, None, number, policy)
         elif answer is not None:
@@ -110,7 +110,7 @@ class Model:
         return (attempt.not_found_at or self.facts.now) if found.not_found else None
 
 
-# Doubt is what the search is for, so answers that leave it open come more often than those that end it.
+# Answers that leave the outcome unknown are drawn more often, because the search is about unknown outcomes.
 OPEN: tuple[Answer | None, ...] = (None, Unknown("?"), Unavailable("503"), ActionRequired(None))
 CLOSING: tuple[Answer, ...] = (
     Succeeded(1_000),

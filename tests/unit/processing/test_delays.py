@@ -1,4 +1,4 @@
-"""How long is waited before the next question, and before the next try."""
+"""Test the delays before the next inquiry and before the next retry."""
 
 from dataclasses import replace
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""An impossible success, and the answers to its reversal."""
+"""A success that cannot be right is reversed or reviewed, and the answers to its reversal are handled."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A new call begins the schedule of questions again; the review is measured from the first doubt."""
+"""A new call restarts the schedule of inquiries, but the review is due by the first time the outcome was unknown."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What to ask next: every row of the table."""
+"""Test every row of the table that chooses the next step."""
 
 from collections.abc import Iterator
 
@@ -9,10 +9,10 @@ from workflows.processing.next_step import NOTHING_MOVED, Step, next_step
 
 
 def expected_step(outcome: str | None, *, sent: bool, cancelled: bool, expired: bool, local: bool) -> Step:
-    """Return the table of next steps for a provider that deduplicates, spelled out once more from behaviour §5."""
+    """Return the next step for a provider that deduplicates: the table of behaviour §5, written a second time."""
     unwanted = cancelled or expired
     if local:
-        return Step.CHARGE  # a report of what has happened already: it never expires and is never withdrawn
+        return Step.CHARGE  # the sale has already happened: it never expires and is never withdrawn
     if not sent or outcome in ("unavailable", "declined"):
         again = Step.RETRY if sent and outcome == "unavailable" else Step.CHARGE
         return Step.CANCEL if unwanted else again

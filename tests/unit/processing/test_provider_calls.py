@@ -1,4 +1,4 @@
-"""Each step of a payment or refund makes one provider call, and a step without a call moves no money."""
+"""Each step of a payment or refund makes its provider call, and a step without a call moves no money."""
 
 from typing import Any, cast
 
@@ -25,7 +25,7 @@ CALLS: dict[str, tuple[Workload[Any], dict[Step, str]]] = {
 
 
 class RecordingProvider:
-    """A provider that notes which of its methods are called."""
+    """A provider that records which of its methods are called."""
 
     def __init__(self) -> None:
         self.called: list[str] = []
@@ -38,7 +38,7 @@ class RecordingProvider:
 
 
 class OnlyAStep:
-    """As much of a claim as the choice of the call uses."""
+    """The part of a claim that the choice of the call reads."""
 
     request = None
 
@@ -47,7 +47,7 @@ class OnlyAStep:
 
 
 async def called_for(workload: Workload[Any], step: Step) -> list[str]:
-    """Return the methods of the provider that ``step`` calls."""
+    """Return the provider methods that ``step`` calls."""
     provider = RecordingProvider()
     claim = cast(Claim[Any], OnlyAStep(step))
     await workload.call_provider(cast(Provider, provider), claim, not_after=0.0)

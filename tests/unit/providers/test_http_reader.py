@@ -1,4 +1,4 @@
-"""An answer is the same however its bytes arrive, and what follows it is noticed wherever it begins."""
+"""The HTTP reader returns the same answer however its bytes are split, and notices any bytes that follow."""
 
 import itertools
 from collections.abc import Iterable
@@ -27,18 +27,18 @@ BEHIND = [PLAIN, b"H", b"HTTP/1.1 500 No\r\n\r\n", b"{}", b"\x00", b"<html>"]
 
 
 def read(pieces: Iterable[bytes]) -> Reader:
-    """Return a reader that got these bytes, as long as it takes more."""
+    """Feed the bytes to a new reader for as long as it accepts more, and return the reader."""
     reader = Reader(1_000)
     for piece in pieces:
         if reader.is_complete:
-            reader.is_followed = True  # the connection closes then: no question is open any more
+            reader.is_followed = True  # then the connection closes, because no request is open any more
             break
         reader.feed(piece)
     return reader
 
 
 def pieces_of(whole: bytes, cuts: Iterable[int]) -> list[bytes]:
-    """``whole`` cut at these places."""
+    """Split ``whole`` at the positions ``cuts``."""
     places = sorted({0, len(whole), *(cut % len(whole) for cut in cuts)})
     return [whole[start:end] for start, end in itertools.pairwise(places)]
 

@@ -1,4 +1,4 @@
-"""What the providers say that ask nobody."""
+"""Local providers answer without a network call."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ ARN, SLIP = "74537604221000123456789", "000123"
 
 
 def reported(**facts: Any) -> Charge:
-    """Return a sale at a terminal, with the result that its card application reported."""
+    """Return the charge of a terminal sale, with the result that its card application reported."""
     return Charge("pay_1:1", "pay_1", 1_000, "JPY", "card", None, 300.0, facts=facts)
 
 

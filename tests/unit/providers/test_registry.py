@@ -1,4 +1,4 @@
-"""The table of providers: what has to be one row is one row, and everybody who names providers asks the table."""
+"""A row of the provider table is enough to add a provider: all code that names providers reads the table."""
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
@@ -35,7 +35,7 @@ SETTINGS = Settings.model_validate(
 
 @pytest.fixture
 def acme(monkeypatch: pytest.MonkeyPatch) -> FakeProvider:
-    """Return a further remote provider."""
+    """Add a remote provider to the table, and return it."""
     provider = FakeProvider("acme")
     row = Remote(open=lambda _settings: provider, call_seconds=lambda _settings: 25, mapping=MAPPING)
     monkeypatch.setitem(PROVIDERS, "acme", row)
@@ -44,7 +44,7 @@ def acme(monkeypatch: pytest.MonkeyPatch) -> FakeProvider:
 
 @pytest.fixture
 def vouchers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Return a further local provider, which is on nobody's statement."""
+    """Add a local provider that is on no statement to the table."""
     monkeypatch.setitem(PROVIDERS, "vouchers", Local(lambda _charge: Declined("spent"), is_reported=False))
 
 
@@ -73,7 +73,7 @@ def test_a_row_of_the_table_is_in_requests_messages_and_the_document(
 
 def test_a_row_of_the_table_is_opened_and_outlasted_by_leases_and_its_files_are_read(acme: FakeProvider) -> None:
     assert open_providers(SETTINGS).remote["acme"] is acme
-    assert longest_step(SETTINGS).total_seconds() == 26  # its longest call, and a statement of the database
+    assert longest_step(SETTINGS).total_seconds() == 26  # its longest call plus one database statement
     assert default_mapping("acme", ["Your reference", "Gross", "Currency"]) is MAPPING
 
 

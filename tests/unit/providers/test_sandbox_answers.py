@@ -1,4 +1,4 @@
-"""The adapter's most important decision: which answers of the provider certainly did nothing, and which are unknown."""
+"""The sandbox adapter classifies answers: which prove that nothing happened, and which leave the outcome unknown."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""`mpac statement`: what is planted is planted once, on lines of its own, and the same again by the same seed."""
+"""`mpac statement` plants each break once and on its own line, and the same breaks for the same seed."""
 
 import io
 from collections import Counter
@@ -31,7 +31,7 @@ def test_the_truth_names_each_break_once() -> None:
     statement, truth = inject_breaks(lines(60), wanted, seed=5)
     assert Counter(one.category for one in truth) == wanted
     assert len({one.our_reference for one in truth}) == len(truth)
-    # two left out, two that have no twin there, two strangers, two doubled, two reversed
+    # two missing here, two missing there, two unknown here, two duplicated, two reversed
     assert len(statement) == 60 - 2 - 2 + 2 + 2 + 2
 
 

@@ -1,4 +1,4 @@
-"""Amounts of a provider's file: a number that two countries read differently is never guessed."""
+"""An amount in a statement file that two countries would read differently is refused, never guessed."""
 
 from contextlib import suppress
 from typing import Any
@@ -149,7 +149,7 @@ def test_an_amount_printed_for_a_currency_is_read_to_the_unit(amount: int, curre
 
 @given(st.integers(0, 10**9), st.sampled_from(["JPY", "EUR", "KWD"]), st.sampled_from(["", ".", ","]))
 def test_without_marks_an_amount_is_the_declared_one_or_refused(amount: int, currency: str, thousands: str) -> None:
-    """Write it as either kind of country does: what is read without a declaration is what was written."""
+    """Format an amount in every style: without declared marks, it is read correctly or refused."""
     point = "," if thousands == "." else "."
     written = f"{Money(amount, currency).decimal():{',' if thousands else ''}f}"
     written = written.replace(".", "p").replace(",", thousands).replace("p", point)

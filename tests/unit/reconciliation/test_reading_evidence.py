@@ -1,4 +1,4 @@
-"""What a statement's lines say of an attempt of ours, line by line and together."""
+"""The lines of a statement are read as an answer about one of our attempts, individually and together."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -27,7 +27,7 @@ def line(**changes: Any) -> MovedLine:
         {"provider_reference": None},
         {"occurred_at": (SENT - timedelta(minutes=59)).isoformat()},
         {"occurred_at": STORED.isoformat()},
-        {"occurred_at": None, "occurred_on": "2026-11-29"},  # the day in a zone to the west of ours
+        {"occurred_at": None, "occurred_on": "2026-11-29"},  # the date in a zone west of ours
         {"occurred_at": None, "occurred_on": "2026-12-01"},
         {"occurred_at": None},
     ],
@@ -76,12 +76,12 @@ def test_one_disagreeing_line_invalidates_the_others() -> None:
 @pytest.mark.parametrize(
     ("amounts", "answer"),
     [
-        ([1_000, 1_000], Succeeded(1_000, "ref-1", fee=32)),  # charged twice: completed once
+        ([1_000, 1_000], Succeeded(1_000, "ref-1", fee=32)),  # charged twice, but completed once
         ([1_000, -1_000], Withdrawn()),
         ([1_000, -1_000, 1_000], Succeeded(1_000, "ref-1", fee=32)),
         ([1_000, -400, -600], Withdrawn()),
         ([900, -900], Withdrawn()),
-        ([1_000, -400], Succeeded(600, "ref-1", fee=64)),  # not what was asked for: the verdict asks a person
+        ([1_000, -400], Succeeded(600, "ref-1", fee=64)),  # not the requested amount: the decision requests a review
         ([400, 600], Succeeded(1_000, "ref-1", fee=64)),
         ([1_000, 5], Succeeded(1_005, "ref-1", fee=64)),
         ([1_000, -1_000, -1_000], None),

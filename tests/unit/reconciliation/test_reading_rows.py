@@ -1,4 +1,4 @@
-"""Rows of a provider's file: read strictly, by the declared mapping."""
+"""Rows of a statement file are parsed strictly, by the declared mapping."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""A claimed refund knows what to ask and under which key; a shown one has the contract's fields."""
+"""A claimed refund builds the right provider request, and a serialised refund has the contract's fields."""
 
 from datetime import UTC, datetime
 from typing import Any, cast

@@ -1,4 +1,4 @@
-"""A payment's verdict in a refund's words: every answer to every step ends where the refund's table lets it."""
+"""A payment decision translates to a refund event: every answer to every step is allowed by the refund's table."""
 
 from datetime import UTC, datetime
 
@@ -41,7 +41,7 @@ ATTEMPTS = (
 REMARKS = {str(remark) for remark in REFUND.remarks}
 EDGES = {(str(edge.event), str(edge.target)) for edge in REFUND.transitions if edge.source == RefundStatus.PROCESSING}
 OUTCOMES = {"succeeded", "declined", "unavailable", "unknown", "not_found", "action_required"}
-"""What the CHECK of ``refund_attempts`` lets stand there."""
+"""The values that the CHECK of ``refund_attempts`` allows."""
 
 
 def facts(attempt: Attempt | None, *, is_doubted: bool) -> Facts:

@@ -1,4 +1,4 @@
-"""Cells of an export: what a spreadsheet would run is only text, and everything else is what it was."""
+"""Export cells that a spreadsheet would run as formulas become text; all other values stay unchanged."""
 
 import csv
 import io
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from workflows.reports.export import cell, csv_rows
 
-SIGNS = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"  # the wide ones too
+SIGNS = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"  # includes the full-width forms
 
 
 @pytest.mark.parametrize("sign", SIGNS)
@@ -28,7 +28,7 @@ def test_texts_without_a_formula_are_exported_unchanged(value: str) -> None:
 @pytest.mark.parametrize(
     ("value", "shown"),
     [
-        (-1_000, -1_000),  # a negative amount is a number, and nothing that a client sends
+        (-1_000, -1_000),  # a negative amount is a number and does not come from a client
         (0, 0),
         (None, None),
         (True, "true"),

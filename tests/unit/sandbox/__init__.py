@@ -1,1 +1,1 @@
-"""Parts of the sandbox provider that need no process."""
+"""Tests of sandbox provider code that needs no running process."""

@@ -1,4 +1,4 @@
-"""The draw of a fate depends on seed and reference alone."""
+"""The random fate of a call depends only on the seed and the reference."""
 
 from collections import Counter
 
@@ -41,7 +41,7 @@ def test_another_seed_draws_differently() -> None:
 
 
 def test_the_draws_of_a_seed_never_change() -> None:
-    # Written down, because a change of the hash would make old runs unrepeatable.
+    # The expected values are fixed here, because a change of the hash would make old runs unrepeatable.
     fixed = fault_rates(42, {"decline:x": 0.5})
     drawn = ["Y" if fixed.draw(reference).text else "n" for reference in REFERENCES[:12]]
     assert "".join(drawn) == FIRST_DRAWS_OF_SEED_42

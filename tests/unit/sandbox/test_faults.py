@@ -1,4 +1,4 @@
-"""Parsing of fates: every documented fault parses, and nothing else does."""
+"""Every documented fault parses to a fate, and no other text does."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The store's group commit: either all writes of a group are durable, or none."""
+"""The sandbox's storage commits in groups: all writes of a group are durable, or none."""
 
 import asyncio
 import sqlite3
@@ -53,7 +53,7 @@ async def test_durable_writes_are_in_the_file(tmp_path: Path) -> None:
     charge(store, "kept")
     await store.durable()
     charge(store, "not waited for")
-    store._connection.close()  # as by kill -9: no commit at the end
+    store._connection.close()  # as with kill -9, there is no final commit
     again = SqliteStorage(tmp_path)
     assert references(again) == ["kept"]
     again.close()

@@ -1,4 +1,4 @@
-"""Fees, timestamps, signatures and settings have exact values."""
+"""Test exact values of fees, timestamps, signatures and settings."""
 
 import base64
 import hashlib
@@ -21,7 +21,7 @@ from sandbox.timestamps import from_text, payout_date, to_text
 
 @pytest.mark.parametrize(("amount", "fee"), [(1, 0), (15, 0), (16, 1), (1_000, 32), (1_250, 41), (10_000, 324)])
 def test_a_charge_costs_3_24_percent_half_up(amount: int, fee: int) -> None:
-    assert charge_fee(amount) == fee  # 1,250 is the exact half: 40.5
+    assert charge_fee(amount) == fee  # 1,250 is exactly half-way: 40.5
 
 
 @given(st.integers(min_value=1, max_value=10**12))
@@ -58,7 +58,7 @@ def test_payout_is_the_second_japanese_day_after() -> None:
 
 
 def test_the_signature_is_that_of_standard_webhooks() -> None:
-    # the example of the specification's own libraries
+    # the example in the tests of the specification's libraries
     key = signing_key("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
     signature = sign(key, b'{"test": 2432232314}', event_id="msg_p5jXN8AQM9LWM0D4loKWxJek", timestamp=1614265330)
     assert signature == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="

@@ -1,4 +1,4 @@
-"""What an override is asked with: dates that the calendar has, in the digits that everybody reads."""
+"""An override request accepts only existing dates, written in ASCII digits."""
 
 import pytest
 from pydantic import ValidationError

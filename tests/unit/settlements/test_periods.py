@@ -1,4 +1,4 @@
-"""Where business days end: the vectors of behaviour §9, the oddities of zones, and no gap or overlap whatever changes."""
+"""Business days end at the times of behaviour §9, in unusual time zones too, without gap or overlap after any change."""
 
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
@@ -31,7 +31,7 @@ def utc(text: str) -> datetime:
     [
         ("America/New_York", "00:00", "2026-03-08T05:00Z", 23),
         ("America/New_York", "02:30", "2026-03-08T07:30Z", 23),  # 02:30 does not exist that night
-        ("America/New_York", "01:30", "2026-11-01T05:30Z", 25),  # 01:30 comes twice: the first
+        ("America/New_York", "01:30", "2026-11-01T05:30Z", 25),  # 01:30 occurs twice: the first
         ("Europe/London", "00:00", "2026-10-24T23:00Z", 25),
         ("Europe/London", "00:00", "2026-03-29T00:00Z", 23),
         ("Asia/Kolkata", "00:00", "2026-05-31T18:30Z", 24),
@@ -40,10 +40,10 @@ def utc(text: str) -> datetime:
         ("Australia/Lord_Howe", "00:00", "2026-04-04T13:00Z", 24.5),  # half an hour of summer time
         ("Australia/Lord_Howe", "00:00", "2026-10-03T13:30Z", 23.5),
         ("Australia/Lord_Howe", "02:15", "2026-10-03T15:45Z", 23.5),  # 02:15 does not exist that night
-        ("Asia/Beirut", "00:00", "2026-03-28T22:00Z", 23),  # midnight itself does not exist: the day begins at 01:00
+        ("Asia/Beirut", "00:00", "2026-03-28T22:00Z", 23),  # midnight does not exist: the day begins at 01:00
         ("Asia/Beirut", "00:00", "2026-10-23T21:00Z", 25),
-        ("America/Santiago", "00:00", "2026-09-06T04:00Z", 23),  # nor here
-        ("America/Santiago", "23:30", "2026-04-05T02:30Z", 25),  # 23:30 comes twice: the first
+        ("America/Santiago", "00:00", "2026-09-06T04:00Z", 23),  # the same
+        ("America/Santiago", "23:30", "2026-04-05T02:30Z", 25),  # 23:30 occurs twice: the first
         ("Asia/Tokyo", "00:00", "2028-02-28T15:00Z", 24),  # leap day
         ("Asia/Tokyo", "00:00", "2026-12-31T15:00Z", 24),  # year end
     ],
@@ -60,7 +60,7 @@ def test_the_day_that_begins_at_a_boundary_has_its_length(zone: str, cut_off: st
     [
         ("2026-11-22T14:59:59.999999Z", "00:00", date(2026, 11, 22)),
         ("2026-11-22T15:00Z", "00:00", date(2026, 11, 23)),
-        ("2026-11-22T19:59Z", "05:00", date(2026, 11, 22)),  # 04:59 in Tokyo still belongs to the day before
+        ("2026-11-22T19:59Z", "05:00", date(2026, 11, 22)),  # 04:59 in Tokyo belongs to the previous day
         ("2026-11-22T20:00Z", "05:00", date(2026, 11, 23)),
         ("2028-02-29T14:59Z", "00:00", date(2028, 2, 29)),
         ("2026-12-31T15:00Z", "00:00", date(2027, 1, 1)),
@@ -71,7 +71,7 @@ def test_a_timestamp_belongs_to_the_business_day_that_began_before_it(instant: s
 
 
 def test_a_day_that_a_time_zone_skipped_has_no_period() -> None:
-    rule = CutoffRule("Pacific/Apia", time(0))  # Samoa went from 2011-12-29 straight to 2011-12-31
+    rule = CutoffRule("Pacific/Apia", time(0))  # Samoa skipped from 2011-12-29 to 2011-12-31
     before = period_from(utc("2011-12-29T10:00Z"), rule)
     after = period_from(before.end, rule)
     assert (before.business_date, after.business_date) == (date(2011, 12, 29), date(2011, 12, 31))
@@ -107,14 +107,14 @@ def test_an_early_override_ends_the_day_early_and_the_next_begins_then() -> None
 @pytest.mark.parametrize(
     ("new", "ends"),
     [
-        (CutoffRule("Asia/Tokyo", time(5)), "2026-11-23T20:00Z"),  # midnight becomes five o'clock: a day of 29 hours
-        (CutoffRule("Asia/Tokyo", time(18)), "2026-11-23T09:00Z"),  # or six in the evening: of 18 hours
-        (CutoffRule("Asia/Tokyo", time(14)), "2026-11-24T05:00Z"),  # that one was past when it was changed at three
+        (CutoffRule("Asia/Tokyo", time(5)), "2026-11-23T20:00Z"),  # cut-off from 00:00 to 05:00: a day of 29 hours
+        (CutoffRule("Asia/Tokyo", time(18)), "2026-11-23T09:00Z"),  # or to 18:00: of 18 hours
+        (CutoffRule("Asia/Tokyo", time(14)), "2026-11-24T05:00Z"),  # already past when it was changed, at 15:00
         (CutoffRule("America/New_York", time(0)), "2026-11-24T05:00Z"),
     ],
 )
 def test_a_running_period_ends_at_the_next_boundary_by_the_new_rule(new: CutoffRule, ends: str) -> None:
-    start, changed = utc("2026-11-22T15:00Z"), utc("2026-11-23T06:00Z")  # midnight and three in the afternoon in Tokyo
+    start, changed = utc("2026-11-22T15:00Z"), utc("2026-11-23T06:00Z")  # 00:00 and 15:00 in Tokyo
     period = reschedule(start, changed_at=changed, rule=new)
     assert (period.start, period.end) == (start, utc(ends))
     assert period_from(period.end, new).business_date > period.business_date
@@ -147,7 +147,7 @@ def test_every_timestamp_is_in_the_first_period_of_its_day(rule: CutoffRule, ins
     period = first_period(instant, rule)
     assert period.start <= instant < period.end
     assert period.end == period_from(instant, rule).end
-    assert timedelta(hours=20) <= period.end - period.start <= timedelta(hours=28)  # no zone jumps further in a day
+    assert timedelta(hours=20) <= period.end - period.start <= timedelta(hours=28)  # no zone shifts by more in a day
 
 
 @given(RULES, INSTANTS)
@@ -162,7 +162,7 @@ def test_the_day_of_an_order_number_is_the_business_date(rule: CutoffRule, insta
 def test_a_chain_has_no_gap_and_no_overlap_whatever_changes(
     rule: CutoffRule, opened: datetime, changes: list[tuple[CutoffRule, int]]
 ) -> None:
-    """The chain as the product builds it: each period begins at the last one's end, a change plans the running one anew."""
+    """Build the chain as the product does: a period begins where the last one ends, and a change re-plans the running one."""
     period = first_period(opened, rule)
     chain = []
     clock = opened
@@ -190,4 +190,4 @@ def test_an_override_leaves_neither_gap_nor_overlap(rule: CutoffRule, instant: d
     period = period_from(end_of(day - ONE_DAY, bent), bent)
     following = period_from(period.end, bent)
     assert following.start == period.end
-    assert period_from(following.end, bent) == period_from(following.end, rule)  # one night only
+    assert period_from(following.end, bent) == period_from(following.end, rule)  # only one night differs

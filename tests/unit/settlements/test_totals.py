@@ -1,4 +1,4 @@
-"""Sums by method become the figures of a settlement, and each part adds up as the whole does."""
+"""Sums by method become the figures of a settlement, and each part satisfies the same equation as the total."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Fixtures shared by the tests of tokens."""
+"""Fixtures for the tests of tokens."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime

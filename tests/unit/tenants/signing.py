@@ -1,4 +1,4 @@
-"""Tokens as the login system signs them, and the settings that check them."""
+"""Sign tokens as the login system does, and build the settings that verify them."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""Credentials are sealed: unreadable without the key, useless in another row, gone where there are none."""
+"""Encrypted credentials are unreadable without the secret, bound to their row, and stored as NULL if empty."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The login system's keys: found when they are new, ended when they are gone, kept for a while when it is away."""
+"""The login system's keys are found when they are new, dropped when withdrawn, and kept while it is unreachable."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ from workflows.tenants.tokens import Tokens
 
 
 def _read_always(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the keys old as soon as they are read; their age is measured by the loop's clock."""
+    """Make the cached keys stale as soon as they are read; their age is measured by the event loop's clock."""
     monkeypatch.setattr(jwks, "LIFE_FROM_FILE", timedelta(seconds=-1))
     monkeypatch.setattr(jwks, "PAUSE_SECONDS", -1)
 
@@ -36,7 +36,7 @@ async def test_a_withdrawn_key_ends_its_tokens(
     tokens, token = Tokens(settings_of(tmp_path, user_jwks_file=jwks_file)), user()
     await tokens.verify(token)
     publish(jwks_file, {"keys": left})
-    assert "not known" in await refusal(tokens, token)  # the very token that had been found good
+    assert "not known" in await refusal(tokens, token)  # the token that was accepted before
     assert "not known" in await refusal(tokens, user(sub="usr_2"))
 
 
@@ -69,7 +69,7 @@ async def test_keys_that_cannot_be_read_leave_the_known_ones_for_an_hour(
     await tokens.verify(user())
     publish(jwks_file, content)
     await tokens.verify(user(sub="usr_2"))
-    monkeypatch.setattr(jwks, "GRACE", timedelta(seconds=-1))  # the hour is over
+    monkeypatch.setattr(jwks, "GRACE", timedelta(seconds=-1))  # the grace period is over
     assert "not known" in await refusal(tokens, user(sub="usr_3"))
 
 
@@ -82,14 +82,14 @@ async def test_jwks_key_for_another_purpose_is_left_out() -> None:
         *({**good, "key_ops": uses} for uses in (None, 5, True, "verify", {"verify": 1})),
         {**good, "alg": "RS256"},
         {**good, "crv": "P-384"},
-        {**good, "kty": "EС"},  # not a Latin C
+        {**good, "kty": "EС"},  # a Cyrillic С
         {**good, "kid": 5},
         {"kty": "oct", "k": "c2VjcmV0", "kid": KID, "alg": "ES256"},
         {**small, "kid": KID},
         "a text",
     ):
         assert jwks.usable_keys({"keys": [bad]}) == {}, bad
-    assert jwks.usable_keys({"keys": [good, good]}) == {}  # which of the two was meant?
+    assert jwks.usable_keys({"keys": [good, good]}) == {}  # two keys with one id are ambiguous
     assert set(jwks.usable_keys({"keys": [good, "a text"]})) == {(KID, "ES256")}
 
 
@@ -112,7 +112,7 @@ async def _key_server(fetches: list[str]) -> AsyncIterator[str]:
 
 
 async def test_many_forged_tokens_cause_few_fetches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jwks, "PAUSE_SECONDS", 60)  # longer than this flood lasts, however slow the machine
+    monkeypatch.setattr(jwks, "PAUSE_SECONDS", 60)  # longer than this test runs, on any machine
     fetches: list[str] = []
     async with _key_server(fetches) as url:
         tokens = Tokens(settings_of(tmp_path, user_jwks_url=url))

@@ -1,4 +1,4 @@
-"""Bearer tokens: whom a good one stands for, and that every other one is refused."""
+"""A valid bearer token identifies its caller, and every invalid one is refused."""
 
 import base64
 import json
@@ -156,7 +156,7 @@ async def test_device_and_user_tokens_are_not_interchangeable(tokens: Tokens) ->
 
 
 def _signed(header: str, claims: str) -> str:
-    """Return a token with these two parts, signed."""
+    """Return a signed token with this header and these claims."""
     parts = [base64.urlsafe_b64encode(part.encode()).rstrip(b"=") for part in (header, claims)]
     key = jwt.algorithms.ECAlgorithm(jwt.algorithms.ECAlgorithm.SHA256)
     private: Any = key.prepare_key(USER_KEY)
@@ -213,7 +213,7 @@ async def test_cached_token_is_refused_after_its_expiry(tokens: Tokens, clock: A
     await tokens.verify(token)
     clock.tick(timedelta(seconds=119))
     await tokens.verify(token)
-    clock.tick(timedelta(seconds=7))  # its end and the leeway
+    clock.tick(timedelta(seconds=7))  # past its expiry and the leeway
     assert "expired" in await refusal(tokens, token)
 
 

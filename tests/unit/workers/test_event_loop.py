@@ -1,4 +1,4 @@
-"""Threads wait for coroutines on one event loop, and get their results and errors."""
+"""Threads wait for coroutines on one event loop, and receive their results and errors."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""Nudges share messages at peak, go at once when alone, and may be lost without harm."""
+"""Nudges share messages under load, are sent at once when alone, and can be lost without harm."""
 
 import threading
 
@@ -11,7 +11,7 @@ DEADLINE_SECONDS = 5.0
 
 
 class Broker:
-    """A broker for messages that refuses the first ``fails`` of them."""
+    """A message broker that refuses the first ``fails`` messages."""
 
     def __init__(self, *, fails: int = 0) -> None:
         self.messages: list[list[str]] = []

@@ -1,4 +1,4 @@
-"""Workers report ids and short results to Flower, show open rows as RETRY, and hide idle housekeeping."""
+"""Workers report ids and short results to Flower, show open rows as RETRY, and hide periodic tasks that found nothing."""
 
 from collections import Counter
 from concurrent.futures import Future
@@ -14,7 +14,7 @@ CARD = "4111111111111111"
 
 
 class Events:
-    """A stand-in for Celery's event dispatcher that lists the events."""
+    """A replacement for Celery's event dispatcher that records the events."""
 
     enabled = True
 

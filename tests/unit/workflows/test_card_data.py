@@ -1,4 +1,4 @@
-"""Card data: what could be a card number, a track or a secret is found; what merely has many digits is not."""
+"""The detector finds everything that could be card data, and ignores values that merely have many digits."""
 
 import random
 import sys
@@ -11,7 +11,7 @@ import uuid_utils
 from workflows.card_data import BRANDS, could_be_card_number, find_card_data, looks_like_card_data, mask, mask_digits
 from workflows.ids import PREFIXES, new_id
 
-# Published test numbers of the networks; no such accounts exist.
+# Published test numbers of the card networks; no such accounts exist.
 NUMBERS = (
     "4111111111111111",
     "4012888888881881",
@@ -27,15 +27,15 @@ NUMBERS = (
 HARMLESS = (
     "",
     "1000",
-    "4111111111111112",  # fails the Luhn test
-    "1764406800000",  # epoch milliseconds: begins with 1
+    "4111111111111112",  # fails the Luhn check
+    "1764406800000",  # epoch milliseconds, which begin with 1
     "1764406800000123",  # epoch microseconds
     "0123456789012345",
     "9999999999999995",
     "+81-90-1234-5678",
     "2026-11-23T09:00:00Z",
     "till 3, receipt 0042",
-    "41111111111111111111111111",  # too long to be a card
+    "41111111111111111111111111",  # too long for a card number
 )
 
 
@@ -99,7 +99,7 @@ def test_uuids_are_never_taken_for_cards() -> None:
         assert not looks_like_card_data(made.hex)
 
 
-# Hexadecimal with a row of digits that begins as a network's numbers do and passes the Luhn test.
+# A run of digits in this hexadecimal begins like a network's numbers and passes the Luhn check.
 UNLUCKY = (
     "019ab4111111111111111cdef0123456",
     "019ab411-1111-1111-1111-05cdef012345",
@@ -122,7 +122,7 @@ def test_a_card_number_beside_a_uuid_or_hash_is_found(token: str) -> None:
 
 
 def with_check_digit(body: str) -> str:
-    """Return ``body`` with the digit that makes it pass the Luhn test."""
+    """Return ``body`` with the check digit that makes it pass the Luhn check."""
     doubled = sum(sum(divmod(2 * int(digit), 10)) for digit in body[::-2])
     return body + str(-(doubled + sum(map(int, body[-2::-2]))) % 10)
 

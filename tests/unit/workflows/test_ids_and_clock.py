@@ -1,4 +1,4 @@
-"""Ids say what they are and sort by when they were made; the clock is in UTC and can be stopped."""
+"""Ids have a type prefix and sort by creation time; the clock is in UTC and can be frozen."""
 
 from datetime import UTC, datetime
 

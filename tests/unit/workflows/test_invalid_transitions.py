@@ -1,4 +1,4 @@
-"""What somebody is told who asks for something that a status does not allow: in the words of the route that was called."""
+"""A refused status change is explained with the names of the routes, for the request and for what is possible instead."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Logs: lines are written in groups, in order, none is lost at an orderly end, and an error does not wait."""
+"""Log lines are written in groups and in order, none is lost at an orderly end, and errors are written at once."""
 
 import ast
 import io
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[3]
 
 
 class Paper(io.StringIO):
-    """A stream that tells when something was written, and how often."""
+    """A stream that signals each write and counts them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class Paper(io.StringIO):
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait longer for the stream, because on a busy machine the writing thread may be late."""
+    """Extend the timeout of the stream, because on a busy machine the writing thread may be late."""
     monkeypatch.setattr(logs, "FLUSH_SECONDS", 60)
 
 
@@ -80,7 +80,7 @@ def test_what_a_logging_call_adds_is_a_mark_and_reaches_the_line() -> None:
 def test_lines_of_a_moment_share_a_write_and_keep_their_order(
     logger: logging.Logger, paper: Paper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logs, "SPACING_SECONDS", 0.2)  # so that even a busy machine gets all of them said in time
+    monkeypatch.setattr(logs, "SPACING_SECONDS", 0.2)  # even a busy machine logs all lines within it
     for number in range(50):
         logger.info("line %d", number)
     assert paper.written.wait(10)
@@ -119,14 +119,14 @@ def test_a_full_pipe_does_not_block_threads_that_log(monkeypatch: pytest.MonkeyP
         logger = logging.Logger("alone", logging.INFO)
         logger.addHandler(handler)
         logger.error("first")
-        for number in range(1_000):  # each with more than a pipe takes in a hundred of them
+        for number in range(1_000):  # a hundred of these lines fill the pipe
             logger.error("%d %s", number, "x" * 5_000)
         handler.flush()
         lines: list[str] = []
         reading = threading.Thread(target=lambda: lines.extend(json.loads(line)["message"] for line in reader))
         reading.start()
         monkeypatch.setattr(logs, "FLUSH_SECONDS", 60)
-        while handler._is_stuck:  # until the stream has taken something again
+        while handler._is_stuck:  # until the stream accepts data again
             handler.flush()
         logger.error("last")
         handler.close()

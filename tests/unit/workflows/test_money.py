@@ -1,4 +1,4 @@
-"""Money: whole minor units with their currency; parts sum to the whole, whatever the weights."""
+"""Money is a whole number of minor units with a currency; its parts sum to the whole for any weights."""
 
 from decimal import Decimal
 from typing import Any

@@ -1,4 +1,4 @@
-"""Which business day an instant belongs to, and how a number is spelled."""
+"""A timestamp belongs to one business day, and a number is spelled as it is read aloud."""
 
 from datetime import UTC, date, datetime, time
 
@@ -12,14 +12,14 @@ from workflows.numbering import business_date, format_number
     [
         ("2026-11-23T14:59:59", "Asia/Tokyo", "00:00", "2026-11-23"),
         ("2026-11-23T15:00:00", "Asia/Tokyo", "00:00", "2026-11-24"),
-        ("2026-11-23T19:59:59", "Asia/Tokyo", "05:00", "2026-11-23"),  # 04:59 local: still the night before
+        ("2026-11-23T19:59:59", "Asia/Tokyo", "05:00", "2026-11-23"),  # 04:59 local: the previous business day
         ("2026-11-23T20:00:00", "Asia/Tokyo", "05:00", "2026-11-24"),
         ("2026-12-31T18:00:00", "Asia/Kolkata", "00:00", "2026-12-31"),
         ("2026-12-31T18:30:00", "Asia/Kolkata", "00:00", "2027-01-01"),
-        # New York leaves 02:30 out on 8 March 2026: the day begins at 03:30 summer time
+        # 02:30 does not exist on 8 March 2026 in New York: the day begins at 03:30 summer time
         ("2026-03-08T07:29:59", "America/New_York", "02:30", "2026-03-07"),
         ("2026-03-08T07:30:00", "America/New_York", "02:30", "2026-03-08"),
-        # 01:30 comes twice on 1 November 2026: the first one counts, and the day does not begin a second time
+        # 01:30 occurs twice on 1 November 2026: the first begins the day, and the second does not begin another
         ("2026-11-01T05:29:59", "America/New_York", "01:30", "2026-10-31"),
         ("2026-11-01T05:30:00", "America/New_York", "01:30", "2026-11-01"),
         ("2026-11-01T06:10:00", "America/New_York", "01:30", "2026-11-01"),

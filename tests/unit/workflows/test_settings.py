@@ -1,4 +1,4 @@
-"""Settings: read from ``MPAC_…`` once, frozen, and silent about secrets."""
+"""Settings are read from ``MPAC_…`` variables once, are immutable, and never show secrets."""
 
 import pytest
 from pydantic import ValidationError

@@ -1,4 +1,4 @@
-"""The six tables of edges: exactly behaviour §4, and what every status says to every event."""
+"""The six transition tables match behaviour §4, and define the result of every event in every status."""
 
 from enum import StrEnum
 
@@ -17,7 +17,7 @@ from workflows.state_machine import StateMachine, Transition
 
 MACHINES = (PAYMENT, REFUND, ORDER, BILL, DEVICE, SETTLEMENT)
 
-# Copied from the specification by hand, so that a slip in a table has something to disagree with.
+# Copied by hand from the specification, so that an error in a table is noticed.
 PROMISED: dict[str, set[tuple[str, str, str]]] = {
     "payment": {
         ("pending", "claim", "processing"),

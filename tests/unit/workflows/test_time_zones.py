@@ -29,7 +29,7 @@ def test_every_offered_zone_can_be_computed_with() -> None:
 
 
 def test_the_hosts_zone_files_are_not_used(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    """On a host whose Tokyo is New York, Tokyo is Tokyo."""
+    """The package's Asia/Tokyo is used on a host whose Tokyo file contains the rules of New York."""
     (tmp_path / "Asia").mkdir()
     (tmp_path / "Asia" / "Tokyo").write_bytes(files("tzdata").joinpath("zoneinfo/America/New_York").read_bytes())
     zoneinfo.reset_tzpath(to=[tmp_path])
@@ -57,7 +57,7 @@ def test_names_that_are_no_longer_offered_are_read_as_utc() -> None:
         ("Europe/Berlin", NEAR, "CET-1CEST,M3.5.0,M10.5.0/3"),
         ("America/Nuuk", NEAR, "<-02>2<-01>,M3.5.0/-1,M10.5.0/0"),
         ("Asia/Kolkata", NEAR, "IST-5:30"),
-        ("Asia/Gaza", NEAR, "<LMT>-2:00"),  # its rules follow the moon until 2086
+        ("Asia/Gaza", NEAR, "<LMT>-2:00"),  # its rules follow the lunar calendar until 2086
         ("America/St_Johns", datetime(1960, 1, 1, tzinfo=UTC), "<LMT>+3:30"),
     ],
 )
