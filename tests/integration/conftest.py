@@ -1,4 +1,4 @@
-"""Refunds of one tenant, with a provider that does as the test tells it; the real sandbox; and hands that wait."""
+"""Fixtures: refunds of one tenant at a fake provider, the real sandbox, and executors with a long batch timeout."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -17,9 +17,9 @@ from workflows.settings import Settings
 
 @pytest.fixture(scope="session", autouse=True)
 def patient_hands() -> Iterator[None]:
-    """Who lets a batch be processed sees it done, though a busy machine may take longer for it than a batch's caller waits.
+    """Extend the executor's batch timeout, because a busy machine may take longer than a worker's caller would wait.
 
-    What is about that letting go has ``a_seconds_patience``.
+    Tests of that timeout use ``a_seconds_patience``.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(executor, "BATCH_TIMEOUT_SECONDS", PATIENCE_SECONDS)
@@ -29,14 +29,14 @@ def patient_hands() -> Iterator[None]:
 
 @pytest.fixture
 def a_seconds_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a batch's caller wait no longer than in a worker, and as many callers as there."""
+    """Restore the batch timeout and the number of waiting callers that a worker has."""
     monkeypatch.setattr(executor, "BATCH_TIMEOUT_SECONDS", 1.0)
     monkeypatch.setattr(executor, "WAITING_CALLERS", 4)
 
 
 @pytest.fixture(scope="module")
 async def sandbox(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sandbox]:
-    """Yield a running sandbox without latency, one for a module; it must stop cleanly and without an error in its log."""
+    """Yield a running sandbox without latency. Teardown checks that it stops cleanly and logged no error."""
     running = await Sandbox.start(tmp_path_factory.mktemp("sandbox"))
     yield running
     await running.stop()
@@ -46,7 +46,7 @@ async def sandbox(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[San
 async def refunds(
     settings: Settings, engines: None, tenant: Tenant, provider: FakeProvider
 ) -> AsyncIterator[RefundMaker]:
-    """Return a maker of payments and refunds of ``tenant`` with ``provider``."""
+    """Yield a maker of payments and refunds of ``tenant`` at ``provider``. Teardown waits until no call is open."""
     maker = RefundMaker(settings, Providers({provider.name: provider}), tenant)
     yield maker
     provider.release()

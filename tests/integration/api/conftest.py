@@ -1,4 +1,4 @@
-"""Fixtures: a raw connection to the API."""
+"""A fixture for tests that send raw bytes to the API."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Every kind of POST that takes an idempotency key, with an accepted body and a store that allows it."""
+"""Build every kind of POST that takes an idempotency key, with a valid body and the rows that it needs."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ Admin = psycopg.AsyncConnection[DictRow]
 
 @dataclass(frozen=True)
 class Posting:
-    """A request that takes a key; ``table`` and ``row_id`` are the row that it waits for, if it waits for one."""
+    """A POST with an idempotency key. ``table`` and ``row_id`` name the row that it locks, if any."""
 
     path: str
     body: Any
@@ -29,7 +29,7 @@ class Posting:
     content_type: str = "application/json"
 
     async def send(self, api: Api, as_: Tenant | str, *, key: str, body: Any = None) -> Answer:
-        """Send it, or another ``body`` to the same path."""
+        """Send the request, optionally with another ``body``."""
         sent = self.body if body is None else body
         raw = sent if isinstance(sent, bytes) else orjson.dumps(sent)
         return await api.post(self.path, raw, as_=as_, key=key, headers={"Content-Type": self.content_type})
@@ -37,7 +37,7 @@ class Posting:
 
 @dataclass(frozen=True)
 class Shop:
-    """A store, and how its rows are made."""
+    """A store, and what is needed to create rows in it."""
 
     api: Api
     admin: Admin
@@ -45,7 +45,7 @@ class Shop:
 
     @property
     def tenant(self) -> Tenant:
-        """Whose it is."""
+        """Return the tenant of the store."""
         return self.payments.tenant
 
 
@@ -100,7 +100,7 @@ OF_TILLS: tuple[Callable[[Shop], Awaitable[Posting]], ...] = (
     a_split,
     a_full_refund,
 )
-"""What devices may send."""
+"""Builders of the requests that a terminal may send."""
 
 EVERY = (*OF_TILLS, a_statement)
-"""These and what only people send."""
+"""Builders of all requests, including those that only users may send."""

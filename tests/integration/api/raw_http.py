@@ -1,4 +1,4 @@
-"""Send raw bytes on a connection, and read the answer."""
+"""Send raw bytes on a connection to the API, and parse the answers."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -18,14 +18,14 @@ CASH = b'{"amount":1000,"method":{"type":"cash"}}'
 
 @dataclass(frozen=True)
 class Raw:
-    """An answer as its bytes say."""
+    """A raw HTTP answer."""
 
     status: int
     headers: bytes
     body: bytes
 
     def check(self, what: object) -> None:
-        """Check that the answer has a known status and a request id, and is in the envelope if it is an error."""
+        """Check that the answer has a known status and a request id, and the error envelope if it is an error."""
         said = f"{what!r} → {self.status} {self.body[:300]!r}"
         assert self.status in ALLOWED, said
         assert b"x-request-id:" in self.headers, said
@@ -39,7 +39,7 @@ class Raw:
         return orjson.loads(self.body)
 
     def check_refusal(self) -> None:
-        """Check for a 400 of the protocol, in the envelope, after which the connection is closed."""
+        """Check that the answer is a 400 from the protocol layer, in the error envelope, with ``Connection: close``."""
         self.check("a refusal")
         assert self.status == 400, self.body
         assert self.json["error"]["code"] == "VALIDATION_ERROR"
@@ -47,7 +47,7 @@ class Raw:
 
 
 class Wire:
-    """Sends bytes and reads one answer."""
+    """Send raw requests to the API, each on a new connection."""
 
     def __init__(self, api: Api, tenant: Tenant) -> None:
         host, port = api.url.removeprefix("http://").split(":")
@@ -57,7 +57,11 @@ class Wire:
     async def send(
         self, raw: bytes, *, piece: int = 1 << 20, between: Callable[[int], Awaitable[None]] | None = None
     ) -> Raw:
-        """One connection, one request (in pieces; ``between`` them is told how much was sent), one answer."""
+        """Send one request on a new connection, and return its answer.
+
+        ``piece`` is the number of bytes per write; ``between`` is called before each further write with the number of bytes
+        sent.
+        """
         reader, writer = await asyncio.open_connection(*self.address)
         try:
             for start in range(0, len(raw), piece):
@@ -74,7 +78,7 @@ class Wire:
             writer.close()
 
     def post(self, body: bytes, *, headers: bytes = b"", path: bytes = b"/api/v1/payments", key: bytes = b"k") -> bytes:
-        """Return a valid POST of ``body`` as bytes, for the test to damage."""
+        """Return a valid POST of ``body`` as bytes, for a test to damage."""
         return b"".join(
             [
                 b"POST "
@@ -96,7 +100,7 @@ class Wire:
 
 
 class Connection:
-    """One connection for as many requests as a test sends over it."""
+    """A connection for any number of requests."""
 
     def __init__(self, wire: Wire) -> None:
         self._address = wire.address
@@ -117,19 +121,19 @@ class Connection:
     async def exchange(
         self, raw: bytes, count: int, *, piece: int | None = None, half_close: bool = False
     ) -> list[Raw]:
-        """Send bytes, all at once or in pieces, and read ``count`` answers."""
+        """Send bytes, at once or in pieces, and read ``count`` answers."""
         for start in range(0, len(raw), piece or len(raw)):
             self._writer.write(raw[start : start + (piece or len(raw))])
             if piece:
                 await self._writer.drain()
-                await asyncio.sleep(0)  # so that the API, on the same loop, reads what there is
+                await asyncio.sleep(0)  # lets the API, which runs on the same loop, read the bytes
         if half_close:
             self._writer.write_eof()
         async with asyncio.timeout(ARRIVAL_TIMEOUT_SECONDS * 6):
             return [await self._answer() for _ in range(count)]
 
     async def ended(self) -> bool:
-        """Wait for the end of what the API sends; whether nothing came before it."""
+        """Wait until the API closes the connection; return whether it sent nothing before."""
         async with asyncio.timeout(ARRIVAL_TIMEOUT_SECONDS):
             return await self._reader.read() == b""
 
@@ -141,12 +145,12 @@ class Connection:
 
 
 def payment(wire: Wire, number: int, headers: bytes = b"") -> bytes:
-    """Return a valid payment that its answer can be recognised by."""
+    """Return a payment request whose number appears in its answer."""
     return wire.post(_body(number), key=b"k%03d" % number, headers=headers)
 
 
 def chunked(wire: Wire, number: int, trailers: bytes = b"", *, extension: bytes = b"") -> bytes:
-    """Return the request with its body in two chunks."""
+    """Return a payment request whose body is sent in two chunks."""
     body = _body(number)
     head = wire.post(b"", key=b"k%03d" % number).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
     chunks = [b"%x%b\r\n%b\r\n" % (len(part), extension, part) for part in (body[:10], body[10:])]

@@ -1,4 +1,4 @@
-"""Check the envelope of an error answer."""
+"""Check error answers."""
 
 from tests.harness import Answer
 
@@ -7,7 +7,7 @@ NUMBER = "4111111111111111"
 
 
 def is_refused(answer: Answer, status: int, code: str, field: str | None = None) -> bool:
-    """Whether it is that error, in the envelope."""
+    """Return whether ``answer`` is this error, in the error envelope."""
     assert answer.status == status, answer.raw
     assert set(answer.body) == {"error"}
     assert set(answer.body["error"]) == {"code", "message", "details"}

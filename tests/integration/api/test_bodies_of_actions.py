@@ -1,4 +1,4 @@
-"""Actions without a required body record a reason where they can, and refuse every other field."""
+"""Actions with an optional body record its reason if they can, and refuse every other field."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ async def test_field_that_an_action_would_ignore_is_refused(api: Api, tenant: Te
     assert (card.status, card.details[0]["field"]) == (422, "reason")
     assert "4111" not in str(card.body)
     nothings: tuple[dict[str, Any] | None, ...] = (None, {})
-    for nothing in nothings:  # not found: the body was no reason to refuse it
+    for nothing in nothings:  # 404: the body was accepted
         assert (await api.post(path, nothing, as_=as_)).status == 404
 
 

@@ -1,4 +1,4 @@
-"""Connections: headers have an end, requests make progress or are refused, a disconnect is no error."""
+"""Headers are limited, requests without progress are refused, and a disconnect is not logged as an error."""
 
 import asyncio
 
@@ -50,7 +50,7 @@ async def test_slow_request_with_progress_is_accepted(wire: Wire, monkeypatch: p
     monkeypatch.setattr("api.http1.protocol.MIN_BYTES_PER_TIMEOUT", 1)
 
     async def timer_ends(sent: int) -> None:
-        """Wait until `sent` bytes have arrived, a piece of them since the timer started, and let it end now."""
+        """Wait until `sent` bytes have arrived, some of them after the timer started, and then let the timer expire."""
         await until(lambda: bool(lines) and lines[-1]._seen == sent)
         if sent > PIECE:
             lines[-1]._stop_arrival_timer()

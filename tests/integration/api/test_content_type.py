@@ -1,4 +1,4 @@
-"""A body is JSON, or it is refused with 400 before it is read."""
+"""A body of another type than JSON is refused with 400 before it is read."""
 
 import pytest
 
@@ -23,7 +23,7 @@ async def test_a_body_of_another_type_is_400(api: Api, tenant: Tenant, content_t
 async def test_content_type_json_is_accepted_in_any_spelling(api: Api, tenant: Tenant, content_type: str) -> None:
     manager = api.signer.user(tenant, role="store_manager")
     answer = await api.post("/terminals", BODY, as_=manager, headers={"Content-Type": content_type})
-    assert (answer.status, answer.details[0]["field"]) == (422, "colour")  # so it was read
+    assert (answer.status, answer.details[0]["field"]) == (422, "colour")  # so the body was read
 
 
 async def test_without_a_body_the_type_does_not_matter(api: Api, tenant: Tenant) -> None:

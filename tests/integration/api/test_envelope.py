@@ -1,4 +1,4 @@
-"""Properties of every answer, whatever the request and whatever the fault."""
+"""Every answer has the envelope, a request id and the documented status, for any request and any fault."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Unknown callers use up their own attempts, and never those of tills and users."""
+"""Failed attempts of unknown callers limit only those callers, never terminals and users."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -23,7 +23,7 @@ FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 @pytest.fixture
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    """Open the HTTP session of terminals."""
+    """Yield an HTTP session for terminals."""
     async with aiohttp.ClientSession() as opened:
         yield opened
 
@@ -46,7 +46,7 @@ async def _token(api: Api, assertion: str) -> Answer:
 
 
 async def _flood(api: Api, forged: str, *, count: int = 40) -> list[int]:
-    """Make attempts of all kinds, and return their statuses."""
+    """Make ``count`` attempts of each kind, and return their statuses."""
     stranger = {"activation_code": "ABCDEFGH2345", "serial_number": "x"}
     stranger["public_key_pem"] = Terminal("", "", _pem()).public_key_pem
     asked = [
@@ -72,12 +72,10 @@ async def test_attempts_of_unknown_callers_do_not_limit_a_till_at_the_same_addre
 ) -> None:
     async with serve(**LIMITS) as api:
         till = _client(api, active, session)
-        stranger = _client(
-            api, (Terminal("x", "x", _pem()), active[1]), session
-        )  # another key for a client that exists
+        stranger = _client(api, (Terminal("x", "x", _pem()), active[1]), session)  # a wrong key for an existing client
         statuses = await _flood(api, stranger.assertion())
         assert set(statuses) == {401, 429}
-        assert statuses.count(401) <= 2 * LIMITS["rate_limit_unknown_per_address"]  # the minute may turn in between
+        assert statuses.count(401) <= 2 * LIMITS["rate_limit_unknown_per_address"]  # a new minute may begin in between
         assert (await till.request_token(till.assertion())).status == 200
         paid = await till.call("POST", "/payments", body={"amount": 500, "method": {"type": "cash"}}, key="k")
         assert paid.status == 201
@@ -121,6 +119,6 @@ async def test_an_address_in_a_header_counts_behind_a_trusted_proxy_only(
         answers = [
             await api.get("/payments", headers={"X-Forwarded-For": f"198.51.100.{number}"}) for number in range(30)
         ]
-    # The minute may turn in between, so that 15 of 30 are refused at least.
+    # A new minute may begin in between, so at least 15 of 30 are refused.
     statuses = [answer.status for answer in answers]
     assert statuses.count(status) == 30 if status == 401 else statuses.count(status) >= 15

@@ -1,4 +1,4 @@
-"""Filters of payments and refunds: each and each pair of them finds its own rows, page by page, for every role."""
+"""Each filter of payments and refunds, and each pair of filters, finds the right rows on all pages, for every role."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -54,7 +54,7 @@ REFUNDS = {
 
 
 async def plant(refunds: RefundMaker, provider: FakeProvider, admin: Admin) -> None:
-    """Make payments and refunds of one tenant of which each filter finds some but not all."""
+    """Create payments and refunds of which each filter finds some but not all."""
     made = refunds.payments
     doubt = await made.pending(QR, amount=5_000)
     provider.charges.append(Unknown("no answer"))
@@ -88,7 +88,7 @@ async def plant(refunds: RefundMaker, provider: FakeProvider, admin: Admin) -> N
 
 
 async def listed(api: Api, path: str, query: str, token: str, *, limit: int) -> list[dict[str, Any]]:
-    """All rows of a list, page by page."""
+    """Return all rows of a list, reading it page by page."""
     rows: list[dict[str, Any]] = []
     cursor = ""
     while True:
@@ -101,7 +101,7 @@ async def listed(api: Api, path: str, query: str, token: str, *, limit: int) -> 
 
 
 def token(api: Api, tenant: Tenant, role: str) -> str:
-    """Return a token of a caller of ``tenant``."""
+    """Return a token of a caller of ``tenant`` with ``role``."""
     return api.signer.device(tenant) if role == "device" else api.signer.user(tenant, role=role)
 
 
@@ -132,7 +132,7 @@ async def test_two_filters_find_the_rows_that_match_both_for_every_role(
     of_each_name = {query.partition("=")[0]: query for query in reversed(filters)}
     for one, other in combinations(of_each_name.values(), 2):
         if "amount_to" in one + other and one.startswith("amount") and other.startswith("amount"):
-            continue  # a name twice; the two together are a filter of their own above
+            continue  # a repeated name is refused; both bounds of a range are one of the filters above
         found = await listed(api, path, f"{one}&{other}", manager, limit=200)
         expected = [row["id"] for row in everything if filters[one](row) and filters[other](row)]
         assert [row["id"] for row in found] == expected, (one, other)
@@ -267,7 +267,7 @@ INDEXED = (
     (Refund, RefundFilter(overdue=True), "refunds_due"),
     (Refund, RefundFilter(provider_reference="ref-1"), "refunds_by_provider_reference"),
 )
-"""Filters that must not read the table, and the index that answers each."""
+"""Filters that must use an index, with the name of the index."""
 
 
 @pytest.mark.parametrize(("model", "wanted", "index"), INDEXED, ids=[index for _, _, index in INDEXED])
@@ -285,7 +285,7 @@ async def test_a_selective_filter_is_answered_by_an_index(
 async def test_a_long_reference_of_a_provider_is_recorded_and_found(
     api: Api, refunds: RefundMaker, provider: FakeProvider
 ) -> None:
-    reference = "".join(f"{number:x}/" for number in range(3_000))  # does not compress to what a B-tree would take
+    reference = "".join(f"{number:x}/" for number in range(3_000))  # compressed, it exceeds a B-tree entry
     provider.charges.append(Succeeded(amount=1_000, provider_reference=reference))
     payment_id = await refunds.paid()
     found = await api.get(f"/payments/{payment_id}", as_=refunds.tenant)

@@ -1,4 +1,4 @@
-"""A frozen database: requests are answered in time, and everything continues afterwards."""
+"""While the database is frozen, requests are answered before their timeout; afterwards everything continues."""
 
 import asyncio
 import os
@@ -23,7 +23,7 @@ ORDER = {"order_type": "takeaway", "items": [{"name": "Tea", "quantity": 1, "uni
 
 @asynccontextmanager
 async def frozen(stack: LocalStack, admin: psycopg.AsyncConnection[DictRow]) -> AsyncIterator[None]:
-    """Freeze the database: it accepts no new connection, and those that accept payments do not answer."""
+    """Freeze the database: new connections are not accepted, and those that accept payments get no answer."""
     backends = [row["pid"] for row in await (await admin.execute(BACKENDS)).fetchall()]
     assert backends
     stopped = [*backends, stack.pids["postgres"]]
@@ -60,12 +60,12 @@ async def test_posts_to_a_frozen_database_are_refused_in_time_and_made_once_when
 
     async with serve(statement_timeout_ms=1_000) as api:
         assert (await api.pay(tenant)).status == 201
-        async with frozen(stack, admin), asyncio.timeout(30):  # they waited for ever
+        async with frozen(stack, admin), asyncio.timeout(30):  # these requests once waited without limit
             paid, ordered = await asyncio.gather(
                 pay_all(api), api.post("/orders", ORDER, as_=tenant, key=new_id("order"))
             )
         assert {*paid, ordered.status} == {503}
-        # As callers do who are told 503: again, until the database has caught up.
+        # Repeat the request, as callers do after a 503, until the database has caught up.
         await eventually(lambda: pay_all(api), until=lambda statuses: statuses == [201] * len(keys))
     rows = await (await admin.execute(COUNTED, [tenant.store_id])).fetchall()
     assert rows == [{"payments": 1 + len(keys)}]

@@ -1,6 +1,6 @@
-"""A repeated request is answered by its key before any other reason is checked, in whichever process it runs.
+"""A repeated request gets the answer of its key before any other check, in whichever process it runs.
 
-The row that both requests need is held until both wait for it, so that each has begun before the other has ended.
+The test locks the row that both requests need until both wait for it, so that each has begun before the other has ended.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ from workflows.payments.accept import PaymentIntake
 from workflows.requests.idempotency import StoredAnswer
 
 Making = Callable[[Shop], Awaitable[Posting]]
-WAITING = 4  # as many as there are connections for statements (MPAC_LONG_CALLS)
+WAITING = 4  # the number of connections for statement uploads (MPAC_LONG_CALLS)
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def shop(api: Api, admin: Admin, payments: PaymentMaker) -> Shop:
 
 
 async def all_wait(admin: Admin, number: int) -> None:
-    """Return once ``number`` connections wait for a lock, or for each other behind it."""
+    """Wait until ``number`` connections wait for a lock, or queue behind one that does."""
     query = b"SELECT DISTINCT pid FROM pg_locks WHERE NOT granted"
     await eventually(lambda: all_of(admin, query), until=lambda rows: len(rows) >= number)
 
@@ -73,7 +73,7 @@ async def test_requests_with_one_key_that_wait_for_one_row_get_one_answer(
 
 
 def processes(number: int) -> list[PaymentIntake]:
-    """Return the objects that each of several API processes has for itself."""
+    """Return intakes as separate API processes would have them."""
     return [PaymentIntake(nudge_grace_seconds=5, timeout_seconds=30) for _ in range(number)]
 
 
@@ -87,7 +87,7 @@ async def test_payments_of_a_whole_bill_with_one_key_in_several_processes_get_on
     async with await AsyncConnection.connect(stack.urls.database) as holder:
         await holder.execute(HOLD["bills"].encode(), [posting.row_id])
         group = [submission(request, tenant.device, key="0001") for _ in range(WAITING)]
-        others = [submission(replace(CASH, amount=991, bill_id=posting.row_id), tenant.device)]  # refused in any case
+        others = [submission(replace(CASH, amount=991, bill_id=posting.row_id), tenant.device)]  # always refused
         asked = [
             asyncio.ensure_future(process.accept_payment(each))
             for process, each in zip(processes(WAITING + len(others)), group + others, strict=True)
@@ -103,7 +103,7 @@ async def test_payments_of_a_whole_bill_with_one_key_in_several_processes_get_on
 
 
 async def test_repeat_of_an_abandoned_request_gets_the_answer_to_its_key(shop: Shop, stack: LocalStack) -> None:
-    """The first ends in a 503 while it waits, and goes on to its end; the second is sent to the same process meanwhile."""
+    """The first request ends in a 503 while it waits, but continues; meanwhile the second is sent to the same process."""
     tenant = shop.tenant
     posting = await a_payment_of_a_whole_bill(shop)
     request = replace(CASH, amount=990, bill_id=posting.row_id)
@@ -123,7 +123,7 @@ async def test_repeat_of_an_abandoned_request_gets_the_answer_to_its_key(shop: S
 async def test_a_client_reference_is_used_by_a_stored_payment_and_not_by_a_refused_one(
     shop: Shop, stack: LocalStack
 ) -> None:
-    """In one group: two that ask for too much, then one that fits, then one more, all with one reference."""
+    """In one group: two requests for too much, then one that fits, then one more, all with the same reference."""
     tenant: Tenant = shop.tenant
     posting = await a_payment_of_a_whole_bill(shop)
     accepting = shop.payments.accepting
@@ -134,7 +134,7 @@ async def test_a_client_reference_is_used_by_a_stored_payment_and_not_by_a_refus
     ]
     async with await AsyncConnection.connect(stack.urls.database) as holder:
         await holder.execute(HOLD["bills"].encode(), [posting.row_id])
-        # The first goes alone and waits; the others form one group behind it.
+        # The first request runs alone and waits; the others form one group behind it.
         first = asyncio.ensure_future(
             accepting.accept_payment(submission(replace(CASH, amount=5_000, bill_id=posting.row_id), tenant.device))
         )

@@ -1,4 +1,4 @@
-"""An idempotency key belongs to its caller: a request of another caller with the same key is another request."""
+"""An idempotency key is private to its caller: the same key of another caller is another request."""
 
 import asyncio
 import json
@@ -28,20 +28,20 @@ def shop(api: Api, admin: Admin, payments: PaymentMaker) -> Shop:
 
 
 async def second_till(admin: Admin, tenant: Tenant) -> Tenant:
-    """Return the same store with another device."""
+    """Add another device to the store, and return the tenant with that device."""
     device_id = await register_device(admin, tenant)
     await move_device(tenant, device_id, DeviceEvent.ACTIVATE)
     return replace(tenant, device_id=device_id)
 
 
 def users(api: Api, tenant: Tenant) -> tuple[str, str]:
-    """Tokens of two managers of the store."""
+    """Return tokens of two managers of the store."""
     one, other = (api.signer.user(tenant, role="store_manager", sub=sub) for sub in ("usr_ann", "usr_bob"))
     return one, other
 
 
 async def in_the_previous_release(admin: Admin, tenant: Tenant) -> None:
-    """Make the tenant's records what the previous release would have written."""
+    """Change the tenant's idempotency records to what the previous release would have written."""
     await admin.execute(
         "UPDATE idempotency_records SET caller = '', meaning = NULL WHERE merchant_id = %s", [tenant.merchant_id]
     )
@@ -58,7 +58,7 @@ async def test_stored_answer_is_replayed_to_its_own_caller_only(shop: Shop, maki
     assert IS_REPLAYED not in theirs.headers
     assert theirs.status != 422 or theirs.code != "IDEMPOTENCY_KEY_REUSED"
     assert (again.status, again.raw, again.headers.get(IS_REPLAYED)) == (201, first.raw, "true")
-    # Whatever became of the other's request, it is the other's.
+    # The other caller's answer is independent of the first one's.
     repeated = await posting.send(shop.api, other, key="0001")
     assert repeated.status == theirs.status
     if theirs.status == 201:
@@ -75,7 +75,7 @@ async def test_same_key_from_two_tills_makes_two_sales(api: Api, admin: Admin, t
 
 async def test_same_key_from_twenty_tills_at_once_makes_twenty_sales(api: Api, admin: Admin, tenant: Tenant) -> None:
     tills = [tenant, *[await second_till(admin, tenant) for _ in range(19)]]
-    for _ in range(2):  # and again the same
+    for _ in range(2):  # the second round repeats all requests
         answers = await asyncio.gather(*(api.pay(till, key="0001") for till in tills))
         assert [answer.status for answer in answers] == [201] * 20, [answer.body for answer in answers]
         assert [answer.body["device_id"] for answer in answers] == [till.device_id for till in tills]
@@ -122,7 +122,7 @@ async def test_refusal_is_stored_for_its_own_caller_only(api: Api, admin: Admin,
     again = await api.pay(tenant, key="0001", amount=0)
     assert (refused.status, taken.status, again.status) == (422, 201, 422)
     assert (again.raw, again.headers[IS_REPLAYED]) == (refused.raw, "true")
-    # And the other way round: the sale has the place, the refusal is beside it.
+    # In the opposite order, the sale takes the record, and the refusal is stored beside it.
     assert (await api.pay(other, key="0002")).status == 201
     for replayed in (None, "true"):
         answer = await api.pay(tenant, key="0002", amount=0)
@@ -209,7 +209,7 @@ async def test_the_previous_release_finds_records_of_this_one_and_stores_its_own
 async def test_an_expired_answer_that_the_previous_release_overwrites_belongs_to_the_new_caller(
     api: Api, admin: Admin, tenant: Tenant
 ) -> None:
-    """The previous release stores the answer of one till in the place of another till's expired answer."""
+    """The previous release overwrites another till's expired answer with the answer to the new caller."""
     other = api.signer.user(tenant, role="staff", sub="u-2")
     first = await api.pay(tenant, key="0001")
     second = await api.pay(other, key="0002")

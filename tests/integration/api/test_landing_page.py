@@ -1,4 +1,4 @@
-"""The welcome page at `/`: it links only what exists, as HTML or JSON, and its policy allows no script."""
+"""The landing page at `/` links only existing pages, as HTML or JSON, and its policy allows no script."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Metrics count what waits for a person, count refunds like payments, and read no table as a whole."""
+"""Metrics count rows that wait for a person, count refunds like payments, and scan no whole table."""
 
 import re
 from collections import Counter
@@ -25,7 +25,7 @@ LEASE_SECONDS = 30
 
 
 async def gauges(api: Api, currency: str = "JPY") -> Counter[tuple[str, ...]]:
-    """Name and entity → the sum over statuses and providers. Prometheus refuses a page that has a sample twice."""
+    """Return name and entity → the sum over statuses and providers; fail if a sample occurs twice."""
     page = (await api.get("//metrics")).raw.decode()
     samples = [sample for family in text_string_to_metric_families(page) for sample in family.samples]
     named = [(sample.name, *sorted(sample.labels.items())) for sample in samples]
@@ -38,7 +38,7 @@ async def gauges(api: Api, currency: str = "JPY") -> Counter[tuple[str, ...]]:
 
 
 async def quarantined(refunds: RefundMaker, admin: Admin) -> str:
-    """Create a payment that was quarantined because each worker crashed over it."""
+    """Create a payment that is quarantined because every worker crashed while processing it."""
     payment_id = await refunds.payments.pending(amount=7_000)
     for _ in range(MAX_UNANSWERED_CLAIMS + 1):
         await PAYMENTS.claim([payment_id], worker="dies", lease_seconds=LEASE_SECONDS)
@@ -52,11 +52,11 @@ async def test_payments_that_wait_for_a_person_count_as_in_doubt_in_the_metrics(
     before = await gauges(api)
     await quarantined(refunds, admin)
     provider.charges.append(Succeeded(999))
-    await refunds.payments.process(await refunds.payments.pending(amount=1_000))  # another amount than was asked for
+    await refunds.payments.process(await refunds.payments.pending(amount=1_000))  # gets a wrong amount
     provider.charges.append(Unknown("no answer"))
     await refunds.payments.process(
         await refunds.payments.pending(amount=300)
-    )  # and one that only waits to be asked about
+    )  # a payment that is merely due for an inquiry
     await refunds.payments.pending(amount=40)
     more = await gauges(api) - before
     assert (more["in_doubt", "payment"], more["in_doubt_amount_minor_units", "payment"]) == (3, 8_300)
@@ -81,7 +81,7 @@ async def test_refunds_in_doubt_are_counted_beside_the_payments(
         2,
     )
     assert more["in_doubt", "payment"] == 0
-    assert more["overdue", "refund"] >= 1  # those of other tests become so by themselves, perhaps this very moment
+    assert more["overdue", "refund"] >= 1  # refunds of other tests may become overdue at any time
     assert after["in_doubt_oldest_seconds", "refund"] >= 90
 
 

@@ -1,4 +1,4 @@
-"""The API does what its OpenAPI document says: schemathesis sends what it promises and what it forbids."""
+"""Schemathesis sends requests that the OpenAPI document allows and forbids, and checks the answers against it."""
 
 import asyncio
 import json
@@ -29,10 +29,10 @@ from tests.published import resolved
 from workflows.settings import Settings
 
 ALLOWED = {200, 201, 204, 400, 401, 403, 404, 409, 422, 429}
-EXAMPLES = 10  # per operation and caller; the document is asked in full in a few seconds
-NEVER_FUZZED = {("PUT", "/api/v1/ops/maintenance")}  # it would close the API that is being asked
+EXAMPLES = 10  # per operation and caller; the whole document takes a few seconds
+NEVER_FUZZED = {("PUT", "/api/v1/ops/maintenance")}  # it would close the API under test
 TILL = ("/payments", "/orders", "/bills", "/refunds")
-"""What a store's own staff does; all else is asked by the merchant's administrator."""
+"""Paths that staff of a store call; the merchant's administrator calls all others."""
 PROMISES = [
     status_code_conformance,
     content_type_conformance,
@@ -43,13 +43,13 @@ PROMISES = [
 
 @pytest.fixture(scope="module")
 def document(settings: Settings) -> dict[str, Any]:
-    """Return the document as the application makes it."""
+    """Return the OpenAPI document that the application publishes."""
     return document_of(create_app(settings), settings)
 
 
 @pytest.fixture(scope="module")
 def operations(document: dict[str, Any]) -> list[APIOperation[Any, Any, Any, Any]]:
-    """Every operation of the document. The generator of bodies knows only the older name of closed objects."""
+    """Return all operations. Schemathesis knows only the older keyword for closed objects, so it is added."""
     known = json.dumps(document).replace('"unevaluatedProperties"', '"additionalProperties"')
     schema = schemathesis.openapi.from_dict(json.loads(known))
     found = [result.ok() for result in schema.get_all_operations() if isinstance(result, Ok)]
@@ -59,13 +59,13 @@ def operations(document: dict[str, Any]) -> list[APIOperation[Any, Any, Any, Any
 
 @pytest.fixture
 async def patient_api(serve: Serve) -> AsyncIterator[Api]:
-    """Serve an API whose waits are short."""
+    """Run the API with a maximum wait of one second."""
     async with serve(max_wait_seconds=1) as api:
         yield api
 
 
 def ask_everything(operation: Any, *, url: str, token: str, session: requests.Session) -> None:
-    """Send what the document allows and what it forbids, and judge each answer."""
+    """Send requests that the document allows and forbids, and check each answer."""
     modes = schemathesis.GenerationMode
 
     @search(
@@ -84,7 +84,7 @@ def ask_everything(operation: Any, *, url: str, token: str, session: requests.Se
 
 
 def judge(case: Any, answer: Any) -> None:
-    """Only codes of the reference, errors in the envelope, and what the document says about all the rest."""
+    """Check status, error envelope and request id, and everything else that the document declares about the answer."""
     said = f"{case.method} {case.formatted_path} → {answer.status_code} {answer.content[:300]!r}"
     assert answer.status_code in ALLOWED, said
     assert "x-request-id" in answer.headers, said

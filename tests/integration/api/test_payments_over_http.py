@@ -1,4 +1,4 @@
-"""The payments of the contract, over real HTTP."""
+"""Test the contract's payment routes over real HTTP."""
 
 import asyncio
 from typing import Any
@@ -170,7 +170,7 @@ async def test_a_wait_answers_when_the_version_moves(api: Api, tenant: Tenant, p
     await asyncio.sleep(0.1)
     assert not waiting.done()
     await payments.process(created["id"])
-    answer = await asyncio.wait_for(waiting, DEADLINE_SECONDS)  # sooner than it would end by itself
+    answer = await asyncio.wait_for(waiting, DEADLINE_SECONDS)  # earlier than its own timeout
     assert answer.body["version"] > 1
 
 

@@ -1,4 +1,4 @@
-"""Many requests in one burst: each has its own answer, in order, and a 400 means that nothing was done."""
+"""Requests in one burst are answered in order, and a 400 means that nothing was done."""
 
 import asyncio
 
@@ -62,7 +62,7 @@ async def test_garbage_after_payments_is_answered_after_them(
 @pytest.mark.parametrize(
     "broken",
     [
-        b"5\r\n",  # a chunk that is cut short by the next request
+        b"5\r\n",  # the next request interrupts this chunk
         b"zz\r\n\r\n",
         b"1\r\n{X\r\n0\r\n\r\n",
         b"-1\r\n\r\n",
@@ -106,7 +106,7 @@ async def test_a_payment_after_a_refused_request_is_made(wire: Wire, admin: Admi
     refused = {
         401: good.replace(b"Bearer ", b"Bearer x"),
         404: good.replace(b"/payments", b"/nowhere"),
-        400: wire.post(b"x" * 200_000),  # over the limit: refused before its body has come
+        400: wire.post(b"x" * 200_000),  # over the limit: refused before the body has arrived
         422: wire.post(b'{"amount":0}'),
     }[status]
     async with Connection(wire) as connection:
@@ -116,7 +116,7 @@ async def test_a_payment_after_a_refused_request_is_made(wire: Wire, admin: Admi
 
 
 async def test_later_answers_wait_for_a_slow_one_on_their_connection(wire: Wire, api: Api, tenant: Tenant) -> None:
-    waits = (await api.pay(tenant)).body["id"].encode()  # nobody works on it here
+    waits = (await api.pay(tenant)).body["id"].encode()  # no worker processes it in this test
     slow = wire.get(b"/api/v1/payments/" + waits + b"?wait=1&since_version=1")
     async with Connection(wire) as connection:
         answers = await connection.exchange(slow + payment(wire, 1) + wire.get(b"/health/live"), 3)
@@ -161,7 +161,7 @@ async def test_waiting_bytes_of_a_connection_are_bounded(
     async with Connection(wire) as connection:
         answers = await connection.exchange(slow + large * 100, 101)
     assert [answer.status for answer in answers] == [200] * 101
-    assert 60_000 < longest < 1_000_000  # of six million bytes: what one read brings, and what was held before it
+    assert 60_000 < longest < 1_000_000  # of six million bytes: one read, plus the bytes that were buffered before it
 
 
 async def test_connection_with_only_blank_lines_is_closed(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The page of metrics: Prometheus's naming conventions, series that stay, counters that equal the rows."""
+"""The metrics page follows Prometheus's naming conventions, keeps its series, and its counters equal the rows."""
 
 import asyncio
 import re
@@ -30,11 +30,11 @@ Series = tuple[str, tuple[tuple[str, str], ...]]
 
 UNITS = ("_seconds", "_minor_units", "_total", "_messages")
 COUNTS = {"open", "overdue", "needs_review", "in_doubt", "needs_action", "dead_letters", "days_waiting", "settlements"}
-"""Gauges without a unit: they count what their name says."""
+"""Gauges without a unit in their name, because they count what the name says."""
 COUNTS |= {"breaks_open", "invariant_violations", "invariant_rules_broken", "invariant_rules_unfinished"}
 LABELS = {"entity", "status", "provider", "currency", "method", "failure_code", "operation", "outcome", "kind", "task"}
 LABELS |= {"invariant", "rule", "reason", "queue", "worker", "le"}
-"""All labels there are: none is a tenant's, a payment's or a request's id."""
+"""All allowed labels. None contains a tenant, a payment or a request id."""
 
 
 async def families(api: Api) -> list[Any]:
@@ -45,7 +45,7 @@ async def families(api: Api) -> list[Any]:
 
 
 async def samples(api: Api) -> dict[Series, float]:
-    """Name and labels → value; Prometheus refuses a page that has a sample twice."""
+    """Return the samples of the page by name and labels; fail if a sample occurs twice, as Prometheus does."""
     found = [sample for family in await families(api) for sample in family.samples]
     named = {(sample.name, tuple(sorted(sample.labels.items()))): sample.value for sample in found}
     assert len(named) == len(found)
@@ -53,7 +53,7 @@ async def samples(api: Api) -> dict[Series, float]:
 
 
 async def more(api: Api, before: dict[Series, float], name: str) -> dict[tuple[str, ...], float]:
-    """Return the increase since ``before``, by the values of the labels in the order of their names."""
+    """Return the increase of a metric since ``before``, by label values in the order of the label names."""
     after = await samples(api)
     grown = {key: value - before.get(key, 0.0) for key, value in after.items() if key[0] == f"mpac_{name}"}
     return {tuple(value for _, value in key[1]): round(value, 9) for key, value in grown.items() if value}
@@ -139,7 +139,7 @@ async def test_outcomes_are_counted_once_by_method_provider_and_failure(
     for _ in range(3):
         await refunds.paid()
     cancelled = await refunds.payments.pending()
-    for _ in range(2):  # the cashier presses twice
+    for _ in range(2):  # the cashier taps twice
         await cancel_payment(
             cancelled, caller=tenant.device, reason=None, on_too_late=None, request_id="r", payments=PAYMENTS
         )
@@ -204,7 +204,7 @@ async def test_outcome_that_is_rolled_back_is_not_counted(engines: None) -> None
 
 @pytest.fixture
 async def nothing_counted(engines: None) -> AsyncIterator[None]:
-    """Discard what other tests have counted."""
+    """Discard counts of other tests."""
     aside, PROCESS_COUNTS.counts = PROCESS_COUNTS.counts, {}
     yield
     for (name, labels, part), value in aside.items():
@@ -222,7 +222,7 @@ async def test_an_addition_whose_commit_was_in_doubt_counts_once(nothing_counted
     assert await total() == before + 3
     totals_writer._pending = [
         CountDelta("http_requests", ("GET", "299"), "", 3)
-    ]  # its answer was lost, so it is tried again
+    ]  # the answer to the COMMIT was lost, so the addition is tried again
     await totals_writer.add()
     assert await total() == before + 3
     PROCESS_COUNTS.add("http_requests", ("GET", "299"))

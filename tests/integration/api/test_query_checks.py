@@ -1,4 +1,4 @@
-"""Every route refuses a query name that it does not declare, and accepts each one that it declares."""
+"""Every route refuses query names that it does not declare, and accepts those that it declares."""
 
 from typing import Any
 from urllib.parse import quote
@@ -19,7 +19,7 @@ NO_SUCH = "There is no such query parameter."
 
 @pytest.fixture(scope="module")
 def routes(settings: Settings) -> dict[tuple[str, str], frozenset[str]]:
-    """Return the query names of every route, by its method and path."""
+    """Return the declared query names of every route, by method and path."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("api.app.configure_logs", lambda _level: None)
         app = create_app(settings)
@@ -32,7 +32,7 @@ def routes(settings: Settings) -> dict[tuple[str, str], frozenset[str]]:
 
 
 def _path(template: str) -> str:
-    """Return ``template`` with an id that nobody has for each of its places, as a path of ``Api``."""
+    """Return ``template`` with an unknown id in each placeholder, as a path for ``Api``."""
     parts = ["none-1" if part.startswith("{") else part for part in template.split("/")]
     return "/" + "/".join(parts)
 
@@ -85,7 +85,7 @@ NEAR = {
     "clientReference": "client_reference",
     "store": "store_id",
 }
-"""What a client wrote → what it meant."""
+"""Mistyped query name → the suggested name."""
 
 
 @pytest.mark.parametrize("written", NEAR)

@@ -1,4 +1,4 @@
-"""An idle service logs nothing: requests of probes and scrapers are logged only if they fail."""
+"""An idle service logs nothing, because requests of probes and scrapers are logged only if they fail."""
 
 import logging
 

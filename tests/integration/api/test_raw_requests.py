@@ -1,4 +1,4 @@
-"""Hostile requests: whatever the bytes, the answer has a known code, in the envelope."""
+"""Hostile bytes get an answer with a known status, in the error envelope."""
 
 import random
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from tests.integration.api.raw_http import CASH, Wire
 
 
 def with_field(name: str, raw: bytes) -> bytes:
-    """Return a valid body with one more field, whose value is raw JSON."""
+    """Return a valid body with an additional field, whose value is raw JSON."""
     return CASH[:-1] + b',"' + name.encode() + b'":' + raw + b"}"
 
 
@@ -54,7 +54,7 @@ BODIES: dict[str, bytes] = {
 
 
 READABLE = ("doubled field", "byte order mark", "UTF-16", "UTF-32")
-"""What can be read in one way only may be read."""
+"""Unusual bodies that have a single interpretation, and may be accepted."""
 
 
 @pytest.mark.parametrize("name", BODIES)
@@ -144,7 +144,7 @@ async def test_hostile_paths_get_an_expected_answer(wire: Wire, path: bytes) -> 
 async def test_hostile_methods_get_an_expected_answer(wire: Wire, method: bytes) -> None:
     raw = wire.get(b"/api/v1/payments", method=method)
     if method == b"HEAD":
-        raw = raw.replace(b"HEAD", b"OPTIONS", 1)  # its answer has no body to read; the path is the same
+        raw = raw.replace(b"HEAD", b"OPTIONS", 1)  # the answer to HEAD has no body to check; the path is the same
     (await wire.send(raw)).check(method)
 
 
@@ -172,7 +172,7 @@ async def test_hostile_idempotency_keys_get_an_expected_answer(wire: Wire, key: 
 
 
 def mutations(seed: int, body: bytes, *, count: int) -> Iterator[bytes]:
-    """``body`` with bytes changed, dropped, doubled and swapped, the same in every run."""
+    """Yield variants of ``body`` with changed, dropped, doubled and swapped bytes, the same in every run."""
     chance = random.Random(seed)
     for _ in range(count):
         changed = bytearray(body)

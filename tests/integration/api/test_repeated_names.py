@@ -1,4 +1,4 @@
-"""A field, query parameter or form value that is sent twice is refused; otherwise the last would win."""
+"""A field, query parameter or form value that is sent twice is refused; otherwise the last value would silently win."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Request headers: one limit however they are sent, and no payment for ambiguous headers."""
+"""Request headers have one size limit in every encoding, and ambiguous headers create no payment."""
 
 import psycopg
 import pytest
@@ -119,7 +119,7 @@ async def test_trailers_do_not_count_as_headers(wire: Wire, admin: Admin, tenant
 
 
 def _padded(wire: Wire, size: int) -> bytes:
-    """Return a payment whose headers have exactly ``size`` bytes."""
+    """Return a payment request whose headers have exactly ``size`` bytes."""
     bare = len(payment(wire, 0, b"X-A: \r\n").partition(b"\r\n\r\n")[0]) + 4
     return payment(wire, 0, b"X-A: " + b"x" * (size - bare) + b"\r\n")
 

@@ -1,4 +1,4 @@
-"""Errors worth repeating: overload, maintenance, an unavailable database, an internal error."""
+"""Overload, maintenance, an unavailable database and internal errors are answered so that callers can retry."""
 
 import asyncio
 import socket
@@ -21,9 +21,7 @@ async def test_merchant_above_its_limit_gets_429_while_others_are_served(
     other = await make_tenant()
     async with serve(rate_limit_per_merchant=5) as api:
         answers = [await api.get("/payments", as_=tenant) for _ in range(12)]
-        assert [answer.status for answer in answers].count(
-            429
-        ) >= 2  # if a new minute begins in between, ten are let in
+        assert [answer.status for answer in answers].count(429) >= 2  # a minute may begin in between, which admits ten
         refused = next(answer for answer in answers if answer.status == 429)
         assert is_refused(refused, 429, "RATE_LIMIT_EXCEEDED")
         assert 1 <= int(refused.headers["Retry-After"]) <= 60

@@ -1,4 +1,4 @@
-"""Two bodies are the same request if they mean the same, however they are written."""
+"""Two bodies with the same meaning are the same request, however they are written."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -26,7 +26,7 @@ def shop(api: Api, admin: Admin, payments: PaymentMaker) -> Shop:
 
 
 def backwards(value: Any) -> Any:
-    """Return the value with the names of every object in the opposite order."""
+    """Return the value with the names of every object in reverse order."""
     if isinstance(value, dict):
         return {name: backwards(inner) for name, inner in reversed(value.items())}
     return [backwards(inner) for inner in value] if isinstance(value, list) else value
@@ -116,7 +116,7 @@ async def test_a_body_with_another_meaning_is_refused_with_advice(
     first = await api.pay(tenant, key="k")
     other = await api.pay(tenant, key="k", **change)
     assert (other.status, other.code) == (422, "IDEMPOTENCY_KEY_REUSED")
-    # Nothing advises to pay again before looking for the payment that there is.
+    # The advice must not suggest a new payment before the existing one was looked up.
     assert "Look up the result of that request" in other.body["error"]["message"]
     assert f"GET /api/v1/payments/{first.body['id']}" in other.details[0]["issue"]
 

@@ -1,4 +1,4 @@
-"""Security headers are on every answer, whichever part of the API made it."""
+"""Every answer has the security headers, whichever part of the API produced it."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Slow clients: unknown callers cannot take the places of others or keep an unread answer in memory."""
+"""Slow unauthenticated clients cannot take the slots of others, nor keep unread answers in memory."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
@@ -17,7 +17,7 @@ from tests.polling import until
 
 PLACES = 3
 DOCUMENT = b"GET /api/v1/openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
-"""An answer that overflows the connection's buffers if it is requested several times."""
+"""A request whose answer overflows the connection's buffers if it is sent several times."""
 BODIES = {
     "a form without end": b"POST /api/v1/auth/device/token HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n"
     b"Content-Type: application/x-www-form-urlencoded\r\n\r\ngrant_type=",
@@ -45,7 +45,7 @@ async def _strangers(api: Api, raw: bytes, count: int) -> AsyncIterator[list[asy
 
 @pytest.fixture
 def away(monkeypatch: pytest.MonkeyPatch) -> list[Admission]:
-    """Return the number of requests that wait for their clients."""
+    """Return the list of requests that are currently waiting for their clients."""
     now: list[Admission] = []
     usual = Admission.wait_without_slot
 
@@ -65,7 +65,7 @@ async def test_slow_unknown_clients_take_no_place_in_flight(
     serve: Serve, tenant: Tenant, what: str, away: list[Admission], caplog: pytest.LogCaptureFixture
 ) -> None:
     async with serve(max_requests_in_flight=PLACES) as api:
-        await api.get("/openapi.json")  # it is made once; requests that wait for that hold places
+        await api.get("/openapi.json")  # the document is built once; requests that wait for it hold slots
         async with _strangers(api, BODIES[what], 2 * PLACES):
             wire = Wire(api, tenant)
             await until(lambda: len(away) == 2 * PLACES)

@@ -1,4 +1,4 @@
-"""The OpenAPI document passes the rules that tools expect."""
+"""The OpenAPI document passes Spectral's rules."""
 
 from pathlib import Path
 

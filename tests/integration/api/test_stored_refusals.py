@@ -1,4 +1,4 @@
-"""A 422 is the answer to its key for every caller, including those above merchant level."""
+"""A 422 is stored as the answer to its key for every caller, including those above merchant level."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ def boss(api: Api, tenant: Tenant, role: str) -> str:
 
 
 async def is_kept(api: Api, as_: str, path: str, wrong: Any, other: Any, **rest: Any) -> None:
-    """Check that the refusal of ``wrong`` is replayed byte for byte, and that another body may not use its key."""
+    """Check that the refusal of ``wrong`` is replayed byte for byte, and that another body cannot use its key."""
 
     async def ask(body: Any) -> Answer:
         return await api.post(path, body, as_=as_, key="k", **rest)

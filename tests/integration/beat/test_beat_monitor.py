@@ -1,4 +1,4 @@
-"""A worker for sweeps reports a silent beat and silent queues, and the API shows them."""
+"""The sweeps worker logs a silent beat and silent queues, and the API shows them."""
 
 import asyncio
 import importlib
@@ -26,12 +26,12 @@ PAUSE = SILENCE_SECONDS / 4
 
 @pytest.fixture
 async def watch(stack: LocalStack, engines: None, admin: Admin, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
-    """Yield a watch whose clock the test moves, in a worker that runs on the tests' event loop."""
+    """Yield a silence watch with a clock that the test moves, on the tests' event loop."""
     module = importlib.import_module("beat.beat_monitor")
     loop = asyncio.get_running_loop()
     monkeypatch.setattr(module, "run", lambda work: asyncio.run_coroutine_threadsafe(work, loop).result())
     monkeypatch.setattr(module, "runtime", lambda: SimpleNamespace(worker="w"))
-    monkeypatch.setattr(liveness, "_STARTED", -1e9)  # this process has run for long
+    monkeypatch.setattr(liveness, "_STARTED", -1e9)  # this process was started long ago
     clock = Clock()
     made = module.BeatMonitor(clock=clock)
     made.clock = clock
@@ -44,7 +44,7 @@ async def watch(stack: LocalStack, engines: None, admin: Admin, monkeypatch: pyt
 
 @pytest.fixture
 def look(watch: Any, caplog: pytest.LogCaptureFixture) -> Callable[[], Awaitable[list[str]]]:
-    """Let the watch check once, and return the events that it logged as errors."""
+    """Return a function that lets the watch check once, and returns the events logged as errors."""
 
     async def once() -> list[str]:
         caplog.clear()
@@ -58,7 +58,7 @@ def look(watch: Any, caplog: pytest.LogCaptureFixture) -> Callable[[], Awaitable
 
 @pytest.fixture
 def passes(watch: Any, look: Callable[[], Awaitable[list[str]]]) -> Callable[[float], Awaitable[list[str]]]:
-    """Let time pass with a check after every pause, and return the events of all checks."""
+    """Return a function that advances the clock with a check after every pause, and returns the events of all checks."""
 
     async def seconds_pass(seconds: float) -> list[str]:
         events = []
@@ -71,7 +71,7 @@ def passes(watch: Any, look: Callable[[], Awaitable[list[str]]]) -> Callable[[fl
 
 
 async def told(api: Api) -> float:
-    """Return the seconds of beat's silence in the metric."""
+    """Return the metric of the seconds since beat was last heard."""
     page = (await api.get("//metrics")).raw.decode()
     samples = [sample for family in text_string_to_metric_families(page) for sample in family.samples]
     (silent,) = [sample.value for sample in samples if sample.name == "mpac_beat_silent_seconds"]
@@ -108,9 +108,7 @@ async def test_a_beat_that_never_came_is_reported(
     assert await look() == []
     assert await passes(SILENCE_SECONDS) == ["beat.silent"]
     assert await told(api) >= SILENCE_SECONDS
-    monkeypatch.setattr(
-        liveness, "_STARTED", time.monotonic()
-    )  # in a process that has just started, a canary may still arrive
+    monkeypatch.setattr(liveness, "_STARTED", time.monotonic())  # in a new process, a canary may still arrive
     assert await told(api) < SILENCE_SECONDS
 
 
@@ -123,7 +121,7 @@ async def test_a_database_whose_clock_jumps_hides_no_silence_and_the_next_note_e
     await admin.execute("UPDATE canaries SET consumed_at = consumed_at - %s::interval WHERE queue = 'beat'", [jump])
     assert await beat_silent_seconds() > SILENCE_SECONDS
     watch.clock.seconds += 1
-    watch.message_arrived()  # as every second
+    watch.message_arrived()  # as the worker does every second
     await look()
     assert await beat_silent_seconds() < SILENCE_SECONDS
 
@@ -133,11 +131,11 @@ async def test_a_queue_that_falls_silent_after_the_clock_has_jumped_is_reported(
     look: Callable[[], Awaitable[list[str]]], admin: Admin, jump: str
 ) -> None:
     await look()
-    await admin.execute("UPDATE canaries SET consumed_at = now()")  # all canaries were acknowledged
+    await admin.execute("UPDATE canaries SET consumed_at = now()")  # all canaries were consumed
     await admin.execute(
         "UPDATE canaries SET consumed_at = consumed_at - %s::interval, sent_at = sent_at - %s::interval", [jump, jump]
     )
-    await look()  # nobody acknowledges the canaries of this check
+    await look()  # the canaries of this check are not consumed
     await admin.execute("UPDATE canaries SET sent_at = sent_at - interval '2 min' WHERE queue = 'payments'")
     assert "queue.silent" in await look()
 
@@ -235,7 +233,7 @@ async def test_a_database_or_broker_that_is_away_does_not_end_the_watch(
 async def test_a_beat_without_news_is_not_noted_again(
     watch: Any, look: Callable[[], Awaitable[list[str]]], admin: Admin
 ) -> None:
-    """Each write is rounded differently, so a repeated one would look like a new message of beat."""
+    """Each write would round the time differently, so a repeated one would look like a new message of beat."""
 
     async def noted() -> Any:
         return await (await admin.execute("SELECT consumed_at FROM canaries WHERE queue = 'beat'")).fetchone() or {}

@@ -1,4 +1,4 @@
-"""Rows that are due: one column holds the time of every reason, and a final payment is never due."""
+"""One column holds the time at which a row is due for any reason, and a final payment is never due."""
 
 from dataclasses import replace
 
@@ -17,13 +17,13 @@ from workflows.settings import Settings
 ALL = 100_000
 LATER = Unavailable("503", retry_after_seconds=60)
 SLOWER = 30.0
-"""Settings whose inquiries wait a minute, so that a payment is not yet due when a busy machine checks."""
+"""Settings with an inquiry delay of a minute, so that a payment is not due yet when a busy machine checks."""
 
 CODE = {"type": "display_qr", "qr_content": "q", "expires_at": "2026-11-23T09:05:00Z"}
 
 
 async def why(payment_id: str) -> str | None:
-    """Return why the payment is due; ``None`` if it is not."""
+    """Return the reason why the payment is due, or ``None`` if it is not."""
     return next((due.why for due in await find_due_payments(limit=ALL) if due.id == payment_id), None)
 
 
@@ -85,7 +85,7 @@ async def test_the_longest_overdue_come_first_and_a_page_has_its_limit(payments:
     found = [due.id for due in await find_due_payments(limit=ALL) if due.id in ids]
     assert found == [ids[1], ids[0], ids[2]]
     page = [due.id for due in await find_due_payments(limit=1) if due.id in ids]
-    assert page in ([], [ids[1]])  # one row per provider, which may belong to another test
+    assert page in ([], [ids[1]])  # one row per provider; this one may belong to another test
 
 
 async def test_finding_what_is_due_reads_an_index_and_not_the_table(payments: PaymentMaker, admin: Admin) -> None:

@@ -1,4 +1,4 @@
-"""Beat's scheduler on a real broker: lost keys and a changed wall clock do not stop the next sweep."""
+"""On a real broker, neither lost keys nor a changed wall clock prevent beat's next sweep."""
 
 import importlib
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ class Clock:
 
 @pytest.fixture
 def broker(stack: LocalStack) -> Iterator[Redis]:
-    """Yield the broker, whose queue for sweeps is empty before and after."""
+    """Yield a connection to the broker, whose queue for sweeps is emptied before and after the test."""
     with Redis.from_url(stack.urls.broker) as client:
         client.flushall()
         yield client
@@ -40,7 +40,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def scheduler(broker: Redis, clock: Clock) -> Any:
-    """Return a scheduler with the real timetable that has made its first tick."""
+    """Return a scheduler with the real timetable, after its first tick."""
     app = importlib.import_module("beat.app").app
     made = importlib.import_module("beat.scheduler").MonotonicScheduler(app=app, clock=clock)
     made.tick()
@@ -49,7 +49,7 @@ def scheduler(broker: Redis, clock: Clock) -> Any:
 
 
 def sent(broker: Redis) -> int:
-    """Return how many sweeps wait, and empty the queue."""
+    """Return the number of waiting sweep messages, and empty the queue."""
     count = int(broker.llen("sweeps"))
     broker.delete("sweeps")
     return count

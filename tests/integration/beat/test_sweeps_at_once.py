@@ -19,7 +19,7 @@ LONG_AGO = datetime(2026, 1, 28, tzinfo=UTC)
 
 @pytest.fixture
 def sweeps(stack: LocalStack) -> Iterator[Any]:
-    """Yield the module while Python switches threads at every opportunity."""
+    """Yield the sweeps module while Python switches threads as often as possible."""
     found = importlib.import_module("beat.sweeps")
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)

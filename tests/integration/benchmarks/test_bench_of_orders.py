@@ -1,4 +1,4 @@
-"""The bench of orders runs from end to end and reports sane figures; how fast anything is, no test says."""
+"""The benchmark of orders runs to its end and reports plausible figures. Tests assert no speed."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The benches of large settlements run, small, and say what they are to say."""
+"""The benchmarks of large settlements run at a small size, and report their figures."""
 
 import asyncio
 import sys

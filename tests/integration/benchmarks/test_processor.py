@@ -1,4 +1,4 @@
-"""Processor time of a server whose processes come and go is lost at no reading."""
+"""No CPU time is lost when a server's child processes exit between or during two readings."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ from benchmarks import cpu_time
 
 BURNT_SECONDS = 0.3
 ROUNDED_SECONDS = 0.05
-"""The kernel tells user and system time of each process in hundredths, each rounded down; what was lost was all of it."""
+"""Tolerance: the kernel rounds user and system time of each process down to hundredths. The former bug lost all of it."""
 
 PARENT = f"""
 import subprocess, sys

@@ -1,4 +1,4 @@
-"""Bills over HTTP, and payments on them through the functions that the payments' path calls."""
+"""Create bills over HTTP, and pay them through the functions that the payment path calls."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -29,17 +29,17 @@ Admin = psycopg.AsyncConnection[DictRow]
 
 
 async def post_bill(api: Api, as_: Tenant | str, order_id: str, *, key: str | None = None) -> Answer:
-    """POST /bills."""
+    """Send POST /bills."""
     return await api.post("/bills", {"order_id": order_id}, as_=as_, key=key or uuid_utils.uuid7().hex)
 
 
 async def combine(api: Api, as_: Tenant | str, *order_ids: str) -> Answer:
-    """POST /bills/combine."""
+    """Send POST /bills/combine."""
     return await api.post("/bills/combine", {"order_ids": order_ids}, as_=as_, key=uuid_utils.uuid7().hex)
 
 
 async def split(api: Api, as_: Tenant | str, bill_id: str, *, key: str | None = None, **how: Any) -> Answer:
-    """POST /bills/{id}/split."""
+    """Send POST /bills/{id}/split."""
     return await api.post(f"/bills/{bill_id}/split", how, as_=as_, key=key or uuid_utils.uuid7().hex)
 
 
@@ -52,7 +52,7 @@ async def bill_of(api: Api, as_: Tenant | str, order_id: str) -> dict[str, Any]:
 
 
 async def read(api: Api, as_: Tenant | str, bill_id: str) -> dict[str, Any]:
-    """Return the bill as it is now."""
+    """Return the bill as the API shows it."""
     body: dict[str, Any] = (await api.get(f"/bills/{bill_id}", as_=as_)).body
     return body
 
@@ -67,13 +67,13 @@ def share(bill_id: str, amount: int, *, cause_id: str | None = None) -> BillAmou
 async def reserve_shares(
     tenant: Tenant, shares: Sequence[BillAmount], *, currency: str = "JPY"
 ) -> list[ReservationResult | DomainError]:
-    """Reserve as the intake of payments does with one group."""
+    """Reserve shares as the intake of payments does for one group."""
     async with transaction(Role.ACCEPT) as connection:
         return await reserve(connection, [Reservation(each, tenant.store_id, currency) for each in shares])
 
 
 async def hold(tenant: Tenant, bill_id: str, amount: int) -> BillAmount:
-    """Make a reservation that must succeed."""
+    """Reserve ``amount`` of a bill, which must succeed."""
     mine = share(bill_id, amount)
     (result,) = await reserve_shares(tenant, [mine])
     assert isinstance(result, ReservationResult), result
@@ -81,13 +81,13 @@ async def hold(tenant: Tenant, bill_id: str, amount: int) -> BillAmount:
 
 
 async def pay_shares(*shares: BillAmount) -> list[str]:
-    """Apply completed payments as a worker does; return the orders that became paid."""
+    """Apply completed payments as a worker does, and return the ids of orders that became paid."""
     async with transaction(Role.WORKER) as connection:
         return await apply_payments(connection, shares)
 
 
 async def release_shares(*shares: BillAmount) -> None:
-    """Release reservations as a worker does for failed payments."""
+    """Release reservations as a worker does after failed payments."""
     async with transaction(Role.WORKER) as connection:
         await release_reservations(connection, shares)
 
@@ -99,12 +99,12 @@ async def give_back_shares(*shares: BillAmount) -> None:
 
 
 async def pay_whole(tenant: Tenant, bill: dict[str, Any]) -> list[str]:
-    """Pay all of a bill."""
+    """Pay the whole bill."""
     return await pay_shares(await hold(tenant, bill["id"], bill["total_amount"]))
 
 
 async def history(admin: Admin, bill_id: str) -> list[tuple[str, str | None, str]]:
-    """Return the bill's history: event, from, to."""
+    """Return the bill's history as (event, from, to)."""
     rows = await admin.execute("SELECT * FROM bill_history WHERE bill_id = %s ORDER BY version", [bill_id])
     found = await rows.fetchall()
     assert [row["version"] for row in found] == list(range(1, len(found) + 1))
@@ -113,6 +113,6 @@ async def history(admin: Admin, bill_id: str) -> list[tuple[str, str | None, str
 
 
 async def order_status(api: Api, tenant: Tenant, order_id: str) -> str:
-    """Return the order's status, as the API answers it."""
+    """Return the order's status as the API shows it."""
     status: str = (await api.get(f"/orders/{order_id}", as_=tenant)).body["status"]
     return status

@@ -1,4 +1,4 @@
-"""Two people at the same order or bill in the same moment: one of two things that exclude each other happens, never both."""
+"""When two people change an order or bill concurrently and the changes exclude each other, exactly one succeeds."""
 
 import asyncio
 from collections import Counter
@@ -108,7 +108,7 @@ async def test_concurrent_combines_of_the_same_orders_create_one_bill(api: Api, 
 
 
 async def test_conflict_is_not_stored_as_the_answer_to_its_key(api: Api, refunds: RefundMaker) -> None:
-    """What was refused because of the moment may be asked for again with the same key when the moment has passed."""
+    """A request that was refused because of a concurrent change may be repeated later with the same key."""
     order = await open_order(api, refunds.tenant)
     bill = await bill_of(api, refunds.tenant, order["id"])
     assert (await post_bill(api, refunds.tenant, order["id"], key="mine")).status == 409

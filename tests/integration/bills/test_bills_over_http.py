@@ -1,4 +1,4 @@
-"""Bills: made, combined, listed, paid; and the orders that follow them."""
+"""Bills are created, combined, listed and paid over HTTP, and their orders follow."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""Every status of a bill against everything that may be asked of it over HTTP, as the table of edges says."""
+"""For each bill status, every HTTP operation is accepted or refused as ``BillStatus``'s transition table says."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -47,7 +47,7 @@ ALLOWED: dict[str, tuple[Ask, set[str], dict[str, str]]] = {
     "split": (halve, {"unpaid"}, {}),
     "pay": (pay_some, {"unpaid", "partially_paid"}, {"paid": "BALANCE_UNAVAILABLE"}),
 }
-"""What is asked → where it is allowed, and where its refusal has a code of its own: a paid bill is one without a balance."""
+"""Operation → statuses that allow it, and statuses with a specific error code: a paid bill has no balance."""
 
 
 @pytest.mark.parametrize("what", ALLOWED)

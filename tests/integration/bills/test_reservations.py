@@ -1,4 +1,4 @@
-"""Reserving, paying, releasing and giving back: what payments do to a bill, at once and in any order."""
+"""Payments reserve, pay, release and refund shares of a bill, concurrently and in any order."""
 
 import asyncio
 import random
@@ -156,7 +156,7 @@ async def test_locked_bill_does_not_delay_other_bills(api: Api, tenant: Tenant, 
     locked, free = (await split(api, tenant, bill["id"], parts=2)).body["data"]
     async with await psycopg.AsyncConnection.connect(stack.urls.database) as other:
         await other.execute("SELECT FROM bills WHERE id = %s FOR UPDATE", [locked["id"]])
-        async with asyncio.timeout(DEADLINE_SECONDS):  # a sixth of the time that a statement waits for a row here
+        async with asyncio.timeout(DEADLINE_SECONDS):  # a sixth of the lock timeout of these tests
             assert await pay_shares(await hold(tenant, free["id"], 50)) == []
     assert await pay_shares(await hold(tenant, locked["id"], 50)) == bill["order_ids"]
 

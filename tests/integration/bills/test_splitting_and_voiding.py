@@ -1,4 +1,4 @@
-"""A bill is split into parts that sum to it, and withdrawn, while nothing is paid or reserved."""
+"""A bill can be split into parts that sum to it, or voided, while nothing is paid or reserved."""
 
 from typing import Any
 
@@ -129,7 +129,7 @@ async def test_a_voided_part_leaves_something_to_bill_and_the_order_open(api: Ap
 async def test_paid_order_can_be_cancelled_once_everything_is_refunded(api: Api, tenant: Tenant, admin: Admin) -> None:
     order = await open_order(api, tenant)
     bill = await bill_of(api, tenant, order["id"])
-    paid = await api.pay(tenant, amount=990)  # a plain sale stands in for a payment of this bill
+    paid = await api.pay(tenant, amount=990)  # a plain sale takes the place of a payment of this bill
     await admin.execute("UPDATE payments SET bill_id = %s WHERE id = %s", [bill["id"], paid.body["id"]])
     await admin.execute("UPDATE payments SET status = 'processing', version = 2 WHERE id = %s; ", [paid.body["id"]])
     await admin.execute(

@@ -1,4 +1,4 @@
-"""A proxy on the way to the database that cuts idle connections, as firewalls and failovers do."""
+"""A proxy in front of the database that cuts idle connections, as firewalls and failovers do."""
 
 import asyncio
 import socket
@@ -13,16 +13,16 @@ from tests.relay import in_front_of
 
 
 class Cut(Enum):
-    """How a connection ends."""
+    """How a connection is cut."""
 
     FIN = "fin"
     RST = "rst"
     SILENCE = "silence"
-    """Nothing is passed on any more in either direction, and neither side is notified."""
+    """The proxy drops all bytes in both directions, and notifies neither side."""
 
 
 class Proxy:
-    """Pass bytes between clients and a server."""
+    """Relay bytes between clients and a server, until connections are cut."""
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
@@ -32,11 +32,11 @@ class Proxy:
 
     @property
     def connections(self) -> int:
-        """The number of connections that pass bytes on."""
+        """The number of connections that still relay bytes."""
         return sum(not client.is_closing() and client not in self._silent for client, _ in self._pairs)
 
     async def serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
-        """One connection."""
+        """Relay one client connection to the server in both directions."""
         server, to_server = await asyncio.open_connection(*self._target)
         self._pairs.append((to_client, to_server))
         for reader, writer in ((client, to_server), (server, to_client)):
@@ -59,7 +59,7 @@ class Proxy:
             writer.close()
 
     def cut(self, how: Cut) -> int:
-        """End every connection that there is; returns how many."""
+        """Cut every open connection, and return their number."""
         live = [pair for pair in self._pairs if not pair[0].is_closing() and pair[0] not in self._silent]
         for client, server in live:
             if how is Cut.SILENCE:
@@ -74,7 +74,7 @@ class Proxy:
         return len(live)
 
     async def stop(self) -> None:
-        """End everything."""
+        """Close all connections and wait for their tasks."""
         for client, server in self._pairs:
             client.close()
             server.close()
@@ -85,7 +85,7 @@ class Proxy:
 
 @asynccontextmanager
 async def proxied(url: str) -> AsyncIterator[tuple[Proxy, str]]:
-    """Yield a proxy before the server of ``url``, and the address of the same database through it."""
+    """Yield a proxy in front of the server of ``url``, and the URL of the same database through the proxy."""
     server = make_url(url)
     proxy = Proxy(server.host or "127.0.0.1", server.port or 5432)
     try:

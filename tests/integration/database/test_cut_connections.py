@@ -1,4 +1,4 @@
-"""A connection that was cut while idle is replaced, and no request fails for it."""
+"""A connection that was cut while idle is replaced, and no request fails because of it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -23,7 +23,7 @@ MANY = 12
 
 @pytest.fixture
 async def cut_off(serve: Serve, stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Api, Proxy]]:
-    """Yield an API that reaches the database through the proxy, with time for twenty connections on a busy machine."""
+    """Yield an API that reaches the database through the proxy, with a timeout for twenty connections on a busy machine."""
     monkeypatch.setattr(database, "CONNECT_TIMEOUT_SECONDS", WAIT_SECONDS)
     monkeypatch.setattr(health, "ANSWER_WITHIN_SECONDS", WAIT_SECONDS)
     async with (
@@ -34,7 +34,7 @@ async def cut_off(serve: Serve, stack: LocalStack, monkeypatch: pytest.MonkeyPat
 
 
 async def ask_everything(api: Api, tenant: Tenant) -> list[int]:
-    """As many requests of each kind as there are connections, all at once."""
+    """Send as many concurrent requests of each kind as there are connections, and return their statuses."""
     answers = await asyncio.gather(
         *(api.pay(tenant) for _ in range(MANY)),
         *(api.post("/orders", ORDER, as_=tenant, key=new_id("order")) for _ in range(MANY)),
@@ -55,7 +55,7 @@ async def test_no_request_fails_because_its_connection_was_cut(
         if was_idle:
             monkeypatch.setattr(connection_health, "HOT_SECONDS", 0)
         assert proxy.cut(how) > 3
-        await asyncio.sleep(0)  # the cut is on its way by the machine's own loop
+        await asyncio.sleep(0)  # lets the event loop deliver the cut
         await eventually(lambda: connections(proxy), until=lambda number: number <= 1)
         assert set(await ask_everything(api, tenant)) == {200, 201}
 

@@ -1,4 +1,4 @@
-"""Long calls use connections of their own: ten of them delay no till."""
+"""Long calls use separate connections, so ten of them delay no terminal."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -57,7 +57,7 @@ LONG = {
 
 
 async def tills(api: Api, tenant: Tenant, payments: PaymentMaker, paid: list[str]) -> list[Answer]:
-    """Send each kind of request that tills send, once."""
+    """Send one request of each kind that terminals send, and return the answers."""
     order = await open_order(api, tenant)
     bill = await bill_of(api, tenant, order["id"])
     payment = await api.pay(tenant, amount=10, bill_id=bill["id"])
@@ -91,7 +91,7 @@ async def test_tills_do_not_wait_for_long_calls(
         await holder.execute(long.held.format(id=settlement_id).encode())
         asked = [asyncio.ensure_future(ask()) for _ in range(TEN)]
         await eventually(lambda: waiting(admin), until=lambda number: number >= 3)
-        async with asyncio.timeout(WAIT_SECONDS * 3 / 4):  # with one pool they wait for all of it
+        async with asyncio.timeout(WAIT_SECONDS * 3 / 4):  # with a shared pool they would wait for the whole timeout
             answers = await tills(api, tenant, payments, paid)
         assert {answer.status for answer in answers} <= {200, 201}, [answer.body for answer in answers]
         await holder.rollback()

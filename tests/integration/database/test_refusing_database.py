@@ -1,4 +1,7 @@
-"""A database that answers and refuses: read-only after a failover, without a grant, without room. 503, and ready says so."""
+"""If the database refuses statements, requests get 503 and the readiness probe reports it.
+
+The database is read-only after a failover, lacks a grant, or has no free connection.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -50,7 +53,7 @@ async def ready(api: Api, _tenant: Tenant) -> Answer:
 
 
 WRITES: tuple[Ask, ...] = (pay, order, refuse, register)
-"""What writes, as each role that the API has. A 422 is kept as its key's answer."""
+"""A write by each database role of the API. A 422 is stored as the answer to its key."""
 DONE = {200, 201, 422}
 
 
@@ -78,7 +81,7 @@ async def end_sessions(admin: Admin) -> None:
 async def own(
     stack: LocalStack, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[tuple[Api, Admin, Tenant]]:
-    """Yield an API with a database of its own, which the test may make refuse."""
+    """Yield an API with its own database, a connection as the owner, and a tenant."""
     monkeypatch.setattr(health, "ANSWER_WITHIN_SECONDS", WAIT_SECONDS)
     async with (
         clone_of_template(stack.urls.database) as url,
@@ -98,8 +101,8 @@ async def test_a_read_only_database_is_unavailable_and_its_connections_are_throw
             answer = await ask(api, tenant)
             assert (answer.status, answer.code) == (503, "SERVICE_UNAVAILABLE"), ask.__name__
             assert "Retry-After" in answer.headers
-        assert (await api.get("/payments", as_=tenant)).status == 200  # what can be read is
-    # A session that began as a read-only one is thrown away by its first write: nobody has to restart the process.
+        assert (await api.get("/payments", as_=tenant)).status == 200  # reads still work
+    # The first write in a session that began read-only discards it, so the process needs no restart.
     for _ in ("accept", "caller"):
         statuses = [(await ask(api, tenant)).status for ask in (*WRITES, ready)]
     assert set(statuses) <= DONE
@@ -157,7 +160,7 @@ async def test_a_probe_of_readiness_leaves_nothing_behind(own: tuple[Api, Admin,
     async def files() -> int:
         return int((await (await admin.execute(spilled)).fetchone() or {})["n"])
 
-    # The probe did write: statistics are sent when a session is idle for a moment, or ends.
+    # The probe did write: a session sends its statistics when it is idle for a moment, or ends.
     await end_sessions(admin)
     await eventually(files, until=lambda number: number >= 3)
 
@@ -169,7 +172,7 @@ async def test_a_plan_that_a_migration_invalidated_is_made_again(own: tuple[Api,
     async def pay_a_share() -> int:
         return (await api.pay(tenant, amount=1, bill_id=bill["id"])).status
 
-    assert {await pay_a_share() for _ in range(12)} == {201}  # the driver prepares what it sends often
+    assert {await pay_a_share() for _ in range(12)} == {201}  # the driver prepares statements that it sends often
     await admin.execute("ALTER TABLE bills ADD COLUMN noted text")
     statuses = [await pay_a_share() for _ in range(3)]
     assert set(statuses) <= {201, 503}
@@ -177,7 +180,7 @@ async def test_a_plan_that_a_migration_invalidated_is_made_again(own: tuple[Api,
 
 
 async def write_read_only(role: Role, pids: set[int], *, by_driver: bool) -> None:
-    """Write where a read-only transaction refuses; ``pids`` gets the session."""
+    """Write in a read-only transaction, which is refused; add the session's pid to ``pids``."""
     write = "UPDATE payments SET version = version WHERE false"
     async with transaction(role) as connection:
         pids.add((await connection.execute(text("SELECT pg_backend_pid()"))).scalar_one())

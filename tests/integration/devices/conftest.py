@@ -1,4 +1,4 @@
-"""What the tests of devices share."""
+"""A fixture for the tests of devices."""
 
 import pytest
 
@@ -9,5 +9,5 @@ from tests.integration.devices.provisioning import Provisioning
 
 @pytest.fixture
 def provisioning(api: Api, tenant: Tenant) -> Provisioning:
-    """Return the steps of a terminal of ``tenant``, over HTTP."""
+    """Return a ``Provisioning`` for the store of ``tenant``."""
     return Provisioning(api, tenant)

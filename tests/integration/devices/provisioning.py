@@ -1,4 +1,4 @@
-"""A terminal's way to its status, over HTTP alone."""
+"""Bring terminals into a status, over HTTP only."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from workflows.devices.states import DeviceEvent, DeviceStatus
 
 @dataclass(frozen=True, slots=True)
 class Terminal:
-    """A registered terminal and the key it has, or will have."""
+    """A registered terminal, and the key pair that it uses when it is activated."""
 
     device_id: str
     serial_number: str
@@ -20,12 +20,12 @@ class Terminal:
 
     @property
     def public_key_pem(self) -> str:
-        """What it leaves when it is activated."""
+        """The public key that the terminal sends when it is activated."""
         return public_key(self.private_key_pem.encode())
 
 
 class Provisioning:
-    """The steps, as a store's manager and its terminals take them."""
+    """The steps of provisioning, as a store's manager and its terminals take them."""
 
     def __init__(self, api: Api, tenant: Tenant) -> None:
         self.api = api
@@ -48,12 +48,12 @@ class Provisioning:
         return code
 
     async def ask_code(self, terminal: Terminal) -> Answer:
-        """Ask for a code, whatever the answer."""
+        """Request an activation code, and return the answer without checking it."""
         body = {"device_id": terminal.device_id}
         return await self.api.post("/device/provision/generateActivationCode", body, as_=self.manager)
 
     async def activate(self, terminal: Terminal, code: str, **fields: str) -> Answer:
-        """Try ``code``; ``fields`` replace what the terminal would send."""
+        """Activate the terminal with ``code``, and return the answer; ``fields`` replace fields of the body."""
         body = {
             "activation_code": code,
             "serial_number": terminal.serial_number,
@@ -70,7 +70,7 @@ class Provisioning:
         return terminal, answer.body["client_id"]
 
     async def move(self, terminal: Terminal, event: DeviceEvent, **fields: str) -> Answer:
-        """Suspend, resume or deactivate."""
+        """Suspend, resume or deactivate the terminal."""
         return await self.api.post(f"/terminals/{terminal.device_id}/{event}", fields or None, as_=self.manager)
 
     async def in_status(self, status: DeviceStatus) -> Terminal:

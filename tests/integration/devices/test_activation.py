@@ -1,4 +1,4 @@
-"""Activation: the code is good once, for a while, for five tries, and whoever lacks it learns nothing."""
+"""An activation code works once, for fifteen minutes and five tries, and wrong codes reveal nothing."""
 
 import asyncio
 from datetime import datetime, timedelta
@@ -152,7 +152,7 @@ async def test_a_new_code_replaces_the_old_one_and_its_tries(provisioning: Provi
 async def test_an_expired_code_is_refused(provisioning: Provisioning, admin: Admin) -> None:
     terminal = await provisioning.register()
     code = await provisioning.code(terminal)
-    # The database's clock decides, so it is the row that is moved into the past.
+    # The database's clock decides, so the test back-dates the row.
     await admin.execute("UPDATE activation_codes SET expires_at = now() WHERE device_id = %s", [terminal.device_id])
     assert _is_the_refusal(await provisioning.activate(terminal, code))
 
@@ -166,10 +166,10 @@ async def test_unknown_device_and_wrong_code_get_the_same_answer(provisioning: P
     await provisioning.code(known)
     answers = [
         await provisioning.activate(known, WRONG),
-        await provisioning.activate(waiting, WRONG),  # no code was ever made for it
+        await provisioning.activate(waiting, WRONG),  # no code was generated for this terminal
         await provisioning.activate(active, WRONG),
         await provisioning.activate(known, WRONG, serial_number="no such device"),
-        await provisioning.activate(waiting, await provisioning.code(known)),  # another device's good code
+        await provisioning.activate(waiting, await provisioning.code(known)),  # a valid code of another device
     ]
     assert {(answer.status, answer.raw) for answer in answers} == {(401, answers[0].raw)}
 

@@ -1,4 +1,4 @@
-"""Every edge of the device table over HTTP, and every other pair refused: by the API, and by the database."""
+"""Every transition of the device table works over HTTP; the API and the database refuse all others."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Device tokens: one assertion, one token; and what a suspension does to those that are still unexpired."""
+"""An assertion yields one token, and a suspended device's unexpired tokens are refused."""
 
 import asyncio
 import hashlib
@@ -28,7 +28,7 @@ FORM = "application/x-www-form-urlencoded"
 
 @pytest.fixture
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    """Open the HTTP session of terminals."""
+    """Yield an HTTP session for terminals."""
     async with aiohttp.ClientSession() as opened:
         yield opened
 
@@ -41,7 +41,7 @@ async def active(provisioning: Provisioning) -> tuple[Registered, str]:
 
 @pytest.fixture
 def terminal(api: Api, active: tuple[Registered, str], session: aiohttp.ClientSession) -> Terminal:
-    """Return the active terminal as a client."""
+    """Return a client for the active terminal."""
     return _client(api.url, active, session)
 
 
@@ -265,7 +265,7 @@ async def test_invalid_token_form_is_422(api: Api, terminal: Terminal) -> None:
     ):
         answer = await _post_form(api, form)
         assert (answer.status, answer.details[0]["field"]) == (422, field)
-    assert (await _post_form(api, good)).status == 200  # nothing of it was used up
+    assert (await _post_form(api, good)).status == 200  # the invalid requests did not use up the assertion
 
 
 async def test_json_or_multipart_is_the_wrong_content_type(api: Api, terminal: Terminal) -> None:

@@ -1,4 +1,4 @@
-"""A device whose key was lost: a new code, a new key, and the end of the old key with all tokens issued for it."""
+"""A device whose key was lost gets a new code and a new key, which invalidates the old key and all its tokens."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -21,7 +21,7 @@ ORDER = {"order_type": "takeaway", "items": [{"name": "tea", "quantity": 1, "uni
 
 @pytest.fixture
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    """Open the HTTP session of terminals."""
+    """Yield an HTTP session for terminals."""
     async with aiohttp.ClientSession() as opened:
         yield opened
 
@@ -73,7 +73,7 @@ async def test_replaced_key_and_its_tokens_are_refused_from_the_next_request(
         assert (answer.status, answer.body["error"]["code"]) == (401, "AUTHENTICATION_ERROR")
     new = _client(provisioning, renewed, activated.body["client_id"], session)
     again = await new.call("POST", "/payments", body=CASH, key="before")
-    assert (again.status, again.body["id"]) == (201, paid.body["id"])  # it is the same device
+    assert (again.status, again.body["id"]) == (201, paid.body["id"])  # the new key belongs to the same device
     assert (await new.call("POST", "/orders", body=ORDER, key="order")).status == 201
 
 
@@ -141,6 +141,6 @@ async def test_the_serial_number_of_a_deactivated_device_can_be_registered_at_an
     assert (activated.status, activated.body["device_id"]) == (200, new.device_id)
     client = _client(elsewhere, new, activated.body["client_id"], session)
     assert (await client.call("POST", "/payments", body=CASH, key="k")).body["store_id"] == elsewhere.tenant.store_id
-    assert (await provisioning.read(terminal)).body == before  # the old life stays with its history
+    assert (await provisioning.read(terminal)).body == before  # the former device keeps its history
     assert (await old.call("GET", "/payments")).status == 403
     assert (await provisioning.api.post("/terminals", body, as_=provisioning.manager)).status == 409  # in use again

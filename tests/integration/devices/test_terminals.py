@@ -1,4 +1,4 @@
-"""Registering and reading terminals."""
+"""Terminals are registered, read, listed and changed over HTTP."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""I13 and the guard at the entrance agree on what could be a card number, although they share no code."""
+"""Invariant I13 and the check of incoming data find the same card numbers, although they share no code."""
 
 import random
 from collections.abc import AsyncIterator
@@ -66,7 +66,7 @@ async def connection(stack: LocalStack) -> AsyncIterator[AsyncConnection]:
 
 
 def drawn(source: random.Random) -> str:
-    """Draw a text with many digits: a number or not, in groups or not, in any script, with anything around it."""
+    """Return a random text with many digits: a card number or not, grouped, in any script, with any neighbours."""
     digits = source.choice(NUMBERS) if source.random() < 0.6 else str(source.randrange(10**12, 10**20))
     if source.random() < 0.15:
         digits = digits[:-1] + source.choice("0123456789")
@@ -74,7 +74,7 @@ def drawn(source: random.Random) -> str:
     written = digits.translate({ord("0") + value: chr(ord(zero) + value) for value in range(10)})
     groups = [written[start : start + size] for start in range(0, len(written), size)]
     mixed = "".join(group + source.choice((mark, mark, " ", "-")) for group in groups)
-    if mark == "\u200b":  # within an id: the rule leaves these characters out before it looks for ids
+    if mark == "\u200b":  # within an id: the rule removes these characters before it looks for ids
         return source.choice((mark.join(groups), f"x{mixed}"))
     return source.choice(AROUND) + source.choice((mark.join(groups), mixed)) + source.choice(AROUND)
 

@@ -1,4 +1,4 @@
-"""The judge of the provider's net, over real HTTP: corrections for money that the books had are found."""
+"""The auditor of the provider's net, over real HTTP, finds corrections for money that is already booked."""
 
 from typing import Any
 

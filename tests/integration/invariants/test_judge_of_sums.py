@@ -1,4 +1,4 @@
-"""The judge of sums on a real database and over real HTTP: one unit planted in any of the three books makes it red."""
+"""The balance auditor, on a real database and over real HTTP, finds one wrong unit in any of the three books."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -26,7 +26,7 @@ Provider = Callable[[list[dict[str, Any]]], Awaitable[str]]
 
 
 async def tell(url: str, *lies: str) -> None:
-    """Honest rows with ``lies`` in them, committed."""
+    """Commit valid rows, changed by the statements ``lies``."""
     engine = create_async_engine(make_url(url).set(drivername="postgresql+psycopg"))
     async with engine.begin() as connection:
         await tie_hands(connection)
@@ -37,7 +37,7 @@ async def tell(url: str, *lies: str) -> None:
 
 @pytest.fixture
 async def provider() -> AsyncIterator[Provider]:
-    """Yield a provider whose ledger is what the test says."""
+    """Yield a provider whose ledger the test writes."""
     rows: list[dict[str, Any]] = []
 
     async def page(_request: web.Request) -> web.Response:
@@ -73,7 +73,7 @@ async def test_honest_books_add_up(own_database: str, provider: Provider) -> Non
         ({"totals", "accounts", "movements"}, "UPDATE settlement_lines SET amount = 1049"),
         ({"totals", "accounts", "movements"}, "UPDATE settlement_lines SET fee = 33"),
         ({"totals", "accounts", "movements"}, "DELETE FROM settlement_lines"),
-        ({"accounts", "movements"}, "UPDATE payments SET settlement_id = NULL WHERE id = 'pay_1'"),  # it counts twice
+        ({"accounts", "movements"}, "UPDATE payments SET settlement_id = NULL WHERE id = 'pay_1'"),  # counted twice
         ({"accounts", "movements"}, "UPDATE settlement_lines SET store_id = 'sto_2'"),
         ({"accounts"}, "UPDATE ledger_entries SET amount = amount + sign(amount) WHERE amount IN (1050, -1000)"),
         ({"accounts"}, "UPDATE ledger_entries SET amount = 1051 WHERE amount = 1050"),

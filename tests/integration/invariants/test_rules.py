@@ -1,4 +1,4 @@
-"""Each rule about money sees the violation it is there for, and none speaks against honest rows."""
+"""Each invariant reports the violation it was written for, and none reports valid rows."""
 
 from collections.abc import AsyncIterator
 
@@ -145,12 +145,12 @@ PLANTED = (
 HARMLESS = (
     "UPDATE payment_history SET at = at - interval '1 hour' WHERE version = 3",  # the database's clock was set back
     f"UPDATE payments SET client_reference = 'pay_01a207a4fa5d4111111111111111d2883b' {PENDING}",  # one of our own ids
-    f"UPDATE payments SET client_reference = '41111111111111110000' {PENDING}",  # twenty digits are no card
-    f"UPDATE payments SET client_reference = '4111111111111112' {PENDING}",  # fails the Luhn test
+    f"UPDATE payments SET client_reference = '41111111111111110000' {PENDING}",  # twenty digits are not a card number
+    f"UPDATE payments SET client_reference = '4111111111111112' {PENDING}",  # fails the Luhn check
     f"UPDATE payments SET client_reference = '23456789012340005' {PENDING}",  # no brand has such numbers
     f"""UPDATE payments SET metadata = '{{"sizes": [4242, 4242, 4242, 4242]}}' {PENDING}""",  # four values
     "INSERT INTO statement_chunks VALUES ('stm_1', 1, 'mer_1', 'sto_1', '4242,4242,4242,4242,渋谷店渋谷'::bytea)",  # cells
-    f"UPDATE payments SET expires_at = now() - interval '14 min' {PENDING}",  # a long outage, but to be survived
+    f"UPDATE payments SET expires_at = now() - interval '14 min' {PENDING}",  # a long outage that must be survived
     f"UPDATE payments SET status = 'processing', needs_review = true, due_at = NULL, outcome_known = false {PENDING}",
 )
 
@@ -164,7 +164,7 @@ async def database(stack: LocalStack) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def connection(database: str) -> AsyncIterator[AsyncConnection]:
-    """Yield a transaction with valid rows and without constraints, rolled back afterwards."""
+    """Yield a transaction with valid rows and without constraints, which is rolled back afterwards."""
     engine = create_async_engine(make_url(database).set(drivername="postgresql+psycopg"))
     async with engine.connect() as connection:
         await tie_hands(connection)
@@ -197,7 +197,7 @@ async def test_a_planted_violation_is_found(connection: AsyncConnection, rule: s
 async def test_what_is_allowed_is_no_violation(connection: AsyncConnection, change: str) -> None:
     await run(connection, change)
     found = await broken(connection)
-    found.pop("history of a payment", None)  # the status was changed without a history, which is not the point here
+    found.pop("history of a payment", None)  # the statement wrote no history, which is not tested here
     assert found == {}
 
 

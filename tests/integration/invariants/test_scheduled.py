@@ -1,4 +1,4 @@
-"""The scheduled check of the invariants: bounded, one at a time, and never more than it knows."""
+"""The scheduled check of the invariants is limited in time, runs one at a time, and reports only what it has checked."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -38,7 +38,7 @@ WRITES = Rule(
 
 @pytest.fixture
 async def none_yet(engines: None, admin: Admin, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[pytest.MonkeyPatch]:
-    """No check was made, and the first period has passed."""
+    """Yield a database state in which no check was made and the first period has passed."""
     await admin.execute("DELETE FROM invariant_results")
     await admin.execute("DELETE FROM invariant_runs")
     assert await check_on_schedule(period_seconds=0, review_after_seconds=1) == 0, "the first period has to pass"
@@ -49,7 +49,7 @@ async def none_yet(engines: None, admin: Admin, monkeypatch: pytest.MonkeyPatch)
 
 
 async def run(*rules: Rule, patch: pytest.MonkeyPatch, period: float = 0.0) -> int:
-    """Check these rules now."""
+    """Run the scheduled check with these rules, and return the number of rules checked."""
     patch.setattr(scheduled, "RULES", rules)
     return await check_on_schedule(period_seconds=period, review_after_seconds=86_400)
 
@@ -61,7 +61,7 @@ async def kept(admin: Admin) -> dict[str, Any]:
 
 
 async def invariants_of(api: Api, tenant: Tenant, role: str = "system_op") -> Any:
-    """Return the answer of the route."""
+    """Return the answer of GET /ops/invariants."""
     return await api.get("/ops/invariants", as_=api.signer.user(tenant, role=role))
 
 
@@ -118,7 +118,7 @@ async def test_checks_are_one_at_a_time_and_rules_that_waited_come_first(
     none_yet.setattr(scheduled, "RULES", (CLEAN,))
     both = (check_on_schedule(period_seconds=60, review_after_seconds=1) for _ in range(2))
     assert sorted(await asyncio.gather(*both)) == [0, 1]
-    for _ in range(2):  # the clock that said so is set back, and the next period has come
+    for _ in range(2):  # the clock that produced the timestamp is set back, and the next period has begun
         await admin.execute("UPDATE invariant_runs SET began_at = now() + interval '1 day'")
         assert await run(CLEAN, patch=none_yet, period=60) == 1
         assert await run(CLEAN, patch=none_yet, period=60) == 0

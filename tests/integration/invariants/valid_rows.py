@@ -1,4 +1,4 @@
-"""Honest rows, and the ways to plant dishonest ones: raw SQL as the owner, triggers and constraints out of the way.
+"""Insert valid rows, and drop what would refuse invalid ones, by raw SQL as the owner of the database.
 
 Everything happens in a transaction that is rolled back.
 """
@@ -97,7 +97,7 @@ _PLANT = (
 
 
 async def plant_honest_rows(connection: AsyncConnection) -> None:
-    """Insert valid rows as the product leaves them.
+    """Insert valid rows, as the product writes them.
 
     They are a completed, a pending and a failed payment, a refund in progress, an order whose bill was split for these
     payments, and a device.
@@ -106,8 +106,8 @@ async def plant_honest_rows(connection: AsyncConnection) -> None:
 
 
 async def tie_hands(connection: AsyncConnection) -> None:
-    """Drop every constraint and trigger that would refuse an invalid row: the rules have to find it without them."""
-    await run(connection, "SET LOCAL session_replication_role = replica")  # no trigger, no foreign key
+    """Drop every constraint and trigger that would refuse an invalid row, because the rules have to find it without them."""
+    await run(connection, "SET LOCAL session_replication_role = replica")  # disables triggers and foreign keys
     for table, names in CONSTRAINTS.items():
         for name in names:
             await run(connection, f"ALTER TABLE {table} DROP CONSTRAINT {name}")
@@ -115,6 +115,6 @@ async def tie_hands(connection: AsyncConnection) -> None:
 
 
 async def run(connection: AsyncConnection, *statements: str) -> None:
-    """Raw SQL; colons are meant as they stand."""
+    """Run raw SQL, in which a colon is not a parameter."""
     for statement in statements:
         await connection.execute(text(statement.replace(":", "\\:")))

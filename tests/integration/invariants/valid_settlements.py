@@ -1,4 +1,4 @@
-"""A reconciled settlement with its statement, the open one after it, and the ledger: honest rows, and the lies."""
+"""Insert a reconciled settlement with its statement, the open settlement after it and the ledger, and break them."""
 
 CONSTRAINTS = {
     "settlements": ("settlements_figures_when_closed", "settlements_net", "settlements_period_not_empty"),

@@ -1,4 +1,4 @@
-"""The shop of the settlements' tests: what it sells is posted."""
+"""The shop fixture of the settlement tests, for tests of the ledger."""
 
 from tests.integration.settlements.conftest import shop
 

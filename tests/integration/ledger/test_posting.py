@@ -1,4 +1,4 @@
-"""Every movement of money has its journal, once, in the transaction that records it; nothing else gets in."""
+"""Every movement of money has exactly one journal, posted in the transaction that records it; nothing else is posted."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from workflows.reconciliation.adjust import Adjustment, write_adjustment
 
 
 async def entries(shop: SettlementShop, source_id: str) -> set[tuple[str, str, str, int]]:
-    """(journal, account, provider, amount) of what was posted for a source."""
+    """Return (journal, account, provider, amount) of all entries posted for a source."""
     found = await shop.admin.execute(
         "SELECT j.kind AS journal, a.kind, a.provider, e.amount FROM ledger_journals j JOIN ledger_entries e ON"
         " e.journal_id = j.id JOIN ledger_accounts a ON a.id = e.account_id WHERE j.source_id = %s",
@@ -94,7 +94,7 @@ async def test_an_adjustment_is_a_line_of_the_running_period_and_a_journal(shop:
 
 
 async def post_raw(shop: SettlementShop, sold: str, amounts: list[int], currency: str) -> None:
-    """Insert a journal by raw SQL on the accounts of ``sold``, without the trigger per statement, with the deferred one."""
+    """Insert a journal for ``sold`` by raw SQL, with only the deferred trigger enabled."""
     async with shop.admin.transaction():
         await shop.admin.execute("ALTER TABLE ledger_entries DISABLE TRIGGER ledger_entries_balanced")
         journal_id = new_id("journal")
@@ -136,7 +136,7 @@ async def test_the_database_refuses_an_entry_added_to_an_old_journal(shop: Settl
 
 
 async def as_role(shop: SettlementShop, role: Role, statement: str) -> None:
-    """Raw SQL with the rights of one of the application's roles."""
+    """Run raw SQL with the rights of one of the application's roles."""
     async with shop.admin.transaction():
         await shop.admin.execute(f"SET LOCAL ROLE {role}")
         await shop.admin.execute(statement)

@@ -1,4 +1,4 @@
-"""The migrations: one line from nothing to head and back, equal to the mapped classes, harmless when run twice at once."""
+"""The migrations form one chain that works in both directions, match the mapped classes, and may run concurrently."""
 
 import asyncio
 import os
@@ -16,9 +16,9 @@ from tests.harness import alembic_config, database_variable, empty_database, mig
 
 VERSIONS = Path(__file__).parents[3] / "migrations" / "versions"
 
-FIRST_IN_USE = "0018"  # those before it were never run on a database in use
+FIRST_IN_USE = "0018"  # earlier migrations were never run on a database in use
 GROWING = re.compile(r"payment|refund|order|bill|settlement|ledger|statement|break|idempotency|\{")
-"""Names of tables that may hold millions of rows; also a name that is put into the statement."""
+"""Names of tables that may have millions of rows, or a name that is inserted into the statement."""
 
 BLOCKING_INDEX = re.compile(r"CREATE (?:UNIQUE )?INDEX (?!CONCURRENTLY)\S+\s+ON\s+(\S+)")
 NEW_TABLE = re.compile(r"CREATE TABLE (\w+)")
@@ -40,7 +40,7 @@ SCHEMA = """
 
 
 async def schema(url: str) -> list[tuple[str, ...]]:
-    """Everything the migrations make, as text."""
+    """Return everything that the migrations create, as text."""
     async with await psycopg.AsyncConnection.connect(url) as connection:
         return [tuple(row) for row in await (await connection.execute(SCHEMA.encode())).fetchall()]
 
@@ -79,7 +79,7 @@ async def test_two_migrations_started_at_once_take_turns(stack: LocalStack) -> N
 
 
 async def upgrade_as_a_process(url: str) -> None:
-    """``mpac migrate`` as a container runs it: alembic keeps its state in modules, so two need two processes."""
+    """Run ``mpac migrate`` as a container does. Alembic's state is global, so concurrent runs need two processes."""
     environment = {**os.environ, "MPAC_DATABASE_URL": url}
     process = await asyncio.create_subprocess_exec(
         *migrate_command(), cwd=VERSIONS.parents[1], env=environment, stderr=asyncio.subprocess.PIPE

@@ -1,4 +1,4 @@
-"""The database holds the same tables of edges as the code, and refuses everything else even to hand-written SQL."""
+"""The database enforces the same transition tables as the code, even against raw SQL."""
 
 import re
 from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ every_machine = pytest.mark.parametrize("machine", MACHINES, ids=lambda machine:
 
 
 async def trigger(admin: Connection, name: str) -> str:
-    """Return the definition of a trigger as the database understood it."""
+    """Return the definition of a trigger as the database stores it."""
     rows = await admin.execute("SELECT pg_get_triggerdef(oid) AS is FROM pg_trigger WHERE tgname = %s", [name])
     found = await rows.fetchone()
     assert found, f"there is no trigger {name}"
@@ -32,7 +32,7 @@ async def trigger(admin: Connection, name: str) -> str:
 
 
 def quoted(definition: str) -> set[str]:
-    """Everything between single quotes."""
+    """Return every text between single quotes."""
     return set(re.findall(r"'([^']*)'", definition))
 
 
@@ -62,9 +62,9 @@ async def test_the_trigger_of_beginnings_lets_exactly_the_initial_status_pass(
 
 @pytest.fixture
 async def probe(stack: object, machine: StateMachine, settings: object, admin: Connection) -> AsyncIterator[Connection]:
-    """Yield a bare table with a status and a version, under the very triggers of the machine's own table.
+    """Yield a minimal table with a status and a version, under the triggers of the machine's own table.
 
-    The real tables hold much else together (amounts, keys, dates), which would have to be made true for each status first.
+    The real tables have other constraints (amounts, keys, dates), which would have to be satisfied for each status first.
     """
     async with await psycopg.AsyncConnection.connect(admin.info.dsn, password=admin.info.password) as own:
         await own.execute("CREATE TEMPORARY TABLE probe (status text NOT NULL, version integer NOT NULL)")
@@ -77,7 +77,7 @@ async def probe(stack: object, machine: StateMachine, settings: object, admin: C
 
 
 async def outcome(connection: Connection, *statements: str) -> str:
-    """``done``, or the name of the constraint that refused; in any case nothing stays."""
+    """Return ``done``, or the name of the constraint that refused; the statements are rolled back."""
     try:
         async with connection.transaction(force_rollback=True):
             for statement in statements:
@@ -88,7 +88,7 @@ async def outcome(connection: Connection, *statements: str) -> str:
 
 
 def planted(status: str) -> tuple[str, ...]:
-    """Insert a row in ``status`` without the triggers."""
+    """Return the statements that insert a row in ``status`` without the triggers."""
     return (
         "SET LOCAL session_replication_role = replica",
         f"INSERT INTO probe VALUES ('{status}', 5)",

@@ -1,4 +1,4 @@
-"""What the stack's tests share: the command line as a user runs it, and looking at a process from outside."""
+"""Run `mpac` commands as a user does, and inspect processes from outside."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ FOREVER = (sys.executable, "-I", "-S", "-c", "import time; time.sleep(600)")
 
 
 def mpac(*words: str, home: Path) -> subprocess.CompletedProcess[str]:
-    """Run the command line as a user does."""
+    """Run an `mpac` command with the state folder ``home``, and return the finished process."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MPAC_")}
     return subprocess.run(
         [sys.executable, "-m", "mpac", *words, "--home", str(home)],
@@ -30,22 +30,22 @@ def mpac(*words: str, home: Path) -> subprocess.CompletedProcess[str]:
 
 
 def lives(pid: int) -> bool:
-    """Whether the process is there; one that only waits to be collected is not."""
+    """Return whether the process is alive. A zombie is not."""
     return start_time(pid) != ""
 
 
 def forever(name: str) -> ServiceProcess:
-    """Return a process that does nothing until it is told to end."""
+    """Return a service process that does nothing until it is stopped."""
     return ServiceProcess(name=name, command=FOREVER)
 
 
 def python(name: str, code: str) -> ServiceProcess:
-    """Return a process that runs this code."""
+    """Return a service process that runs ``code``."""
     return ServiceProcess(name=name, command=(sys.executable, "-I", "-S", "-c", code))
 
 
 def linked_programs(folder: Path) -> Path:
-    """Return the folder of PostgreSQL's programs in an environment below ``folder``, which links to those of our own."""
+    """Link PostgreSQL's programs into an environment below ``folder``, and return their folder."""
     binaries = postgres_folders()[0]
     installed = binaries.parent
     target = folder / "site-packages" / WHEEL / installed.name

@@ -1,4 +1,4 @@
-"""`mpac clock` on an ordinary stack: its database gets a movable clock, and moves together with the provider or not at all."""
+"""`mpac clock` makes an ordinary stack's database clock movable, and moves it together with the provider's or not at all."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -42,7 +42,7 @@ SELECT kind, name FROM texts WHERE text ~ '(^|[^.\\w])(now|clock_timestamp)\\(' 
 
 @pytest.fixture(scope="module")
 async def own(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalStack]:
-    """Yield an ordinary stack without its workers; the first test that asks makes its clock movable."""
+    """Yield an ordinary stack without workers. The first test that opens its clock makes it movable."""
     with pytest.MonkeyPatch.context() as patch:
         for name in SERVERS_OF_THE_USERS:
             patch.delenv(name, raising=False)
@@ -57,7 +57,7 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 class LostAfter(ProviderClock):
-    """The provider, whose clock moves, and whose answers no longer arrive: what a killed caller leaves."""
+    """A provider whose clock moves, but whose answers are lost: the situation after a caller was killed."""
 
     async def move(self, ahead_seconds: int) -> int:
         await super().move(ahead_seconds)
@@ -68,7 +68,7 @@ class LostAfter(ProviderClock):
 
 
 class NeverArrives(ProviderClock):
-    """The provider, to which a move never gets."""
+    """A provider that no move request reaches."""
 
     async def move(self, ahead_seconds: int) -> int:
         raise ProviderUnreachable("lost")
@@ -78,7 +78,7 @@ class NeverArrives(ProviderClock):
 async def clock_state_of(
     stack: LocalStack, session: aiohttp.ClientSession, kind: type[ProviderClock] = ProviderClock
 ) -> AsyncIterator[StackClock]:
-    """Return the clock of a stack as `mpac clock` opens it, with its state."""
+    """Yield the clock of a stack as `mpac clock` opens it; ``kind`` replaces the provider's clock."""
     url = stack.urls.database
     await install(url)
     real = ProviderClock(session, stack.urls.sandbox, stack.control_key)
@@ -102,7 +102,7 @@ async def ask(stack: LocalStack, question: str, *values: Any) -> Any:
 
 
 async def write(stack: LocalStack) -> None:
-    """Run the statements of each accept and claim without a row: statement triggers fire all the same."""
+    """Run an UPDATE as accept and claim do, but without a row. Statement triggers fire nevertheless."""
     await ask(stack, "UPDATE payments SET id = id WHERE false RETURNING id")
 
 
@@ -133,7 +133,7 @@ async def test_connections_from_before_follow_and_a_busy_one_is_not_cut(
         busy = await psycopg.AsyncConnection.connect(stack.urls.database)
         await busy.execute("SELECT now()")
         installing = asyncio.create_task(install(stack.urls.database))
-        elsewhere = stack.urls.database.removesuffix("/mpac") + "/postgres"  # a look from there is not cut itself
+        elsewhere = stack.urls.database.removesuffix("/mpac") + "/postgres"  # another database: it is not cut
         there = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s"
         async with await psycopg.AsyncConnection.connect(elsewhere, autocommit=True) as other:
 
@@ -244,7 +244,7 @@ async def test_a_caller_that_is_stopped_in_the_middle_does_not_keep_the_locks(
     class Stopped(ProviderClock):
         async def move(self, ahead_seconds: int) -> int:
             moved = await super().move(ahead_seconds)
-            await ask(own, "UPDATE stores SET id = id WHERE false RETURNING id")  # waits for the locks
+            await ask(own, "UPDATE stores SET id = id WHERE false RETURNING id")  # waits for the locks to be released
             return moved
 
     monkeypatch.setattr("mpac.stack.clock.move.MOST_IDLE_SECONDS", 1)

@@ -1,4 +1,4 @@
-"""`mpac clock` waits until no worker processes a payment or a refund, and until none is about to be claimed."""
+"""`mpac clock` waits until no worker processes a payment or refund, and none is about to be claimed."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -34,7 +34,7 @@ AT_WORK = {
 
 @pytest.fixture(scope="module")
 async def own(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalStack]:
-    """Yield a database and a provider of this module's own."""
+    """Yield a database and a provider for this module."""
     with pytest.MonkeyPatch.context() as patch:
         for name in SERVERS_OF_THE_USERS:
             patch.delenv(name, raising=False)
@@ -58,7 +58,7 @@ async def test_the_clock_is_moved_only_after_the_work_has_ended(own: LocalStack,
         clock_state_of(own, session) as clock,
         await psycopg.AsyncConnection.connect(own.urls.database, autocommit=True) as worker,
     ):
-        await worker.execute("SET session_replication_role = replica")  # neither a tenant nor an attempt is needed here
+        await worker.execute("SET session_replication_role = replica")  # the row needs neither a tenant nor an attempt
         await worker.execute(row.encode())
         before = clock.ahead_seconds
         moving = asyncio.create_task(clock.move(before + HOUR, report_waiting=report_waiting, before_move=before_move))

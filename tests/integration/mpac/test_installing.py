@@ -1,6 +1,7 @@
-"""run.py installs with the pips that people have, and says why it cannot.
+"""run.py installs with old and new versions of pip, and explains why it cannot.
 
-pip and uv are real. The two old pips come from the package registry; where none can be reached, those tests say so.
+pip and uv are real. The two old versions of pip come from the package registry; without it, their tests are skipped with
+that reason.
 """
 
 import os
@@ -16,27 +17,27 @@ import run
 from mpac.stack.state_folder import ROOT
 from tests.polling import HANGS_AFTER_SECONDS
 
-# The first is what Python 3.11.0 came with, the second what Debian 12 has.
+# The pip of Python 3.11.0, and that of Debian 12.
 OLD_PIPS = ("22.3.1", "23.0.1")
 REFUSED_BY_OLD_PIPS = ("pytest-cov", "coverage")  # the first requires coverage[toml]>=7.10.6, the lock pins coverage
 CLOSED_PORT = "http://127.0.0.1:9/simple"
 
 
 def bare_python(folder: Path) -> Path:
-    """Return the interpreter of a new environment, which has no pip."""
+    """Create an environment without pip, and return its interpreter."""
     venv.create(folder, symlinks=True)
     return folder / "bin" / "python"
 
 
 def locked(*names: str) -> str:
-    """Return the lines of requirements.lock about these packages."""
+    """Return the lines of requirements.lock for these packages."""
     found = re.findall(r"^[a-z0-9-]+==.*?(?=^\S|\Z)", run.LOCK.read_text(), re.MULTILINE | re.DOTALL)
     return "".join(block for block in found if block.partition("==")[0] in names)
 
 
 @pytest.fixture(params=OLD_PIPS)
 def old_pip(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """Return an interpreter with an old pip."""
+    """Return an interpreter with an old pip, or skip the test if that pip cannot be fetched."""
     python = bare_python(tmp_path / "old")
     uv = Path(sys.executable).with_name("uv")
     words = [str(uv), "pip", "install", "--quiet", "--python", str(python), f"pip=={request.param}"]
@@ -105,7 +106,7 @@ def test_what_was_half_installed_when_it_was_killed_is_made_again(
     )
     (half / "celery").mkdir()
     (tmp_path / run.UNFINISHED).touch()
-    monkeypatch.setattr(run, "install", lambda _python: None)  # the packages are another test's matter
+    monkeypatch.setattr(run, "install", lambda _python: None)  # other tests install packages
     run.prepare(tmp_path)
     assert run.is_usable(python)
     assert not (half / "celery").exists()
@@ -128,7 +129,7 @@ def test_a_place_whose_name_is_not_utf8_is_refused_with_what_to_do(tmp_path: Pat
 
 
 def bootstrap(python: Path, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run `run.py doctor` with an environment that is not there yet."""
+    """Run `run.py doctor` with an environment that does not exist yet."""
     return subprocess.run(
         [python, str(ROOT / "run.py"), "doctor"],
         env={"HOME": str(folder), "MPAC_VENV": str(folder / "environment"), **variables},
@@ -140,7 +141,7 @@ def bootstrap(python: Path, folder: Path, **variables: str) -> subprocess.Comple
 
 
 def test_a_home_that_cannot_be_written_to_is_no_reason_to_fail(tmp_path: Path) -> None:
-    (tmp_path / "home").touch()  # even root cannot make a cache below a file
+    (tmp_path / "home").touch()  # even root cannot create a cache below a file
     uv = Path(sys.executable).with_name("uv")
     python = bare_python(tmp_path / "environment")
     with pytest.MonkeyPatch.context() as patch:

@@ -1,4 +1,4 @@
-"""`mpac invariants` on real databases and over the provider's real HTTP: verdicts, exit codes, sentences."""
+"""`mpac invariants` reports the right results, exit codes and sentences, on real databases and over the provider's HTTP."""
 
 import json
 import os
@@ -46,14 +46,14 @@ def mpac(*words: str, database_url: str, sandbox_url: str = "") -> "subprocess.C
 
 @pytest.fixture(autouse=True)
 def _variables(stack: LocalStack) -> Iterator[None]:
-    """Start the command in the environment of this process's servers."""
+    """Set the variables that point the command at this test process's servers."""
     with variables(stack.environment):
         yield
 
 
 @pytest.fixture
 async def ledger() -> AsyncIterator[str]:
-    """Yield a provider with a ledger of twelve charges, five to a page, whatever is requested."""
+    """Yield the URL of a provider whose ledger has twelve charges, in pages of five."""
 
     async def page(request: web.Request) -> web.Response:
         after = int(request.query["after"])
@@ -103,7 +103,7 @@ def test_an_empty_database_breaks_no_rule_and_proves_nothing(own_database: str) 
 
 
 async def plant(database_url: str, *statements: str) -> None:
-    """Commit honest rows, or changes to them, past every trigger."""
+    """Commit ``statements`` without triggers; without any, commit valid rows."""
     engine = create_async_engine(make_url(database_url).set(drivername="postgresql+psycopg"))
     async with engine.begin() as connection:
         await run(connection, "SET LOCAL session_replication_role = replica")
@@ -147,7 +147,7 @@ async def test_what_is_unknown_or_waits_for_a_person_is_told_and_ends_with_3(own
     assert "In review:         2 payment(s), ¥1,750, oldest" in told.stdout
     assert "To refund by hand: 1 refund(s), ¥300, oldest 3 h" in told.stdout
     assert "Dead letters:      1, oldest 2 days" in told.stdout
-    assert "A closed settlement's totals are the sums of its lines." not in told.stdout  # that takes --rules
+    assert "A closed settlement's totals are the sums of its lines." not in told.stdout  # shown only with --rules
     data = json.loads(mpac("invariants", "--json", database_url=own_database).stdout)
     assert (data["clean"], data["exit_code"], data["states"]["broken"]) == (True, 3, 0)
     assert data["looked_at"]["payments"] == 3
@@ -157,8 +157,8 @@ async def test_what_is_unknown_or_waits_for_a_person_is_told_and_ends_with_3(own
     assert [part["count"] for part in data["waiting"]["open"]] == [1, 1]
     await plant(own_database, "UPDATE payments SET needs_review = false WHERE id = 'pay_2'")
     forgotten = mpac("invariants", database_url=own_database)
-    assert forgotten.returncode == 1  # nobody will look at it again, which breaks I9 …
-    assert "In doubt:          1 payment(s), ¥700" in forgotten.stdout  # … and it is still counted
+    assert forgotten.returncode == 1  # no worker will process the payment again, which breaks I9 …
+    assert "In doubt:          1 payment(s), ¥700" in forgotten.stdout  # … and it is still counted as in doubt
     assert "I9 is broken, by our database" in forgotten.stdout
 
 
@@ -185,7 +185,7 @@ async def test_a_ledger_that_is_away_ends_with_4_unless_our_own_books_break_a_ru
     done = mpac("invariants", database_url=own_database, sandbox_url="http://127.0.0.1:9")
     assert done.returncode == 4
     assert done.stderr.startswith("mpac: The sandbox provider at http://127.0.0.1:9 does not show its ledger")
-    assert "In doubt:          none" in done.stdout  # what can be read is told all the same
+    assert "In doubt:          none" in done.stdout  # everything that can be read is reported
     await plant(own_database)
     await plant(own_database, "UPDATE payments SET due_at = NULL WHERE id = 'pay_2'")
     done = mpac("invariants", "--json", database_url=own_database, sandbox_url="http://127.0.0.1:9")

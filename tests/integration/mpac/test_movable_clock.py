@@ -1,4 +1,4 @@
-"""The realm whose clock can be moved: its database believes it, its neighbour in the same folder does not."""
+"""A movable clock applies to the demonstration's database only, not to the other database in the same state folder."""
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -28,7 +28,7 @@ def no_servers_of_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 async def moved(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalStack]:
-    """Yield a stack with a movable clock, two days ahead."""
+    """Yield a stack with a movable clock that is two days ahead."""
     with pytest.MonkeyPatch.context() as patch:
         for name in SERVERS_OF_THE_USERS:
             patch.delenv(name, raising=False)
@@ -40,7 +40,7 @@ async def moved(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Local
 
 
 async def move(stack: LocalStack, ahead: timedelta) -> int:
-    """Move the clock; how many rows that changed: none where it would have gone back."""
+    """Move the clock, and return the number of changed rows: 0 if it would have moved backwards."""
     async with await psycopg.AsyncConnection.connect(stack.urls.database, autocommit=True) as connection:
         return (await connection.execute(MOVE, [ahead.total_seconds()] * 2)).rowcount
 

@@ -1,4 +1,4 @@
-"""Processes write files of their own and never wait for the supervisor, its terminal or the disk."""
+"""Processes write their own log files and never wait for the supervisor, its terminal or the disk."""
 
 import asyncio
 import json
@@ -26,12 +26,12 @@ from tests.polling import HANGS_AFTER_SECONDS, until
 SERVERS = ("--only", "postgres", "--only", "valkey", "--ports", "free")
 LONG = "x" * 1_000
 FLOODS = 500
-"""So many complaints of PostgreSQL, each with its statement of 1,000 characters, are more than any pipe holds."""
+"""Number of PostgreSQL errors, each logged with a statement of 1,000 characters, that exceeds the capacity of any pipe."""
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
-    """Yield a state folder whose stack, if a test leaves one, is stopped."""
+    """Yield a state folder. A stack that the test leaves running is stopped afterwards."""
     folder = tmp_path / "state"
     yield Home(folder)
     mpac("down", home=folder)
@@ -39,7 +39,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
 
 @contextmanager
 def in_the_foreground(home: Home, *, stdout: int | IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-    """`up` as the shell starts it, whatever reads its output."""
+    """Start `up` as a shell does, with its output in ``stdout``, and stop it after the block."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MPAC_")}
     words = [sys.executable, "-m", "mpac", "up", *SERVERS, "--home", str(home.path)]
     with subprocess.Popen(
@@ -56,13 +56,13 @@ def in_the_foreground(home: Home, *, stdout: int | IO[bytes]) -> Iterator[subpro
 
 
 async def complete(home: Home) -> RunInfo:
-    """Wait until all of the stack is ready."""
+    """Wait until the whole stack is ready, and return its run file."""
     await until(lambda: bool((read_run(home) or {}).get("complete")), within=HANGS_AFTER_SECONDS)
     return read_run(home) or {}
 
 
 async def still_works(info: RunInfo) -> None:
-    """PostgreSQL serves one who makes it complain at length, and the next one."""
+    """Assert twice that PostgreSQL serves a connection that makes it log many errors."""
     for _ in range(2):
         async with (
             asyncio.timeout(HANGS_AFTER_SECONDS),
@@ -104,7 +104,7 @@ async def test_a_terminal_that_is_closed_stops_the_stack_in_order(home: Home) ->
         os.close(theirs)
         info = await complete(home)
         os.close(ours)
-        up.send_signal(signal.SIGHUP)  # as the kernel does, where the terminal controls the session
+        up.send_signal(signal.SIGHUP)  # as the kernel does when the controlling terminal closes
         assert await asyncio.to_thread(up.wait, HANGS_AFTER_SECONDS) == 0
     assert not any(lives(pid) for pid in info["pids"].values())
 
@@ -133,7 +133,7 @@ async def test_servers_keep_serving_when_their_log_cannot_be_written(tmp_path: P
 
 async def test_a_process_starts_although_its_log_cannot_be_opened(tmp_path: Path) -> None:
     output = FileOutput(open_home(tmp_path / "state"))
-    (tmp_path / "state" / "logs" / "worker.log").mkdir()  # stands in for a disk without room for one more file
+    (tmp_path / "state" / "logs" / "worker.log").mkdir()  # stands for a disk without free space
     supervisor = Supervisor(output, restart=True, changed=lambda: None)
     supervisor.start(forever("worker"))
     await supervisor.wait_ready("worker")

@@ -1,4 +1,4 @@
-"""A local stack in folders of any name, in any locale, and as root in folders that are closed to others."""
+"""A local stack works in folders of any name, in any locale, and as root in folders that are closed to other users."""
 
 import os
 import signal
@@ -139,7 +139,7 @@ def test_a_doctor_that_is_interrupted_leaves_nothing(tmp_path: Path, number: sig
 
 
 def run_in(launcher: Path, command: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run a command through a launcher, in the checkout."""
+    """Run a command through a launcher program, in the checkout."""
     return subprocess.run(
         [sys.executable, str(launcher), *command],
         cwd=ROOT,

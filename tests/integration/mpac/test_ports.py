@@ -1,4 +1,4 @@
-"""Stacks that start at the same moment, and strangers on their ports: each has its own parts, or says who is in the way."""
+"""Stacks that start concurrently, or find other programs on their ports, get separate ports or name the conflict."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ SERVICES = ("--only", "valkey", "--only", "sandbox", "--ports", "auto")
 
 @pytest.fixture
 def homes(tmp_path: Path) -> Iterator[list[Path]]:
-    """Five state folders whose stacks, if they run, are stopped."""
+    """Yield five state folders. Stacks that are still running are stopped afterwards."""
     found = [tmp_path / f"state-{number}" for number in range(5)]
     yield found
     for home in found:
@@ -37,7 +37,7 @@ def homes(tmp_path: Path) -> Iterator[list[Path]]:
 
 @asynccontextmanager
 async def stranger(port: int) -> AsyncIterator[None]:
-    """Yield a server that answers 200 to every request, on a port that was chosen for another process."""
+    """Run a server that answers 200 to every request, on a port that was chosen for another process."""
 
     async def yes(_request: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})
@@ -100,7 +100,7 @@ def test_a_port_whose_last_connections_are_closing_can_be_held() -> None:
         port = server.getsockname()[1]
         client = socket.create_connection((HOST, port))
         accepted, _ = server.accept()
-        accepted.close()  # the first to close waits on, and would be in the way of one who binds strictly
+        accepted.close()  # the first side to close keeps the port in TIME_WAIT, which blocks a strict bind
         client.close()
     reserved = ReservedPorts()
     assert reserved.reserve(port)

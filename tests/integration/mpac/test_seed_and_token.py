@@ -1,4 +1,4 @@
-"""`mpac seed` and `mpac token`: what they make can be used at once, and only JSON or a token is printed."""
+"""The results of `mpac seed` and `mpac token` can be used at once, and only JSON or a token is printed."""
 
 import asyncio
 import json

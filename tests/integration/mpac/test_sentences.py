@@ -1,4 +1,4 @@
-"""Bad calls of the words of the command line: each ends with one plain sentence, whatever raised, and never a traceback."""
+"""Every invalid call of an `mpac` command ends with one plain sentence and without a traceback, whatever was raised."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ AWAY = {
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a state folder with keys, where nothing runs."""
+    """Return a state folder with secrets and without a running stack."""
     folder = tmp_path_factory.mktemp("sentences") / "state"
     assert mpac("secrets", home=folder).returncode == 0
     return folder
@@ -39,7 +39,7 @@ def mpac(*words: str, home: Path, **variables: str) -> "subprocess.CompletedProc
 
 
 def one_sentence(done: "subprocess.CompletedProcess[str]") -> str:
-    """Return its output on standard error, which is one line."""
+    """Return the single line of standard error of a failed command."""
     assert done.returncode != 0
     (line,) = done.stderr.strip().splitlines()
     assert "secret" not in line

@@ -1,4 +1,4 @@
-"""PostgreSQL and Valkey as tests and benchmarks start them."""
+"""Test PostgreSQL and Valkey as tests and benchmarks start them."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def no_servers_of_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalStack]:
-    """One pair for the tests that leave it as they found it."""
+    """Yield one pair of servers for the tests that leave them unchanged."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("MPAC_DATABASE_URL", "MPAC_BROKER_URL"):
             patch.delenv(name, raising=False)
@@ -138,7 +138,7 @@ async def test_root_runs_the_database_under_another_name(
 ) -> None:
     monkeypatch.setattr("mpac.stack.postgres.identity_for", lambda _folder: identity)
     closed = tmp_path / "closed"
-    closed.mkdir(mode=0o700)  # as a checkout below /root is, with the environment and the state folder in it
+    closed.mkdir(mode=0o700)  # like a checkout below /root, with the environment and the state folder in it
     programs = linked_programs(closed)
     monkeypatch.setattr("mpac.stack.postgres.postgres_folders", lambda: [programs])
     home = Home(closed / "state")

@@ -1,4 +1,4 @@
-"""The supervisor on processes that do nothing: starting, dying, starting again, stopping."""
+"""The supervisor starts, watches, restarts and stops processes; the processes here do nothing."""
 
 import signal
 import sys
@@ -84,7 +84,7 @@ async def test_one_that_was_just_killed_can_be_started_at_once(unsupervised: Sup
     await unsupervised.wait_ready("worker")
     before = unsupervised.pids["worker"]
     unsupervised.kill("worker", signal.SIGKILL)
-    assert unsupervised.pids == {}  # it may still have to be reaped, but nobody can count on it
+    assert unsupervised.pids == {}  # it may not be reaped yet, but it is no longer listed
     await unsupervised.start_again("worker")
     await unsupervised.wait_ready("worker")
     assert unsupervised.pids["worker"] != before

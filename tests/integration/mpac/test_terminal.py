@@ -1,4 +1,4 @@
-"""`up` on a terminal: lines for a person, the addresses at Enter, and the keys and jobs of the shell as ever."""
+"""On a terminal, `up` prints readable lines, shows the addresses after Enter, and leaves keys and jobs to the shell."""
 
 import asyncio
 import os
@@ -21,7 +21,7 @@ HINT = "Press Enter to see this again, Ctrl-C to stop."
 
 
 class Shell:
-    """An interactive shell on a terminal of its own: what a person types, and what is on the screen so far."""
+    """An interactive shell on a pseudo-terminal: sends keys, and collects everything that the screen shows."""
 
     def __init__(self, home: Path, **variables: str) -> None:
         self.pid, self._terminal = pty.fork()
@@ -38,16 +38,19 @@ class Shell:
 
     @property
     def screen(self) -> str:
-        """Everything that was ever shown."""
+        """All output so far."""
         try:
             while said := os.read(self._terminal, 65_536):
                 self._said += said
-        except OSError:  # nothing more for now, or the shell has ended
+        except OSError:  # no more output for now, or the shell has ended
             pass
         return self._said.decode(errors="replace")
 
     async def shows(self, text: str, *, times: int = 1, typing: str = "") -> None:
-        """Wait until ``text`` is there. ``typing`` is typed until then: the shell may not have handed over the terminal."""
+        """Wait until ``text`` was shown ``times`` times.
+
+        ``typing`` is typed repeatedly until then, because the shell may not have handed over the terminal yet.
+        """
 
         async def count() -> int:
             if typing:
@@ -65,7 +68,7 @@ class Shell:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Path]:
-    """Yield a state folder whose stack, if a test leaves one, is stopped."""
+    """Yield a state folder. A stack that the test leaves running is stopped afterwards."""
     yield tmp_path / "state"
     mpac("down", home=tmp_path / "state")
 
@@ -88,7 +91,7 @@ async def test_enter_shows_the_addresses_again_and_ctrl_c_stops_in_order(shell: 
     assert shell.screen.count(broker) == 1, "with its password: it is a terminal"
     shell.type("\r")
     await shell.shows(broker, times=2)
-    shell.type("\x04anything\r")  # Ctrl-D is no end of it
+    shell.type("\x04anything\r")  # Ctrl-D does not stop it
     await shell.shows(broker, times=3)
     assert "\x1b[" in shell.screen, "levels and processes are coloured"
     assert '{"' not in shell.screen
@@ -115,7 +118,7 @@ async def test_a_stack_in_the_background_of_its_shell_is_not_stopped_by_what_is_
     await shell.shows("Stopped")
     assert state_of(pid) == "T"
     shell.type("fg\r")
-    await until(lambda: state_of(pid) != "T", within=HANGS_AFTER_SECONDS)  # an earlier Ctrl-C would wipe out the "fg"
+    await until(lambda: state_of(pid) != "T", within=HANGS_AFTER_SECONDS)  # an earlier Ctrl-C would discard the "fg"
     await shell.shows("stopping; payments in progress are finished first.", typing="\x03")
     await until(lambda: start_time(pid) == "", within=HANGS_AFTER_SECONDS)
 

@@ -1,4 +1,4 @@
-"""`up`, `status`, `down` and `reset` as a user runs them, on the servers alone."""
+"""Run `up`, `status`, `down` and `reset` as a user does, with the database and broker servers only."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ SERVERS = ("--only", "postgres", "--only", "valkey", "--ports", "free")
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Path]:
-    """Yield a state folder whose stack, if a test leaves one, is stopped."""
+    """Yield a state folder. A stack that the test leaves running is stopped afterwards."""
     folder = tmp_path / "state"
     yield folder
     mpac("down", home=folder)
@@ -41,7 +41,7 @@ async def test_up_in_the_background_then_status_then_down(home: Path) -> None:
     assert pids.keys() == {"supervisor", "postgres", "valkey"}
     url = json.loads(Home(home).run_file.read_text())["database_url"]
     password = url.split("@")[0].rsplit(":", 1)[1]
-    assert url.replace(password, "***") in up.stdout  # it may be kept in a file
+    assert url.replace(password, "***") in up.stdout  # the output may be stored in a file
     assert password not in up.stdout + (home / "logs" / "up.log").read_text()
 
     status = mpac("status", home=home)
@@ -132,7 +132,7 @@ async def test_kill_9_of_the_supervisor_leaves_nobody_and_the_next_up_works(home
     assert mpac("up", "--detach", *SERVERS, home=home).returncode == 0
     pids = pids_in(home)
     os.kill(pids["supervisor"], signal.SIGKILL)
-    next_one = mpac("up", "--detach", *SERVERS, home=home)  # at once, while the database is still ending
+    next_one = mpac("up", "--detach", *SERVERS, home=home)  # at once, while the database is still stopping
     assert next_one.returncode == 0, next_one.stderr
     assert not any(lives(pid) for pid in pids.values())
 
@@ -151,7 +151,7 @@ async def test_a_child_killed_by_hand_is_started_again_and_run_json_is_true(home
 async def test_reset_stops_the_stack_and_deletes_its_data(home: Path) -> None:
     assert mpac("up", "--detach", *SERVERS, home=home).returncode == 0
     pids = pids_in(home)
-    assert mpac("reset", home=home).returncode != 0  # nobody there to answer
+    assert mpac("reset", home=home).returncode != 0  # nobody can answer its question
     assert lives(pids["postgres"])
     assert mpac("reset", "--yes", home=home).returncode == 0
     await until(lambda: not any(lives(pid) for pid in pids.values()))

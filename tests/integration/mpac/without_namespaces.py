@@ -1,7 +1,7 @@
-"""Run a command as root where no further user namespace can be made: ``python without_namespaces.py command…``.
+"""Run a command as root without the possibility to create user namespaces: ``python without_namespaces.py command…``.
 
-The kernel's own limit does it: in a namespace that maps every user to itself, the number of further ones is set to 0. Many
-containers look like this.
+It creates a namespace that maps every user to itself, and sets the kernel's limit of further namespaces in it to 0. Many
+containers have this restriction.
 """
 
 import ctypes
@@ -14,7 +14,7 @@ REFUSED = 77
 
 
 def main() -> int:
-    """Make the namespace, run the command in it, return its exit code."""
+    """Create the namespace, run the command in it, and return its exit code."""
     made, mapped = os.pipe(), os.pipe()
     child = os.fork()
     if child:

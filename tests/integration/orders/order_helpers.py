@@ -1,4 +1,4 @@
-"""Orders over HTTP, the way a terminal makes them."""
+"""Create orders over HTTP, as a terminal does."""
 
 from typing import Any
 
@@ -12,13 +12,13 @@ RICE = {"name": "Rice ball", "quantity": 1, "unit_price": 125, "tax_rate": "0.08
 
 
 async def post_order(api: Api, as_: Tenant | str, *, key: str | None = None, **fields: Any) -> Answer:
-    """POST /orders: two ramen at a table unless ``fields`` say otherwise; 990 yen with tax."""
+    """Send POST /orders. By default the order is two ramen at a table, 990 yen with tax; ``fields`` change it."""
     body = {"order_type": "dine_in", "table_number": "7", "items": [RAMEN], **fields}
     return await api.post("/orders", body, as_=as_, key=key or uuid_utils.uuid7().hex)
 
 
 async def open_order(api: Api, as_: Tenant | str, **fields: Any) -> dict[str, Any]:
-    """Create an open order."""
+    """Create an open order, and return it."""
     answer = await post_order(api, as_, submit=True, **fields)
     assert answer.status == 201, answer.body
     body: dict[str, Any] = answer.body

@@ -1,4 +1,4 @@
-"""Creating orders below HTTP: what two processes do to each other."""
+"""Two processes create orders concurrently; these tests call the use-case without HTTP."""
 
 import asyncio
 from decimal import Decimal
@@ -30,7 +30,7 @@ async def test_two_processes_with_the_same_key_create_one_order(tenant: Tenant, 
             for key in ["one", "two", f"own-{id(process)}"]
         )
     )
-    assert len({answer.body for answer in answers}) == 6  # two that all share, and one of each process
+    assert len({answer.body for answer in answers}) == 6  # two answers that all share, and one from each process
     rows = await admin.execute(
         "SELECT order_number FROM orders WHERE store_id = %s ORDER BY order_number", [tenant.store_id]
     )
@@ -53,7 +53,7 @@ WAITING = b"""
 async def test_request_that_lost_its_key_meanwhile_finds_the_other_order(
     tenant: Tenant, engines: None, admin: Admin, stack: LocalStack
 ) -> None:
-    """All have looked for the key and wait for a number; the first to get one takes the key, what the others did is undone."""
+    """All requests have looked for the key and wait for a number. The first uses the key; the others are rolled back."""
     processes = [OrderIntake(tax_rounding=TaxRounding.HALF_UP, timeout_seconds=30) for _ in range(4)]
     await processes[0].create_order(creation(tenant, "the first of the day"))
     async with await psycopg.AsyncConnection.connect(stack.urls.database) as foreign:

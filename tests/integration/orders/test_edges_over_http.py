@@ -1,6 +1,6 @@
-"""Every status of an order against everything that may be asked of it over HTTP, as the table of edges says.
+"""For each order status, every HTTP operation is accepted or refused as ``OrderStatus``'s transition table says.
 
-An order is brought to each status by what happens to it (its bill is paid, its payment given back), never by writing it.
+An order reaches each status by events (its bill is paid, its payment refunded), and its status is never written directly.
 """
 
 from typing import Any
@@ -23,14 +23,14 @@ PARTICIPLES = {"submit": "submitted", "cancel": "cancelled", "complete": "comple
 
 
 async def order_in(api: Api, refunds: RefundMaker, status: str, *, given_back: bool = True) -> dict[str, Any]:
-    """Return an order in ``status``; a paid or completed one is refunded in full, unless the caller asks otherwise."""
+    """Return the id of an order in ``status``; a paid or completed order is fully refunded if ``given_back``."""
     tenant = refunds.tenant
     order = (await post_order(api, tenant, submit=status != "draft")).body
     if status in ("paid", "completed"):
         bill = await bill_of(api, tenant, order["id"])
         payment_id = await refunds.paid(CASH, amount=bill["total_amount"], bill_id=bill["id"])
     verb = {"completed": "complete", "cancelled": "cancel"}.get(status)
-    if verb:  # what was given back in full before cannot be completed
+    if verb:  # an order that was fully refunded before cannot be completed
         assert (await api.post(f"/orders/{order['id']}/{verb}", as_=tenant)).status == 200
     if status in ("paid", "completed") and given_back:
         await refunds.refunded(payment_id)

@@ -1,4 +1,4 @@
-"""Numbers of orders and bills: unique in a store, none left out within its day, whatever was undone on the way."""
+"""Numbers of orders and bills are unique in a store and have no gap within a day, even after rollbacks."""
 
 import asyncio
 from datetime import date, timedelta
@@ -21,7 +21,7 @@ TODAY = date(2026, 11, 23)
 
 
 class Undone(Exception):
-    """What went wrong after a number was taken."""
+    """The failure of a transaction after it has taken a number."""
 
 
 async def taken(
@@ -74,7 +74,7 @@ async def test_numbers_above_9999_have_five_digits(tenant: Tenant) -> None:
 
 
 async def test_orders_that_fail_at_the_database_leave_no_gap(api: Api, tenant: Tenant, admin: Admin) -> None:
-    """The last statement of an order's transaction fails, its number long taken: nothing of it stays."""
+    """The last statement of the transaction fails, after the number was taken, and everything is rolled back."""
     first = await open_order(api, tenant)
     await admin.execute(
         f"""CREATE FUNCTION refuse_key() RETURNS trigger LANGUAGE plpgsql AS

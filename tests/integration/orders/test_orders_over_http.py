@@ -1,4 +1,4 @@
-"""Orders: created, found, changed, submitted, cancelled."""
+"""Orders are created, found, changed, submitted and cancelled over HTTP."""
 
 import asyncio
 from typing import Any

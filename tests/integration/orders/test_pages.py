@@ -1,4 +1,4 @@
-"""Pages of orders, bills and refunds stay as they were while new ones come in between."""
+"""Pages of orders, bills and refunds remain consistent while new rows are created."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from tests.integration.refunds.refund_helpers import RefundMaker, post_refund
 
 
 class Made:
-    """Makes one more of what is listed; all are of one table, one order or one payment."""
+    """Creates one more row of the listed kind; all rows belong to one table, order or payment."""
 
     def __init__(self, api: Api, refunds: RefundMaker, what: str) -> None:
         self.api, self.refunds, self.what = api, refunds, what

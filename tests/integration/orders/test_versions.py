@@ -1,4 +1,4 @@
-"""Two tills change one order: a till that read an outdated version is refused, and no change is lost."""
+"""When two terminals change an order, the one that read an outdated version is refused, and no change is lost."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""What takes payments in, and a second worker for them."""
+"""Fixtures: an intake of payments, and a second worker."""
 
 from collections.abc import AsyncIterator
 
@@ -23,7 +23,7 @@ def accepting(payments: PaymentMaker) -> PaymentIntake:
 async def other_worker(
     settings: Settings, provider: FakeProvider, engines: None
 ) -> AsyncIterator[LeaseExecutor[Charge]]:
-    """Yield a second worker process at the same provider."""
+    """Yield the executor of a second worker process at the same provider."""
     worker = LeaseExecutor(
         PAYMENTS, settings=settings, providers=Providers({provider.name: provider}), worker="the-other-worker"
     )

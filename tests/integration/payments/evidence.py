@@ -1,4 +1,4 @@
-"""What the tables say about one payment or refund."""
+"""Read everything that the database has about a payment or refund."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ Admin = psycopg.AsyncConnection[DictRow]
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything that is known about one payment or refund."""
+    """The row, history, attempts and messages of a payment or refund."""
 
     row: dict[str, Any]
     history: list[dict[str, Any]]
@@ -39,7 +39,7 @@ class Evidence:
         return [message["kind"] for message in self.messages]
 
     def check(self) -> None:
-        """One version per history row, in a chain from nothing to the present status."""
+        """Assert that the history has one row per version, and forms a chain of statuses up to the current one."""
         assert [entry["version"] for entry in self.history] == list(range(1, self.row["version"] + 1))
         assert self.history[0]["from_status"] is None
         for before, after in zip(self.history, self.history[1:], strict=False):
@@ -53,7 +53,7 @@ async def all_of(admin: Admin, statement: bytes, *values: Any) -> list[dict[str,
 
 
 async def evidence_of(admin: Admin, entity: str, row_id: str) -> Evidence:
-    """Return the rows of a payment or a refund, after a check of its history."""
+    """Return the rows of a payment or refund, after checking its history."""
     (row,) = await all_of(admin, f"SELECT * FROM {entity}s WHERE id = %s".encode(), row_id)
     beside = [("history", "version"), ("attempts", "number"), ("messages", "number")]
     statements = [f"SELECT * FROM {entity}_{name} WHERE {entity}_id = %s ORDER BY {by}" for name, by in beside]
@@ -63,12 +63,12 @@ async def evidence_of(admin: Admin, entity: str, row_id: str) -> Evidence:
 
 
 async def evidence(admin: Admin, payment_id: str) -> Evidence:
-    """Return the rows of a payment."""
+    """Return the rows of a payment, after checking its history."""
     return await evidence_of(admin, "payment", payment_id)
 
 
 async def seconds_until(admin: Admin, row_id: str, column: str, *, entity: str = "payment") -> float:
-    """How far away an instant of a payment or refund is by the database's clock."""
+    """Return the seconds until a timestamp of a payment or refund, by the database's clock."""
     query = f"SELECT extract(epoch FROM {column} - now())::float8 AS seconds FROM {entity}s WHERE id = %s"
     (row,) = await all_of(admin, query.encode(), row_id)
     return float(row["seconds"])

@@ -1,4 +1,4 @@
-"""A wire to PostgreSQL that loses the answers to COMMITs: the server commits, and the client gets no answer."""
+"""A proxy to PostgreSQL that loses the answers to COMMITs: the server commits, and the client gets no answer."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,7 +14,7 @@ COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"
 
 @dataclass
 class Wire:
-    """While ``loses`` is above 0, that many COMMITs are cut: passed on if ``arrives``, and never answered."""
+    """A proxy that cuts the connection at each of the next ``loses`` COMMITs, and forwards the COMMIT only if ``arrives``."""
 
     host: str
     port: int
@@ -56,7 +56,7 @@ class Wire:
 
 @asynccontextmanager
 async def wire_to(database_url: str) -> AsyncIterator[tuple[Wire, str]]:
-    """Yield the wire, and the address of the same database behind it."""
+    """Yield the proxy, and the URL of the same database through it."""
     url = make_url(database_url)
     wire = Wire(url.host or "127.0.0.1", url.port or 5432)
     async with in_front_of(url, wire.connected) as address:

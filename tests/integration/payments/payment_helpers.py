@@ -1,4 +1,4 @@
-"""Help to accept payments concurrently, to hold one in a worker, and to read what they leave behind."""
+"""Accept payments concurrently, hold a payment in a worker, and count rows."""
 
 import asyncio
 from typing import Any
@@ -11,12 +11,12 @@ from workflows.payments.check_request import PaymentSubmission
 
 
 async def together(accepting: PaymentIntake, *submissions: PaymentSubmission) -> list[Any]:
-    """Return the outcomes of concurrent requests. The first goes alone; the others form one group."""
+    """Submit requests concurrently and return their outcomes. The first runs alone; the others form one group."""
     return await asyncio.gather(*map(accepting.accept_payment, submissions), return_exceptions=True)
 
 
 async def count(admin: Admin, tenant: Tenant, table: str = "payments") -> int:
-    """How many rows the tenant has in ``table``."""
+    """Return the number of the tenant's rows in ``table``."""
     (row,) = await all_of(
         admin, f"SELECT count(*) AS n FROM {table} WHERE merchant_id = %s".encode(), tenant.merchant_id
     )
@@ -24,7 +24,7 @@ async def count(admin: Admin, tenant: Tenant, table: str = "payments") -> int:
 
 
 async def in_hand(payments: PaymentMaker, provider: FakeProvider, **changes: object) -> tuple[str, asyncio.Task[None]]:
-    """Return a payment whose charge has moved money and is not answered yet, and the worker's task."""
+    """Return a payment that was charged but not answered, and the task of the worker that processes it."""
     payment_id = await payments.pending(QR, **changes)
     provider.hold()
     provider.heard.clear()

@@ -1,4 +1,4 @@
-"""Accept payments: one transaction writes payment, history and key; a conflict fails only its own request."""
+"""One transaction accepts a payment with its history and key, and a conflict fails only its own request."""
 
 import asyncio
 import time

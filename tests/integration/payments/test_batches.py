@@ -1,4 +1,4 @@
-"""What a message may bring: more ids than there is room for, no ids at all, rows that kill, and a worker that was stopped."""
+"""A batch may exceed the capacity, contain malformed ids or poison rows, or reach a worker that is then stopped."""
 
 import asyncio
 import time
@@ -26,7 +26,7 @@ Worker = Callable[..., LeaseExecutor[Charge]]
 
 @pytest.fixture
 async def worker(settings: Settings, provider: FakeProvider, engines: None) -> AsyncIterator[Worker]:
-    """Worker processes with settings of their own."""
+    """Yield a function that creates executors of other worker processes, with changed settings."""
     made: list[LeaseExecutor[Charge]] = []
 
     def make(**changes: Any) -> LeaseExecutor[Charge]:
@@ -105,7 +105,7 @@ async def test_payment_that_crashes_its_worker_is_quarantined_without_its_batch(
     innocent = [await payments.pending() for _ in range(3)]
     poison = await payments.pending()
     batch = [innocent[0], poison, *innocent[1:]]
-    for _ in range(2):  # twice they are claimed together and their worker dies
+    for _ in range(2):  # twice they are claimed together, and their worker dies
         assert len(await PAYMENTS.claim(batch, worker="dies", lease_seconds=LEASE_SECONDS)) == 4
         for payment_id in batch:
             await time_passes(admin, payment_id, seconds=LEASE_SECONDS + 1)
@@ -140,7 +140,7 @@ async def test_poison_candidates_are_processed_one_after_the_other(
 
 
 class ClaimsAndIsStopped(PaymentWorkload):
-    """Payments whose worker gets no processor time for a while, once it has claimed some."""
+    """A workload whose process stops for a while after it has claimed payments."""
 
     async def claim(self, ids: list[str], **rest: Any) -> list[Claim[Charge]]:
         claimed = await super().claim(ids, **rest)
@@ -169,7 +169,7 @@ async def test_answer_that_cannot_be_stored_does_not_prevent_recording_its_group
     provider.hold()
     working = asyncio.create_task(payments.process(*ids))
     await provider.heard.wait()
-    provider.release()  # all six are answered at once, and recorded together
+    provider.release()  # all six are answered at the same time, and recorded together
     await working
     rows = await all_of(admin, b"SELECT status, count(*) AS n FROM payments WHERE id = ANY(%s) GROUP BY 1", ids)
     assert {row["status"]: row["n"] for row in rows} == {"completed": 5, "processing": 1}

@@ -1,4 +1,4 @@
-"""Cancel payments: at once before any call, through the provider during processing, never once final."""
+"""A payment is cancelled at once before any call, through its provider during processing, and never once it is final."""
 
 import asyncio
 from dataclasses import replace
@@ -18,7 +18,7 @@ CODE = {"type": "display_qr", "qr_content": "https://pay.example/1", "expires_at
 
 
 async def waiting_code(payments: PaymentMaker, provider: FakeProvider) -> str:
-    """Return a payment whose customer has not scanned yet."""
+    """Return a payment that waits for its customer to scan the QR code."""
     provider.charges.append(ActionRequired(CODE, "r1"))
     payment_id = await payments.pending(replace(QR, method_mode="mpm"))
     await payments.process(payment_id)

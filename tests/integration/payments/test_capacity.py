@@ -1,4 +1,4 @@
-"""A provider that hangs occupies its own places: rows of other providers, and rows without a call, have their own."""
+"""A provider that hangs occupies only its own slots: other providers, and rows without a call, have separate ones."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -34,7 +34,7 @@ def other() -> FakeProvider:
 async def processor(
     settings: Settings, provider: FakeProvider, other: FakeProvider, engines: None, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[LeaseExecutor[Charge]]:
-    """Yield a worker with few places, whose callers wait for as long as it takes, and no more of them than in a worker."""
+    """Yield an executor with few slots. Its callers wait without a timeout; their number is limited as in a worker."""
     monkeypatch.setattr(executor, "BATCH_TIMEOUT_SECONDS", 3_600.0)
     monkeypatch.setattr(executor, "WAITING_CALLERS", 4)
     changed = settings.model_copy(update={"calls_in_flight": PLACES, "payments_in_hand": 50})
@@ -58,12 +58,12 @@ async def statuses(admin: Admin, ids: list[str]) -> dict[str, int]:
 async def hanging(
     payments: PaymentMaker, processor: LeaseExecutor[Charge], provider: FakeProvider, count: int
 ) -> list[str]:
-    """Payments of which as many as there are places hang at ``provider``, and the others wait for theirs."""
+    """Create ``count`` payments: those that get a slot hang at ``provider``, and the others wait for one."""
     provider.hold()
     ids = [await payments.pending() for _ in range(count)]
     batches = [asyncio.ensure_future(processor.process(ids[start : start + 6])) for start in range(0, count, 6)]
     await until(lambda: len(provider.calls) == PLACES)
-    # Beyond the few that may wait, callers return: their threads are free for other work.
+    # Beyond the limit of waiting callers, calls return, so that their threads are free for other work.
     await until(lambda: sum(not batch.done() for batch in batches) <= executor.WAITING_CALLERS)
     return ids
 
@@ -116,7 +116,7 @@ async def test_waiting_ids_are_claimed_as_soon_as_there_is_a_place(
     provider.release()
     await eventually(lambda: statuses(admin, ids), until=lambda seen: seen == {"completed": 60})
     assert sorted(provider.calls) == sorted(("charge", f"{payment_id}:1") for payment_id in ids)
-    await until(lambda: processor._capacity.free(provider.name) == PLACES)  # a place is returned after the record
+    await until(lambda: processor._capacity.free(provider.name) == PLACES)  # released after the record
 
 
 async def test_never_more_calls_are_open_than_there_are_places(

@@ -1,4 +1,4 @@
-"""Claim, call, record: written ahead, asked without a connection, recorded as it is answered; none holds back another."""
+"""A payment is claimed with its attempt, sent without a connection, and recorded when answered, independently of others."""
 
 import asyncio
 from dataclasses import replace
@@ -75,7 +75,7 @@ async def test_no_connection_is_held_during_a_provider_call(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     _, working = await in_hand(payments, provider)
-    workers = b"SELECT query FROM pg_stat_activity WHERE application_name = 'mpac_worker'"  # the API looks for itself
+    workers = b"SELECT query FROM pg_stat_activity WHERE application_name = 'mpac_worker'"  # without those of the API
     assert await all_of(admin, workers) != []
     assert await all_of(admin, workers + b" AND state LIKE 'idle in transaction%%'") == []
     provider.release()

@@ -1,4 +1,4 @@
-"""PostgreSQL's clock is set back by an hour: nothing waits for that hour, and histories stay in the order of versions."""
+"""After PostgreSQL's clock was set back by an hour, nothing waits for that hour, and histories stay in version order."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -31,7 +31,7 @@ ALL = 10_000
 
 @pytest.fixture(scope="module")
 async def movable(stack: LocalStack) -> str:
-    """Return the address of a database whose clock can be moved."""
+    """Return the URL of a database whose clock can be moved."""
     name = "set_back"
     await prepare_movable_clock(stack.urls.database, name=name)
     url = make_url(stack.urls.database).set(database=name).render_as_string(hide_password=False)
@@ -41,7 +41,7 @@ async def movable(stack: LocalStack) -> str:
 
 @pytest.fixture
 async def engines(settings: Settings, movable: str) -> AsyncIterator[None]:
-    """Every role is connected to that database."""
+    """Connect every role to that database, and restore the usual engines afterwards."""
     usual, database._engines = database._engines, database._Engines()
     connect(settings.model_copy(update={"database_url": SecretStr(movable)}))
     yield
@@ -51,7 +51,7 @@ async def engines(settings: Settings, movable: str) -> AsyncIterator[None]:
 
 @pytest.fixture
 async def admin(movable: str) -> AsyncIterator[Admin]:
-    """Yield the owner of that database, whose clock is an hour fast."""
+    """Yield a connection as the owner of that database, whose clock is an hour fast."""
     async with await psycopg.AsyncConnection.connect(movable, autocommit=True, row_factory=dict_row) as connection:
         await set_clock(connection, HOUR)
         yield connection
@@ -66,7 +66,7 @@ async def ahead(settings: Settings) -> set[str]:
 
 
 async def taken_up(payments: PaymentMaker, settings: Settings, *payment_ids: str) -> None:
-    """Run the sweep and a worker on rows that are due too far ahead."""
+    """Assert that the rows are found as due too far ahead, and process them."""
     assert set(payment_ids) <= await ahead(settings)
     await payments.process(*payment_ids)
 
@@ -147,7 +147,7 @@ async def test_timeline_is_in_the_order_of_versions_after_the_clock_was_set_back
     events = await read_timeline(payment_id, caller=payments.tenant.device)
     versions = [event["version"] for event in events if "version" in event]
     assert versions == [1, 2, 3]
-    assert [event["at"] for event in events] != sorted(event["at"] for event in events)  # the clock was set back indeed
+    assert [event["at"] for event in events] != sorted(event["at"] for event in events)  # the clock was set back
     kinds = [event["type"] for event in events]
     assert kinds.index("attempt_sent") < kinds.index("attempt_answered")
 

@@ -1,4 +1,4 @@
-"""In doubt: asked about by our own key, never charged again, and never ended without an answer."""
+"""While the outcome is unknown, the provider is asked by our reference, and the payment is neither charged nor ended."""
 
 import asyncio
 import time
@@ -29,7 +29,7 @@ DAY = 86_400
 
 
 async def in_doubt(payments: PaymentMaker, provider: FakeProvider, *, moved: bool) -> str:
-    """Return a payment whose charge was never answered."""
+    """Return a payment whose charge was not answered; ``moved`` says whether the provider made it."""
     provider.charges.append(Unknown("read time-out"))
     payment_id = await payments.pending()
     await payments.process(payment_id)
@@ -39,7 +39,7 @@ async def in_doubt(payments: PaymentMaker, provider: FakeProvider, *, moved: boo
 
 
 async def next_question(payments: PaymentMaker, admin: Admin, payment_id: str, *, after: float = 0) -> None:
-    """Let the time of the next question come, and a worker see to it."""
+    """Advance time to the next inquiry, at least by ``after`` seconds, and process the payment."""
     left = await seconds_until(admin, payment_id, "due_at")
     await time_passes(admin, payment_id, seconds=max(left, after) + 0.1)
     await payments.process(payment_id)
@@ -135,7 +135,7 @@ async def test_lost_answer_to_a_resend_starts_the_schedule_again(
     found = await evidence(admin, payment_id)
     assert (found.attempts[0]["resends"], found.outcomes) == (1, ["unknown"])
     assert is_left(await seconds_until(admin, payment_id, "due_at"), 1.6, 2.4, since=began)
-    assert found.row["in_doubt_since"] < first  # moved by ``time_passes`` alone: the doubt is still the first one
+    assert found.row["in_doubt_since"] < first  # changed only by ``time_passes``: the first time of doubt remains
     provider.inquiries.append(Unavailable("503"))
     began = time.monotonic()
     await next_question(payments, admin, payment_id)

@@ -1,4 +1,4 @@
-"""After its expiry a payment is not sent to a provider, neither for the first time nor again."""
+"""After its expiry, a payment is never sent to a provider, neither for the first time nor again."""
 
 import asyncio
 import time
@@ -45,7 +45,7 @@ async def test_a_payment_whose_retries_outlast_it_is_cancelled_as_expired(
 
 
 class ComesTooLate(PaymentWorkload):
-    """Payments that expire between their claim and their call."""
+    """A workload in which payments expire between their claim and their call."""
 
     async def claim(self, ids: list[str], **rest: Any) -> list[Claim[Charge]]:
         claimed = await super().claim(ids, **rest)
@@ -86,7 +86,7 @@ async def test_charge_carries_the_time_after_which_it_must_not_be_sent(
 
 
 async def lost_before_it_arrived(payments: PaymentMaker, provider: FakeProvider, admin: Admin, payment_id: str) -> None:
-    """Return a charge that was lost on its way to the provider, as two inquiries a minute apart have proven."""
+    """Process a payment whose charge is lost on its way, which two inquiries a minute apart then prove."""
     provider.charges.append(Unknown("read time-out"))
     await payments.process(payment_id)
     for pause in (3, provider.max_processing_seconds + 1):

@@ -1,4 +1,4 @@
-"""The history of a payment is in the order of its versions, also where a change waited for another one's lock (I14)."""
+"""The history of a payment is in the order of its versions, even if a change waited for a lock (I14)."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""An impossible success completes nothing, and a cancel reverses it at the provider."""
+"""A success that cannot be right does not complete a payment; a cancel reverses it at the provider."""
 
 import asyncio
 
@@ -25,7 +25,7 @@ IDS = ["part", "fee above its amount", "negative fee", "endless fee"]
 
 
 async def not_believed(payments: PaymentMaker, provider: FakeProvider, answer: Succeeded) -> str:
-    """Return a payment whose provider reported another amount or an impossible fee."""
+    """Return a payment whose provider answered with an impossible success."""
     provider.charges.append(answer)
     payment_id = await payments.pending()
     await payments.process(payment_id)
@@ -101,7 +101,7 @@ async def test_lost_answer_to_a_reversal_leads_to_an_inquiry(
     assert (await evidence(admin, payment_id)).status == "processing"
     assert await seconds_until(admin, payment_id, "due_at") <= 2.4
     await look_again(payments, admin, payment_id)
-    assert provider.calls[-1] == ("withdraw", f"{payment_id}:1")  # a question: it undoes nothing that has moved
+    assert provider.calls[-1] == ("withdraw", f"{payment_id}:1")  # an inquiry: it reverses no money that has moved
     await payments.process(payment_id)
     assert (await evidence(admin, payment_id)).status == "cancelled"
     assert [kind for kind, _ in provider.calls] == ["charge", "reverse", "withdraw", "reverse"]
@@ -159,7 +159,7 @@ async def test_reversal_that_is_never_granted_is_retried_less_often_and_reviewed
         while provider.calls.count(("reverse", f"{payment_id}:1")) == reversals:
             await look_again(payments, admin, payment_id)
         waits.append(await seconds_until(admin, payment_id, "due_at"))
-    assert (waits[4] > 20, waits[-1] > 2_000) == (True, True)  # a minute and an hour, give or take a fifth
+    assert (waits[4] > 20, waits[-1] > 2_000) == (True, True)  # a minute and an hour, with a jitter of a fifth
     found = await evidence(admin, payment_id)
     assert (found.status, found.row["needs_review"], found.row["version"]) == ("processing", True, reviewed_version)
     assert found.row["failure_message"] == refusal.reason

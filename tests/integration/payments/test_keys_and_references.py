@@ -1,4 +1,4 @@
-"""A key or a client reference makes one payment, however often and through however many processes it arrives."""
+"""An idempotency key or client reference makes one payment, however often and through however many processes it arrives."""
 
 import asyncio
 from dataclasses import replace
@@ -225,7 +225,7 @@ async def test_groups_with_the_same_references_in_another_order_do_not_deadlock(
                 await quicker.execute(statement, [model])
         waiting = asyncio.ensure_future(together(payments.accepting, asked(0), asked(2), asked(1)))
         await somebody_waits_for(quicker, seen_by=admin)
-        # The group has not taken its second yet, although it came before the first: everybody takes them in one order.
+        # All groups take references in sorted order, so this group has not taken its second reference yet.
         assert isinstance(await asyncio.wait_for(other.accept_payment(asked(2)), timeout=2), StoredAnswer)
         await quicker.rollback()
     assert not [result for result in await waiting if isinstance(result, ServiceUnavailable)]

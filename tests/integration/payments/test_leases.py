@@ -1,4 +1,4 @@
-"""A lease keeps others away until it ends, a fence keeps out who comes after it, and deaths are counted."""
+"""A lease excludes other workers until it ends, a fence rejects late answers, and unanswered claims are counted."""
 
 import asyncio
 
@@ -36,7 +36,7 @@ async def test_leased_payment_is_claimed_by_nobody_else_until_the_lease_ends(
     payments: PaymentMaker, other_worker: LeaseExecutor[Charge], provider: FakeProvider, admin: Admin
 ) -> None:
     payment_id, working = await in_hand(payments, provider)
-    await admin.execute("UPDATE payments SET due_at = now() WHERE id = %s", [payment_id])  # the lease alone is to hold
+    await admin.execute("UPDATE payments SET due_at = now() WHERE id = %s", [payment_id])  # only the lease protects it
     await other_worker.process([payment_id])
     assert provider.calls == [("charge", f"{payment_id}:1")]
     provider.release()

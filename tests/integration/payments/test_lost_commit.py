@@ -1,4 +1,4 @@
-"""A claim whose COMMIT was not answered: its worker has called no provider yet, and continues (F8)."""
+"""A worker whose claim's COMMIT was not acknowledged has called no provider yet, and continues (F8)."""
 
 from collections.abc import AsyncIterator
 
@@ -23,7 +23,7 @@ from workflows.settings import Settings
 
 @pytest.fixture
 async def wire(settings: Settings, engines: None) -> AsyncIterator[Wire]:
-    """Route the workers' connections over a wire that can lose the answer to a COMMIT."""
+    """Route the workers' connections through a proxy that can lose the answer to a COMMIT, and yield the proxy."""
     usual = database._engines
     async with wire_to(settings.database_url.get_secret_value()) as (wire, url):
         database._engines = database._Engines()
@@ -84,7 +84,7 @@ async def test_lost_answers_in_a_row_charge_once(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin, wire: Wire, commits: int
 ) -> None:
     payment_id = await payments.pending()
-    wire.loses = commits  # of the claim, of the look at what became of it, of the record
+    wire.loses = commits  # for the claim, for the check whether it took effect, and for the record
     await payments.process(payment_id)
     found = await evidence(admin, payment_id)
     assert (found.status, found.events) == ("completed", ["create", "claim", "complete"])

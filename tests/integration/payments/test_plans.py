@@ -1,7 +1,7 @@
-"""The statements of the hot path go by keys, whatever the tables held when their plan was made.
+"""The statements of the hot path use indexes, whatever the tables contained when their plan was made.
 
-Their plans are generic and kept as long as their connection: one that is made while a table is empty is still in use when it
-has a million rows. So each plan is looked at on empty tables, and on small ones whose statistics say that reading all is
+Their plans are generic and live as long as the connection: a plan that was made for an empty table is still used when the
+table has a million rows. So each plan is checked on empty tables, and on small ones whose statistics make a full scan the
 cheapest.
 """
 
@@ -71,11 +71,11 @@ SMALL = """
     FROM generate_series(1, 30) n;
     ANALYZE;
 """
-"""A shop on its first day, of which the statistics have just heard."""
+"""A few rows, as on the first day of a shop, with up-to-date statistics."""
 
 
 def _numbered(sql: str) -> str:
-    """``:name`` as ``$1``: PREPARE and EXPLAIN know no names."""
+    """Replace ``:name`` by ``$1``, because PREPARE and EXPLAIN do not know names."""
     names: list[str] = []
 
     def number(found: re.Match[str]) -> str:
@@ -99,7 +99,7 @@ def _reads_all(node: dict[str, Any]) -> bool:
 
 
 async def _whole_reads(connection: psycopg.AsyncConnection[DictRow], sql: str) -> list[str]:
-    """Return the tables that a cached plan of ``sql`` reads from end to end."""
+    """Return the tables that a cached plan of ``sql`` scans completely."""
     explain = f"EXPLAIN (GENERIC_PLAN, FORMAT JSON) {_numbered(sql)}"
     row = await (await connection.execute(explain.encode())).fetchone()
     assert row is not None
@@ -111,7 +111,7 @@ async def _whole_reads(connection: psycopg.AsyncConnection[DictRow], sql: str) -
 
 @pytest.fixture
 async def keyed(own_database: str) -> Any:
-    """Yield a connection as the hot path's own, on an unused database."""
+    """Yield a connection with the settings of the hot path, on a new database."""
     async with await psycopg.AsyncConnection.connect(
         own_database,
         autocommit=True,

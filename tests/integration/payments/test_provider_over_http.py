@@ -1,4 +1,4 @@
-"""The sandbox's adapter against a real server that answers what no provider should: nothing is certain that is not said."""
+"""The sandbox adapter never treats an answer of a misbehaving server as certain."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -18,7 +18,7 @@ CODES = {400: "invalid_request", 404: "not_found", 429: "rate_limited"}
 
 @asynccontextmanager
 async def at(settings: Settings, said: Said) -> AsyncIterator[tuple[SandboxProvider, list[str]]]:
-    """Return the adapter of a server that answers ``said`` to every call, and what that server has received."""
+    """Run a server that answers ``said`` to every call; yield the adapter and the list of received requests."""
     heard: list[str] = []
 
     async def answer(request: web.Request) -> web.Response:
@@ -59,7 +59,7 @@ async def test_404_to_a_charge_or_refund_leaves_the_outcome_unknown(settings: Se
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("what", ["charge", "refund"])
 async def test_redirect_of_a_charge_or_refund_is_not_followed(settings: Settings, what: str, status: int) -> None:
-    # Followed, the 503 of whatever stands there would count as "certainly nothing happened", and the charge be sent again.
+    # If it were followed, a 503 of the new address would count as "certainly nothing happened" and repeat the charge.
     async with at(settings, (status, {"Location": "/elsewhere"})) as (provider, heard):
         assert isinstance(await ask(provider, what), Unknown)
         assert len(heard) == 1

@@ -1,4 +1,4 @@
-"""Answers of a provider on a real connection: foreign answers and card numbers are not stored."""
+"""Card numbers and foreign texts in a provider's answers are not stored."""
 
 import asyncio
 import re
@@ -25,11 +25,14 @@ Say = Callable[[Heard, dict[str, Any]], bytes]
 
 @asynccontextmanager
 async def talking(settings: Settings, tenant: Tenant, say_it: Say) -> AsyncIterator[tuple[RefundMaker, Peer]]:
-    """Payments and refunds at a provider that says ``say_it`` of a call and the names that it was asked under."""
+    """Yield a maker of payments and refunds at a provider whose answers ``say_it`` builds, and that provider.
+
+    ``say_it`` gets the request, and the fields by which the charge or refund was first named.
+    """
     known: dict[str, dict[str, Any]] = {}
 
     async def script(heard: Heard, writer: asyncio.StreamWriter) -> None:
-        if heard.body and heard.reference not in known:  # a withdrawal names less
+        if heard.body and heard.reference not in known:  # a withdrawal sends fewer fields
             known[heard.reference] = {name: heard.body[name] for name in NAMES}
         await say(writer, say_it(heard, known[heard.reference]))
 
@@ -41,7 +44,7 @@ async def talking(settings: Settings, tenant: Tenant, say_it: Say) -> AsyncItera
 
 
 async def look_now(admin: Admin, table: str, row_id: str) -> None:
-    """Let the next question be due."""
+    """Make the row due now."""
     await admin.execute(f"UPDATE {table} SET due_at = now() WHERE id = %s".encode(), [row_id])
 
 

@@ -1,4 +1,4 @@
-"""Reading: pages that stay stable, filters, and waits that one shared subscription wakes without polling."""
+"""Lists have stable pages and filters, and a shared subscription wakes waiting requests without polling."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -21,12 +21,12 @@ from workflows.payments.await_changes import ChangeListener, await_payment
 from workflows.payments.queries import PaymentFilter, list_payments, read_payment, read_timeline
 
 LONG_SECONDS = 600
-"""Much longer than any test waits: who is not woken fails, on a slow machine as on a quick one."""
+"""Longer than any test may take: a request that is not woken fails the test on any machine."""
 
 
 @pytest.fixture
 async def watch(engines: None) -> AsyncIterator[ChangeListener]:
-    """Yield a subscription of this test's own."""
+    """Yield a change listener for one test."""
     made = ChangeListener()
     made.start()
     yield made
@@ -35,7 +35,7 @@ async def watch(engines: None) -> AsyncIterator[ChangeListener]:
 
 @contextmanager
 def statements() -> Iterator[list[str]]:
-    """Yield the statements that callers' transactions send meanwhile."""
+    """Yield a list that collects the statements of API transactions."""
     heard: list[str] = []
     engine = _engines.by_role[Role.CALLER].sync_engine
 
@@ -48,7 +48,7 @@ def statements() -> Iterator[list[str]]:
 
 
 async def listening(admin: Admin) -> list[int]:
-    """Return the pids of the connections that listen."""
+    """Return the pids of the connections that execute LISTEN."""
     query = b"SELECT pid FROM pg_stat_activity WHERE application_name = 'mpac_watch' AND query = 'LISTEN payments'"
     return [row["pid"] for row in await all_of(admin, query)]
 
@@ -118,7 +118,7 @@ async def test_a_wait_is_woken_by_the_commit_and_not_by_polling(payments: Paymen
             )
         )
         await eventually(lambda: _size(watch), until=lambda size: size == 1)
-        await asyncio.sleep(0.3)  # time in which a poll would be noticed
+        await asyncio.sleep(0.3)  # a poll would be noticed within this time
         looked = [statement for statement in sent if "FROM payments" in statement]
         assert len(looked) == 1
         await payments.process(payment_id)
@@ -210,7 +210,7 @@ async def test_a_wait_survives_the_loss_of_the_subscription(
     payments: PaymentMaker, watch: ChangeListener, admin: Admin
 ) -> None:
     await watch.listening.wait()
-    pids = await listening(admin)  # and the API's, if it runs: it loses its own as well
+    pids = await listening(admin)  # includes the connection of the API, if it runs
     payment_id = await payments.pending(CASH)
     waiting = asyncio.ensure_future(
         await_payment(

@@ -1,4 +1,4 @@
-"""A report of money that has moved never expires: cash, and cards and e-money approved by the terminal's own application."""
+"""Reported sales never expire, because their money has moved: cash, and cards approved by the terminal's application."""
 
 import asyncio
 from dataclasses import replace
@@ -57,7 +57,7 @@ async def test_a_report_whose_worker_died_is_completed_days_later(
 async def test_a_report_that_an_earlier_release_claimed_as_expired_is_completed(
     payments: PaymentMaker, admin: Admin, report: PaymentRequest
 ) -> None:
-    """Such a claim wrote no attempt; its worker died before it could cancel."""
+    """Such a claim wrote no attempt, and its worker died before it cancelled the payment."""
     payment_id = await payments.pending(report)
     async with transaction(Role.WORKER) as connection:
         claim = """UPDATE payments SET status = 'processing', version = 2, processing_at = now(), fence = 1, attempts = 0,

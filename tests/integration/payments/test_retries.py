@@ -1,4 +1,4 @@
-"""Calls that certainly moved nothing are repeated, under the same reference where the provider deduplicates."""
+"""Calls that certainly moved nothing are retried, under the same reference if the provider deduplicates."""
 
 import time
 
@@ -27,7 +27,7 @@ async def test_an_unavailable_provider_is_tried_again_under_the_same_reference_w
     assert (found.outcomes, found.attempts[0]["resends"]) == (["succeeded"], 5)
     assert provider.calls == [("charge", f"{payment_id}:1")] * 6
     assert found.events == ["create", "claim", "complete"]
-    # What each call brought stays on record although they share one attempt.
+    # The result of each call is stored, although the calls share one attempt.
     assert found.kinds == ["first_answer", *["resend"] * 5]
     assert [message["answer"] for message in found.messages] == ["unavailable"] * 5 + ["succeeded"]
 

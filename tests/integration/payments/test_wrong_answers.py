@@ -1,4 +1,4 @@
-"""Wrong, empty and refusing answers over a real connection: at most one call moves money, and no early outcome."""
+"""After wrong, empty or refusing answers over a real connection, at most one call moves money, and no outcome is assumed."""
 
 from collections.abc import Callable
 from typing import Any
@@ -29,7 +29,7 @@ WRONG: dict[str, Wrong] = {
 
 
 def refusal(names: dict[str, Any], code: str, status: int, **headers: str) -> bytes:
-    """Return the provider's own refusal of the call that was sent under ``names``."""
+    """Return the bytes of the provider's refusal of the call that ``names`` identify."""
     return http(status, error(names["reference"], code, payment_id=names["payment_id"]), **headers)
 
 

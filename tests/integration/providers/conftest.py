@@ -1,4 +1,4 @@
-"""Both event loops: the product's workers run on uvloop, and the behaviour of a connection depends on the loop."""
+"""Run each scenario on asyncio's event loop and on uvloop, because the behaviour of connections depends on the loop."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
@@ -13,6 +13,6 @@ LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 @pytest.fixture(params=LOOPS)
 def run(request: pytest.FixtureRequest) -> Iterator[Run]:
-    """Run a scenario on an event loop of its own."""
+    """Yield a function that runs a scenario on a new event loop."""
     with asyncio.Runner(loop_factory=LOOPS[request.param]) as runner:
         yield runner.run

@@ -1,4 +1,4 @@
-"""A real TCP peer that writes the bytes a test tells it to, and the questions that can be put to it."""
+"""A real TCP server that writes the bytes of a script, and the provider calls that tests make to it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -18,7 +18,7 @@ CODE = {"qr_content": "sandbox://pay", "expires_at": "2026-11-30T09:05:00Z"}
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """One request: on which connection, and what."""
+    """A received request, with the number of its connection."""
 
     connection: int
     method: str
@@ -28,14 +28,14 @@ class Heard:
 
     @property
     def reference(self) -> str:
-        """The reference it is about, from its body or its path."""
+        """The reference of the charge or refund, from the body or the path."""
         reference: str = (self.body or {}).get("reference") or self.path.split("/")[3]
         return reference
 
 
 @dataclass
 class Peer:
-    """``script`` answers a request; ``heard`` are those that came, ``writers`` the connections by number."""
+    """A server that answers requests by ``script``. ``heard`` lists the requests, ``writers`` the connections by number."""
 
     script: Callable[[Heard, asyncio.StreamWriter], Awaitable[None]]
     port: int = 0
@@ -45,7 +45,7 @@ class Peer:
     hung_up: list[asyncio.Event] = field(default_factory=list)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer on one connection until the client hangs up."""
+        """Answer the requests of one connection until the client closes it."""
         number = len(self.writers)
         self.writers.append(writer)
         self.hung_up.append(asyncio.Event())
@@ -73,7 +73,7 @@ async def _read_request(reader: asyncio.StreamReader, number: int) -> Heard:
 async def peer_of(
     settings: Settings, script: Callable[[Heard, asyncio.StreamWriter], Awaitable[None]], **changes: Any
 ) -> AsyncIterator[tuple[Peer, SandboxProvider]]:
-    """Yield a peer with this script, and the adapter that asks it."""
+    """Run a peer with ``script``, and yield it with an adapter that is connected to it."""
     peer = Peer(script)
     server = await asyncio.start_server(peer.serve, "127.0.0.1", 0)
     peer.port = server.sockets[0].getsockname()[1]
@@ -92,14 +92,14 @@ async def peer_of(
 
 
 async def say(writer: asyncio.StreamWriter, *parts: bytes) -> None:
-    """Write these, each by itself."""
+    """Write each of ``parts`` separately."""
     for part in parts:
         writer.write(part)
         await writer.drain()
 
 
 def http(status: int, body: Any = b"", **headers: str) -> bytes:
-    """Return an answer's bytes."""
+    """Return the bytes of an HTTP response."""
     raw = body if isinstance(body, bytes) else orjson.dumps(body)
     lines = {"Content-Type": "application/json", "Content-Length": str(len(raw)), **headers}
     head = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in lines.items())
@@ -107,7 +107,7 @@ def http(status: int, body: Any = b"", **headers: str) -> bytes:
 
 
 def names(reference: str) -> dict[str, str]:
-    """Return the fields that an answer about ``pay_a:1`` or ``rfd_a:1`` has to repeat."""
+    """Return the fields that an answer about ``pay_a:1`` or ``rfd_a:1`` must repeat."""
     return {"reference": reference, "payment_id": f"pay_{reference[4]}", "currency": "JPY"}
 
 
@@ -117,19 +117,19 @@ def operation(reference: str, status: str, **changes: Any) -> dict[str, Any]:
 
 
 def error(reference: str, code: str, **changes: Any) -> dict[str, Any]:
-    """Return the body of the provider's own error."""
+    """Return the body of an error by the provider itself."""
     return {"error": {"code": code, "message": "said by the provider"}, **names(reference), **changes}
 
 
 def truth(heard: Heard) -> bytes:
-    """Return the answer of an honest provider."""
+    """Return the correct answer to a request."""
     word = heard.path.removeprefix("/v1/").split("/")[-1]
     status = {"cancel": "cancelled", "reverse": "reversed", "codes": "waiting"}.get(word, "succeeded")
     return http(200, operation(heard.reference, status), Mpac_Call_Id=heard.headers["mpac-call-id"])
 
 
 async def honest(heard: Heard, writer: asyncio.StreamWriter) -> None:
-    """Answer the truth."""
+    """Send the correct answer."""
     await say(writer, truth(heard))
 
 
@@ -139,7 +139,7 @@ def charge(letter: str, *, mode: str = "cpm") -> Charge:
 
 
 def refund(letter: str) -> ChargeRefund:
-    """Return the refund of that payment."""
+    """Return the refund of the payment ``pay_<letter>``."""
     return ChargeRefund(f"rfd_{letter}:1", f"pay_{letter}", f"pay_{letter}:1", 1_000, "JPY")
 
 
@@ -154,9 +154,9 @@ QUESTIONS: dict[str, Question] = {
     "inquire_refund": lambda provider, letter: provider.inquire_refund(refund(letter)),
 }
 MOVING = ("charge", "code", "refund")
-"""Questions that may move money."""
+"""Calls that may move money."""
 
 
 def reference_of(question: str, letter: str) -> str:
-    """Return the reference that an inquiry names."""
+    """Return the reference of the charge or refund in a call."""
     return f"rfd_{letter}:1" if question in ("refund", "inquire_refund") else f"pay_{letter}:1"

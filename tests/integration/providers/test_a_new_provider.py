@@ -1,4 +1,4 @@
-"""A provider that is a row of the table and nothing else does everything that a provider does: from the store to the books."""
+"""A provider that exists only as a row of the table works everywhere, from the store's settings to the ledger."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -25,7 +25,7 @@ MAPPING = StatementMapping(columns={"our_reference": "Yours", "amount": "Gross",
 
 @pytest.fixture
 def acme(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeProvider]:
-    """Its row in the table, and in a document that is made again for this test."""
+    """Add the provider to the table and to a rebuilt OpenAPI document, and remove it afterwards."""
     provider = FakeProvider("acme")
     row = Remote(open=lambda _settings: provider, call_seconds=lambda _settings: 1, mapping=MAPPING)
     monkeypatch.setitem(PROVIDERS, "acme", row)
@@ -35,7 +35,7 @@ def acme(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeProvider]:
 
 
 async def closed(api: Api, tenant: Tenant, manager: str) -> str:
-    """Return the store's running settlement, closed by hand."""
+    """Close the store's running settlement, and return its id."""
     (running,) = (await api.get(f"/settlements?store_id={tenant.store_id}&status=open", as_=manager)).body["data"]
     answer = await api.post(f"/settlements/{running['id']}/close", as_=manager)
     assert (answer.status, answer.body["breakdown"]["qr"]["acme"]["count"]) == (200, 1)

@@ -1,4 +1,4 @@
-"""An answer is read within limits: 1 MB of body, 32 KB of headers, the call's own time. A larger answer is unknown."""
+"""Answers are read within limits: 1 MB of body, 32 KB of headers, the timeout of the call. Larger answers are unknown."""
 
 import asyncio
 import gzip
@@ -21,7 +21,7 @@ MEGABYTE = 1024 * 1024
 GIGABYTE = 1024 * MEGABYTE
 OK = b"HTTP/1.1 200 OK\r\n"
 MOST_SENT = 64 * MEGABYTE
-"""Far above what the kernel's buffers hold, far below what the endless peers would send."""
+"""Far more than the kernel's buffers hold, and far less than the endless peers would send."""
 
 
 def endless(head: bytes, piece: bytes) -> Iterator[bytes]:
@@ -113,7 +113,7 @@ def test_an_answer_that_drips_ends_with_the_calls_time(run: Run, settings: Setti
 
 
 def big(reference: str, size: int) -> bytes:
-    """Return a success of exactly ``size`` bytes."""
+    """Return a success answer of exactly ``size`` bytes."""
     body = operation(reference, "succeeded", padding="")
     body["padding"] = "x" * (size - len(orjson.dumps(body)))
     return orjson.dumps(body)
@@ -168,7 +168,7 @@ def test_a_compressed_answer_is_not_unpacked(run: Run, settings: Settings, encod
             b"",
             {"Transfer-Encoding": "chunked"},
             Unknown,
-        ),  # and a length: whoever reads it otherwise sees another answer
+        ),  # with a content length: another reader would see a different answer
         (b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", {}, Unknown),
     ],
     ids=str,

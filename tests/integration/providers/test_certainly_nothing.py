@@ -1,4 +1,4 @@
-"""Certainly nothing was done only if no connection was made or the provider's own error about this call says so."""
+"""A call certainly did nothing only if no connection was made, or the provider's own error names this call."""
 
 import asyncio
 import socket
@@ -88,7 +88,7 @@ def test_a_connection_that_was_never_made_did_nothing(
 ) -> None:
     async def scenario() -> None:
         with socket.socket() as held:
-            held.bind(("127.0.0.1", 0))  # and nobody listens there
+            held.bind(("127.0.0.1", 0))  # no process listens on this port
             async with peer_of(settings, honest) as (peer, _):
                 url = address.format(free=held.getsockname()[1], plain=peer.port)
                 async with peer_of(settings, honest, sandbox_url=url, sandbox_timeout_seconds=1) as (_, provider):
@@ -110,7 +110,7 @@ def test_a_connection_that_is_not_taken_in_time_did_nothing(run: Run, settings: 
 
 @contextmanager
 def without_room() -> Iterator[socket.socket]:
-    """Yield a server that accepts no connection, because more wait than its backlog holds."""
+    """Yield a server that accepts no connection because its backlog is full."""
     with ExitStack() as opened:
         full = opened.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         for _ in range(8):
@@ -147,7 +147,7 @@ def test_nothing_is_sent_over_a_connection_that_opens_after_the_last_moment(run:
                 calling = asyncio.ensure_future(provider.charge(charge("a"), not_after=not_after))
                 await until(lambda: loop.time() > not_after)
                 full.setblocking(False)
-                for _ in range(2):  # now there is room, and what is tried again comes through
+                for _ in range(2):  # the backlog has room now, and the repeated connection attempt succeeds
                     (await loop.sock_accept(full))[0].close()
                 assert isinstance(await calling, Unavailable)
 
@@ -176,7 +176,7 @@ def test_a_request_that_was_written_and_not_answered_is_unknown(
 
 def test_requests_that_are_never_answered_are_unknown(run: Run, settings: Settings) -> None:
     async def script(_heard: Heard, _writer: asyncio.StreamWriter) -> None:
-        """Say nothing."""
+        """Send no answer."""
 
     async def scenario() -> None:
         async with peer_of(settings, script, sandbox_timeout_seconds=3) as (peer, provider):

@@ -1,4 +1,4 @@
-"""A provider behind TLS: its connections are kept, too, and a provider with an untrusted certificate receives nothing."""
+"""Connections over TLS are reused, too, and a provider with an untrusted certificate receives nothing."""
 
 import asyncio
 import ipaddress
@@ -22,7 +22,7 @@ from workflows.settings import Settings
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
-    """Return a certificate for 127.0.0.1, signed by itself, with its key."""
+    """Return the file of a self-signed certificate for 127.0.0.1 with its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a provider")])
     now = clock.now()
@@ -43,7 +43,7 @@ def certificate(tmp_path: Path) -> Path:
 
 
 async def asked(settings: Settings, certificate: Path, *, repeats: bool = False) -> tuple[list[Answer], list[int]]:
-    """Five charges one after the other at a peer behind TLS: the answers, and the connections that they came on."""
+    """Send five charges to a peer over TLS; return the answers, and the numbers of their connections."""
 
     async def twice(heard: Heard, writer: asyncio.StreamWriter) -> None:
         await say(writer, truth(heard) + truth(heard))

@@ -1,4 +1,4 @@
-"""A fetched statement ends, answers its own request, and names unknown values."""
+"""Reading a fetched statement always ends, accepts only pages of its own request, and reports unknown values."""
 
 import asyncio
 from collections.abc import Callable
@@ -30,13 +30,13 @@ Pages = list[list[StatementLine] | Unavailable]
 
 
 def page(asked: dict[str, str], *, data: Any = (LINE,), following: str | None = None, **changes: Any) -> dict[str, Any]:
-    """Return a valid page with changes."""
+    """Return a valid page for the query ``asked``, changed by ``changes``."""
     echoed = {name: asked[name] for name in ("account", "from", "to", "cursor")}
     return {**echoed, "data": list(data), "next": following, **changes}
 
 
 def read(run: Run, settings: Settings, make: Page, **changes: Any) -> tuple[Pages, int]:
-    """Return the adapter's reading of a statement with the pages of ``make``, and the number of pages requested."""
+    """Read a statement from a peer that sends the pages of ``make``; return the result and the number of requests."""
     pages: Pages = []
     asked = 0
 
@@ -55,7 +55,7 @@ def read(run: Run, settings: Settings, make: Page, **changes: Any) -> tuple[Page
 
 
 def following(asked: dict[str, str]) -> str:
-    """Return a new cursor."""
+    """Return the next cursor."""
     return str(int(asked["cursor"] or 0) + 1)
 
 

@@ -1,4 +1,4 @@
-"""An answer belongs to its request: a stray answer on a provider's connection is never accepted for another request."""
+"""A stray answer on a provider's connection is never accepted as the answer to another request."""
 
 import asyncio
 import os
@@ -85,7 +85,7 @@ def test_a_stray_answer_that_nobody_has_read_yet_ends_the_connection(run: Run, s
             (idle,) = provider._client._idle
             arrived = idle._transport.get_extra_info("socket").fileno()
             os.write(peer.writers[0].get_extra_info("socket").fileno(), STRAYS[stray]("pay_a:1"))
-            assert select.select([arrived], [], [], 60)[0]  # it has, and the loop has had no turn to notice
+            assert select.select([arrived], [], [], 60)[0]  # it has arrived, and the loop has not run since
             assert isinstance(await QUESTIONS["charge"](provider, "b"), Succeeded)
             assert [heard.connection for heard in peer.heard] == [0, 1]
 
@@ -126,7 +126,7 @@ def test_a_stray_answer_after_the_next_request_was_written_is_not_believed(
         async with peer_of(settings, script) as (peer, provider):
             assert isinstance(await QUESTIONS[question](provider, "a"), OWN[question])
             assert isinstance(await QUESTIONS[question](provider, "b"), Unknown)
-            # The real answer to B is still to come on that connection, and none of C's business.
+            # The real answer to B is still to come on that connection, and must not be read by C.
             assert isinstance(await QUESTIONS[question](provider, "c"), OWN[question])
             assert [heard.connection for heard in peer.heard] == [0, 0, 1]
 
@@ -135,13 +135,13 @@ def test_a_stray_answer_after_the_next_request_was_written_is_not_believed(
 
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_an_answer_that_was_not_believed_ends_its_connection(run: Run, settings: Settings, question: str) -> None:
-    """Its own answer, which is still to come, would else be read by the next question."""
+    """Its real answer is still to come, and would otherwise be read by the next request."""
 
     async def script(heard: Heard, writer: asyncio.StreamWriter) -> None:
         if heard.reference == reference_of(question, "a"):
             await say(writer, STRAYS["decline"](reference_of(question, "z")))
         else:
-            with suppress(RuntimeError):  # uvloop's, where the connection is closed as it should be
+            with suppress(RuntimeError):  # uvloop raises it if the connection is closed, as it should be
                 peers[0].writers[0].write(truth(peers[0].heard[0]))  # the answer to A, late, where B might read it
             await honest(heard, writer)
 
@@ -178,7 +178,7 @@ def test_an_answer_that_names_less_than_was_asked_is_not_believed(
 def test_an_answer_to_an_earlier_request_about_the_same_is_not_believed(
     run: Run, settings: Settings, stray: str, question: str
 ) -> None:
-    """A retry keeps its reference, so only the request's id tells the answer to an earlier try from its own."""
+    """A retry has the same reference, so only the request id tells the answer to an earlier try from its own."""
 
     async def script(heard: Heard, writer: asyncio.StreamWriter) -> None:
         late = STRAYS[stray](heard.reference).replace(b"\r\n", b"\r\nMpac-Call-Id: of-an-earlier-request\r\n", 1)
@@ -208,7 +208,7 @@ def test_a_provider_that_does_not_repeat_the_id_of_a_request_is_believed(run: Ru
 def test_an_id_for_logs_that_a_gateway_replaced_is_nothing_to_disbelieve(
     run: Run, settings: Settings, question: str
 ) -> None:
-    """Gateways put an ``X-Request-Id`` of their own in the place of ours, and the provider repeats theirs."""
+    """Gateways replace our ``X-Request-Id`` by their own, and the provider repeats theirs."""
 
     async def script(heard: Heard, writer: asyncio.StreamWriter) -> None:
         ours, theirs = heard.headers["x-request-id"].encode(), b"the-gateway's-own"

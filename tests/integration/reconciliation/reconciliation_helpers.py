@@ -1,4 +1,4 @@
-"""Runs and breaks over HTTP."""
+"""Start runs and resolve breaks over HTTP."""
 
 from datetime import timedelta
 from typing import Any
@@ -16,7 +16,7 @@ Admin = psycopg.AsyncConnection[DictRow]
 
 
 def old_sales(count: int) -> list[Ours]:
-    """Return sales whose provider had the time to report them."""
+    """Return sales that are old enough to be in a statement."""
     return some_sales(count, at=(now() - timedelta(hours=30)).replace(microsecond=0))
 
 
@@ -36,12 +36,12 @@ async def breaks(api: Api, tenant: Tenant, settlement_id: str, query: str = "") 
 
 
 async def resolve(api: Api, tenant: Tenant, break_id: str, *, role: str = "merchant_admin", **body: Any) -> Answer:
-    """Resolve a break with the fields in ``body``."""
+    """Resolve a break with the fields of ``body``."""
     return await api.post(f"/breaks/{break_id}/resolve", body, as_=api.signer.user(tenant, role=role))
 
 
 async def one_break(api: Api, admin: Admin, tenant: Tenant, **changes: Any) -> tuple[str, list[Ours], dict[str, Any]]:
-    """Return a settlement of three sales whose statement differs in the first one."""
+    """Return a settlement of three sales, the sales, and the break that the statement causes for the first sale."""
     sales = old_sales(3)
     settlement_id = await closed_settlement(admin, tenant, sales)
     await upload(tenant, settlement_id, [mirror(sales[0], **changes), *(mirror(line) for line in sales[1:])])

@@ -1,6 +1,6 @@
-"""Uploads, runs, resolutions and the provider's API at once: each decides by the rows that it reads under the lock.
+"""Concurrent uploads, runs, resolutions and fetches each decide by the rows that they read after locking.
 
-Each test holds one transaction at the point in question by a row that the test has locked itself.
+Each test stops one transaction at the critical point by locking a row that the transaction needs.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from workflows.settings import Settings
 
 @asynccontextmanager
 async def held(admin: Admin, strength: str, settlement_id: str) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
-    """Lock the settlement's row in another transaction, inside."""
+    """Lock the settlement's row in another transaction inside the block."""
     other = await psycopg.AsyncConnection.connect(admin.info.dsn, password=admin.info.password)
     async with other:
         await other.execute(f"SELECT FROM settlements WHERE id = %s FOR {strength}".encode(), [settlement_id])
@@ -40,7 +40,7 @@ async def held(admin: Admin, strength: str, settlement_id: str) -> AsyncIterator
 
 
 async def waits(admin: Admin, *, count: int = 1) -> None:
-    """So many statements of the product wait for a lock."""
+    """Wait until ``count`` statements of the product wait for a lock."""
     query = b"""SELECT count(*) AS n FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name LIKE 'mpac_%'
                 AND datname = current_database()"""
 
@@ -63,7 +63,7 @@ async def last_run(admin: Admin, settlement_id: str) -> dict[str, Any]:
 
 @dataclass
 class SlowProvider(FakeProvider):
-    """A provider whose statement takes as long as the test wants."""
+    """A provider that sends its statement when the test allows it."""
 
     asked_for_statement: asyncio.Event = field(default_factory=asyncio.Event)
     may_answer: asyncio.Event = field(default_factory=asyncio.Event)
@@ -108,7 +108,7 @@ async def test_a_file_that_waits_while_a_run_signs_off_is_refused(
     await upload(tenant, settlement_id, map(mirror, sales))
     async with held(admin, "KEY SHARE", settlement_id):
         running = asyncio.create_task(reconcile_settlement(settlement_id, actor=ACTOR, settings=settings))
-        await waits(admin)  # the run has compared, and is about to sign
+        await waits(admin)  # the run has compared, and is about to sign off
         sending = asyncio.create_task(
             upload(tenant, settlement_id, [mirror(sales[0], amount=1), *map(mirror, sales[1:])])
         )
@@ -130,7 +130,7 @@ async def test_a_file_that_is_being_stored_when_a_run_begins_is_compared_by_it(
         sending = asyncio.create_task(
             upload(tenant, settlement_id, [mirror(sales[0], amount=1), *map(mirror, sales[1:])])
         )
-        await waits(admin)  # its lines are in, and its statement asks for the settlement's key
+        await waits(admin)  # its lines are inserted, and inserting the statement needs a key lock on the settlement
         running = asyncio.create_task(reconcile_settlement(settlement_id, actor=ACTOR, settings=settings))
         await waits(admin, count=2)
     uploaded = await sending

@@ -1,7 +1,7 @@
-"""F33 over HTTP: a statement missing, doubled, cut off, shuffled, in another currency, corrected and sent again.
+"""Test missing, duplicated, truncated, shuffled and corrected statements over HTTP, and those in another currency (F33).
 
-A hundred breaks of all nine kinds are planted in two thousand lines. Whatever happens to the file, each that is still in
-it is found under its name, nothing else is called a break without cause, and the plain Python matcher says the same.
+A hundred breaks of all nine kinds are planted in two thousand lines. Whatever happens to the file, every planted break that
+is still in it is found with its category, no other line is called a break, and the plain Python matcher agrees.
 """
 
 from collections import Counter
@@ -25,13 +25,13 @@ Admin = psycopg.AsyncConnection[DictRow]
 Found = Counter[tuple[str, str | None]]
 SIZE = 2_000
 PLANTED = {name: 11 for name in CHANGES} | {"amount_mismatch": 12}
-"""A hundred in all."""
+"""A hundred breaks altogether."""
 
 CALM = ("matched", "expected")
 
 
 class ComparedSettlement:
-    """A manager with a closed settlement and a provider's files."""
+    """A closed settlement, with the requests of its manager."""
 
     def __init__(self, api: Api, tenant: Tenant, settlement_id: str) -> None:
         self.api = api
@@ -40,7 +40,7 @@ class ComparedSettlement:
         self.admin = api.signer.user(tenant, role="merchant_admin")
 
     async def send(self, lines: list[Theirs]) -> dict[str, Any]:
-        """Upload a file; the statement."""
+        """Upload ``lines`` as a file, and return the statement."""
         mapping = orjson.dumps(LINES.model_dump()).decode()
         answer = await self.api.call(
             "POST",
@@ -55,7 +55,7 @@ class ComparedSettlement:
         return body
 
     async def reconcile(self) -> dict[str, Any]:
-        """Run a comparison."""
+        """Run the reconciliation, check that its sums are consistent, and return its answer."""
         answer: Answer = await self.api.post(f"{self.path}/reconcile", as_=self.manager)
         assert answer.status == 200, answer.raw
         body: dict[str, Any] = answer.body
@@ -65,7 +65,7 @@ class ComparedSettlement:
         return body
 
     async def breaks(self) -> list[dict[str, Any]]:
-        """All that the last run found, page by page."""
+        """Return all breaks of the last run, reading page by page."""
         found: list[dict[str, Any]] = []
         cursor = ""
         while True:
@@ -82,25 +82,25 @@ class ComparedSettlement:
 
 @pytest.fixture
 def ours() -> list[Ours]:
-    """Our lines; some share the provider's reference."""
+    """Return our lines; some pairs share a provider reference."""
     return sales_with_twins(SIZE, twins=PLANTED["duplicate_internal"])
 
 
 @pytest.fixture
 def spoiled(ours: list[Ours]) -> tuple[list[Theirs], Found]:
-    """Return the provider's lines with a hundred breaks, and these breaks."""
+    """Return the provider's lines with a hundred planted breaks, and the count of these breaks."""
     lines, truth = inject_breaks([as_ours(line) for line in ours], PLANTED, seed=33)
     return [as_theirs(line) for line in lines], Counter((one.category, one.our_reference) for one in truth)
 
 
 @pytest.fixture
 async def settlement(api: Api, admin: Admin, tenant: Tenant, ours: list[Ours]) -> ComparedSettlement:
-    """Return the closed settlement."""
+    """Insert a closed settlement with our lines."""
     return ComparedSettlement(api, tenant, await closed_settlement(admin, tenant, ours))
 
 
 def by_reference(ours: list[Ours], theirs: list[Theirs]) -> Found:
-    """Count the breaks that the plain Python matcher finds."""
+    """Count the breaks that the plain Python matcher finds, by category and reference."""
     return Counter(
         (verdict.category, line.our_reference)
         for verdict in match(books_of(ours, theirs))
@@ -188,7 +188,7 @@ async def test_a_repeated_file_is_a_no_op_and_a_corrected_one_preserves_resoluti
         answer = await settlement.api.post(f"/breaks/{one['id']}/resolve", body, as_=settlement.admin)
         assert answer.status == 200, answer.raw
 
-    assert await settlement.send(lines) == first  # byte for byte the same: nothing was taken in
+    assert await settlement.send(lines) == first  # the same bytes: nothing was stored
     again = await settlement.reconcile()
     assert again["statement_ids"] == [first["id"]]
     assert again["open_breaks"] == 100 - len(resolved)

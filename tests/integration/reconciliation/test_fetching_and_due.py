@@ -1,4 +1,4 @@
-"""Statements from the provider's API, and what the workers reconcile by themselves."""
+"""Workers fetch statements from the provider's API, and reconcile settlements when they are due."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -30,7 +30,7 @@ ACTOR = Actor(worker="worker-of-the-test")
 
 
 def reported(line: Ours, **changes: Any) -> StatementLine:
-    """Return a line of ours as a provider's API reports it."""
+    """Return our line as the provider's API reports it."""
     facts = (line.kind, line.our_reference, line.provider_reference, line.amount, line.currency, line.fee)
     return StatementLine(*facts, at=line.occurred_at.isoformat())._replace(**changes)
 
@@ -97,7 +97,7 @@ async def test_lines_of_another_settlement_are_not_stored(
     await fetch_statements(settlement_id, actor=ACTOR, providers=Providers({"sandbox": provider}))
     run = await reconcile_settlement(settlement_id, actor=ACTOR, settings=settings)
     counts = {name: part["count"] for name, part in run["summary"]["categories"].items() if part["count"]}
-    assert counts == {"matched": 3, "missing_internally": 1}  # what a restored backup has lost is found once (F36)
+    assert counts == {"matched": 3, "missing_internally": 1}  # a sale lost by a restored backup is found once (F36)
 
 
 async def test_a_statement_that_breaks_off_is_not_stored(admin: Admin, tenant: Tenant, provider: FakeProvider) -> None:
@@ -149,7 +149,7 @@ async def test_statements_are_fetched_for_closed_settlements_in_the_callers_scop
 
 
 async def due_of(settlement_id: str, settings: Settings, *, sla_hours: float = 24) -> str | None:
-    """Why the settlement is due, if it is."""
+    """Return the reason why the settlement is due, or ``None`` if it is not."""
     changed = settings.model_copy(update={"statement_sla_hours": sla_hours})
     found: list[DueRow] = await find_due_reconciliations(limit=10_000, settings=changed)
     return next((one.why for one in found if one.id == settlement_id), None)
@@ -171,7 +171,7 @@ async def test_a_settlement_is_due_once_its_provider_had_the_time(
     await run_due(settlement_id, settings, provider)
     assert (await row_of(admin, settlement_id))["status"] == "reconciled"
     assert await due_of(settlement_id, settings, sla_hours=0) is None
-    await run_due(settlement_id, settings, provider)  # a second message finds nothing to do
+    await run_due(settlement_id, settings, provider)  # a second message has no effect
 
 
 async def test_a_provider_that_does_not_answer_is_called_again_later(
@@ -190,14 +190,14 @@ async def test_a_provider_that_does_not_answer_is_called_again_later(
     assert error == "sandbox: no answer"
     assert [round(seconds / 60) for seconds in waits] == [1, 5, 15]
     assert await due_of(settlement_id, settings, sla_hours=0) is None
-    # The database's clock is set back by an hour: no pause is as long as what is left of this one.
+    # The database's clock is set back by an hour, so that no pause is as long as the remaining time.
     set_back = "UPDATE reconciliation_tries SET due_at = due_at + interval '1 hour' WHERE settlement_id = %s"
     await admin.execute(set_back, [settlement_id])
     assert await due_of(settlement_id, settings, sla_hours=0) == "clock_set_back"
     await admin.execute("UPDATE reconciliation_tries SET due_at = now() WHERE settlement_id = %s", [settlement_id])
     assert await due_of(settlement_id, settings) == "try_again"
     runs = await admin.execute("SELECT FROM reconciliation_runs WHERE settlement_id = %s", [settlement_id])
-    assert await runs.fetchall() == []  # nothing is called missing while nobody has said what there is
+    assert await runs.fetchall() == []  # nothing is reported missing before a statement exists
 
 
 async def test_breaks_wait_for_people_and_expected_lines_for_an_hour(
@@ -244,7 +244,7 @@ async def test_a_payment_around_midnight_on_two_clocks_is_not_a_break(
     midnight = datetime.fromisoformat("2026-11-23T00:00:00+09:00")
     line = replace(some_sales(1, at=midnight)[0], business_date=midnight.date())
     cases = {
-        timedelta(seconds=-5): "matched",  # their day before ours, by seconds
+        timedelta(seconds=-5): "matched",  # the provider dates it to the previous day, by seconds
         timedelta(minutes=-61): "date_mismatch",
         timedelta(hours=20): "matched",  # the same day
         timedelta(hours=25): "date_mismatch",

@@ -1,4 +1,4 @@
-"""Targets of a break's link, and both sides of a difference in currency."""
+"""A break's link must refer to matching money, and a currency mismatch is booked in both currencies."""
 
 from datetime import timedelta
 from typing import Any
@@ -25,7 +25,10 @@ from workflows.providers.base import Succeeded
 async def strangers(
     api: Api, admin: Admin, tenant: Tenant, *theirs: Theirs
 ) -> tuple[str, list[Ours], list[dict[str, Any]]]:
-    """Return a settlement of two sales whose statement has more lines, which quote nothing of ours."""
+    """Reconcile a settlement of two sales whose statement also has the lines ``theirs``, which match no sale of ours.
+
+    Return the settlement's id, the sales and the breaks.
+    """
     sales = old_sales(2)
     settlement_id = await closed_settlement(admin, tenant, sales)
     await upload(tenant, settlement_id, [*map(mirror, sales), *theirs])
@@ -34,13 +37,13 @@ async def strangers(
 
 
 def stranger(amount: int, **changes: Any) -> Theirs:
-    """Return a line of theirs that quotes nothing of ours."""
+    """Return a line of the provider that refers to nothing of ours."""
     facts = {"our_reference": None, "provider_reference": f"x-{amount}", "fee": 0, **changes}
     return Theirs("payment", amount=amount, **facts)
 
 
 async def a_sale(payments: PaymentMaker, provider: Any, amount: int, *, cash: bool = False) -> str:
-    """Return a completed payment that waits for the next close."""
+    """Return a completed payment that is in no closed settlement yet."""
     if not cash:
         provider.charges.append(Succeeded(amount, f"ref-{amount}"))
     payment_id = await payments.pending(CASH if cash else QR, amount=amount)
@@ -138,7 +141,7 @@ async def test_a_currency_mismatch_is_booked_and_reversed_in_both_currencies(
     assert await corrections(admin, tenant) == {"USD": 680, **({"JPY": ours} if ours else {})}
     assert answer.body["other_reference"]
     assert bool(answer.body["reference"]) is not is_alone
-    # The file was wrong: what was booked is booked back in both currencies, once.
+    # The file was wrong: the booking is reversed in both currencies, once.
     await upload(tenant, settlement_id, [mirror(sales[0]), open_break, mirror(sales[2])])
     for _ in range(2):
         await reconcile(api, tenant, settlement_id)
@@ -152,7 +155,7 @@ async def test_a_currency_mismatch_is_booked_and_reversed_in_both_currencies(
 
 
 async def corrections(admin: Admin, tenant: Tenant) -> dict[str, int]:
-    """Return the sum of the corrections by currency, each in an open settlement of that currency."""
+    """Return the sum of corrections by currency, and check that each is in an open settlement of its currency."""
     found = await admin.execute(
         """SELECT s.currency, sum(l.amount)::bigint AS sum, bool_and(s.status = 'open') AS is_open
            FROM settlement_lines l JOIN settlements s ON s.id = l.settlement_id AND s.currency = l.currency

@@ -1,4 +1,4 @@
-"""A settlement whose statement is missing has a break for each line: runs stay bounded, pages and resolutions quick."""
+"""If a settlement's statement is missing, every line is a break: runs stay limited, pages and resolutions fast."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ PAGE = 100
 
 
 async def plan_of(admin: Admin, query: str, settlement_id: str) -> str:
-    """How PostgreSQL answers a query about a settlement of many breaks."""
+    """Return PostgreSQL's plan for a query about a settlement with many breaks."""
     await admin.execute("ANALYZE breaks")
     found = await admin.execute(f"EXPLAIN {query}".encode(), {"id": settlement_id})
     return "\n".join(row["QUERY PLAN"] for row in await found.fetchall())
@@ -37,10 +37,10 @@ async def test_thousands_of_breaks_are_counted_paged_and_resolved_one_by_one(
     settlement_id = await closed_settlement(admin, tenant, old_sales(MANY))
     manager, merchant_admin = (api.signer.user(tenant, role=role) for role in ("store_manager", "merchant_admin"))
     path = f"/settlements/{settlement_id}"
-    for number in (1, 2):  # found, and found again
+    for number in (1, 2):  # first found, then found again
         run = await api.post(f"{path}/reconcile", as_=manager)
         assert (run.status, run.body["run"], run.body["open_breaks"]) == (200, number, MANY)
-        assert len(run.raw) < 10_000  # the answer tells sums, not breaks
+        assert len(run.raw) < 10_000  # the answer contains sums, not the breaks
     seen: list[str] = []
     cursor = ""
     for _ in range(5):
@@ -73,7 +73,7 @@ async def test_a_run_that_takes_too_long_answers_503_and_stores_nothing(
     settlement_id = await closed_settlement(admin, tenant, old_sales(10))
 
     async def note_for_too_long(connection: AsyncConnection, *about: Any, **more: Any) -> int:
-        """As usual, but for a statement that no machine ends in the time it may take."""
+        """Record breaks as usual, and then run a statement that exceeds its time limit."""
         count = await record_breaks(connection, *about, **more)
         await connection.execute(text("SET LOCAL statement_timeout = '50ms'"))
         await connection.execute(text("SELECT pg_sleep(60)"))
@@ -96,6 +96,6 @@ async def test_a_run_that_takes_too_long_answers_503_and_stores_nothing(
     tried = await admin.execute("SELECT * FROM reconciliation_tries WHERE settlement_id = %s", [settlement_id])
     row = await tried.fetchone() or {}
     assert "exceeded its time limit" in row["trouble"]
-    assert row["due_at"] > now()  # the worker tries again by itself, and no message is buried
+    assert row["due_at"] > now()  # the worker retries by itself, and no message becomes a dead letter
     monkeypatch.undo()
     assert (await api.post(f"/settlements/{settlement_id}/reconcile", as_=manager)).status == 200

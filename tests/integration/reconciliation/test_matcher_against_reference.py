@@ -1,4 +1,4 @@
-"""The SQL matcher and the plain Python one give every line the same name, whatever the lines are."""
+"""The SQL matcher and the plain Python matcher give every line the same category, for any lines."""
 
 from collections import Counter
 from datetime import timedelta
@@ -30,7 +30,7 @@ _JUDGED = text("""
 async def sql_verdicts(
     settlement_id: str, statement_id: str, books: Books
 ) -> tuple[list[Classification], dict[str, Any]]:
-    """Return the classification of the SQL for the same books, and its summary."""
+    """Return the classifications of the SQL matcher for the same books, and its summary."""
     ours = {(line.kind, line.entity_id): line for line in books.ours}
     theirs = {number: line for number, line in enumerate(books.theirs, start=2)}
     async with transaction(Role.WORKER) as connection:
@@ -63,7 +63,7 @@ async def sql_verdicts(
 
 
 def random_books(seed: int, *, size: int = 60) -> Books:
-    """Lines over so few references, amounts and days that everything that can collide does."""
+    """Return random lines with so few references, amounts and days that they collide in every possible way."""
     random = Random(seed)
     base = now().replace(microsecond=0) - timedelta(hours=20)
     references = [f"pay_{seed}x{number}:1" for number in range(size // 2)] + [None]
@@ -134,7 +134,7 @@ async def test_both_matchers_agree_on_lines_that_collide(
     found, summary = await sql_verdicts(settlement_id, statement["id"], books)
     expected = match(books)
     assert tally(found) == tally(expected)
-    # The identity, from the raw lines: our sum − their sum is the sum of the categories' differences, fees likewise.
+    # The identity, from the raw lines: ours − theirs equals the sum of the differences by category, fees included.
     ours = sum(line.amount for line in books.ours)
     theirs = ours - sum(verdict.our_amount - verdict.their_amount for verdict in expected)
     assert summary["difference"] == ours - theirs

@@ -1,4 +1,4 @@
-"""How breaks end: booked, linked, let go; what is refused; and what a later file takes back."""
+"""Breaks are booked, linked or written off; invalid resolutions are refused, and a later file may undo them."""
 
 from datetime import timedelta
 from typing import Any
@@ -68,7 +68,7 @@ async def booked(admin: Admin, tenant: Tenant) -> tuple[int, int]:
 async def two_breaks(
     api: Api, admin: Admin, tenant: Tenant, **resolution: Any
 ) -> tuple[str, list[Ours], dict[str, Any], dict[str, Any]]:
-    """Return a settlement of four sales with two breaks, of which the first is resolved.
+    """Return the settlement, its four sales and two breaks, the first of which is resolved.
 
     The statement has 900 for the first sale and 800 for the second.
     """
@@ -91,7 +91,7 @@ async def test_a_booking_is_reversed_when_a_corrected_file_removes_its_break(
     settlement_id, sales, first, second = await two_breaks(api, admin, tenant, **resolution)
     assert await booked(admin, tenant) == (-100, -100)
     await upload(tenant, settlement_id, [mirror(sales[0]), mirror(sales[1], amount=800), *map(mirror, sales[2:])])
-    for _ in range(2):  # once and not with every run
+    for _ in range(2):  # once, not with every run
         assert (await reconcile(api, tenant, settlement_id)).body["open_breaks"] == 1
         assert await booked(admin, tenant) == (0, 0)
     assert (await resolve(api, tenant, second["id"], resolution="adjust")).status == 200
@@ -159,7 +159,7 @@ async def test_a_linked_break_reopens_when_the_other_break_is_gone(api: Api, adm
     found = {one["category"]: one for one in await breaks(api, tenant, settlement_id)}
     ours, theirs = found["missing_at_provider"], found["missing_internally"]
     assert (await resolve(api, tenant, ours["id"], resolution="link", reference=theirs["id"])).status == 200
-    # The provider finds the sale, and the garbled line was another one after all: nobody has looked at that.
+    # The provider finds the sale, and the garbled line was another sale after all: nobody has reviewed that line.
     await upload(tenant, settlement_id, [mirror(sales[0]), garbled, fee, *map(mirror, sales[2:])])
     assert (await reconcile(api, tenant, settlement_id)).body["open_breaks"] == 2
     still = {one["id"]: one for one in await breaks(api, tenant, settlement_id)}

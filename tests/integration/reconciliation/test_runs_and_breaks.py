@@ -1,4 +1,4 @@
-"""Runs over HTTP: numbered, explained, with breaks that keep their resolutions, until nothing is left open (F33)."""
+"""Runs over HTTP are numbered, and their breaks keep resolutions, until nothing is open (F33)."""
 
 import psycopg
 import pytest
@@ -42,7 +42,7 @@ async def test_nothing_is_signed_off_while_a_provider_that_was_asked_does_not_an
 ) -> None:
     settlement_id = await closed_settlement(
         admin, tenant, []
-    )  # by our books the provider moved nothing, by its own perhaps
+    )  # the provider moved nothing by our books, but maybe by its own
     async with serve(sandbox_url="http://127.0.0.1:1") as api:
         answer = await reconcile(api, tenant, settlement_id)
         assert (answer.status, answer.body["run"], answer.body["status"]) == (200, 1, "closed")
@@ -98,7 +98,7 @@ async def test_a_resolution_survives_runs_and_another_amount_does_not(api: Api, 
     first, second = sorted(await breaks(api, tenant, settlement_id), key=lambda one: one["theirs"])
     for found in (first, second)[:1]:
         assert (await resolve(api, tenant, found["id"], resolution="ignore", note="rounding")).status == 200
-    # A corrected file supersedes the first: one difference is the same, one is another amount, one is new.
+    # A corrected file supersedes the first: one difference is unchanged, one has another amount, and one is new.
     corrected = [mirror(sales[0], amount=950), mirror(sales[1], amount=800), mirror(sales[2], fee=1), rest[1]]
     await upload(tenant, settlement_id, corrected)
     answer = await reconcile(api, tenant, settlement_id)
@@ -109,7 +109,7 @@ async def test_a_resolution_survives_runs_and_another_amount_does_not(api: Api, 
         "rounding",
         2,
     )
-    assert second["id"] not in seen  # 950 is another difference than 900: nobody has looked at it yet
+    assert second["id"] not in seen  # 950 is another difference than 900, and nobody has reviewed it
     assert {one["category"] for one in seen.values() if one["resolution"] is None} == {
         "amount_mismatch",
         "fee_mismatch",

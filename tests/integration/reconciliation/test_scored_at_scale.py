@@ -1,4 +1,4 @@
-"""The matcher scored: what was planted is found, nothing else is, and it stays quick when there is much."""
+"""The matcher finds all planted breaks and no others, and stays fast with many lines."""
 
 import time
 from collections import Counter
@@ -21,7 +21,7 @@ from workflows.tenants.actor import Actor
 
 
 def sales_with_twins(count: int, *, twins: int) -> list[Ours]:
-    """Sales older than any service level; ``twins`` of them carry the provider's reference of another."""
+    """Return sales old enough to be in a statement; ``twins`` of them have the provider reference of another sale."""
     lines = some_sales(count, at=(now() - timedelta(hours=30)).replace(microsecond=0))
     payments = [number for number, line in enumerate(lines) if line.kind == "payment"]
     for first, second in zip(payments[:twins], payments[-twins:], strict=True):
@@ -46,7 +46,7 @@ def as_theirs(line: TheirLine) -> Theirs:
 async def score(
     admin: psycopg.AsyncConnection[DictRow], make_tenant: MakeTenant, *, size: int, each: int
 ) -> tuple[float, float]:
-    """Recall and precision over every planted break, as seen by both matchers, which have to agree."""
+    """Return recall and precision for all planted breaks, after checking that both matchers agree."""
     tenant = await make_tenant()
     ours = sales_with_twins(size, twins=each)
     lines, truth = inject_breaks([as_ours(line) for line in ours], dict.fromkeys(CHANGES, each), seed=size)

@@ -1,4 +1,4 @@
-"""Statements over HTTP: card numbers, unknown words, ambiguous amounts."""
+"""Uploaded statements are checked for card numbers, unknown values and ambiguous amounts."""
 
 import hashlib
 import json

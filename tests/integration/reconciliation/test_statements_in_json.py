@@ -1,4 +1,4 @@
-"""Statements in JSON over HTTP: digits stay text, and no line breaks the API."""
+"""JSON statements keep digits as text, and no line causes an internal error."""
 
 import json
 

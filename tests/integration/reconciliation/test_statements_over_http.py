@@ -1,4 +1,4 @@
-"""Statements over HTTP: taken in whole, or refused line by line with nothing kept (F33)."""
+"""An uploaded statement is stored completely, or refused with the number of each bad line and not stored (F33)."""
 
 import hashlib
 import io
@@ -21,7 +21,7 @@ Admin = psycopg.AsyncConnection[DictRow]
 
 
 def sandbox_csv(lines: list[Ours]) -> str:
-    """Return these lines as a CSV file of the sandbox."""
+    """Return ``lines`` as a CSV file of the sandbox."""
     words = {"payment": "charge", "refund": "refund"}
     rows = [
         f"{words[line.kind]},{line.our_reference},{line.provider_reference},{abs(line.amount)},{line.currency},{line.fee},"
@@ -45,7 +45,7 @@ def manager_of(api: Api, tenant: Tenant) -> str:
 
 
 async def rows_kept(admin: Admin, settlement_id: str) -> tuple[int, int, int]:
-    """Statements, lines and pieces of files of a settlement."""
+    """Return the numbers of statements, lines and file chunks of a settlement."""
     found = await admin.execute(
         """SELECT (SELECT count(*) FROM statements WHERE settlement_id = %(id)s) AS statements,
                   (SELECT count(*) FROM statement_lines WHERE statement_id IN (

@@ -1,4 +1,4 @@
-"""Lines without a statement are listed, and only a person signs a day off without them."""
+"""Lines without a statement are listed as uncompared, and only a person signs off such a day."""
 
 from dataclasses import replace
 from typing import Any
@@ -25,7 +25,7 @@ ACCEPTED = {"accept_uncompared": True, "note": NOTE}
 
 
 def of_terminals(lines: list[Ours]) -> list[Ours]:
-    """Return the same sales, taken by the terminals' own application."""
+    """Return the same sales as sales of the terminal's own card application."""
     return [replace(line, provider="external", fee=0) for line in lines]
 
 
@@ -50,7 +50,7 @@ async def test_terminal_cards_without_a_statement_are_listed_and_need_an_accepta
     for uncompared in (run["summary"]["uncompared"], seen["uncompared"]):
         assert (uncompared["count"], uncompared["amount"], uncompared["providers"]) == (2, amount, [named])
         assert (uncompared["needs_acceptance"], uncompared["accepted_by"]) == (True, None)
-    assert await due_of(settlement_id, settings, sla_hours=24_000) is None  # nobody runs it again and again
+    assert await due_of(settlement_id, settings, sla_hours=24_000) is None  # it does not become due again and again
     for waits, ids in ((True, [settlement_id]), (False, [])):
         listed = await api.get(f"/settlements?status=closed&needs_acceptance={str(waits).lower()}", as_=boss)
         assert [one["id"] for one in listed.body["data"]] == ids
@@ -141,7 +141,7 @@ async def test_workers_sign_off_a_store_whose_policy_expects_no_statements(
     assert await due_of(settlement_id, settings) == "try_again"
     await reconcile_due(settlement_id, worker="worker-of-the-test", settings=settings, providers=providers)
     row = await row_of(admin, settlement_id)
-    assert (row["status"], row["uncompared"]["count"]) == ("reconciled", 2)  # signed, and named all the same
+    assert (row["status"], row["uncompared"]["count"]) == ("reconciled", 2)  # signed off, and listed all the same
     assert row["uncompared"]["providers"][0]["is_policy"]
 
     assert (
@@ -166,7 +166,7 @@ COUNT = "mpac_days_waiting"
 
 
 async def waiting_days(api: Api) -> dict[tuple[str, str], float]:
-    """Metric and reason → what it says of days that wait for a person."""
+    """Return metric and reason → value, for the metrics of days that wait for a person."""
     page = (await api.get("//metrics")).raw.decode()
     samples = [sample for family in text_string_to_metric_families(page) for sample in family.samples]
     return {(sample.name, sample.labels["reason"]): sample.value for sample in samples if sample.name.startswith(COUNT)}

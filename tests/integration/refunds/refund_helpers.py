@@ -1,4 +1,4 @@
-"""Refunds by the use-cases alone: asked for, carried by a worker, and what the tables say of them then."""
+"""Request and process refunds through use-cases only, and read what the database has about them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,7 +23,7 @@ Admin = psycopg.AsyncConnection[DictRow]
 
 
 class RefundMaker:
-    """Makes completed payments of one tenant and their refunds."""
+    """Create completed payments of one tenant, and their refunds."""
 
     def __init__(self, settings: Settings, providers: Providers, tenant: Tenant) -> None:
         self.tenant = tenant
@@ -31,17 +31,17 @@ class RefundMaker:
         self.processor = LeaseExecutor(REFUNDS, settings=settings, providers=providers, worker="worker-of-the-test")
 
     async def paid(self, request: PaymentRequest = QR, **changes: Any) -> str:
-        """Return the id of a completed payment: 1,000 yen by a customer's code unless said otherwise."""
+        """Return the id of a completed payment; by default 1,000 yen by a customer's QR code."""
         payment_id = await self.payments.pending(request, **changes)
         await self.payments.process(payment_id)
         return payment_id
 
     async def ask(self, payment_id: str, amount: int | None = None, **rest: Any) -> StoredAnswer:
-        """Request a refund as POST /payments/{id}/refund does, as the tenant's device unless another caller is named."""
+        """Request a refund as POST /payments/{id}/refund does; by default as the tenant's device."""
         return await ask_back(payment_id, amount, **{"caller": self.tenant.device, **rest})
 
     async def pending(self, payment_id: str, amount: int | None = None, **rest: Any) -> str:
-        """Return the id of a new refund."""
+        """Request a refund, and return its id."""
         stored = await self.ask(payment_id, amount, **rest)
         assert stored.resource_id is not None
         return stored.resource_id
@@ -51,14 +51,14 @@ class RefundMaker:
         await self.processor.process(list(refund_ids))
 
     async def refunded(self, payment_id: str, amount: int | None = None, **rest: Any) -> str:
-        """Return the id of a refund that a worker has looked at once."""
+        """Request a refund that a worker then processes once, and return its id."""
         refund_id = await self.pending(payment_id, amount, **rest)
         await self.process(refund_id)
         return refund_id
 
 
 async def evidence(admin: Admin, refund_id: str) -> Evidence:
-    """Return the rows of a refund."""
+    """Return the rows of a refund, after checking its history."""
     return await evidence_of(admin, "refund", refund_id)
 
 
@@ -78,17 +78,17 @@ async def sums(admin: Admin, payment_id: str) -> tuple[str, int, int]:
 
 
 async def time_passes(admin: Admin, refund_id: str, *, seconds: float) -> None:
-    """For this refund alone (``factories.time_passes``)."""
+    """Simulate that ``seconds`` passed for one refund (``factories.time_passes``)."""
     await factories.time_passes(admin, refund_id, seconds=seconds, entity="refund")
 
 
 async def seconds_until_due(admin: Admin, refund_id: str) -> float:
-    """How far away the next look at a refund is, by the database's clock."""
+    """Return the seconds until the refund is due, by the database's clock."""
     return await seconds_until(admin, refund_id, "due_at", entity="refund")
 
 
 async def look_again(refunds: RefundMaker, admin: Admin, refund_id: str, *, after: float = 0) -> None:
-    """Let the time of the next look come, ``after`` seconds from now at least, and a worker see to it."""
+    """Advance time until the refund is due, at least by ``after`` seconds, and process it."""
     left = await seconds_until_due(admin, refund_id)
     await time_passes(admin, refund_id, seconds=max(left, after) + 0.1)
     await refunds.process(refund_id)
@@ -101,7 +101,7 @@ async def bill_row(admin: Admin, bill_id: str) -> dict[str, Any]:
 
 
 async def bill_events(admin: Admin, bill_id: str, *, of: Sequence[str]) -> list[tuple[str, str]]:
-    """Return what these payments and refunds did to a bill: event and resulting status."""
+    """Return the history events that these payments and refunds caused on a bill, with the resulting statuses."""
     rows = await all_of(
         admin,
         b"SELECT event, to_status FROM bill_history WHERE bill_id = %s AND reason = ANY(%s) ORDER BY version",
@@ -112,7 +112,7 @@ async def bill_events(admin: Admin, bill_id: str, *, of: Sequence[str]) -> list[
 
 
 async def post_refund(api: Api, as_: Tenant | str, payment_id: str, *, key: str | None = None, **fields: Any) -> Answer:
-    """POST /payments/{id}/refund; all that is left unless ``fields`` say how much."""
+    """Send POST /payments/{id}/refund; without an ``amount`` in ``fields``, it refunds the rest."""
     body = {**WHY, **fields}
     return await api.post(f"/payments/{payment_id}/refund", body, as_=as_, key=key or uuid_utils.uuid7().hex)
 

@@ -1,4 +1,4 @@
-"""A late cancel on a bill: the guest still owes the bill, and the payment is refunded or retained."""
+"""After a late cancel, the guest still owes the bill, and the payment is refunded, or retained if the refund fails."""
 
 import logging
 from typing import Any
@@ -25,7 +25,7 @@ each_sale = pytest.mark.parametrize("sale", SALES.values(), ids=SALES)
 async def withdrawn(
     refunds: RefundMaker, provider: FakeProvider, admin: Admin, sale: PaymentRequest, **changes: Any
 ) -> tuple[str, str]:
-    """Return the ids of a payment that was withdrawn when its money had moved, and of its refund."""
+    """Return the ids of a payment that was cancelled after its money had moved, and of its refund."""
     if sale is QR:
         payment_id = await cancelled_too_late(refunds, provider, **changes)
     else:
@@ -38,7 +38,7 @@ async def withdrawn(
 async def ends(
     refunds: RefundMaker, provider: FakeProvider, sale: PaymentRequest, refund_id: str, *, well: bool
 ) -> None:
-    """Complete or fail the refund."""
+    """Complete the refund if ``well``, otherwise let it fail."""
     if sale is not QR:
         await report(refunds, refund_id, {"result": "approved" if well else "declined"})
     elif not well:
@@ -52,7 +52,7 @@ async def amounts(admin: Admin, bill: dict[str, Any]) -> tuple[str, int, int, in
 
 
 async def audited(admin: Admin, bill: dict[str, Any]) -> None:
-    """Every rule about bills holds over all that there is in the bill's store."""
+    """Assert that no row of the bill's store breaks an invariant about bills."""
     tables = ("payments", "bills", "orders")
     of_store = " UNION ALL ".join(f"SELECT id FROM {table} WHERE store_id = %(store)s" for table in tables)
     for rule in RULES:

@@ -1,4 +1,4 @@
-"""A refund on its way: claimed, asked, recorded; and what it means for its payment."""
+"""A refund is claimed, sent and recorded, and changes its payment accordingly."""
 
 import asyncio
 from typing import Any
@@ -166,7 +166,7 @@ async def test_a_worker_that_stops_beyond_its_lease_records_nothing_and_its_answ
     provider.heard.clear()
     working = asyncio.ensure_future(refunds.process(refund_id))
     await provider.heard.wait()
-    assert (await evidence(admin, refund_id)).outcomes == [None]  # written ahead
+    assert (await evidence(admin, refund_id)).outcomes == [None]  # the attempt is written before the call
     await time_passes(admin, refund_id, seconds=31)
     await refunds.process(refund_id)
     done = await evidence(admin, refund_id)
@@ -182,7 +182,7 @@ async def test_a_worker_that_stops_beyond_its_lease_records_nothing_and_its_answ
 
 
 async def refund_in(refunds: RefundMaker, provider: FakeProvider, status: str) -> str:
-    """Return a refund that reached ``status`` by events."""
+    """Return the id of a refund that reached ``status`` by events."""
     payment_id = await refunds.paid()
     outcome: dict[str, list[Any]] = {"processing": [Unknown("?")], "failed": [Declined("no")]}
     provider.refunds.extend(outcome.get(status, []))
@@ -224,7 +224,7 @@ async def test_review_is_requested_for_a_refund_that_its_provider_accepted_and_n
 
 
 async def pending_at_provider(refunds: RefundMaker, provider: FakeProvider) -> str:
-    """Return a refund that the provider took on without deciding."""
+    """Return the id of a refund that the provider accepted without deciding."""
     payment_id = await refunds.paid()
     provider.refunds.append(ActionRequired(None))
     return await refunds.refunded(payment_id)

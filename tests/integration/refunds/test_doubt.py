@@ -1,4 +1,4 @@
-"""A refund of which we do not know whether it happened: its amount stays reserved, and only a certain answer ends that."""
+"""While the outcome of a refund is unknown, its amount stays reserved; only a certain answer ends that."""
 
 import time
 
@@ -28,7 +28,7 @@ DAY = 86_400
 
 
 async def in_doubt(refunds: RefundMaker, provider: FakeProvider, *, moved: bool) -> tuple[str, str]:
-    """Return a payment, and a refund of 300 of it that was never answered."""
+    """Return the ids of a payment and of its refund of 300 that was not answered; ``moved`` says whether it was made."""
     payment_id = await refunds.paid()
     provider.refunds.append(Unknown("read time-out"))
     refund_id = await refunds.refunded(payment_id, 300)

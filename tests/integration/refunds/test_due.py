@@ -1,4 +1,4 @@
-"""Due refunds: one column answers for every reason to look at a refund again, and nothing final is ever due."""
+"""One column holds the time at which a refund is due for any reason, and a final refund is never due."""
 
 from dataclasses import replace
 
@@ -16,11 +16,11 @@ ALL = 100_000
 GRACE_SECONDS, LEASE_SECONDS = 5, 30
 LATER = Unavailable("503", retry_after_seconds=60)
 SLOWER = 30.0
-"""Questions are asked a minute later: what is not due yet is not due when a busy machine looks, either."""
+"""Settings with an inquiry delay of a minute, so that a refund is not due yet when a busy machine checks."""
 
 
 async def why(refund_id: str) -> str | None:
-    """Why the refund is due; ``None`` if it is not."""
+    """Return the reason why the refund is due, or ``None`` if it is not."""
     return next((due.why for due in await find_due_refunds(limit=ALL) if due.id == refund_id), None)
 
 

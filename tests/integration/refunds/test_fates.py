@@ -1,4 +1,4 @@
-"""Whatever befalls a refund at the sandbox provider: its own ledger says how much went back, and ours says the same."""
+"""For every fate of a refund at the sandbox provider, its ledger and our books agree on the refunded amount."""
 
 import asyncio
 import time
@@ -20,7 +20,7 @@ PATIENCE_SECONDS = 10.0
 
 @pytest.fixture
 async def refunds(settings: Settings, engines: None, tenant: Tenant, sandbox: Sandbox) -> AsyncIterator[RefundMaker]:
-    """Refunds at the sandbox, over real HTTP."""
+    """Yield a maker of payments and refunds at the sandbox, over real HTTP."""
     changes = {
         "sandbox_url": sandbox.url,
         "sandbox_api_key": SecretStr(KEY),
@@ -36,7 +36,7 @@ async def refunds(settings: Settings, engines: None, tenant: Tenant, sandbox: Sa
 
 
 async def ended(refunds: RefundMaker, admin: Admin, refund_id: str) -> str:
-    """Process a refund until it is final or never due again; return its status."""
+    """Process a refund until it is final or is never due again, and return its status."""
     await refunds.process(refund_id)
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
@@ -45,7 +45,7 @@ async def ended(refunds: RefundMaker, admin: Admin, refund_id: str) -> str:
             return str(row["status"])
         assert time.monotonic() < deadline, row
         if row["lease_until"] is None:
-            # Two not-founds must lie as far apart as the provider may work: that long passes between two looks.
+            # Two not-founds prove something only if the provider's maximum processing time lies between them.
             await look_again(refunds, admin, refund_id, after=MAX_PROCESSING_SECONDS + 1)
         await asyncio.sleep(0.01)
 

@@ -1,7 +1,7 @@
-"""What no cashier would send, to every route of orders, bills and refunds: refused with a sentence, never with a 500.
+"""Invalid bodies for every route of orders, bills and refunds are refused with a sentence, never with a 500.
 
-Each body is wrong in one thing. What it must be answered is the code and the field; that nothing is stored is seen by
-looking at everything afterwards.
+Each body has a single fault, and the answer must have the matching code and field. Afterwards everything is read, to show
+that nothing was stored.
 """
 
 from typing import Any
@@ -224,7 +224,7 @@ async def test_ids_of_another_tenant_are_refused_like_unknown_ones(
     assert {(answer.status, answer.code) for answer in answers} == {(404, "RESOURCE_NOT_FOUND")}
     refused = await split(
         api, mine, bill["id"], items=[[order["items"][0]["id"]], [theirs["items"][0]["id"]]]
-    )  # an item of a stranger's is none of this bill
+    )  # an item of another tenant is not part of this bill
     assert (refused.status, refused.details[0]["field"]) == (422, "items")
     assert (await api.get(f"/orders/{theirs['id']}", as_=other)).body["version"] == theirs["version"]
     assert (await api.get(f"/bills/{their_bill['id']}", as_=other)).body == their_bill

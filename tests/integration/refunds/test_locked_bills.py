@@ -1,7 +1,7 @@
 """While one bill is locked, payments and refunds of other bills continue, even in the same group.
 
-A statement waits for a row longer than these tests wait for anything (``tests.conftest.PATIENT``): who waited for the bill
-would not get on in time.
+The lock timeout is longer than any wait of these tests (``tests.conftest.PATIENT``), so a row that waited for the bill
+would fail its test.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from tests.polling import DEADLINE_SECONDS, eventually, somebody_waits_for
 
 @asynccontextmanager
 async def sitting_on(stack: LocalStack, bill_id: str) -> AsyncIterator[None]:
-    """Lock the bill's row inside the context."""
+    """Lock the bill's row inside the block."""
     async with await psycopg.AsyncConnection.connect(stack.urls.database) as foreign:
         await foreign.execute("SELECT FROM bills WHERE id = %s FOR UPDATE", [bill_id])
         yield
@@ -75,7 +75,7 @@ async def test_refunds_of_other_bills_in_the_same_message_are_recorded(
 async def test_many_locked_bills_delay_no_other_payment(
     api: Api, refunds: RefundMaker, stack: LocalStack, admin: Admin
 ) -> None:
-    """More than there are lanes for recording."""
+    """There are more locked bills than lanes for recording."""
     bills = [await new_bill(api, refunds, 1_000) for _ in range(4)]
     stuck = [await refunds.payments.pending(CASH, bill_id=bill["id"]) for bill in bills]
     async with await psycopg.AsyncConnection.connect(stack.urls.database) as foreign:
@@ -91,7 +91,7 @@ async def test_many_locked_bills_delay_no_other_payment(
 async def test_locked_bill_delays_no_other_payment(
     api: Api, refunds: RefundMaker, stack: LocalStack, admin: Admin
 ) -> None:
-    """Another bill's payments and those without a bill are accepted and completed while one bill is locked."""
+    """Payments of another bill, and payments without a bill, are accepted and completed while one bill is locked."""
     bill = await new_bill(api, refunds, 1_000)
     locked, free = (await split(api, refunds.tenant, bill["id"], parts=2)).body["data"]
     async with await psycopg.AsyncConnection.connect(stack.urls.database) as foreign:

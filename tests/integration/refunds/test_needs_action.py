@@ -1,4 +1,4 @@
-"""Refunds that a person carries out at the till: they need action until the terminal reports the result."""
+"""Refunds that a person carries out at the terminal need action until the terminal reports the result."""
 
 import asyncio
 from typing import Any
@@ -41,7 +41,7 @@ async def report(refunds: RefundMaker, refund_id: str, said: dict[str, str]) -> 
 
 
 async def needing_action(refunds: RefundMaker, admin: Admin, sale: PaymentRequest = TERMINAL, **changes: Any) -> str:
-    """Return the id of the automatic refund of a sale that was withdrawn while it was pending."""
+    """Return the id of the automatic refund of a reported sale that was cancelled while it was pending."""
     payment_id = await refunds.payments.pending(sale, **changes)
     await refunds.payments.cancel(payment_id, on_too_late="refund")
     (refund,) = await refunds_of(admin, payment_id)

@@ -1,4 +1,4 @@
-"""Asking for a refund: of what, how much, by whom, and what is refused; and F19."""
+"""Refund requests are validated, stored once per key, and never exceed what was captured (F19)."""
 
 import asyncio
 from typing import Any
@@ -73,7 +73,7 @@ async def test_refund_above_the_rest_is_refused_with_the_rest(refunds: RefundMak
 
 
 async def payment_in(refunds: RefundMaker, provider: FakeProvider, status: str) -> str:
-    """Return a payment that is not a sale yet, or never became one."""
+    """Return the id of a payment in a status that allows no refund."""
     if status == "processing":
         provider.charges.append(ActionRequired({"type": "display_qr"}, "r"))
     if status == "failed":

@@ -1,4 +1,4 @@
-"""A refund that kills its workers is quarantined, keeps its reservation, and is asked about when an operator requeues it."""
+"""A poison refund is quarantined with its reservation, and an operator's requeue leads to an inquiry."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ async def letter_of(admin: Admin, entity_id: str) -> dict[str, Any]:
 
 
 async def quarantined(refunds: RefundMaker, admin: Admin) -> tuple[str, str]:
-    """Return a payment, and a refund of it whose workers died each time."""
+    """Return the ids of a payment, and of its refund whose workers crashed at every claim."""
     payment_id = await refunds.paid()
     refund_id = await refunds.pending(payment_id, 300)
     for _ in range(MAX_UNANSWERED_CLAIMS + 1):

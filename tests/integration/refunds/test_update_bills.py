@@ -1,4 +1,4 @@
-"""What a refund does to the bill of its payment, tip last; and the timeline that tells it."""
+"""A refund lowers its payment's bill, the tip last, and the timeline shows it."""
 
 from typing import Any
 

@@ -1,7 +1,7 @@
-"""One sale through everything there is, in three currencies, to the unit: order → bill → payments → refunds → settlement.
+"""Follow a sale through order, bill, payments, refunds and settlement, in three currencies, exact to the minor unit.
 
-The provider is the real sandbox over HTTP, so three books are compared that share no code: the settlement's lines, the
-double-entry ledger, and the provider's own. What each must say is worked out here by hand.
+The provider is the real sandbox over HTTP, so three books without shared code are compared: the settlement's lines, the
+double-entry ledger, and the provider's ledger. The expected figures were computed by hand.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ WORKER = "worker-of-the-test"
 
 @pytest.fixture
 async def refunds(settings: Settings, engines: None, tenant: Tenant, sandbox: Sandbox) -> AsyncIterator[RefundMaker]:
-    """Payments and refunds at the sandbox, followed by all that follows them in a worker."""
+    """Yield a maker of payments and refunds at the sandbox that applies all consequences as a worker does."""
     known = settings.model_copy(update={"sandbox_url": sandbox.url, "sandbox_api_key": SecretStr(KEY)})
     providers = open_providers(known)
     maker = RefundMaker(known, providers, tenant)
@@ -43,7 +43,7 @@ async def refunds(settings: Settings, engines: None, tenant: Tenant, sandbox: Sa
 
 @dataclass(frozen=True)
 class Sale:
-    """Minor units; the tax and the parts are worked out by hand."""
+    """A sale with amounts in minor units. Tax and parts were computed by hand."""
 
     currency: str
     items: tuple[tuple[int, int, str], ...]  # quantity, unit price, tax rate
@@ -77,7 +77,7 @@ async def ordered(api: Api, tenant: Tenant, sale: Sale) -> dict[str, Any]:
 
 
 async def paid_in_three_ways(api: Api, refunds: RefundMaker, order: dict[str, Any], sale: Sale) -> tuple[str, str, str]:
-    """Split the bill in three: one part is paid in cash, one by QR with a tip, one by card on the terminal."""
+    """Split the bill into three parts; pay one in cash, one by QR with a tip, and one by card on the terminal."""
     bill = await bill_of(api, refunds.tenant, order["id"])
     shares = (await split(api, refunds.tenant, bill["id"], parts=3)).body["data"]
     assert tuple(share["total_amount"] for share in shares) == sale.parts
@@ -163,7 +163,7 @@ async def tells_where_it_was_settled(
 
 
 async def posted(admin: Admin, tenant: Tenant) -> dict[str, tuple[int, int, int]]:
-    """Return the journals of the double-entry ledger by kind: how many, what they moved, and their sum."""
+    """Return the journals of the ledger by kind: their number, the amount moved, and the sum of their entries."""
     rows = await all_of(
         admin,
         b"""SELECT j.kind, count(DISTINCT j.id) AS journals, sum(e.amount) FILTER (WHERE e.amount > 0)::bigint AS moved,

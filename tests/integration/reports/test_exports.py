@@ -1,4 +1,4 @@
-"""Exports: every line and break, in pieces; the report: what it says, and that it says it in Japanese anywhere."""
+"""Exports contain every line and break and are streamed; the printable report has all figures, in Japanese on any machine."""
 
 import csv
 import io
@@ -32,9 +32,9 @@ async def get(api: Api, tenant: Tenant, path: str, **headers: str) -> Answer:
 
 
 async def settlement_with_breaks(api: Api, admin: Admin, tenant: Tenant, *, count: int = 10) -> str:
-    """Return a compared settlement of ``count`` sales.
+    """Return the id of a reconciled settlement of ``count`` sales.
 
-    Two sales differ, and one break has a note that a spreadsheet would run.
+    Two sales differ, and one break has a note that a spreadsheet would run as a formula.
     """
     await admin.execute("UPDATE stores SET name = %s WHERE id = %s", [STORE, tenant.store_id])
     sales = some_sales(count)
@@ -95,7 +95,7 @@ async def test_an_export_has_the_breaks_of_one_run_despite_a_concurrent_run(
     while not whole.endswith(b'"breaks":['):
         whole += await anext(pieces)
     whole += await anext(pieces)
-    # A corrected statement: the first break is gone, two are found again, and there is a new one.
+    # A corrected statement: the first break is gone, two are found again, and one is new.
     await upload(tenant, settlement_id, [mirror(sales[0]), *(mirror(line, amount=1) for line in sales[1:])])
     await api.post(f"/settlements/{settlement_id}/reconcile", as_=manager)
     async for piece in pieces:
@@ -108,7 +108,7 @@ async def test_a_formula_in_an_exported_text_is_escaped(api: Api, admin: Admin, 
     settlement_id = await settlement_with_breaks(api, admin, tenant)
     rows = rows_of(await get(api, tenant, f"{settlement_id}/export.csv"))
     assert [row["note"] for row in rows if row["note"]] == ["'" + NOTE]
-    assert all(not row["amount"].startswith("'") for row in rows)  # a negative number is a number
+    assert all(not row["amount"].startswith("'") for row in rows)  # negative numbers remain numbers
 
 
 async def test_the_html_report_has_all_figures_and_escapes_text(api: Api, admin: Admin, tenant: Tenant) -> None:
@@ -161,7 +161,7 @@ async def test_report_amounts_have_the_format_of_their_currency(
         "payment", sale.entity_id, sale.our_reference, None, amount, 0, sale.occurred_at, sale.business_date, currency
     )
     settlement_id = await closed_settlement(admin, tenant, [line])
-    assert text in (await get(api, tenant, f"{settlement_id}/report")).raw.decode()  # English, since it is not yen
+    assert text in (await get(api, tenant, f"{settlement_id}/report")).raw.decode()  # English, as it is not yen
 
 
 async def test_the_pdf_report_embeds_its_font(api: Api, admin: Admin, tenant: Tenant) -> None:

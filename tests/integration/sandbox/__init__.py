@@ -1,1 +1,1 @@
-"""The sandbox provider, as a real process over real HTTP."""
+"""Tests of the sandbox provider as a real process, over real HTTP."""

@@ -1,4 +1,4 @@
-"""Sandboxes that are empty, and sandboxes of a test's own."""
+"""Fixtures: the shared sandbox with an empty ledger, and sandboxes for a single test."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,7 +10,7 @@ from tests.integration.sandbox.harness import Launch, Sandbox
 
 @pytest.fixture
 async def empty_sandbox(sandbox: Sandbox) -> AsyncIterator[Sandbox]:
-    """Yield the shared sandbox with an empty ledger and no fault rates, before and after."""
+    """Yield the shared sandbox with an empty ledger and no fault rates. Both are reset again afterwards."""
     await _clear(sandbox)
     yield sandbox
     await _clear(sandbox)
@@ -18,7 +18,7 @@ async def empty_sandbox(sandbox: Sandbox) -> AsyncIterator[Sandbox]:
 
 @pytest.fixture
 async def launch(sandbox_folder: Path) -> AsyncIterator[Launch]:
-    """Yield a function that starts a sandbox on ``sandbox_folder``. What a failed test leaves running is killed."""
+    """Yield a function that starts a sandbox on ``sandbox_folder``. Sandboxes still running after the test are killed."""
     launched: list[Sandbox] = []
 
     async def start() -> Sandbox:
@@ -32,7 +32,7 @@ async def launch(sandbox_folder: Path) -> AsyncIterator[Launch]:
 
 @pytest.fixture
 def sandbox_folder(tmp_path: Path) -> Path:
-    """Return the folder for the ledger of a test's own sandbox."""
+    """Return the folder for the ledger of a sandbox that a test starts itself."""
     return tmp_path / "ledger"
 
 

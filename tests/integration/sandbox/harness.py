@@ -1,7 +1,7 @@
-"""A real sandbox in its own process, and a small client for it.
+"""Run a real sandbox in its own process, with a small client.
 
-The process is real because its promises concern processes: what survives kill -9, what a broken connection looks like, how
-it stops.
+The process is real because the sandbox's promises concern processes: which data survives kill -9, how a broken connection
+looks, and how it stops.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ CONTROL_KEY = "control-key-of-the-tests"
 SECRET = "whsec_" + "c2VjcmV0IG9mIHRoZSB0ZXN0cw=="
 HOUR_SECONDS = 3_600
 HOUR_MS = HOUR_SECONDS * 1_000
-"""An hour: the duration of everything that a test has to observe while it lasts. ``later`` ends it."""
+"""An hour: the duration of every state that a test has to observe. ``later`` ends it."""
 
 SILENCE_SECONDS = 0.1  # a wrong answer would have arrived within this time
 NUMBERS = itertools.count(1)
@@ -85,7 +85,7 @@ class Sandbox:
         raise AssertionError(f"the sandbox did not start:\n{seen}")
 
     async def stop(self) -> None:
-        """Stop it as a supervisor would, and check that it logged no error."""
+        """Stop the sandbox as a supervisor would, and check that it logged no error."""
         self.process.terminate()
         try:
             await self._gone()
@@ -96,7 +96,7 @@ class Sandbox:
         assert not [line for line in self.log if "ERROR" in line or "Traceback" in line], "".join(self.log)
 
     async def kill(self) -> None:
-        """Kill it with SIGKILL, if it still runs."""
+        """Kill the sandbox with SIGKILL, if it is still running."""
         if self.process.returncode is None:
             self.process.kill()
         await self._gone()
@@ -115,7 +115,7 @@ class Sandbox:
     async def call(
         self, method: str, path: str, *, body: Any = None, headers: Mapping[str, str] | None = None, timeout: float = 10
     ) -> Answer:
-        """Make one call with the key that it needs. Raises aiohttp's errors if there is no valid answer."""
+        """Send a request with the key that its route needs. Raises aiohttp's errors if there is no valid answer."""
         data = body if isinstance(body, bytes | None) else orjson.dumps(body)
         key = CONTROL_KEY if path.startswith("/control") or path.endswith("/pay") else KEY
         sent = {"Authorization": f"Bearer {key}", **(headers or {})}
@@ -126,12 +126,12 @@ class Sandbox:
             return Answer(answer.status, orjson.loads(raw) if is_json else raw.decode(), answer.headers)
 
     async def charge(self, reference: str, /, *, fate: str = "", timeout: float = 10, **changes: Any) -> Answer:
-        """Charge 1,000 yen. The payment is the part of the reference before its colon."""
+        """Charge 1,000 yen. The payment id is the part of the reference before the colon."""
         body = order(reference, fate=fate) | changes
         return await self.call("POST", "/v1/charges", body=body, timeout=timeout)
 
     async def refund(self, reference: str, *, of: str, amount: int, fate: str = "", timeout: float = 10) -> Answer:
-        """Refund a part of the charge with the reference ``of``."""
+        """Refund ``amount`` of the charge with the reference ``of``."""
         changes = {"reference": reference, "charge_reference": of, "amount": amount}
         return await self.call("POST", "/v1/refunds", body=order(of, fate=fate) | changes, timeout=timeout)
 
@@ -145,16 +145,16 @@ class Sandbox:
         return await self.call("GET", f"/v1/charges/{reference}")
 
     async def hang_up_once_moved(self, call: Coroutine[Any, Any, Answer], payment_id: str) -> None:
-        """Make a call that gets no answer, and disconnect after the payment's next movement of money."""
+        """Start a call that is never answered, and close its connection once the provider has moved the payment's money."""
         before = await self.moved(payment_id)
         await self.hang_up_once(call, lambda: self.moved(payment_id), done=lambda moved: moved != before)
 
     async def hang_up_once(
         self, call: Coroutine[Any, Any, Answer], look: Callable[[], Awaitable[Seen]], *, done: Callable[[Seen], bool]
     ) -> None:
-        """Make a call that gets no answer, and disconnect once ``done`` shows that it was processed.
+        """Start a call that is never answered, and close its connection once ``done`` shows that it was processed.
 
-        A caller that disconnects after a fixed time may not even have sent its request.
+        After a fixed time, the caller might not even have sent its request.
         """
         calling = asyncio.ensure_future(call)
         try:
@@ -166,13 +166,13 @@ class Sandbox:
             await asyncio.gather(calling, return_exceptions=True)
 
     async def later(self, seconds: int = HOUR_SECONDS + 1) -> None:
-        """Move the provider's clock."""
+        """Advance the provider's clock by ``seconds``."""
         ahead = (await self.call("GET", "/control/clock")).body["ahead_seconds"]
         moved = await self.call("PUT", "/control/clock", body={"ahead_seconds": ahead + seconds})
         assert moved.status == 200, moved.body
 
     async def moved(self, payment_id: str) -> list[tuple[str, int]]:
-        """Return kind and amount of every movement of a payment, from the ledger."""
+        """Return the kind and amount of each movement of a payment, from the ledger."""
         answer = await self.call("GET", f"/control/ledger/{payment_id}")
         return [(row["kind"], row["amount"]) for row in answer.body["data"]]
 

@@ -1,4 +1,4 @@
-"""Charges: one movement of money per reference, and an answer that says what happened."""
+"""A charge moves money once per reference, and its answer says what happened."""
 
 import asyncio
 import re
@@ -92,7 +92,7 @@ async def test_a_hundred_calls_at_once_with_one_reference_move_money_once(sandbo
 
 
 async def test_a_new_reference_of_the_same_payment_charges_again(sandbox: Sandbox) -> None:
-    payment = fresh()  # so that a sandbox which moved money would be caught
+    payment = fresh()  # a new payment, so that a sandbox that moved its money would be noticed
     await sandbox.charge(f"{payment}:1")
     await sandbox.charge(f"{payment}:2")
     assert await sandbox.moved(payment) == [("charge", 1_000)] * 2
@@ -190,7 +190,7 @@ async def test_an_inquiry_returns_the_real_status(sandbox: Sandbox) -> None:
 
 
 async def latency(sandbox: Sandbox, milliseconds: int) -> None:
-    """Set the latency of calls that arrive from now on."""
+    """Set the latency of all later calls."""
     await sandbox.call("PUT", "/control/latency", body={"min_ms": milliseconds, "max_ms": milliseconds})
 
 
@@ -198,11 +198,11 @@ async def test_latency_applies_to_v1(empty_sandbox: Sandbox) -> None:
     await latency(empty_sandbox, 120)
     started = time.monotonic()
     await empty_sandbox.charge(f"{fresh()}:1")
-    assert time.monotonic() - started >= 0.119  # by a clock with a resolution of milliseconds
+    assert time.monotonic() - started >= 0.119  # the clock has a resolution of milliseconds
 
 
 async def test_latency_does_not_apply_to_control(empty_sandbox: Sandbox) -> None:
-    await latency(empty_sandbox, 600_000)  # longer than the client waits
+    await latency(empty_sandbox, 600_000)  # longer than the client's timeout
     assert (await empty_sandbox.call("GET", "/control/ledger")).status == 200
 
 
@@ -214,7 +214,7 @@ async def test_a_charge_is_made_although_its_caller_disconnects_during_the_laten
     head = f"POST /v1/charges HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\nContent-Length: {len(body)}\r\n\r\n"
     writer.write(head.encode() + body)
     await writer.drain()
-    for _ in range(2):  # requests that came before are read before
+    for _ in range(2):  # requests are read in the order in which they arrive
         await empty_sandbox.call("GET", "/health")
     writer.close()
     await eventually(lambda: empty_sandbox.moved(payment), until=lambda moved: moved == [("charge", 1_000)])

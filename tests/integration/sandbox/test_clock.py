@@ -1,4 +1,4 @@
-"""The provider's clock: a move forward applies to everything, and nothing sets it back."""
+"""Moving the provider's clock forward affects everything that has a time, and nothing moves it back."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,7 +12,7 @@ DAY_SECONDS = 86_400
 
 
 async def move(sandbox: Sandbox, ahead_seconds: Any) -> dict[str, Any]:
-    """Move the clock, and return the sandbox's answer."""
+    """Move the clock, and return the body of the sandbox's answer."""
     answer = await sandbox.call("PUT", "/control/clock", body={"ahead_seconds": ahead_seconds})
     assert answer.status == 200, answer.body
     body: dict[str, Any] = answer.body
@@ -20,7 +20,7 @@ async def move(sandbox: Sandbox, ahead_seconds: Any) -> dict[str, Any]:
 
 
 async def at_of(sandbox: Sandbox, payment: str) -> list[datetime]:
-    """Return when the ledger says that money of this payment moved."""
+    """Return the times at which money of this payment moved, from the ledger."""
     rows = (await sandbox.call("GET", f"/control/ledger/{payment}")).body["data"]
     return [datetime.fromisoformat(row["at"]) for row in rows]
 
@@ -54,11 +54,11 @@ async def test_pending_outcomes_whose_time_has_passed_happen_at_once_after_a_clo
     await sandbox.code(code, expires_in=3_600)
     await sandbox.charge(hidden, fate=f"error_500_after_charge+not_found_lie:{3_600_000}")
     assert (await sandbox.ask(hidden)).status == 404
-    await move(sandbox, 3_500)  # all of it still to come, however long the steps before took
+    await move(sandbox, 3_500)  # none of it has happened yet, however long the previous steps took
     assert (await sandbox.ask(code)).body["status"] == "waiting"
     assert await sandbox.moved(pending.partition(":")[0]) == []
     await move(sandbox, 3_601)
-    # Nobody inquires about it: an outcome that is due in an hour has to happen by itself.
+    # No inquiry is made: an outcome that is due in an hour has to happen by itself.
     await eventually(lambda: sandbox.moved(pending.partition(":")[0]), until=lambda moved: moved == [("charge", 1_000)])
     assert (await sandbox.ask(code)).body["status"] == "expired"
     assert (await sandbox.ask(hidden)).body["status"] == "succeeded"

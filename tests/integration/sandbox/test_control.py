@@ -1,4 +1,4 @@
-"""The control routes: ledger, fault rates, latency."""
+"""The control routes read the ledger, and set fault rates and latency."""
 
 import asyncio
 from typing import Any
@@ -9,7 +9,7 @@ from tests.integration.sandbox.harness import Answer, Sandbox, fresh
 
 
 async def control(sandbox: Sandbox, method: str, path: str, *, body: Any = None) -> Answer:
-    """Make a control call."""
+    """Send a request to a control route."""
     return await sandbox.call(method, f"/control/{path}", body=body)
 
 
@@ -56,7 +56,7 @@ async def test_emptying_the_ledger_deletes_everything_but_its_numbering(empty_sa
     assert (await empty_sandbox.ask(f"{payment}:1")).status == 404
     assert (
         await empty_sandbox.charge(f"{payment}:1", fate="unavailable:1")
-    ).status == 503  # the state of faults is deleted too
+    ).status == 503  # the counter of the fault is deleted, too
     await empty_sandbox.charge(f"{payment}:1", fate="unavailable:1")
     (after,) = (await control(empty_sandbox, "GET", "ledger")).body["data"]
     assert after["seq"] > before["seq"]

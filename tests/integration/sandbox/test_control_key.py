@@ -1,4 +1,4 @@
-"""The control key: it opens the control routes and nothing else, and no other key opens them."""
+"""The control key opens the control routes and no other route, and no other key opens them."""
 
 import stat
 from pathlib import Path

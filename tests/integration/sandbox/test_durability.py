@@ -1,4 +1,4 @@
-"""Durability: what was answered is in the ledger, whatever happens to the process."""
+"""Everything that the sandbox has answered is in its ledger, even after kill -9."""
 
 import asyncio
 import contextlib
@@ -33,7 +33,7 @@ async def test_every_answered_charge_survives_kill_9(launch: Launch) -> None:
 
     chargers = [asyncio.ensure_future(keep_charging()) for _ in range(20)]
     await asyncio.wait_for(enough.wait(), PATIENCE_SECONDS)
-    first.process.kill()  # while charges are in flight
+    first.process.kill()  # while other charges are being processed
     await asyncio.gather(*chargers)
 
     second = await launch()
@@ -79,5 +79,5 @@ async def test_the_sandbox_stops_while_calls_hang(launch: Launch, sandbox_folder
     sandbox.process.terminate()
     with pytest.raises(aiohttp.ClientError):
         await held
-    await sandbox.stop()  # the call would hang for two minutes; stopping waits for a sixth of that
+    await sandbox.stop()  # the call would hang for two minutes; stopping waits at most for a sixth of that
     assert os.listdir(sandbox_folder) == ["ledger-2.sqlite3"]

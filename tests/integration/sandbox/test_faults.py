@@ -1,4 +1,4 @@
-"""Every fault as a client meets it, with what the ledger says really happened."""
+"""Test every fault as a client sees it, and what the ledger says about the money."""
 
 import asyncio
 import time
@@ -11,15 +11,15 @@ import pytest
 from tests.integration.sandbox.harness import HOUR_MS, Sandbox, fresh
 from tests.polling import eventually
 
-PATIENCE_SECONDS = 0.3  # of a client whose answer never comes
-BROKEN = (aiohttp.ClientError, ValueError)  # ValueError: 200 with a body that is not JSON
+PATIENCE_SECONDS = 0.3  # timeout of a client that never gets an answer
+BROKEN = (aiohttp.ClientError, ValueError)  # ValueError: a 200 whose body is not JSON
 CHARGED = [("charge", 1_000)]
 SILENT = ["timeout_after_charge", "not_found_lie:1"]
 LOST = ["error_500_after_charge", "reset_after_charge", "garbage_after_charge"]
 
 
 async def lost(call: Awaitable[object]) -> bool:
-    """Return whether a call brought no usable answer, and did not claim one."""
+    """Return whether a call brought no usable answer: an error, or a 500."""
     try:
         answer = await call
     except BROKEN:
@@ -49,7 +49,7 @@ async def test_an_error_before_the_charge_moves_nothing_until_it_is_sent_again(s
 
 async def test_a_timeout_before_the_charge_moves_nothing_until_it_is_sent_again(sandbox: Sandbox) -> None:
     payment = fresh()
-    fate = f"timeout_before_charge+inquiry_unavailable:{HOUR_MS}"  # 503 shows that the call has arrived
+    fate = f"timeout_before_charge+inquiry_unavailable:{HOUR_MS}"  # an inquiry's 503 shows that the call has arrived
     charge = sandbox.charge(f"{payment}:1", fate=fate)
     await sandbox.hang_up_once(charge, lambda: sandbox.ask(f"{payment}:1"), done=lambda answer: answer.status == 503)
     await sandbox.later()
@@ -57,7 +57,7 @@ async def test_a_timeout_before_the_charge_moves_nothing_until_it_is_sent_again(
 
 
 async def unmoved_until_sent_again(sandbox: Sandbox, payment: str, *, fate: str) -> None:
-    """Nothing has happened yet, and everything happens when the call is repeated."""
+    """Assert that nothing has happened, and that a repeated call charges once."""
     assert await sandbox.moved(payment) == []
     assert (await sandbox.ask(f"{payment}:1")).status == 404
     again = await sandbox.charge(f"{payment}:1", fate=fate)
@@ -69,7 +69,7 @@ async def test_each_fault_has_its_response(sandbox: Sandbox) -> None:
     for fate in ("timeout_after_charge", "timeout_before_charge"):
         with pytest.raises(TimeoutError):
             await sandbox.charge(f"{fresh()}:1", fate=fate, timeout=PATIENCE_SECONDS)
-    with pytest.raises(aiohttp.ClientOSError):  # a reset; an ordinary close would raise ServerDisconnectedError
+    with pytest.raises(aiohttp.ClientOSError):  # a reset; an orderly close would raise ServerDisconnectedError
         await sandbox.charge(f"{fresh()}:1", fate="reset_after_charge")
     with pytest.raises(orjson.JSONDecodeError):
         await sandbox.charge(f"{fresh()}:1", fate="garbage_after_charge")
@@ -94,7 +94,7 @@ async def test_a_refusal_is_counted_per_payment_and_does_nothing(sandbox: Sandbo
 async def test_a_slow_answer_takes_its_time(sandbox: Sandbox) -> None:
     started = time.monotonic()
     assert (await sandbox.charge(f"{fresh()}:1", fate="slow:300")).body["status"] == "succeeded"
-    assert time.monotonic() - started >= 0.27  # ten pauses, by a clock with a resolution of milliseconds
+    assert time.monotonic() - started >= 0.27  # ten pauses, with a resolution of milliseconds
 
 
 async def test_slow_charges_at_once_and_an_answer_that_nobody_waits_for_changes_nothing(sandbox: Sandbox) -> None:

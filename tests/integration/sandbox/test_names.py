@@ -1,4 +1,4 @@
-"""Every answer, errors included, names what it is about, so that a client can detect a stray one."""
+"""Every answer, errors included, names its charge or refund, so that a client can detect a stray answer."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""QR codes: created, paid, expired, cancelled."""
+"""QR codes are created, paid, expired and cancelled."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Refunds: one movement per reference, and never more than was charged."""
+"""A refund moves money once per reference, and never more than was charged."""
 
 import asyncio
 
@@ -26,7 +26,7 @@ async def test_a_refund_moves_money_and_reports_it(sandbox: Sandbox) -> None:
 
 async def test_an_unknown_refund_is_not_found(sandbox: Sandbox) -> None:
     payment = await charged(sandbox)
-    assert (await sandbox.call("GET", f"/v1/refunds/{payment}:1")).status == 404  # a charge's reference
+    assert (await sandbox.call("GET", f"/v1/refunds/{payment}:1")).status == 404  # the charge's reference
 
 
 async def test_a_refund_may_have_the_reference_of_its_charge(sandbox: Sandbox) -> None:

@@ -1,4 +1,4 @@
-"""Statements: the ledger of a period, complete to the last line."""
+"""A statement contains every line of the ledger in its period."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""Cancel and reverse: afterwards the customer has paid nothing, or the answer says that he has."""
+"""After a cancel or reversal the customer has paid nothing, or the answer says that the customer has paid."""
 
 import asyncio
 
@@ -30,7 +30,7 @@ async def test_an_unknown_reference_is_remembered_as_cancelled(sandbox: Sandbox,
 @pytest.mark.parametrize("verb", VERBS)
 async def test_a_pending_charge_is_cancelled_for_good(sandbox: Sandbox, verb: str) -> None:
     payment, witness = fresh(), fresh()
-    for pending in (payment, witness):  # in this order, so that the wrong outcome would happen first
+    for pending in (payment, witness):  # in this order, so that a wrong outcome would happen first
         await sandbox.charge(f"{pending}:1", fate=f"pending:{HOUR_MS}")
     assert (await undo(sandbox, verb, f"{payment}:1")).body["status"] == "cancelled"
     await sandbox.later()

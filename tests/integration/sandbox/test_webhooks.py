@@ -1,4 +1,4 @@
-"""Webhooks: one signed event per final outcome, sent again on failure, best effort."""
+"""The sandbox sends one signed event per final outcome, and repeats it a few times if it is refused."""
 
 import asyncio
 import base64
@@ -175,7 +175,7 @@ async def test_events_can_be_switched_off(announcer: Sandbox, receiver: Receiver
 
 
 async def test_a_dead_webhook_receiver_does_not_delay_the_caller(announcer: Sandbox, receiver: Receiver) -> None:
-    await settings(announcer, url="http://127.0.0.1:9/events")  # the discard port: nobody listens
+    await settings(announcer, url="http://127.0.0.1:9/events")  # nothing listens on the discard port
     try:
         answers = await asyncio.gather(*(announcer.charge(f"{fresh()}:1") for _ in range(20)))
     finally:

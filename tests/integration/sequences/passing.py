@@ -1,4 +1,4 @@
-"""Time passes for whatever one store has under way: the statements that move its dates back."""
+"""Statements that simulate the passing of time for one store: they back-date the timestamps of its unfinished rows."""
 
 _LEASED = """UPDATE {table} SET {columns} WHERE store_id = %(store)s AND status IN ('pending', 'processing')"""
 _EARLIER = ("due_at", "lease_until", "in_doubt_since", "created_at", "processing_at")

@@ -1,9 +1,9 @@
-"""A shop in which steps with orders, bills, payments and refunds are tried in any order.
+"""A shop that tries steps with orders, bills, payments and refunds in any order.
 
-A step is a verb and three small numbers, which choose among what there is then; so any list of steps can be played, and
-hypothesis can take some away and play the rest. What is usual is drawn often (the newest, all that is owed, a refund of
-all), because what hangs on several steps that fit together is hardly ever met by chance. Whether a step is allowed is for
-the product to decide: a refusal is an outcome like any other. ``store_audit`` checks the rows after a step.
+A step is a verb and three small numbers that choose among the existing rows. So any list of steps can be played, and
+hypothesis can shorten a list and play the rest. Common choices are drawn often (the newest row, the whole amount, a full
+refund), because situations that need several matching steps hardly ever occur by chance. The product decides whether a step
+is allowed: a refusal is a normal outcome. ``store_audit`` checks the rows after each step.
 """
 
 from collections import Counter
@@ -38,18 +38,18 @@ PRICES = (1, 3, 34, 100, 999)
 RATES = (Decimal(0), Decimal("0.08"), Decimal("0.10"))
 CURRENCIES = ("JPY", "JPY", "JPY", "JPY", "USD", "KWD")
 TIPS = (0, 0, 7, 150)  # none, less than most bills, more than many
-LATEST = 6  # so many of each kind are tried things with
-ANY = 6  # from this number on with any of them, suited or not
+LATEST = 6  # the number of newest rows of each kind that steps choose from
+ANY = 6  # from this number on, a step chooses from all of them, suitable or not
 HIGHEST = 7
-SALE = 500  # of a payment without a bill
+SALE = 500  # the amount of a payment without a bill
 FATES = ("approve", "approve", "approve", "approve", "decline", "away", "lost before", "lost after")
-LONG_SECONDS = 61  # as long as two not-founds must lie apart
-ROUNDS_TO_THE_END = 12  # five retries, a doubt, and some to spare
+LONG_SECONDS = 61  # the time that must lie between two not-founds
+ROUNDS_TO_THE_END = 12  # five retries, an unknown outcome, and some to spare
 FINAL = {"payments": ("completed", "failed", "cancelled", "refunded"), "refunds": ("completed", "failed")}
 
 
 class Step(NamedTuple):
-    """An attempt; the numbers choose the row, the amount and the variant."""
+    """A step to try. The numbers choose the row, the amount and the variant."""
 
     verb: str
     which: int = 0
@@ -59,19 +59,19 @@ class Step(NamedTuple):
 
 
 class Shop:
-    """One store and everything that was created in it."""
+    """A store, and everything that was created in it."""
 
     def __init__(self, maker: RefundMaker, provider: FakeProvider, admin: psycopg.AsyncConnection[DictRow]) -> None:
         self.tenant = maker.tenant
         self.maker, self.provider, self.admin = maker, provider, admin
         self.ordering = OrderIntake(tax_rounding=HALF_UP, timeout_seconds=30)
         self.made: dict[str, list[str]] = {"orders": [], "bills": [], "payments": [], "refunds": []}
-        self.due: dict[str, int] = {}  # of each payment, its tip included
+        self.due: dict[str, int] = {}  # by payment, including the tip
         self.done: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
 
     async def take(self, step: Step) -> None:
-        """Try ``step``."""
+        """Try ``step``, and count it as done or as refused."""
         try:
             await ACTS[step.verb](self, step)
             self.done[step.verb] += 1
@@ -136,7 +136,7 @@ class Shop:
         await void_bill(await self._one(step), **self._who())
 
     async def pay(self, step: Step) -> None:
-        """Accept a payment: for all that is owed on a bill, for some of it, for its total, or for no bill."""
+        """Accept a payment: of the balance of a bill, of part of it, of the bill's total, or without a bill."""
         bill_id = await self._one(step) if step.way % 8 != 7 else None
         sale: DictRow = {"total_amount": SALE, "owed": SALE, "currency": "JPY"}
         bill = await self._bill(bill_id) if bill_id else sale
@@ -155,7 +155,7 @@ class Shop:
         self.due[payment_id] = amount + tip
 
     async def work(self, step: Step) -> None:
-        """Let a worker process one payment; its fate decides what the provider does."""
+        """Let a worker process one payment; the step's fate decides what the provider does."""
         payment_id = await self._one(step)
         await self._with_fate(step.fate, "charge", self.maker.payments.process, payment_id, self.due[payment_id])
 
@@ -166,7 +166,7 @@ class Shop:
         await self._learn_of("refunds")
 
     async def refund(self, step: Step) -> None:
-        """Request a refund of all that is left of a payment, or of some fifths of its amount."""
+        """Request a refund of the rest of a payment, or of some fifths of its amount."""
         payment_id = await self._one(step)
         due = self.due[payment_id]
         amount = None if step.way % 2 else max(due * (1 + step.much % 5) // 5, 1)
@@ -182,12 +182,12 @@ class Shop:
         await self._with_fate(step.fate, "refund", self.maker.process, refund_id, row["amount"])
 
     async def report(self, step: Step) -> None:
-        """Report a refund that a person has to carry out: approved three times in four."""
+        """Report a refund that a person has to carry out, approved three times out of four."""
         result = "declined" if step.much % 4 == 3 else "approved"
         await report_refund(await self._one(step), {"result": result}, **self._who())
 
     async def time(self, _step: Step) -> None:
-        """Let a minute pass for everything that waits, and let workers process all that is due."""
+        """Let a minute pass for all unfinished rows, and let workers process the rows that are due."""
         for statement in TIME_PASSES:
             await self.admin.execute(statement.encode(), {"store": self.tenant.store_id, "seconds": LONG_SECONDS})
         for name, process in (("payments", self.maker.payments.process), ("refunds", self.maker.process)):
@@ -197,11 +197,11 @@ class Shop:
                 await process(*due)
 
     async def _learn_of(self, name: str) -> None:
-        """Add rows that no step created: refunds after a cancel that came too late."""
+        """Add rows that no step created, such as refunds after a late cancel."""
         self.made[name] += [row_id for row_id in await self._open(name) if row_id not in self.made[name]]
 
     async def to_the_end(self) -> dict[str, list[str]]:
-        """Let time pass with a provider that succeeds until nothing is open; return what still is."""
+        """Let time pass with a provider that approves everything, and return the ids of rows that still do not end."""
         for _ in range(ROUNDS_TO_THE_END):
             if not any([await self._open(name) for name in FINAL]):
                 break
@@ -238,9 +238,9 @@ class Shop:
                 self.provider.moved.setdefault(reference, amount)
 
     async def _one(self, step: Step) -> str:
-        """Return one of the latest rows to try ``step`` with, 0 the newest: of the suitable ones, or of all.
+        """Return the id of one of the newest rows for ``step``, 0 being the newest: of the suitable rows, or of all.
 
-        Raises ``ResourceNotFound`` where there is none to try anything with.
+        Raises ``ResourceNotFound`` if there is no row.
         """
         table, condition = SUITED[step.verb]
         latest = self.made[table][-LATEST:]
@@ -253,7 +253,7 @@ class Shop:
         return str(found[-1 - step.which % len(found)])
 
     async def _bill(self, bill_id: str) -> DictRow:
-        """Return the bill's row, with the amount ``owed``."""
+        """Return the bill's row, with its open balance as ``owed``."""
         query = b"SELECT *, total_amount - paid_amount - reserved_amount AS owed FROM bills WHERE id = %s"
         row = await (await self.admin.execute(query, [bill_id])).fetchone()
         assert row
@@ -291,4 +291,4 @@ OFTEN = (
     *("pay", "pay", "pay", "work", "work", "work", "refund", "refund", "give back", "give back", "bill", "split"),
     *("order", "order", "time", "cancel order"),
 )
-"""Verbs that are drawn more often than others: without money on its way little can go wrong, and to its end little is over."""
+"""Verbs that are drawn more often: faults need money in progress, and only these verbs bring payments to their end."""

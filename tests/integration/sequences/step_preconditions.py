@@ -1,7 +1,8 @@
-"""What somebody would try each verb with: the table, and which of its rows ``e`` promise success.
+"""For each verb, the table and the condition of rows ``e`` with which it is likely to succeed.
 
-Only a preference (``Shop.one``): one try in four takes whatever there is, and whether it is allowed is for the product to
-say. Without it most of what is drawn is refused for a dull reason, and what needs several steps never comes about.
+The condition is only a preference (``Shop._one``): one step in four uses any row, and the product decides whether it is
+allowed. Without it most steps would be refused for trivial reasons, and situations that need several steps would never
+occur.
 """
 
 _BILLS = "FROM bill_orders bo JOIN bills b ON b.id = bo.bill_id AND b.status <> 'voided' WHERE bo.order_id = e.id"

@@ -15,9 +15,9 @@ import psycopg
 from workflows.invariants.rules import RULES
 
 AUDITED = ("I1", "I2", "I3", "I4", "I5", "I12", "I14")
-"""I9 and I13 are about what a sequence does not change; I10 is about keys, which are always new here."""
+"""The invariants to check. Sequences do not change the subject of I9 and I13, and their keys (I10) are always new."""
 
-NOT_OF_A_STORE = ("device", "settlement")  # no step of a sequence touches these
+NOT_OF_A_STORE = ("device", "settlement")  # no step of a sequence changes these
 STORE = "current_setting('mpac.audited')"
 OF_PARENT = {
     "payment_history": "payments p ON p.id = x.payment_id",
@@ -43,7 +43,7 @@ BY_KEYS = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_merge
 
 
 RETURNED = "b.status = 'paid' AND b.refunded_amount = b.paid_amount"
-"""A bill that was refunded in full: it stays paid, but its part of the order may be billed again."""
+"""A fully refunded bill: it stays paid, but its part of the order may be billed again."""
 
 STATEMENTS = {
     "paid and reserved exceed the total, or the status differs": """
@@ -79,11 +79,11 @@ STATEMENTS = {
         UNION ALL
         SELECT id FROM orders o WHERE version <> (SELECT count(*) FROM order_history h WHERE h.order_id = o.id)""",
 }
-"""Each selects the ids of what breaks it."""
+"""Each statement selects the ids of the rows that break it."""
 
 
 class StoreAudit:
-    """Finds what is wrong with one store."""
+    """Find violations in the rows of one store."""
 
     def __init__(self, connection: psycopg.AsyncConnection) -> None:
         self._connection = connection
@@ -99,7 +99,7 @@ class StoreAudit:
         )
 
     async def violations(self, store_id: str) -> list[tuple[str, ...]]:
-        """Return every violation of every rule: its name, the entity, the problem."""
+        """Return every violation as (rule, entity, problem)."""
         await self._connection.execute("SELECT set_config('mpac.audited', %s, false)", [store_id])
         found = await self._connection.execute(self._query.encode(), prepare=True)
         return [tuple(row) for row in await found.fetchall()]
@@ -107,7 +107,7 @@ class StoreAudit:
 
 @asynccontextmanager
 async def open_audit(database_url: str) -> AsyncIterator[StoreAudit]:
-    """Open an audit with its own connection, as the owner of the tables."""
+    """Yield an audit with a separate connection, as the owner of the tables."""
     async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
         await connection.execute(BY_KEYS)
         for name, select in zip(NAMES, VIEWS, strict=True):

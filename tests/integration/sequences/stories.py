@@ -1,4 +1,4 @@
-"""Handwritten sequences: the beginning of each random one, and one that takes every edge of the four tables."""
+"""Handwritten sequences: the beginning of each random one, and a sequence that takes every transition of the four tables."""
 
 from tests.integration.sequences.shop import Step
 
@@ -8,10 +8,10 @@ BEGINNING = (
     Step("pay", way=3),
     Step("work"),
 )
-"""Half of a bill is paid. Without it, most random steps would have no row to be tried on."""
+"""Pays half of a bill. Without it, most random steps would have no row to be tried on."""
 
 TOUR = (
-    # the rest is paid: bill and order are; all is given back, and the order withdrawn
+    # the rest is paid, which pays bill and order; everything is refunded, and the order cancelled
     Step("pay"),
     Step("work"),
     Step("refund", way=1),
@@ -19,12 +19,12 @@ TOUR = (
     Step("refund", way=1),
     Step("give back"),
     Step("cancel order"),
-    # a draft and an open order are withdrawn
+    # a draft order and an open order are cancelled
     Step("order", much=3, way=2),
     Step("cancel order"),
     Step("order", much=3),
     Step("cancel order"),
-    # a bill is voided and made again, paid at once, and its order fulfilled
+    # a bill is voided and created again, paid at once, and its order completed
     Step("order", much=3),
     Step("bill"),
     Step("void"),
@@ -32,7 +32,7 @@ TOUR = (
     Step("pay"),
     Step("work"),
     Step("complete"),
-    # half is paid and given back, then a charge is declined and another one withdrawn
+    # half is paid and refunded; then one charge is declined, and another payment cancelled
     Step("order", much=3),
     Step("bill"),
     Step("pay", way=3),
@@ -43,8 +43,8 @@ TOUR = (
     Step("work", fate="decline"),
     Step("pay"),
     Step("cancel"),
-    # of the one that was paid at once a refund is declined
+    # a refund of the payment of the full bill is declined
     Step("refund", way=1),
     Step("give back", fate="decline"),
 )
-"""After ``BEGINNING``: every edge. The test checks that each step does what its comment says."""
+"""After ``BEGINNING``: every transition. The test checks that each step does what its comment says."""

@@ -48,7 +48,7 @@ VERBS = (*ACTS, *OFTEN)
 
 
 def played(raw: bytes) -> list[Step]:
-    """Decode steps, five bytes each."""
+    """Decode bytes to steps, five bytes each."""
     return [
         Step(VERBS[verb % len(VERBS)], which % (HIGHEST + 1), much, way, FATES[fate % len(FATES)])
         for verb, which, much, way, fate in zip(*[iter(raw)] * BYTES_PER_STEP, strict=False)
@@ -56,12 +56,12 @@ def played(raw: bytes) -> list[Step]:
 
 
 SEQUENCES = st.binary(min_size=8 * BYTES_PER_STEP, max_size=24 * BYTES_PER_STEP).map(played)
-"""Bytes, not lists of steps: of a list, hypothesis tries six variants in which parts repeat, and little else."""
+"""Drawn as bytes, because for lists hypothesis mostly tries variants in which parts repeat."""
 
 
 @pytest.fixture(autouse=True)
 def quiet(caplog: pytest.LogCaptureFixture) -> None:
-    """Do not capture hundreds of thousands of INFO lines until the end."""
+    """Do not capture hundreds of thousands of INFO records."""
     caplog.set_level(logging.WARNING, logger="workflows")
 
 
@@ -72,7 +72,7 @@ async def audit(stack: LocalStack) -> AsyncIterator[StoreAudit]:
 
 
 class Evenings:
-    """Plays sequences and remembers what happened in all of them."""
+    """Play sequences, and count what happened in all of them."""
 
     def __init__(self, settings: Settings, admin: Admin, audit: StoreAudit) -> None:
         self.settings, self.admin, self.audit = settings, admin, audit
@@ -99,7 +99,7 @@ class Evenings:
         assert await self._differs_from(provider, maker.tenant.store_id) == []
 
     async def _differs_from(self, provider: FakeProvider, store_id: str) -> list[dict[str, Any]]:
-        """Return payments and refunds of which the provider moved another amount than the rows say (I1, I2, I3)."""
+        """Return the payments and refunds for which the provider moved another amount than the rows say (I1, I2, I3)."""
         rows = await self.admin.execute(
             """SELECT id, CASE WHEN status IN ('completed', 'refunded') THEN captured_amount ELSE 0 END AS says
                FROM payments WHERE store_id = %(store)s AND provider = 'sandbox'
@@ -115,7 +115,7 @@ class Evenings:
         return unknown + [row for row in said if moved.get(row["id"], []) != ([row["says"]] if row["says"] else [])]
 
     async def edges_never_taken(self) -> list[str]:
-        """Return the edges of the four tables that no sequence took."""
+        """Return the transitions of the four tables that no sequence took."""
         missing = []
         for machine in MACHINES:
             query = f"""SELECT DISTINCT from_status, to_status FROM {machine.name}_history
@@ -145,7 +145,7 @@ async def run(evenings: Evenings, sequences: int, *, phases: Sequence[Phase] = t
 
 
 def tell(evenings: Evenings, seconds: float) -> None:
-    """Log what happened; shown with ``--log-cli-level=INFO``."""
+    """Log the counts, which are shown with ``--log-cli-level=INFO``."""
     refused = sum(evenings.refused.values())
     logger.info(
         "%d sequences, %d steps audited, %d refused, %.0f s", evenings.sequences, evenings.steps, refused, seconds
@@ -190,7 +190,7 @@ async def test_ten_thousand_random_sequences_keep_every_invariant(
 async def test_audit_finds_a_wrong_version_and_a_wrong_refund_reservation(
     settings: Settings, engines: None, admin: Admin, audit: StoreAudit
 ) -> None:
-    """Change rows with raw SQL: an audit that found nothing then would prove nothing."""
+    """Change rows by raw SQL, because an audit that does not find these changes would prove nothing."""
     provider = FakeProvider()
     maker = RefundMaker(settings, Providers({provider.name: provider}), await new_tenant(admin))
     shop = Shop(maker, provider, admin)
@@ -212,7 +212,7 @@ BREAKS = {
     "an order is paid although not all of it is": "UPDATE orders SET status = 'paid', paid_at = now()",
     "the version is not the number of history rows": "UPDATE orders SET version = version + 1",
 }
-"""How to break a statement in a store with a half-paid bill. A CHECK of the database protects the one that is missing."""
+"""Statements that each break one rule in a store with a half-paid bill. A CHECK covers the rule without an entry."""
 
 
 @pytest.mark.parametrize("statement", BREAKS)
@@ -224,7 +224,7 @@ async def test_audit_finds_rows_that_break_each_statement(
     shop = Shop(maker, provider, admin)
     for step in BEGINNING:
         await shop.take(step)
-    await admin.execute("SET session_replication_role = replica")  # no triggers: they would refuse it
+    await admin.execute("SET session_replication_role = replica")  # disables triggers, which would refuse the change
     await admin.execute(f"{BREAKS[statement]} WHERE store_id = %s".encode(), [maker.tenant.store_id])
     await admin.execute("RESET session_replication_role")
     assert statement in STATEMENTS
@@ -234,7 +234,7 @@ async def test_audit_finds_rows_that_break_each_statement(
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A wrong line of the product: what replaces which name, and which rule must find it."""
+    """A fault to inject: the name to replace in a module, the wrong replacement, and the rule that must find it."""
 
     module: str
     name: str
@@ -243,7 +243,7 @@ class Fault:
 
 
 async def forgets(*_: Any, **__: Any) -> None:
-    """Do nothing of what the replaced function does."""
+    """Do nothing, in place of the replaced function."""
 
 
 FAULTS = {
@@ -272,7 +272,7 @@ FAULTS = {
 async def test_sequences_find_a_planted_fault_of_the_product(
     settings: Settings, engines: None, admin: Admin, audit: StoreAudit, monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
-    """Sequences that miss a planted fault would prove nothing by finding no other."""
+    """If sequences missed an injected fault, their finding no other fault would prove nothing."""
     monkeypatch.setattr(f"{fault.module}.{fault.name}", fault.wrong)
     with pytest.raises(AssertionError, match=fault.rule):
         await run(Evenings(settings, admin, audit), SEQUENCES_IN_SHORT, phases=(Phase.generate,))

@@ -1,4 +1,4 @@
-"""The merchant's administrator at one shop's settlements, payments in doubt, and the check of invariant I15."""
+"""The merchant's administrator, who handles one shop's settlements; payments with unknown outcomes; and the check of I15."""
 
 from dataclasses import replace
 from typing import Any
@@ -26,19 +26,19 @@ BOOKED = [{"resolution": "adjust"}, {"resolution": "write_off", "note": "small e
 
 
 def said_of(line: dict[str, Any], **changes: Any) -> Theirs:
-    """Return the statement's line of a provider that agrees with a settlement's line."""
+    """Return the provider's statement line that agrees with a settlement line."""
     facts = (line["kind"], line["our_reference"], line["provider_reference"], line["amount"], line["fee"])
     return replace(Theirs(*facts), **changes)
 
 
 class BackOffice:
-    """The merchant's administrator at one shop's settlements."""
+    """The merchant's administrator, who closes, reconciles and resolves breaks for one shop."""
 
     def __init__(self, shop: SettlementShop, api: Api, settings: Settings) -> None:
         self.shop, self.api, self.settings = shop, api, settings
 
     async def close(self, *, upload_lines: bool = True, more: list[Theirs] | None = None) -> str:
-        """Close the running settlement; its statement mirrors its lines, with ``more`` behind them."""
+        """Close the running settlement, and upload a statement with its lines and ``more``; return the settlement's id."""
         settlement_id: str = (await self.shop.close_now())["id"]
         lines = [one for one in (await self.shop.lines(settlement_id)).values() if one["provider"] == "sandbox"]
         own = [said_of(line) for line in lines if line["kind"] != "adjustment"] if upload_lines else []
@@ -46,7 +46,7 @@ class BackOffice:
         return settlement_id
 
     async def run(self, settlement_id: str) -> dict[str, Any]:
-        """Run a comparison."""
+        """Reconcile the settlement, and return the result."""
         return await reconcile_settlement(settlement_id, actor=WORKER, settings=self.settings)
 
     async def breaks(self, settlement_id: str) -> list[dict[str, Any]]:
@@ -57,7 +57,7 @@ class BackOffice:
         return found
 
     async def resolve(self, break_id: str, **body: Any) -> Answer:
-        """Resolve a break."""
+        """Resolve a break, and return the answer."""
         boss = self.api.signer.user(self.shop.tenant, role="merchant_admin")
         return await self.api.post(f"/breaks/{break_id}/resolve", body, as_=boss)
 
@@ -66,7 +66,7 @@ class BackOffice:
         return str((await self.shop.settlement(settlement_id))["status"])
 
     async def held(self, currency: str = "JPY") -> int:
-        """Return the sum of all settlements of the shop for the provider, corrections included, fees deducted."""
+        """Return the total of the provider in all settlements of the shop: with corrections, less fees."""
         found = await self.shop.admin.execute(
             """SELECT coalesce(sum(amount - fee), 0)::bigint AS held FROM settlement_lines
                WHERE store_id = %s AND currency = %s AND provider <> 'cash'""",
@@ -77,7 +77,7 @@ class BackOffice:
         return int(row["held"])
 
     async def audited(self) -> list[str]:
-        """Return the findings of I15 at this shop."""
+        """Return what invariant I15 finds at this shop."""
         engine = create_async_engine(make_url(address()).set(drivername="postgresql+psycopg"))
         try:
             async with engine.connect() as connection:
@@ -87,13 +87,13 @@ class BackOffice:
             await engine.dispose()
 
     async def due(self, settlement_id: str) -> str | None:
-        """Return why the settlement is due for an automatic run, if it is."""
+        """Return the reason why the settlement is due for an automatic run, or ``None``."""
         found = await find_due_reconciliations(limit=10_000, settings=self.settings)
         return next((one.why for one in found if one.id == settlement_id), None)
 
 
 async def in_doubt(shop: SettlementShop, amount: int) -> str:
-    """Return a payment that the provider has charged, and whose outcome we do not know."""
+    """Return a payment that the provider has charged, but whose outcome we do not know."""
     shop.provider.charges.append(Unknown("the answer was lost"))
     payment_id = await shop.payments.pending(amount=amount)
     await shop.payments.process(payment_id)
@@ -102,7 +102,7 @@ async def in_doubt(shop: SettlementShop, amount: int) -> str:
 
 
 async def in_doubt_refund(shop: SettlementShop, amount: int) -> tuple[str, str]:
-    """Return a sale, and its refund of ``amount`` that the provider made and whose outcome we do not know."""
+    """Return the ids of a sale, and of its refund of ``amount`` that was made, but whose outcome we do not know."""
     payment_id = await shop.sell(5_000)
     shop.provider.refunds.append(Unknown("the answer was lost"))
     refund_id = await shop.ask_back(payment_id, amount)
@@ -112,7 +112,7 @@ async def in_doubt_refund(shop: SettlementShop, amount: int) -> tuple[str, str]:
 
 
 async def ends(shop: SettlementShop, entity_id: str) -> None:
-    """Let the provider answer, which ends the doubt."""
+    """Let the provider answer the next inquiry, so that the outcome is known."""
     entity = "payment" if entity_id.startswith("pay_") else "refund"
     await time_passes(shop.admin, entity_id, seconds=3_600, entity=entity)
     if entity == "payment":

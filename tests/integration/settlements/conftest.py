@@ -1,4 +1,4 @@
-"""Fixtures: a shop with its till, and its back office."""
+"""Fixtures: a shop that sells, and its back office."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -27,7 +27,7 @@ async def shop(
     payments: PaymentMaker,
     provider: FakeProvider,
 ) -> AsyncIterator[SettlementShop]:
-    """Yield a store with its till and without a period."""
+    """Yield a store that can sell and refund, and has no settlement period yet."""
     providers = Providers({provider.name: provider})
     refunds = LeaseExecutor(REFUNDS, settings=settings, providers=providers, worker=WORKER)
     yield SettlementShop(tenant, admin, payments, refunds, provider)

@@ -1,4 +1,4 @@
-"""A shop with settlements: payments and refunds by the use-cases, past days by moving their timestamps."""
+"""A shop with settlements: it sells and refunds through use-cases, and back-dates timestamps to simulate past days."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,13 +21,13 @@ WORKER = "worker-of-the-test"
 
 
 def manager_of(tenant: Tenant) -> Caller:
-    """Return the store's manager as a caller."""
+    """Return the store's manager as an API caller."""
     return Caller("usr_manager", CallerRole.STORE_MANAGER, "", tenant.merchant_id, tenant.store_id)
 
 
 @dataclass
 class SettlementShop:
-    """One store with its till."""
+    """A store that sells, refunds and closes its settlements."""
 
     tenant: Tenant
     admin: psycopg.AsyncConnection[DictRow]
@@ -37,7 +37,7 @@ class SettlementShop:
 
     @property
     def manager(self) -> Caller:
-        """The store's manager, who closes and counts."""
+        """Return the store's manager, who closes settlements and counts cash."""
         return manager_of(self.tenant)
 
     async def since(self, **store: Any) -> None:
@@ -50,7 +50,7 @@ class SettlementShop:
         await open_due_periods(worker=WORKER)
 
     async def sell(self, amount: int = 1_000, *, fee: int = 0, at: datetime | None = None, **changes: Any) -> str:
-        """Return a completed QR payment (``cash=True``: in cash); ``at`` is its time of completion."""
+        """Return a completed QR payment (cash if ``cash=True``), completed at ``at``."""
         request = CASH if changes.pop("cash", False) else QR
         if request is QR:
             tip = changes.get("tip_amount", 0)
@@ -62,7 +62,7 @@ class SettlementShop:
         return payment_id
 
     async def move(self, entity_id: str, at: datetime, *, began: datetime | None = None) -> None:
-        """Move the completion of a payment or refund to ``at``, and its begin to ``began`` or ``at``."""
+        """Move the completion of a payment or refund to ``at``, and its start to ``began`` (default: ``at``)."""
         table = "payments" if entity_id.startswith("pay_") else "refunds"
         await self.admin.execute(
             f"UPDATE {table} SET completed_at = %s, processing_at = %s WHERE id = %s",
@@ -70,7 +70,7 @@ class SettlementShop:
         )
 
     async def ask_back(self, payment_id: str, amount: int | None = None, **rest: Any) -> str:
-        """Return a pending refund."""
+        """Request a refund, and return its id."""
         stored = await ask_back(payment_id, amount, caller=self.tenant.device, grace_seconds=5, **rest)
         assert stored.resource_id
         return stored.resource_id
@@ -78,7 +78,7 @@ class SettlementShop:
     async def give_back(
         self, payment_id: str, amount: int | None = None, *, at: datetime | None = None, **rest: Any
     ) -> str:
-        """Return a completed refund."""
+        """Request and complete a refund, and return its id."""
         refund_id = await self.ask_back(payment_id, amount, **rest)
         await self.refunds.process([refund_id])
         if at:
@@ -94,7 +94,7 @@ class SettlementShop:
         return await found.fetchall()
 
     async def running(self, currency: str = "JPY") -> Row:
-        """Return the open settlement."""
+        """Return the open settlement's row."""
         (found,) = [row for row in await self.periods(currency) if row["status"] == "open"]
         return found
 
@@ -104,7 +104,7 @@ class SettlementShop:
         return {row["entity_id"]: row for row in await found.fetchall()}
 
     async def close(self, *settlement_ids: str) -> list[str]:
-        """Close settlements as a worker does, and return the next periods that are due."""
+        """Close settlements as a worker does, and return the ids of the next periods that are due."""
         return (await close_settlements(list(settlement_ids), worker=WORKER)).following
 
     async def close_now(self) -> Row:

@@ -1,4 +1,4 @@
-"""Days whose provider reports its payments by its API."""
+"""Close and reconcile days whose provider sends its statement through its API."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from workflows.reconciliation.auto_reconcile import reconcile_due
 
 
 def listed(reference: str, amount: int, **changes: Any) -> StatementLine:
-    """Return the line of a provider that moved ``amount`` under ``reference`` just now."""
+    """Return the statement line of a provider that moved ``amount`` under ``reference`` just now."""
     kind = "payment" if amount > 0 else "refund"
     return StatementLine(kind, reference, f"ref-{reference}", amount, "JPY", 0, now().isoformat())._replace(**changes)
 
@@ -32,7 +32,10 @@ async def outcome(shop: SettlementShop, entity_id: str) -> tuple[str, int]:
 
 
 async def fetched(back_office: BackOffice, lines: list[StatementLine]) -> str:
-    """Close the day; the provider's API answers with its settled lines and ``lines``; the workers reconcile it."""
+    """Close the day and reconcile it as workers do; return its id.
+
+    The provider's API sends the settlement's lines and ``lines``.
+    """
     settlement_id = str((await back_office.shop.close_now())["id"])
     own = [
         StatementLine(

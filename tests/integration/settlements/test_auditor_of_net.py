@@ -1,4 +1,4 @@
-"""I15 finds planted faults: money that is in the settlements twice."""
+"""Invariant I15 finds money that is in the settlements twice."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ from workflows.settlements.open_periods import open_due_periods
 async def book(
     shop: SettlementShop, entity_id: str, amount: int, *, provider: str = "sandbox", **references: str | None
 ) -> None:
-    """Book a correction for money that the books have, which the product refuses."""
+    """Book a correction for money that is already booked, which the product would refuse."""
     facts = {"our_reference": f"{entity_id}:1", "provider_reference": None, **references}
     async with transaction(Role.WORKER) as connection:
         at = (await shop.settlement((await shop.running())["id"]))["created_at"]
@@ -71,7 +71,7 @@ async def test_the_auditor_finds_a_file_of_two_days_that_was_booked_into_both(
 
 
 async def sell_at_a_terminal(shop: SettlementShop, slip_number: str, amount: int) -> tuple[str, str]:
-    """Return a sale of the terminal's own application, and the settlement that has only this sale."""
+    """Return the ids of a sale of the terminal's own application, and of the settlement that contains only this sale."""
     facts = {**TERMINAL.facts, "slip_number": slip_number}
     sale = await shop.payments.pending(replace(TERMINAL, facts=facts), amount=amount)
     await shop.payments.process(sale)

@@ -1,4 +1,4 @@
-"""A statement says nothing about calls that may have moved money after the time that it covers."""
+"""A statement proves nothing about calls that may have moved money after the time that it covers."""
 
 import pytest
 

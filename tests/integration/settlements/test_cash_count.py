@@ -1,4 +1,4 @@
-"""The drawer is counted once a day is closed; what is too much or too little needs a note and goes into the ledger."""
+"""The drawer is counted once a day is closed; a difference needs a note and is posted to the ledger."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from workflows.settlements.models import SettlementRow
 
 
 async def count(shop: SettlementShop, settlement_id: str, actual: int, note: str | None = None) -> SettlementRow:
-    """Count the drawer as a manager."""
+    """Count the drawer as the store's manager."""
     return await count_cash(
         settlement_id, cash_actual=actual, note=note, caller=shop.manager, request_id=new_id("request")
     )

@@ -1,4 +1,7 @@
-"""F20, F27: closes while payments or refunds complete. Each is in exactly one settlement, and totals = lines = ledger."""
+"""If settlements are closed while payments or refunds complete, each is in exactly one of them (F20, F27).
+
+Totals, lines and ledger agree.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -14,7 +17,7 @@ from workflows.settlements.close import close_manually
 
 ROUNDS = 10
 PAYMENTS_PER_ROUND = 50
-SALES, REFUND, REFUNDS_PER_SALE = 10, 300, 3  # a sale of 1,000 yen has room for three
+SALES, REFUND, REFUNDS_PER_SALE = 10, 300, 3  # a sale of 1,000 yen has room for three refunds
 
 _LEDGER = """
     SELECT l.settlement_id, sum(e.amount)::bigint AS held FROM settlement_lines l
@@ -26,30 +29,30 @@ _LEDGER = """
 
 @dataclass
 class Closer:
-    """Two managers who close the running settlement again and again."""
+    """A manager who repeatedly closes the running settlement. Two of them run concurrently."""
 
     shop: SettlementShop
     is_done: bool = False
     _closed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
-        """Close until ``is_done``."""
+        """Close settlements until ``is_done``."""
         while not self.is_done:
             settlement_id = (await self.shop.running())["id"]
             try:
                 await close_manually(settlement_id, caller=self.shop.manager, request_id=new_id("request"))
             except InvalidStatusTransition:
-                continue  # the other manager was quicker
+                continue  # the other manager closed it first
             self._closed.set()
 
     async def next_close(self) -> None:
-        """Wait until a settlement was closed after this call."""
+        """Wait until a settlement is closed after this call."""
         self._closed.clear()
         await asyncio.wait_for(self._closed.wait(), timeout=60)
 
 
 Load = Callable[[SettlementShop, Callable[[], Awaitable[None]]], Awaitable[tuple[set[str], int]]]
-"""Completes payments or refunds in rounds, and awaits a close after each; returns their ids and the net amount."""
+"""A function that completes payments or refunds in rounds, with a close after each; returns their ids and the net amount."""
 
 
 async def complete_payments(shop: SettlementShop, next_close: Callable[[], Awaitable[None]]) -> tuple[set[str], int]:
@@ -65,7 +68,7 @@ async def complete_payments(shop: SettlementShop, next_close: Callable[[], Await
 
 
 async def complete_refunds(shop: SettlementShop, next_close: Callable[[], Awaitable[None]]) -> tuple[set[str], int]:
-    """One refund more than fits is requested of each sale."""
+    """Request one refund more for each sale than its amount allows."""
     sales = [await shop.sell(1_000) for _ in range(SALES)]
 
     async def give_back(payment_id: str) -> str | None:

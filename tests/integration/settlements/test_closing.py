@@ -1,4 +1,4 @@
-"""A close takes what the period sold and gave back, adds it up, freezes it, and opens the next period."""
+"""A close takes the period's sales and refunds, computes and freezes the totals, and opens the next period."""
 
 import asyncio
 from dataclasses import replace
@@ -15,7 +15,7 @@ from workflows.ids import new_id
 from workflows.providers.base import Unknown
 from workflows.settlements.close import close_manually, close_settlements
 
-NOON = datetime(2026, 10, 1, 3, tzinfo=UTC)  # in Tokyo
+NOON = datetime(2026, 10, 1, 3, tzinfo=UTC)  # noon in Tokyo
 OPENED = NOON - timedelta(days=1)
 
 
@@ -95,7 +95,7 @@ async def test_lines_of_terminal_sales_and_refunds_have_the_acquirers_references
     lines = await shop.lines((await shop.close_now())["id"])
     assert {key: line["provider_reference"] for key, line in lines.items()} == {
         sold: "V26110105280",
-        back: "V26110105280",  # the terminal reports no number of it, and the acquirer lists it under the sale's
+        back: "V26110105280",  # it has no number of its own; the acquirer lists it under the sale's
         bare: None,
     }
 
@@ -108,7 +108,7 @@ async def test_a_payment_final_after_the_close_is_a_late_line_of_its_own_busines
     await shop.move(slow, end + timedelta(minutes=5), began=end - timedelta(minutes=5))
     missed = await shop.sell(
         300
-    )  # recorded in a transaction that began before the end and was committed after the close
+    )  # recorded in a transaction that began before the end of the period and was committed after the close
     await shop.close(first["id"])
     await shop.move(missed, end - timedelta(milliseconds=1))
     plain = await shop.sell(200, at=end + timedelta(hours=1))
@@ -181,7 +181,7 @@ async def test_two_workers_and_a_manager_at_once_close_once(
         "SELECT event FROM settlement_history WHERE settlement_id = %s ORDER BY version", [first["id"]]
     )
     assert [row["event"] for row in await history.fetchall()] == ["create", "close"]
-    assert "failed" not in caplog.text  # whoever came second waited or passed by, and broke nothing
+    assert "failed" not in caplog.text  # the loser of the race waited or skipped the period, without an error
 
 
 async def test_after_an_outage_of_beat_periods_are_closed_one_by_one_in_order(shop: SettlementShop) -> None:
@@ -209,7 +209,7 @@ async def test_after_an_outage_of_beat_periods_are_closed_one_by_one_in_order(sh
 
 
 async def test_a_close_and_refunds_of_the_same_payments_do_not_deadlock(shop: SettlementShop) -> None:
-    """Both lock the same payments, each in the order of ids: they wait for each other in turn and not in a ring."""
+    """Both lock the same payments in id order, so they wait for each other and cannot deadlock."""
     await shop.since()
     sold = [await shop.sell(1_000) for _ in range(20)]
 

@@ -1,4 +1,4 @@
-"""An uploaded file ends a doubt only if a person confirms it, and never proves that nothing was charged."""
+"""An uploaded file decides an unknown outcome only if a person confirms it, and never proves that nothing was charged."""
 
 from dataclasses import replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""A correction is never booked for money that the books have, or will have; one that was booked too early is reversed."""
+"""A correction is never booked for money that is or will be in the books, and a premature one is reversed."""
 
 import asyncio
 from dataclasses import replace
@@ -103,7 +103,7 @@ async def test_a_line_about_a_payment_of_another_day_can_only_be_linked_to_it(
     for entity_id in (sale, refund):
         hidden = {"our_reference": None} if by == "provider_reference" else {}
         lines.append(said_of(later[entity_id], **hidden))
-    await upload(shop.tenant, first, lines)  # a file of two days
+    await upload(shop.tenant, first, lines)  # a file that covers two days
     await back_office.run(first)
     found = {one["kind"]: one for one in await back_office.breaks(first)}
     for kind, entity_id in (("payment", sale), ("refund", refund)):
@@ -183,7 +183,7 @@ async def test_money_that_an_earlier_correction_removed_may_be_booked_again(back
     for one in found.values():
         assert (await back_office.resolve(one["id"], resolution="adjust")).status == 200
     assert await back_office.held() == 1
-    second = await back_office.close(more=[said_of(line)])  # they report it a day late
+    second = await back_office.close(more=[said_of(line)])  # the provider reports the line a day late
     await back_office.run(second)
     (late,) = await back_office.breaks(second)
     assert late["category"] == "date_mismatch"
@@ -227,7 +227,7 @@ async def test_a_correction_for_a_sale_that_arrives_later_is_reversed_automatica
     sale = await shop.sell(1_500)  # the terminal was offline
     await shop.admin.execute("UPDATE payments SET provider_reference = %s WHERE id = %s", [reference, sale])
     second = await back_office.close()
-    for _ in range(2):  # once and not with every run
+    for _ in range(2):  # once, not with every run
         if await back_office.status(second) == "closed":
             assert (await back_office.run(second))["status"] == "reconciled"
         assert await back_office.held() == 1_500

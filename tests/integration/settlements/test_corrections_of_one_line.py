@@ -1,4 +1,4 @@
-"""A line that stands in several files is the same money: it is booked for one settlement only."""
+"""A line that occurs in several files is the same money, and is booked for one settlement only."""
 
 import asyncio
 from dataclasses import replace
@@ -29,9 +29,9 @@ LINES = {
 async def days(
     back_office: BackOffice, *told: Theirs, provider: str = "sandbox", links: bool = True
 ) -> list[dict[str, Any]]:
-    """Two days with a sale each, compared with one file of both, and ``told`` behind; the breaks of ``told``.
+    """Reconcile two days of one sale each with the same file of both days plus ``told``, and return the breaks of ``told``.
 
-    ``links``: the lines about the other day's sale are linked to it.
+    With ``links``, the breaks about the other day's sale are linked to that sale.
     """
     settlements, lines = [], []
     for amount in (1_000, 2_000):

@@ -1,4 +1,4 @@
-"""What reconciliation corrected of a payment or of its refund is in the payment's timeline and among its journals."""
+"""Corrections that reconciliation booked for a payment or its refund are in the payment's timeline and journals."""
 
 from tests.harness import Api
 from tests.integration.settlements.settlement_helpers import SettlementShop
@@ -8,7 +8,7 @@ from workflows.settlements.open_periods import open_due_periods
 
 
 async def reported(shop: SettlementShop, settlement_id: str, **amounts: int) -> list[Theirs]:
-    """Return the provider's lines for those of the settlement, with these amounts by kind."""
+    """Return the provider's lines for the settlement's lines, with the amounts given by kind."""
     lines = await shop.lines(settlement_id)
     return [
         Theirs(line["kind"], line["our_reference"], line["provider_reference"], amounts[line["kind"]], line["fee"])
@@ -35,8 +35,8 @@ async def test_a_payment_lists_the_corrections_of_itself_and_its_refund(shop: Se
     adjusted = [event for event in told if event["type"] == "adjusted"]
     running = await shop.running()
     assert sorted((event["amount"], event["settlement_id"]) for event in adjusted) == [
-        (-100, running["id"]),  # they took 100 less of the customer
-        (100, running["id"]),  # and gave 100 less back
+        (-100, running["id"]),  # the provider took 100 less from the customer
+        (100, running["id"]),  # and refunded 100 less
     ]
     assert all(event["adjustment_id"].startswith("adj_") for event in adjusted)
     assert told[-2:] == adjusted  # after the lines of the settlement that they correct

@@ -1,4 +1,4 @@
-"""A statement that we fetched from the provider ends doubts by itself, whatever state the payment or refund is in."""
+"""A statement fetched from the provider decides unknown outcomes, whatever the state of the payment or refund."""
 
 import asyncio
 from datetime import timedelta
@@ -43,7 +43,7 @@ async def test_a_reversal_just_after_the_day_belongs_to_its_charge(
     charge = listed(f"{payment_id}:1", 1_000)
     day = str((await shop.close_now())["id"])
     told = [charge, listed(f"{payment_id}:1", -1_000, kind="reversal")]
-    second = str((await shop.close_now())["id"])  # it has the time of the reversal
+    second = str((await shop.close_now())["id"])  # its period contains the time of the reversal
     shop.provider.statements = [told[::-1] if is_newest_first else told]
     await reconciled_by_workers(back_office, day)
     assert (await row_of(shop, payment_id))["status"] == "cancelled"
@@ -95,7 +95,7 @@ async def test_a_payment_that_a_worker_is_processing_is_skipped_and_tried_again(
     found = await shop.admin.execute("SELECT due_at FROM reconciliation_tries WHERE settlement_id = %s", [day])
     (again,) = await found.fetchall()
     assert again["due_at"] - now() < timedelta(minutes=2)
-    shop.provider.inquiries.append(NotFound())  # a lie
+    shop.provider.inquiries.append(NotFound())  # a wrong answer
     shop.provider.release()
     await asking
     assert (await row_of(shop, payment_id))["status"] == "processing"
@@ -112,7 +112,7 @@ async def test_an_answer_that_comes_after_the_statement_changes_nothing(back_off
     shop.provider.inquiries.append(NotFound())
     asking = asyncio.create_task(shop.payments.process(payment_id))
     await shop.provider.asked.wait()
-    await shop.admin.execute("UPDATE payments SET lease_until = now() WHERE id = %s", [payment_id])  # it was stopped
+    await shop.admin.execute("UPDATE payments SET lease_until = now() WHERE id = %s", [payment_id])  # stopped
     await fetched(back_office, [listed(f"{payment_id}:1", 1_000)])
     before = await outcome(shop, payment_id)
     shop.provider.release()

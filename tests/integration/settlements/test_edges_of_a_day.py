@@ -1,4 +1,4 @@
-"""The edges of a day: nights with another length, cash that goes back, refunds of another day, two currencies at once."""
+"""Test unusual days: clock changes, negative expected cash, refunds of another day, and two currencies at once."""
 
 import asyncio
 from datetime import UTC, datetime, time, timedelta
@@ -24,7 +24,7 @@ ACTOR = Actor(worker=WORKER)
 NIGHTS = [
     ("America/New_York", "00:00", "2026-03-08T05:00Z", 23),
     ("America/New_York", "02:30", "2026-03-08T07:30Z", 23),  # 02:30 does not exist that night
-    ("America/New_York", "01:30", "2026-11-01T05:30Z", 25),  # 01:30 comes twice: the first
+    ("America/New_York", "01:30", "2026-11-01T05:30Z", 25),  # 01:30 occurs twice: the first
     ("Europe/London", "00:00", "2026-10-24T23:00Z", 25),
     ("Asia/Kolkata", "00:00", "2026-05-31T18:30Z", 24),
     ("Australia/Lord_Howe", "00:00", "2026-04-04T13:00Z", 24.5),
@@ -72,7 +72,7 @@ async def test_expected_cash_includes_tips_and_refunds_but_not_change(shop: Sett
     sold = await shop.sell(1_000, cash=True, tip_amount=100, facts=facts)
     await shop.sell(500, cash=True)
     await shop.give_back(sold, 300)
-    await shop.sell(700)  # by a code: not in the drawer
+    await shop.sell(700)  # by QR code, so not in the drawer
     closed = await shop.close_now()
     assert closed["cash_expected"] == 1_000 + 100 + 500 - 300 == await balance(shop, "cash")
     assert closed["breakdown"]["cash"] == {
@@ -96,7 +96,7 @@ async def test_a_refund_of_an_earlier_sale_may_make_the_expected_cash_negative(s
     assert (short["cash_actual"], await balance(shop, "differences")) == (-450, 50)
     await count_cash(today["id"], cash_actual=-400, note=None, **who)  # type: ignore[arg-type]
     assert await balance(shop, "differences") == 0
-    with pytest.raises(InvalidRequest) as refused:  # a drawer that should hold something holds nothing at the least
+    with pytest.raises(InvalidRequest) as refused:  # a drawer with positive expected cash contains at least nothing
         await count_cash(yesterday["id"], cash_actual=-1, note="x", **who)  # type: ignore[arg-type]
     assert refused.value.details[0].field == "cash_actual"
 
@@ -112,7 +112,7 @@ async def test_a_negative_count_is_refused_unless_the_expected_cash_is_negative(
 
 
 async def reported(shop: SettlementShop) -> list[StatementLine]:
-    """Return the provider's lines of all sales of the shop."""
+    """Return the provider's lines for all sales and refunds of the shop."""
     found = await shop.admin.execute(
         """SELECT 'payment' AS kind, id || ':1' AS reference, provider_reference, captured_amount AS amount, currency, fee,
                   completed_at FROM payments WHERE store_id = %(store)s AND completed_at IS NOT NULL
@@ -130,7 +130,7 @@ async def reported(shop: SettlementShop) -> list[StatementLine]:
 
 
 async def categories(shop: SettlementShop, settlement_id: str, settings: Settings) -> dict[str, int]:
-    """Fetch the statements, run a comparison and return the number of lines by category."""
+    """Fetch the statements, reconcile the settlement, and return the number of lines by category."""
     providers = Providers({shop.provider.name: shop.provider})
     await fetch_statements(settlement_id, actor=ACTOR, providers=providers)
     run = await reconcile_settlement(settlement_id, actor=ACTOR, settings=settings)
@@ -169,7 +169,7 @@ async def test_settlements_of_two_currencies_ignore_each_others_lines(shop: Sett
     assert (yen["gross_amount"], yen["line_count"]) == (1_000, 1)
     stranger = StatementLine("payment", "pay_lost:1", "sbx_lost", 77, "USD", 0, now().isoformat())
     shop.provider.statements = [[*await reported(shop), stranger]]
-    assert await categories(shop, yen["id"], settings) == {"matched": 1}  # the dollars' day is still running
+    assert await categories(shop, yen["id"], settings) == {"matched": 1}  # the dollar settlement is still open
 
     dollars = await shop.running("USD")
     await shop.admin.execute("UPDATE settlements SET end_at = now() WHERE id = %s", [dollars["id"]])
@@ -181,7 +181,7 @@ async def test_settlements_of_two_currencies_ignore_each_others_lines(shop: Sett
 async def test_a_payment_that_a_close_missed_is_matched_on_the_next_statement(
     shop: SettlementShop, settings: Settings
 ) -> None:
-    """Completed before the end, committed after the close: the provider's line belongs to the next settlement as ours does."""
+    """The sale completed before the end and was committed after the close, so both lines belong to the next settlement."""
     await shop.since()
     await shop.sell(1_000)
     closed = await shop.close_now()

@@ -1,4 +1,4 @@
-"""Doubts ended by a statement while others hold bills, ask about the same payments, cancel them or do the same."""
+"""A statement decides unknown outcomes while other transactions lock bills, inquire, cancel or do the same."""
 
 import asyncio
 
@@ -41,7 +41,7 @@ async def test_concurrent_runs_end_each_doubt_once(back_office: BackOffice) -> N
     lines = [listed(f"{one}:1", 1_000) for one in ids]
     for payment_id in ids:
         await time_passes(shop.admin, payment_id, seconds=60)
-    shop.provider.inquiries.extend([NotFound()] * 10)  # lies among true answers
+    shop.provider.inquiries.extend([NotFound()] * 10)  # wrong answers among correct ones
     day = str((await shop.close_now())["id"])
     shop.provider.statements = [lines]
     done = await asyncio.gather(
@@ -52,10 +52,10 @@ async def test_concurrent_runs_end_each_doubt_once(back_office: BackOffice) -> N
         return_exceptions=True,
     )
     refused = [one for one in done if isinstance(one, BaseException)]
-    assert all(isinstance(one, InvalidStatusTransition) for one in refused), refused  # a cancel after the end
+    assert all(isinstance(one, InvalidStatusTransition) for one in refused), refused  # these cancels came after the end
     for payment_id in ids:
         await time_passes(shop.admin, payment_id, seconds=60)
-    await shop.payments.process(*ids)  # what was cancelled before it was recorded is withdrawn, which is too late
+    await shop.payments.process(*ids)  # withdraws what was cancelled before its record: too late
     await reconciled_by_workers(back_office, day)
     assert await back_office.status(day) == "reconciled"
     for payment_id in ids:

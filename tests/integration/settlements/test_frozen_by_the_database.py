@@ -1,4 +1,4 @@
-"""What is closed stays as it is, and no period leaves a gap: the database itself sees to it (I7)."""
+"""The database itself keeps closed settlements unchanged and periods without gaps (I7)."""
 
 from datetime import timedelta
 

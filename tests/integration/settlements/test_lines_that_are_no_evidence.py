@@ -1,4 +1,4 @@
-"""A statement's line that disagrees with the attempt, or is not the last word about it, completes nothing."""
+"""A statement line that contradicts the attempt, or is not final about it, completes nothing."""
 
 from typing import Any
 
@@ -151,12 +151,12 @@ async def test_withdrawn_evidence_requests_a_review_and_changes_no_status(back_o
     assert await outcome(shop, payment_id) == before, "the same lines, fetched again, are the same evidence"
     assert len(await back_office.breaks(day)) == 1
     shop.provider.statements = [lines[1:]]
-    for _ in range(2):  # once and not with every run
+    for _ in range(2):  # once, not with every run
         await reconciled_by_workers(back_office, day)
         row = await row_of(shop, payment_id)
         assert (row["status"], row["needs_review"], row["version"]) == ("completed", True, before[1] + 1)
     assert not (await row_of(shop, other))["needs_review"]
-    shop.provider.statements = [lines]  # it was a mistake of theirs
+    shop.provider.statements = [lines]  # it was the provider's mistake
     for _ in range(2):
         await reconciled_by_workers(back_office, day)
         row = await row_of(shop, payment_id)

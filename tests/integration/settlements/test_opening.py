@@ -1,4 +1,4 @@
-"""Periods are opened for who needs one, planned anew when a rule changes, and two or three beats at once do no harm."""
+"""Periods are opened when needed and re-planned when a rule changes, also with several beats at once."""
 
 import asyncio
 from datetime import UTC, date, datetime, time, timedelta
@@ -141,5 +141,5 @@ async def test_an_override_moves_only_the_end_of_its_day(shop: SettlementShop) -
     assert moved["end_at"] == running["end_at"] + timedelta(hours=3)
     await override_day(
         shop.tenant.store_id, OverrideRequest(running["business_date"], night), caller=shop.manager
-    )  # as it was
+    )  # unchanged
     assert (await shop.running())["end_at"] == running["end_at"]

@@ -1,4 +1,4 @@
-"""An override that crosses a close plans the period that the close opened."""
+"""An override that is concurrent with a close changes the period that the close opened."""
 
 import asyncio
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""Settlements over HTTP: who may, what is shown, what is refused."""
+"""Settlements over HTTP: roles, fields and refusals."""
 
 from datetime import timedelta
 from zoneinfo import ZoneInfo
@@ -20,7 +20,7 @@ FIELDS = {
 
 @pytest.fixture
 def manager(shop: SettlementShop, signer: Signer) -> str:
-    """Return the token of the store's manager."""
+    """Return a token of the store's manager."""
     return signer.user(shop.tenant, role="store_manager")
 
 

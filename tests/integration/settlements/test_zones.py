@@ -1,4 +1,4 @@
-"""Zones of stores: PostgreSQL computes the dates that Python does, and an invalid zone can be changed."""
+"""PostgreSQL and Python compute the same dates in every store's time zone, and an invalid zone can be changed."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,7 +23,7 @@ async def test_postgresql_computes_the_local_times_that_python_does(shop: Settle
     for name in sorted(offered_zones()):
         rules = sql_zone(name, near=at)
         if rules.startswith("<LMT>"):
-            continue  # its rules change within days, and what holds at ``near`` is used
+            continue  # its rules change within days, and those in force at ``near`` are used
         moments = [at + step * timedelta(hours=7) for step in range(-(REACH // timedelta(hours=7)), 50)]
         found = await shop.admin.execute(
             "SELECT m AT TIME ZONE %s AS local FROM unnest(%s::timestamptz[]) AS m ORDER BY m", [rules, moments]

@@ -1,11 +1,11 @@
-"""A database in which every table has rows of three tenants, whatever the table is about.
+"""Insert rows of three tenants into every table of a database, whatever the table is about.
 
-Row-level security is looked at by itself here, so the clone loses its CHECKs, foreign keys and triggers, and the rows are made
-from the catalog: a new table is covered from the day its migration is written. ``planted_for`` says whose a row is.
+Row-level security is tested in isolation, so the clone loses its CHECKs, foreign keys and triggers, and the rows are built
+from the catalogue: a new table is covered as soon as its migration exists. ``planted_for`` says to whom a row belongs.
 
 | tag    | psp   | merchant   | store   |                                         |
 |--------|-------|------------|---------|-----------------------------------------|
-| a      | psp-a | merchant-a | store-a | the caller's own                        |
+| a      | psp-a | merchant-a | store-a | the caller's own tenant                 |
 | next   | psp-a | merchant-a | store-n | another store of the caller's merchant  |
 | b      | psp-b | merchant-b | store-b | another tenant                          |
 """
@@ -27,17 +27,17 @@ TENANTS = {
     "b": {"psp": "psp-b", "merchant": "merchant-b", "store": "store-b"},
 }
 VALUES: dict[str, Any] = {"bytea": b"x", "json": "{}", "jsonb": "{}"}
-"""By type; all others by PostgreSQL's category of the type."""
+"""Values by column type. Other types are filled by PostgreSQL's category of the type."""
 
 OF_CATEGORY: dict[str, Any] = {"A": "{}", "B": False, "D": "2026-01-28 00:00:00+00", "T": "0"}
-"""Arrays, booleans, dates and times, spans; numbers are counted, texts are named."""
+"""Values for arrays, booleans, dates and intervals. Numbers are counted up, and texts contain the tag."""
 
 NOT_OURS = ("alembic_version",)
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column that a row must give, its type, and PostgreSQL's category of that."""
+    """A column that a row must have, its type, and PostgreSQL's category of the type."""
 
     name: str
     type: str
@@ -46,7 +46,7 @@ class Column:
 
 @dataclass(slots=True)
 class Table:
-    """A table with what the role ``mpac_caller`` may do to it."""
+    """A table, and what the role ``mpac_caller`` may do with it."""
 
     name: str
     has_security: bool
@@ -56,17 +56,17 @@ class Table:
 
     @property
     def is_per_store(self) -> bool:
-        """Whether a row says which store it belongs to, directly or by its device."""
+        """Return whether a row belongs to a store, directly or through its device."""
         names = {column.name for column in self.columns}
         return self.name == "stores" or bool({"store_id", "device_id"} & names)
 
     def row(self, tag: str, number: int) -> dict[str, Any]:
-        """Return a row of tenant ``tag``; ``number`` makes it unique."""
+        """Return a row of the tenant ``tag``; ``number`` makes it unique."""
         made = {column.name: self._value(column, tag, number) for column in self.columns}
         return {**made, "planted_for": tag}
 
     def _value(self, column: Column, tag: str, number: int) -> Any:
-        # The last word names what an id is of: ledger_accounts.id is what an account_id refers to.
+        # The last word says what the id refers to: an account_id refers to ledger_accounts.id.
         if column.name == "id":
             entity = self.name.removesuffix("s").rpartition("_")[2]
             return TENANTS[tag].get(entity, f"{entity}-{tag}") if number < len(TAGS) else f"{entity}-{tag}-{number}"
@@ -86,7 +86,7 @@ class Table:
 
 
 async def plant(connection: Connection) -> list[Table]:
-    """Drop the constraints, plant three rows in every table, and return the tables."""
+    """Drop the constraints, insert three rows into every table, and return the tables."""
     tables = await _tables(connection)
     for table in tables:
         await _free(connection, table)

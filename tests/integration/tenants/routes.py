@@ -1,4 +1,4 @@
-"""Every route with the lowest role that may call it, and a valid request to it about the rows of a tenant."""
+"""Every route with the lowest role that may call it, and a valid request for it about the rows of a tenant."""
 
 from typing import Any
 
@@ -118,14 +118,14 @@ BODIES: dict[str, list[dict[str, Any]]] = {
     "POST /merchants": [{"name": "n", "psp_id": "{psp}"}],
     "PATCH /merchants/{merchant_id}": [{"name": "n"}],
 }
-"""Valid bodies, with ids of the tenant that the request is about. The other routes take no body."""
+"""Valid bodies with the ids of a tenant. The other routes take no body."""
 
 QUERIES = {
     "GET /device/provision/activationStatus": "?device_id={device}",
     "POST /settlements/{settlement_id}/statements": "?provider=sandbox",
 }
 WITHOUT_IDS = ("POST /orders", "POST /device/provision/activate", "POST /auth/device/token")
-"""Routes whose request names no row of a tenant."""
+"""Routes whose requests contain no id of a tenant's row."""
 
 OPERATORS = tuple(route for route, least in LEAST.items() if least == "system_op")
 LISTS = tuple(route for route in LEAST if route.startswith("GET") and "{" not in route and route not in QUERIES)
@@ -136,13 +136,13 @@ ENTITIES = ("payment", "refund", "order", "bill", "device", "settlement", "break
 
 
 def planted_ids(tag: str) -> dict[str, str]:
-    """Return the ids of the planted rows of a tenant; the ids of a tag that is not planted belong to no row."""
+    """Return the ids of the planted rows of a tenant; for an unknown tag, ids of no row."""
     tenant = TENANTS.get(tag, {entity: f"{entity}-{tag}" for entity in ("psp", "merchant", "store")})
     return {**{entity: f"{entity}-{tag}" for entity in ENTITIES}, **tenant}
 
 
 def filled(value: Any, ids: dict[str, str]) -> Any:
-    """Return ``value`` with each ``{…}`` replaced by an id."""
+    """Return ``value`` with each ``{…}`` replaced by the id of that name."""
     return orjson.loads(_fill(orjson.dumps(value).decode(), ids))
 
 
@@ -155,7 +155,7 @@ def _fill(text: str, ids: dict[str, str]) -> str:
 async def call(
     api: Api, route: str, ids: dict[str, str], *, as_: Tenant | str | None, body: dict[str, Any] | None = None
 ) -> Answer:
-    """Call ``route`` about the rows with these ids."""
+    """Call ``route`` for the rows with these ids."""
     method, path = route.split(" ")
     headers = {"Content-Type": "text/csv"} if route.endswith("/statements") and method == "POST" else {}
     sent: Any = b"reference\n" if headers else None if body is None else filled(body, ids)

@@ -1,4 +1,4 @@
-"""The OpenAPI document says of each route who may call it, as the table of the routes does."""
+"""The OpenAPI document names the lowest role of each route, as the route table does."""
 
 from tests.integration.tenants.routes import DEVICE, LEAST, OPEN
 from tests.published import published_document

@@ -1,8 +1,8 @@
-"""Who may call each route: roles, other tenants, neighbour stores, mixed tokens and suspended devices (F35).
+"""Test who may call each route: roles, other tenants, neighbour stores, mixed tokens and suspended devices (F35).
 
 The table ``LEAST`` is compared with the OpenAPI document, so a new route has to be added to it. Rows of other tenants are
-planted in every table (``planted``). The requests run with both filters, and with the application's own filter alone, that
-is with row-level security switched off.
+inserted into every table (``planted``). The requests run with both filters, and with the application's own filter alone,
+that is with row-level security disabled.
 """
 
 from collections.abc import AsyncIterator
@@ -40,12 +40,12 @@ STORE_ROLES = (DEVICE, "staff", "store_manager")
 FILTERS = ("both filters", "the application's filter alone")
 
 ANSWERS = {route: 200 for route in LISTS} | {
-    "POST /orders": 422,  # sent without its body
+    "POST /orders": 422,  # sent without a body
     "PUT /ops/maintenance": 422,
     "GET /ops/dead-letters": 200,
     "GET /ops/invariants": 200,
 }
-"""The answers to a caller who may, about ids that do not exist; to all other routes 404."""
+"""Statuses of answers to a permitted caller about unknown ids. All other routes answer 404."""
 
 
 def token(api: Api, role: str, tenant: Tenant = OWN) -> str:
@@ -55,9 +55,9 @@ def token(api: Api, role: str, tenant: Tenant = OWN) -> str:
 
 @pytest.fixture
 async def planted(own_database: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Admin]:
-    """Plant rows of three tenants in every table of a database; tenant a's device is active.
+    """Yield the owner's connection to a database with rows of three tenants in every table; tenant a's device is active.
 
-    Planted rows have any text in any column, so answers about them are not compared with the OpenAPI document.
+    The rows have arbitrary text in every column, so answers about them are not compared with the OpenAPI document.
     """
     monkeypatch.setattr("tests.harness.check_exchange", lambda *_: None)
     async with await psycopg.AsyncConnection.connect(own_database, autocommit=True, row_factory=dict_row) as admin:
@@ -69,11 +69,11 @@ async def planted(own_database: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
 
 @pytest.fixture
 async def exposed(serve: Serve, own_database: str, settings: Settings) -> AsyncIterator[Api]:
-    """Serve the API on that database."""
+    """Run the API on that database."""
     async with serve(database_url=SecretStr(own_database)) as api:
         yield api
     await disconnect()
-    connect(settings)  # the other tests' database again
+    connect(settings)  # reconnect to the other tests' database
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def documented() -> dict[str, Any]:
 
 
 async def use_filters(admin: Admin, filters: str) -> None:
-    """Switch row-level security off unless ``filters`` are both."""
+    """Disable row-level security unless ``filters`` are both."""
     if filters == FILTERS[0]:
         return
     tables = await admin.execute("SELECT relname FROM pg_class WHERE relrowsecurity")
@@ -96,7 +96,7 @@ async def rows_of(admin: Admin, tag: str) -> dict[str, Any]:
     """Return all rows of a tenant, by table."""
     tables = await admin.execute(
         "SELECT attrelid::regclass::text AS name FROM pg_attribute WHERE attname = 'planted_for'"
-        " AND attrelid <> 'metric_additions'::regclass"  # belongs to no tenant; the API sums it up in the background
+        " AND attrelid <> 'metric_additions'::regclass"  # belongs to no tenant; the API adds it up in the background
     )
     found = {}
     for table in await tables.fetchall():
@@ -108,12 +108,12 @@ async def rows_of(admin: Admin, tag: str) -> dict[str, Any]:
 
 
 async def differing(api: Api, route: str, tag: str, *, as_: str) -> list[tuple[object, ...]]:
-    """Return the answers about rows of ``tag`` that are not the 404 given for ids that do not exist."""
+    """Return the answers about rows of ``tag`` that differ from the 404 for unknown ids."""
     wrong: list[tuple[object, ...]] = []
     for body in bodies(route):
         foreign = await call(api, route, planted_ids(tag), as_=as_, body=body)
         missing = await call(api, route, planted_ids("nobody"), as_=as_, body=body)
-        expected = missing.raw.replace(b"-nobody", f"-{tag}".encode())  # an answer may quote the ids that were sent
+        expected = missing.raw.replace(b"-nobody", f"-{tag}".encode())  # an answer may quote the ids of the request
         if (foreign.status, foreign.raw) != (404, expected):
             wrong.append((route, body, foreign.status, foreign.raw[:200], missing.raw[:200]))
     return wrong
@@ -238,4 +238,4 @@ async def test_list_shows_own_rows_and_none_of_another_tenant(
                 assert b"store-n" not in answer.raw, (role, query)
         assert b"-a" in (await exposed.call(method, path, as_=token(exposed, role))).raw, role
     everything = await exposed.call(method, f"{path}?limit=200", as_=token(exposed, "system_op"))
-    assert b"-b" in everything.raw  # so that the lists above could have shown it
+    assert b"-b" in everything.raw  # proves that the lists above could have shown it

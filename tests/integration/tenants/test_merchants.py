@@ -1,4 +1,4 @@
-"""Merchants of a PSP."""
+"""A PSP's administrators register, read and change merchants over HTTP."""
 
 import pytest
 

@@ -34,7 +34,7 @@ PROVISIONING = (
     "GET /device/provision/activationStatus",
     "POST /terminals/{device_id}/deactivate",
 )
-"""In a sequence in which every step is possible after the ones before it."""
+"""Routes in an order in which each request is possible after the previous ones."""
 
 ORDERING: dict[str, dict[str, Any] | None] = {
     "POST /orders": {"order_type": "takeaway", "items": [RAMEN], "store_id": "{store}"},
@@ -57,12 +57,12 @@ ORDERING: dict[str, dict[str, Any] | None] = {
     "POST /orders/{order_id}/cancel": None,
 }
 REFUSED_FOR_STATUS = {
-    "POST /orders/{order_id}/submit",  # it is open already
-    "POST /orders/{order_id}/complete",  # it is not paid
-    "POST /bills/combine",  # one of them has a bill
-    "POST /bills/{bill_id}/void",  # it was split
+    "POST /orders/{order_id}/submit",  # already open
+    "POST /orders/{order_id}/complete",  # not paid
+    "POST /bills/combine",  # one of the orders has a bill
+    "POST /bills/{bill_id}/void",  # already split
 }
-"""409 here: the caller may, but the row's status does not allow it."""
+"""Routes that answer 409 here: the caller is permitted, but the row's status does not allow the change."""
 
 
 @pytest.mark.parametrize("role", ROLES[1:])

@@ -1,4 +1,4 @@
-"""Row-level security, tested with raw SQL under the application's role, for every table, including future ones."""
+"""Test row-level security with raw SQL under the application's role, for every table, including future ones."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,11 +14,11 @@ from tests.integration.tenants.planted import TAGS, TENANTS, Connection, Table, 
 
 SCOPES = ("none", "store", "merchant", "psp", "system")
 OPERATORS_ONLY = {"dead_letters", "switches"}
-"""No tenant's; the policies let a system operator alone at them."""
+"""Tables without tenant data, which the policies open to system operators only."""
 
 
 class Planted:
-    """The database and its tables."""
+    """A database with planted rows, and its tables."""
 
     def __init__(self, connection: Connection, tables: list[Table]) -> None:
         self.connection = connection
@@ -26,12 +26,12 @@ class Planted:
 
     @property
     def tenants_tables(self) -> list[Table]:
-        """Those with rows that belong to a tenant and that a caller may have something to do with."""
+        """The tables with tenants' rows to which callers may have access."""
         return [table for table in self.tables if table.has_security and table.name not in OPERATORS_ONLY]
 
     @asynccontextmanager
     async def caller(self, scope: str) -> AsyncIterator[Connection]:
-        """Open a transaction as the API does for a caller of tenant a with ``scope``; it is rolled back."""
+        """Yield a transaction like that of a caller of tenant a with ``scope``. It is rolled back."""
         own = TENANTS["a"]
         known = {
             "none": {},
@@ -51,7 +51,7 @@ class Planted:
     async def refusal(
         self, statement: object, parameters: object = None
     ) -> psycopg.errors.InsufficientPrivilege | None:
-        """Return the error of ``statement``, or ``None`` if it succeeded. Its effects are rolled back."""
+        """Return the privilege error of ``statement``, or ``None`` if it succeeded. Its effects are rolled back."""
         try:
             async with self.connection.transaction(force_rollback=True):
                 await self.connection.execute(statement, parameters)  # type: ignore[call-overload]
@@ -70,7 +70,7 @@ async def planted(stack: LocalStack) -> AsyncIterator[Planted]:
 
 
 def _expected(table: Table, scope: str) -> tuple[set[str], set[str]]:
-    """Return the tags that must be visible, and those that must not."""
+    """Return the tags whose rows must be visible, and the tags whose rows must not."""
     if scope == "system":
         return set(TAGS) - ({"next"} if table.name in ("psps", "merchants") else set()), set()
     if scope == "none" or (table.name == "psps" and scope != "psp"):
@@ -130,7 +130,7 @@ async def test_row_level_security_lets_a_caller_change_no_row_of_another_tenant(
             )
             async with planted.caller(scope) as connection:
                 assert (await connection.execute(statement, [sorted(hidden)])).rowcount == 0, f"{table.name}.{column}"
-            async with planted.caller("system") as connection:  # else this test could not fail
+            async with planted.caller("system") as connection:  # otherwise the test could not fail
                 assert (await connection.execute(statement, [list(TAGS)])).rowcount > 0, f"{table.name}.{column}"
             looked_at += 1
     assert looked_at > 20
@@ -157,7 +157,7 @@ async def test_row_level_security_lets_a_caller_insert_no_row_for_another_tenant
             error = await planted.refusal(*foreign)
         assert error is not None, f"{table.name}: scope {scope} inserted a row of another tenant"
         assert "row-level security" in str(error)
-        async with planted.caller("system"):  # else it might be the statement that is wrong
+        async with planted.caller("system"):  # proves that the statement itself is valid
             assert await planted.refusal(*foreign) is None, table.name
         looked_at += 1
     assert looked_at >= 6

@@ -1,4 +1,4 @@
-"""A new MPAC_SECRET_KEY: what docs/production.md says it interrupts, and what ends the interruption."""
+"""A new MPAC_SECRET_KEY causes only the interruptions that docs/production.md lists."""
 
 from pydantic import SecretStr
 

@@ -1,4 +1,4 @@
-"""The providers of a store, and that their credentials only go in."""
+"""The providers of a store are managed over HTTP, and their credentials are never shown."""
 
 import asyncio
 
@@ -15,14 +15,14 @@ SECRET = "sk_very_secret_indeed"
 
 
 class Store:
-    """A store without providers, and its merchant's admin."""
+    """A store without providers, and requests by its merchant's administrator."""
 
     def __init__(self, api: Api, tenant: Tenant, store_id: str) -> None:
         self.api, self.tenant, self.id = api, tenant, store_id
         self.admin = api.signer.user(tenant, role="merchant_admin")
 
     async def call(self, method: str, path: str = "", body: object = None) -> Answer:
-        """One call below the store's providers."""
+        """Send a request to a path below the store's providers."""
         return await self.api.call(method, f"/stores/{self.id}/providers{path}", body, as_=self.admin)
 
     async def add(self, **fields: object) -> Answer:

@@ -1,4 +1,4 @@
-"""Stores of a merchant."""
+"""Stores of a merchant are created, read and changed over HTTP."""
 
 import pytest
 

@@ -1,8 +1,8 @@
-"""The tenant rule is stated twice, in Python (``TENANT_IDS``) and in the database (``may_see``): the two must agree.
+"""The tenant rule exists in Python (``TENANT_IDS``) and in the database (``may_see``), and the two must agree.
 
-Three statements are made from the Python table: the conditions of ``visible_to``, the text of ``scope_condition``, and the
-join of the group lookup. Each runs as a caller that row-level security lets see everything; then row-level security runs
-alone, as the caller in question.
+Three statements are built from the Python table: the conditions of ``visible_to``, the text of ``scope_condition``, and the
+join of the group lookup. Each runs with row-level security open to all rows; then row-level security runs alone, for the
+caller in question.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ BY_LOOKUP = text(
 )
 
 Places = dict[str, Tenant]
-"""A store of the caller's, its neighbour (the same merchant), a store of another merchant of the PSP, and a stranger's."""
+"""The caller's store, another store of its merchant, a store of another merchant of its PSP, and another tenant's store."""
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ async def test_python_and_row_level_security_show_a_caller_the_same_stores(place
 
 
 async def _looked_up(connection: AsyncConnection, caller: Caller, places: Places) -> list[str]:
-    """Return the stores that a group lookup finds if ``caller`` requests each that it may name."""
+    """Return the stores that a group lookup finds for ``caller`` among those that it may name."""
     key = Key("k", "POST", "/x", caller.identity, "f", "m")
     named = [caller.store_id] if caller.store_id else [tenant.store_id for tenant in places.values()]
     rows = [lookup_row(n, caller, key, store_id=store_id) for n, store_id in enumerate(named)]

@@ -1,4 +1,4 @@
-"""Poison: a message that kills or breaks its worker is put aside with its traceback, and tried again by an operator alone."""
+"""A message that kills or breaks its worker becomes a dead letter with its traceback; only an operator requeues it."""
 
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -20,7 +20,7 @@ from workflows.refunds.workload import PAYMENTS
 
 @pytest.fixture
 def buried(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Yield the letters that were stored in place of the database."""
+    """Collect dead letters in a list instead of the database, and return the list."""
     letters: list[dict[str, Any]] = []
     monkeypatch.setattr(
         dead_letters,
@@ -32,7 +32,7 @@ def buried(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def message(stack: LocalStack) -> Iterator[Any]:
-    """Return a task that holds a message, as Celery would, at the real broker."""
+    """Yield a task with a redelivered message, as Celery passes it, on the real broker."""
     from celery import Celery  # noqa: PLC0415 - its import takes a third of a second
 
     app = Celery(broker=stack.urls.broker, set_as_current=False)
@@ -72,7 +72,7 @@ def test_a_task_whose_nudge_the_broker_did_not_take_is_not_poison(monkeypatch: p
 
 
 def _refused_by(broker: Any) -> Exception:
-    """Return the error that a publisher gets while the broker is away."""
+    """Return the error that a publisher gets while the broker is unreachable."""
     with pytest.raises(Exception) as refused:  # noqa: PT011 - which it is, is the question
         broker.send_task("settlements.close", retry=False)
     return refused.value
@@ -122,7 +122,7 @@ async def test_arguments_that_cannot_be_stored_are_kept_as_a_text(
 
 
 async def quarantined(payments: PaymentMaker, admin: Admin) -> tuple[str, str]:
-    """Return a payment that killed three workers, and the id of its dead letter."""
+    """Return the ids of a payment that killed three workers, and of its dead letter."""
     payment_id = await payments.pending()
     for _ in range(4):
         await PAYMENTS.claim([payment_id], worker="dies", lease_seconds=30)

@@ -1,4 +1,4 @@
-"""How Celery logs a task that could not reach the database or the broker, and one that has a bug."""
+"""Celery logs a task as an unexpected error only if it has a bug, not if the database or broker was unreachable."""
 
 import importlib
 import logging

@@ -1,4 +1,7 @@
-"""Statements that hang hold a quarter of a worker's threads and no more: the others are there for payments and sweeps."""
+"""Statement fetches that hang occupy at most a quarter of a worker's threads.
+
+The other threads remain free for payments and sweeps.
+"""
 
 import importlib
 import threading
@@ -19,7 +22,7 @@ IDS = [f"stl_{n}" for n in range(2 * WORKER_THREADS)]
 
 
 class Statements:
-    """Reconciles when it is told to; ``nudged`` are those that were put back on the broker."""
+    """A reconciliation that ends when the test allows it. ``nudged`` lists the ids that were sent to the broker again."""
 
     def __init__(self) -> None:
         self.begun: list[str] = []
@@ -48,30 +51,30 @@ def statements() -> Statements:
 
 @pytest.fixture
 def tasks(stack: LocalStack, statements: Statements, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Yield the module of the tasks, in which a reconciliation takes as long as the test wants."""
+    """Yield the module of the settlement tasks, with reconciliations that end when the test allows it."""
     found = importlib.import_module("workers.settlements")
-    found.app.finalize()  # as a worker does at its start: until then a task is a promise that is not for several threads
+    found.app.finalize()  # as at a worker's start: before that, a task is a promise, which is not thread-safe
     assert found.reconcile.name == "settlements.reconcile"
     monkeypatch.setattr(found, "runtime", lambda: SimpleNamespace(worker="w", settings=None, providers=None))
     monkeypatch.setattr(found, "reconcile_due", lambda one, **_: one)
     monkeypatch.setattr(found, "run", statements.reconcile)
     monkeypatch.setattr(concurrency_limit, "publish", statements.publish)
     yield found
-    while found._reconciliations._waiting:  # of a test whose broker was away
+    while found._reconciliations._waiting:  # remains of the test with an unreachable broker
         found._reconciliations.acquire("")
         found._reconciliations.release()
 
 
 @pytest.fixture
 def threads(statements: Statements) -> Iterator[ThreadPoolExecutor]:
-    """Yield the threads of a worker."""
+    """Yield a thread pool with as many threads as a worker has."""
     with ThreadPoolExecutor(WORKER_THREADS) as pool:
         yield pool
         statements.may_end.set()
 
 
 def hold_all(tasks: Any, threads: ThreadPoolExecutor) -> list[Future[None]]:
-    """Messages for all of ``IDS``: those that are still held when all others were seen to."""
+    """Send a message for each of ``IDS``, and return those that still run when all others have ended."""
     sent = [threads.submit(tasks.reconcile, [one]) for one in IDS]
     done: set[Future[None]] = set()
     while len(done) < len(IDS) - tasks.RECONCILED_AT_ONCE:
@@ -100,7 +103,7 @@ def test_who_waits_is_nudged_as_soon_as_there_is_a_place_whatever_became_of_thos
     hold_all(tasks, threads)
     statements.may_end.set()
     for heard in range(len(IDS) - tasks.RECONCILED_AT_ONCE):
-        # Those that held places nudge one each, and each of these the next.
+        # Each finished reconciliation nudges one waiting id, and so does each of those.
         while len(statements.nudged) <= heard:
             assert statements.published.wait(PATIENCE_SECONDS)
             statements.published.clear()

@@ -1,4 +1,4 @@
-"""What a nudge is on the broker: the right queue, ids only, the request's name beside them."""
+"""A nudge on the broker is in the right queue, and contains only ids and the request id."""
 
 import base64
 
@@ -14,7 +14,7 @@ from tests.polling import eventually
 
 @pytest.fixture
 async def empty_queue(stack: LocalStack, api: Api, tenant: Tenant) -> Redis:
-    """Yield the broker once it is empty and idle, after the nudges that earlier tests did not await."""
+    """Return a connection to the broker, after the nudges of earlier tests have arrived and were deleted."""
     client = Redis.from_url(stack.urls.broker, protocol=2)
     last = (await api.pay(tenant)).body["id"].encode()
 
