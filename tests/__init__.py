@@ -1,6 +1,7 @@
-"""The tests, as one package, so that two files of one name never meet and every test can say ``from tests.factories``.
+"""All tests, as one package.
 
-Assertions in its shared modules (``live_stack``, factories) say what they compared, like those in test files.
+The package lets two test files have the same name and gives every test the import path ``tests.factories``. Shared modules
+are listed for assertion rewriting, so that their failures show the compared values as those in test files do.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Run all auditors over a stack whose day is closed."""
+"""Run all auditors on a stack whose business day is closed."""
 
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -12,9 +12,9 @@ from workflows.invariants.rules import RULES
 
 
 async def assert_books_agree(stack: LocalStack) -> None:
-    """Assert that no auditor finds anything: the invariants, the provider's ledger, the sums and the provider's net.
+    """Assert that no auditor reports anything: invariants, payments, balances, and the provider's net.
 
-    All of them run before the test fails, each with what it found.
+    All auditors run before the test fails; the failure shows what each of them found.
     """
     engine = create_async_engine(make_url(stack.urls.database).set(drivername="postgresql+psycopg"))
     try:

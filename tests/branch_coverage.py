@@ -1,12 +1,12 @@
-"""Measure which statements and branches of ``workflows`` the tests run, at a cost that the whole suite can bear.
+"""Measure which statements and branches of ``workflows`` the tests run, cheaply enough for the whole suite.
 
-coverage.py traces every call of every library: it made integration tests 75 % slower in processor time. Here each module of
-``workflows`` is rewritten while it is imported: before each statement one byte of a table is set. Where an ``if``, a loop
-or a ``match`` has no alternative of its own, one that only sets its byte is added. The product's files stay as they are.
+coverage.py traces every call of every library: it made integration tests 75 % slower in CPU time. This module instead rewrites
+each module of ``workflows`` during its import: every statement is preceded by an assignment that sets one byte of a table. An
+``if``, loop or ``match`` without an alternative gets one that only sets its byte. The product's files do not change.
 
 ``FOLDER_VARIABLE`` names the folder with one table per module. All processes map the same files into their memory, so a
 process that is killed has recorded everything it ran until then. Processes that the tests start are measured as well, because
-``PYTHONPATH`` names ``tests/coverage_hook``. ``report`` names each statement and branch that never ran, and the figure.
+``PYTHONPATH`` contains ``tests/coverage_hook``. ``report`` lists each statement and branch that never ran, and the total.
 
 A statement, ``except`` or ``case`` whose first line has a comment ``# untested: REASON`` is not named, nor is what it
 contains. It counts as not run.
@@ -33,7 +33,7 @@ REASON = "# untested: "
 
 
 class Point(NamedTuple):
-    """A place whose execution is recorded. A branch is ``line → alternative``."""
+    """A statement, or a branch of one (``line → alternative``), whose execution is recorded."""
 
     line: int
     branch: str = ""
@@ -48,13 +48,13 @@ class Point(NamedTuple):
 
 
 class Plan:
-    """A module's code with its points, each set by a statement of its own."""
+    """The syntax tree of a module, instrumented with one assignment per point, and the list of its points."""
 
     def __init__(self, source: bytes | str, path: str) -> None:
         self.statements: list[int] = []
         self.branches: list[tuple[Point, int]] = []
         self._lines: list[int] = []
-        self._places: dict[int, int] = {}  # of marks
+        self._places: dict[int, int] = {}  # byte of each inserted assignment, by the ``id`` of its node
         self.tree = ast.parse(source, path)
         self.explained = _explained(source, self.tree)
         self._mark_bodies(self.tree)
@@ -78,7 +78,7 @@ class Plan:
         return sorted(point for point in missing if self.explained.isdisjoint((point.line, point.target)))
 
     def count(self, run: bytes) -> tuple[int, int, int, int]:
-        """Return how many statements ran of how many, and how many branches of how many."""
+        """Return four counts: statements run, all statements, branches taken, all branches."""
         statements, branches = self.statements, [place for _, place in self.branches]
         return sum(run[p] > 0 for p in statements), len(statements), sum(run[p] > 0 for p in branches), len(branches)
 
@@ -127,11 +127,11 @@ class Plan:
             self._branch(node.lineno, "past", node.cases[-1].body)
 
     def _branch(self, line: int, alternative: str, body: list[ast.stmt]) -> None:
-        if (place := self._places.get(id(body[0]))) is not None:  # else the alternative is a docstring or `...`
+        if (place := self._places.get(id(body[0]))) is not None:  # otherwise the alternative is a docstring or `...`
             self.branches.append((Point(line, alternative), place))
 
     def _mark(self, line: int) -> ast.stmt:
-        """Return the statement that sets the next byte."""
+        """Return an assignment that sets the next byte of the table."""
         (mark,) = ast.parse(f"{TABLE}[{self.size}] = 1").body
         for node in ast.walk(mark):
             if isinstance(node, ast.stmt | ast.expr):
@@ -159,7 +159,7 @@ def _line(body: list[ast.stmt]) -> int:
 
 
 class _Loader(SourceFileLoader):
-    """Load a module with its marks. Its byte code is stored beside the tables, because it is not that of the file."""
+    """Load a module in its instrumented form. The byte code is stored beside the tables, as it differs from the file's."""
 
     def get_code(self, fullname: str) -> CodeType:
         return self._load()[1]
@@ -170,14 +170,14 @@ class _Loader(SourceFileLoader):
         exec(code, module.__dict__)
 
     def _load(self) -> tuple[int, CodeType]:
-        """Return the size of the module's table and its code; the first process that needs them makes them."""
+        """Return the size of the module's table, and its code. The first process that needs them compiles and stores them."""
         stored = self._stored(f".{sys.implementation.cache_tag}")
         try:
             loaded: tuple[int, CodeType] = marshal.loads(stored.read_bytes())
         except OSError:
             plan = Plan(self.get_data(self.path), self.path)
             loaded = plan.size, compile(plan.tree, self.path, "exec", dont_inherit=True)
-            with suppress(OSError):  # a process with no right to write there compiles for itself
+            with suppress(OSError):  # without the right to write there, each process compiles
                 ready = stored.with_name(f"{stored.name}.{os.getpid()}")
                 ready.write_bytes(marshal.dumps(loaded))
                 ready.replace(stored)
@@ -189,7 +189,7 @@ class _Loader(SourceFileLoader):
 
 
 def _shared_table(file: Path, size: int) -> mmap.mmap | bytearray:
-    """Return a table of bytes that all processes share, or one that nobody reads if this process must not write there."""
+    """Return a table shared by all processes, or an unused one if this process must not write to the folder."""
     try:
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError:
@@ -202,7 +202,7 @@ def _shared_table(file: Path, size: int) -> mmap.mmap | bytearray:
 
 
 class _Finder(MetaPathFinder):
-    """Find modules of the measured package as the usual finder does, and let ``_Loader`` load them."""
+    """A meta-path finder that loads modules of the measured package through ``_Loader``."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -216,7 +216,7 @@ class _Finder(MetaPathFinder):
 
 
 def measure() -> None:
-    """Measure from here on, if a folder for the tables is named. Nothing of the package may be imported before."""
+    """Start to measure if ``FOLDER_VARIABLE`` names a folder. Call it before anything of the package is imported."""
     is_wanted = PACKAGE not in sys.modules and Path(os.environ.get(FOLDER_VARIABLE, "missing")).is_dir()
     is_hooked = any(type(finder).__name__ == _Finder.__name__ for finder in sys.meta_path)  # by ``coverage_hook``
     if is_wanted and not is_hooked:
@@ -224,7 +224,7 @@ def measure() -> None:
 
 
 def report(folder: Path) -> str:
-    """Return the missing statements and branches by module, and the figure as the last line."""
+    """Return a text with each module's missing statements and branches, and the total as its last line."""
     lines: list[str] = []
     total = (0, 0, 0, 0)
     for path in sorted((ROOT / PACKAGE).rglob("*.py")):

@@ -1,28 +1,27 @@
 """Fixtures for every test. Nothing here starts before the first test that needs it; unit tests need none of it.
 
-| fixture           | scope    | what                                                                                      |
+| fixture           | scope    | what it provides                                                                          |
 |-------------------|----------|-------------------------------------------------------------------------------------------|
-| ``stack``         | session  | PostgreSQL and Valkey of this test process alone, schema at head; ``workers.app`` uses them |
+| ``stack``         | session  | PostgreSQL (schema at head) and Valkey for this test process; ``workers.app`` uses them    |
 | ``settings``      | session  | the product's ``Settings`` for them; vary with ``settings.model_copy(update={...})``       |
 | ``engines``       | session  | the product's engines for every role are connected: use-cases can be called                |
-| ``admin``         | session  | an autocommit connection of the database's owner, to read and to plant rows                 |
-| ``own_database``  | function | the URL of a database of this test's own, cloned from the migrated template, dropped after  |
-| ``tenant``        | function | a PSP, merchant, store (sandbox provider enabled) and active device of this test alone      |
-| ``make_tenant``   | function | more of them: ``await make_tenant()``                                                       |
+| ``admin``         | session  | an autocommit connection as the database's owner, to read and insert any row                |
+| ``own_database``  | function | the URL of a new database, cloned from the migrated template and dropped after the test    |
+| ``tenant``        | function | a new PSP, merchant, store (sandbox provider enabled) and active device                     |
+| ``make_tenant``   | function | further tenants: ``await make_tenant()``                                                    |
 | ``signer``        | session  | tokens: ``signer.user(tenant, role="staff")``, ``signer.device(tenant)``                    |
 | ``api``           | session  | the API in this process under a real uvicorn, and a client: ``await api.post("/payments")`` |
 | ``serve``         | function | the same with other settings: ``async with serve(max_body_bytes=2_048) as other_api``       |
-| ``provider``      | function | a fake provider that answers what the test tells it (``tests.fakes.FakeProvider``)          |
+| ``provider``      | function | a fake provider that gives scripted answers (``tests.fakes.FakeProvider``)                  |
 | ``payments``      | function | takes payments of ``tenant`` to any status by events (``tests.factories.PaymentMaker``)     |
 
 **One pair of servers per test process** (each xdist worker has its own) rather than one shared: it costs a second each
-and needs no lock, no reference count and no care with what belongs to the whole server (roles, ``FLUSHALL``, killed
-connections).
+and needs no lock and no reference count, and tests may change server-wide state (roles, ``FLUSHALL``, killed connections).
 
-**Rows are never deleted between tests; each test makes a tenant of its own.** Use-cases commit on connections of their
-own (group commits, ``SKIP LOCKED``, ``NOTIFY``), so there is no savepoint to roll back to, and emptying the tables would
-remove rows that background tasks still use. Tests of what reads all tenants (sweeps, housekeeping) look at their own ids only,
-or use ``own_database``.
+**Rows are never deleted between tests; each test makes its own tenant.** Use-cases commit on their own connections
+(group commits, ``SKIP LOCKED``, ``NOTIFY``), so there is no savepoint to roll back to, and emptying the tables would
+remove rows that background tasks still use. Tests of code that reads all tenants (sweeps, housekeeping) look only at their
+own ids, or use ``own_database``.
 """
 
 import asyncio
@@ -51,27 +50,27 @@ from workflows.database.engines import connect, disconnect
 from workflows.providers.registry import Providers
 from workflows.settings import Settings, load_settings
 
-# No folder of examples is left behind, and a slow moment on a busy machine is not a failure.
+# No database of examples is written, and a slow moment on a busy machine is not a failure.
 SLOW = [hypothesis.HealthCheck.too_slow]
 hypothesis.settings.register_profile("house", database=None, deadline=None, suppress_health_check=SLOW)
 hypothesis.settings.load_profile("house")
 
 WAIT_SECONDS = 60
 PATIENT = {"statement_timeout_ms": WAIT_SECONDS * 1_000, "lock_timeout_ms": WAIT_SECONDS * 1_000}
-"""A busy machine may need ten seconds for a burst of requests, for which an installation answers 503 after three."""
+"""On a busy machine a burst of requests may take ten seconds; an installation answers 503 after three."""
 
 NOBODY_LISTENS_SECONDS = 1e6
-"""The API of the tests sends no canaries into queues that tests count."""
+"""Canary interval of the API under test: practically never, because tests count the messages in the queues."""
 
 MakeTenant = Callable[[], Awaitable[Tenant]]
 Serve = Callable[..., AbstractAsyncContextManager[Api]]
 
 
 def pytest_configure() -> None:
-    """Remove what the caller's environment would pass on to the processes that tests start.
+    """Remove ``MPAC_*`` variables and restore SIGINT, because processes that tests start inherit both.
 
-    The developer's own ``MPAC_*`` variables point at stacks that tests must not touch. A shell that runs the suite in
-    the background ignores Ctrl-C, which children inherit.
+    The developer's ``MPAC_*`` variables point at stacks that tests must not touch. A shell that runs the suite in the
+    background ignores Ctrl-C, and child processes inherit that.
     """
     for name in [name for name in os.environ if name.startswith("MPAC_")]:
         del os.environ[name]
@@ -80,19 +79,19 @@ def pytest_configure() -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Declare the options of this suite."""
+    """Declare the command-line options of this suite."""
     random_order.add_option(parser)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Put the tests into the requested order."""
+    """Shuffle the tests if ``--shuffle`` was given."""
     if (seed := config.getoption("--shuffle")) is not None:
         random_order.shuffle(items, seed=seed)
 
 
 @pytest.fixture(scope="session")
 def home() -> Iterator[Path]:
-    """Yield a state folder that is deleted after the session. Its name is short, because names of sockets must be."""
+    """Yield a state folder that is deleted after the session. Its path is short because socket paths are limited."""
     folder = Path(tempfile.mkdtemp(prefix="mpac-tests-"))
     yield folder
     shutil.rmtree(folder)
@@ -100,12 +99,12 @@ def home() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 async def stack(home: Path) -> AsyncIterator[LocalStack]:
-    """Yield the servers of this test process, with the schema that ``alembic upgrade head`` makes."""
+    """Yield running servers for this test process, with the schema at ``alembic upgrade head``."""
     async with local_servers(home / "stack", durable=False) as servers:
         await migrate(servers.urls.database)
         await template_from(servers.urls.database)
         with variables(servers.environment):
-            importlib.import_module("workers.app")  # it reads its settings while it is imported: these
+            importlib.import_module("workers.app")  # it must read these settings, and reads them when it is imported
         yield servers
 
 
@@ -113,7 +112,7 @@ async def stack(home: Path) -> AsyncIterator[LocalStack]:
 def settings(stack: LocalStack) -> Settings:
     """Return the settings that a process of this stack would read, with timeouts for a busy machine.
 
-    Tests of what a process does when its database makes it wait ask ``serve`` for short timeouts.
+    Tests of timeouts pass shorter ones to ``serve``.
     """
     with variables(stack.environment):
         return load_settings().model_copy(update={**PATIENT, "silence_seconds": NOBODY_LISTENS_SECONDS})
@@ -121,7 +120,7 @@ def settings(stack: LocalStack) -> Settings:
 
 @pytest.fixture(scope="session")
 async def engines(settings: Settings) -> AsyncIterator[None]:
-    """Yield connections for every role."""
+    """Connect the product's engines for every role, and disconnect them afterwards."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(database, "POOL_TIMEOUT_SECONDS", WAIT_SECONDS)
         connect(settings)
@@ -131,7 +130,7 @@ async def engines(settings: Settings) -> AsyncIterator[None]:
 
 @pytest.fixture(scope="session")
 async def admin(stack: LocalStack) -> AsyncIterator[psycopg.AsyncConnection[DictRow]]:
-    """Yield a connection of the database's owner, to whom row-level security does not apply."""
+    """Yield an autocommit connection as the database's owner, who bypasses row-level security."""
     async with await psycopg.AsyncConnection.connect(
         stack.urls.database, autocommit=True, row_factory=dict_row
     ) as connection:
@@ -140,14 +139,14 @@ async def admin(stack: LocalStack) -> AsyncIterator[psycopg.AsyncConnection[Dict
 
 @pytest.fixture
 async def own_database(stack: LocalStack) -> AsyncIterator[str]:
-    """Yield the URL of a database of this test alone."""
+    """Yield the URL of a new migrated database, which is dropped after the test."""
     async with clone_of_template(stack.urls.database) as url:
         yield url
 
 
 @pytest.fixture
 def make_tenant(admin: psycopg.AsyncConnection[DictRow], engines: None) -> MakeTenant:
-    """Make tenants that no other test uses."""
+    """Return a function that creates a tenant."""
 
     async def make() -> Tenant:
         return await new_tenant(admin)
@@ -157,26 +156,26 @@ def make_tenant(admin: psycopg.AsyncConnection[DictRow], engines: None) -> MakeT
 
 @pytest.fixture
 async def tenant(make_tenant: MakeTenant) -> Tenant:
-    """Return a tenant of this test's own."""
+    """Create a tenant that no other test uses."""
     return await make_tenant()
 
 
 @pytest.fixture(scope="session")
 def signer(stack: LocalStack) -> Signer:
-    """Return a signer of tokens, as the login system and the device endpoint make them."""
+    """Return a signer of tokens like those that the login system and the device endpoint issue."""
     return Signer(stack.home.secrets)
 
 
 @pytest.fixture(scope="session")
 async def api(settings: Settings, engines: None, signer: Signer) -> AsyncIterator[Api]:
-    """Yield the API with the settings of this stack."""
+    """Run the API with the settings of this stack, and yield a client for it."""
     async with running_api(settings, signer) as running:
         yield running
 
 
 @pytest.fixture
 def serve(settings: Settings, engines: None, signer: Signer) -> Serve:
-    """Return the API with some settings changed, for one test."""
+    """Return a function that runs the API with some settings changed, and yields a client for it."""
 
     def make(**changes: Any) -> AbstractAsyncContextManager[Api]:
         return running_api(settings.model_copy(update=changes), signer, usual=settings)
@@ -186,7 +185,7 @@ def serve(settings: Settings, engines: None, signer: Signer) -> Serve:
 
 @pytest.fixture
 def provider() -> FakeProvider:
-    """Return a provider that approves, unless a test scripts another answer."""
+    """Return a fake provider that approves every charge, unless a test scripts another answer."""
     return FakeProvider()
 
 
@@ -194,7 +193,7 @@ def provider() -> FakeProvider:
 async def payments(
     settings: Settings, engines: None, tenant: Tenant, provider: FakeProvider
 ) -> AsyncIterator[PaymentMaker]:
-    """Yield a maker of payments of ``tenant`` that processes them with ``provider``."""
+    """Yield a maker of payments for ``tenant``, which processes them with ``provider``."""
     maker = PaymentMaker(settings, Providers({provider.name: provider}), tenant)
     yield maker
     provider.release()

@@ -1,7 +1,7 @@
-"""Compare what tests send and receive with the OpenAPI document.
+"""Check what tests send and receive against the OpenAPI document.
 
-Each answer that ``tests.harness.Api`` receives is checked: its status, media type, headers and body must be declared for the
-operation, and no field may be missing from the document. A request that was accepted must be valid by the document, too.
+For each answer that ``tests.harness.Api`` receives, the document must declare the status, media type, headers and every
+field of the body. A request that was accepted must be valid, too.
 """
 
 import json
@@ -27,13 +27,13 @@ OURS = (
     "location",
     "etag",
 )
-"""Headers that say something about the answer; all others are the transport's."""
+"""Response headers that the contract has to declare; all others belong to the transport."""
 
 ERROR = {"$ref": "#/components/schemas/ErrorOut"}
 
 
 class Contract:
-    """A document, ready to check many exchanges."""
+    """An OpenAPI document with its compiled schemas, to check many exchanges against."""
 
     def __init__(self, document: Mapping[str, Any]) -> None:
         self._document = closed(document)
@@ -44,13 +44,13 @@ class Contract:
         self._operations = {(path, method): operation for path, method, operation in found}
 
     def operation(self, method: str, path: str) -> dict[str, Any] | None:
-        """Return the operation of a request, or ``None`` where the document has none."""
+        """Return the operation of a request, or ``None`` if the document has none."""
         fitting = [template for pattern, template in self._templates if pattern.fullmatch(path)]
         exact = sorted(fitting, key=lambda template: template.count("{"))  # /bills/combine before /bills/{bill_id}
         return next((each for one in exact if (each := self._operations.get((one, method.lower())))), None)
 
     def faults(self, method: str, path: str, status: int, headers: Mapping[str, str], raw: bytes) -> Iterable[str]:
-        """Yield what is undeclared in an answer."""
+        """Yield what the document does not declare in an answer."""
         operation = self.operation(method, path)
         if operation is None:
             if raw and status >= 400 and method != "HEAD":
@@ -69,7 +69,7 @@ class Contract:
                 yield f"the code {code} is not declared for {status}"
 
     def faults_of_request(self, method: str, path: str, query: Iterable[str], body: bytes | None) -> Iterable[str]:
-        """Yield what is undeclared in a request that was accepted."""
+        """Yield what the document does not declare in an accepted request."""
         operation = self.operation(method, path)
         if operation is None:
             return
@@ -112,7 +112,7 @@ class Contract:
 
 
 def closed(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of ``document`` in which an object has no fields but those that are declared."""
+    """Return a copy of ``document`` in which no object allows undeclared fields."""
     copy: dict[str, Any] = json.loads(json.dumps(document))
     for schema in objects(copy["components"]["schemas"], is_named=True):
         if schema.get("type") == "object" and "properties" in schema:
@@ -126,12 +126,12 @@ def _pattern(template: str) -> str:
 
 @cache
 def contract() -> Contract:
-    """Return the contract of the published document, made once per test process."""
+    """Return the ``Contract`` of the published document. It is built once per test process."""
     return Contract(published_document())
 
 
 def forget_documents() -> None:
-    """Let the document be made again: the application has become another one, for instance by a provider of a test."""
+    """Drop the cached documents, because the application has changed (for example by a test's own provider)."""
     published_document.cache_clear()
     contract.cache_clear()
 
@@ -145,7 +145,7 @@ def check_exchange(
     headers: Mapping[str, str],
     raw: bytes,
 ) -> None:
-    """Raise ``AssertionError`` if an exchange is not as the document says. ``target`` is a path with its query."""
+    """Raise ``AssertionError`` if the document does not declare an exchange. ``target`` is a path with its query."""
     path, _, query = target.partition("?")
     found = list(contract().faults(method, path, status, headers, raw))
     if status < 300:

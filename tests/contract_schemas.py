@@ -1,4 +1,4 @@
-"""The fields of each resource, read from the committed JSON schemas in ``docs/contract``."""
+"""Read the fields of each resource from the committed JSON schemas in ``docs/contract``."""
 
 import json
 from functools import cache
@@ -10,11 +10,11 @@ from mpac.stack.state_folder import ROOT
 
 @cache
 def schema(resource: str) -> dict[str, Any]:
-    """Return the JSON schema of a resource. It is shared: do not change it."""
+    """Return the JSON schema of a resource. The result is cached, so callers must not change it."""
     found: dict[str, Any] = json.loads((ROOT / FOLDER / f"{resource}.schema.json").read_text())
     return found
 
 
 def fields(resource: str) -> tuple[str, ...]:
-    """Return the fields that every answer with this resource has, in their order."""
+    """Return the names of the fields of a resource, in the schema's order."""
     return tuple(schema(resource)["required"])

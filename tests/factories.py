@@ -1,4 +1,4 @@
-"""Factories: rows with a past. A status is only ever reached by the events that lead there, never written."""
+"""Create tenants, tokens and payments for tests. A status is only reached by the events that lead to it, never written."""
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -38,7 +38,7 @@ FACTORY = ChangeContext("user", "usr_factory", now())
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """One of each: a PSP, its merchant, its store, and an active device in it."""
+    """The ids of a PSP, its merchant, a store and an active device at that store."""
 
     psp_id: str
     merchant_id: str
@@ -47,17 +47,17 @@ class Tenant:
 
     @property
     def device(self) -> Caller:
-        """The device as a caller."""
+        """Return the device as an API caller."""
         return Caller(self.device_id, CallerRole.DEVICE, self.psp_id, self.merchant_id, self.store_id)
 
     @property
     def staff(self) -> Caller:
-        """A member of the store's staff as a caller."""
+        """Return a member of the store's staff as an API caller."""
         return Caller("usr_staff", CallerRole.STAFF, "", self.merchant_id, self.store_id)
 
 
 async def new_tenant(admin: psycopg.AsyncConnection[DictRow], *, methods: str = "{card,qr}") -> Tenant:
-    """Make a new tenant whose store has the sandbox provider enabled for ``methods``."""
+    """Create a tenant whose store has the sandbox provider enabled for ``methods``."""
     tenant = Tenant(new_id("psp"), new_id("merchant"), new_id("store"), new_id("device"))
     await admin.execute("INSERT INTO psps (id, name) VALUES (%s, 'A PSP')", [tenant.psp_id])
     await admin.execute(
@@ -79,7 +79,7 @@ async def new_tenant(admin: psycopg.AsyncConnection[DictRow], *, methods: str = 
 async def register_device(
     admin: psycopg.AsyncConnection[DictRow], tenant: Tenant, *, device_id: str | None = None
 ) -> str:
-    """Register a device of ``tenant`` that is not activated yet, and return its id."""
+    """Register a device that is not activated yet, and return its id."""
     device_id = device_id or new_id("device")
     await admin.execute(
         """INSERT INTO devices (id, merchant_id, store_id, serial_number, name, model, status, version, created_at)
@@ -94,7 +94,7 @@ async def register_device(
 
 
 async def move_device(tenant: Tenant, device_id: str, *events: DeviceEvent) -> None:
-    """Move a device by ``events``, as its use-cases do."""
+    """Apply ``events`` to a device, as the use-cases do."""
     for event in events:
         keys = {"client_id": device_id, "public_key_pem": "a key"} if event is DeviceEvent.ACTIVATE else {}
         async with transaction(Role.CALLER) as connection:
@@ -103,7 +103,7 @@ async def move_device(tenant: Tenant, device_id: str, *events: DeviceEvent) -> N
 
 
 class Signer:
-    """Mints tokens with the keys of a stack."""
+    """Issue tokens that are signed with a stack's keys."""
 
     def __init__(self, secrets: Path) -> None:
         self._user_key = (secrets / "user-token-key.pem").read_bytes()
@@ -126,7 +126,7 @@ class Signer:
         return jwt.encode(body, self._user_key, algorithm="ES256", headers={"kid": self._kid})
 
     def device(self, tenant: Tenant, **claims: Any) -> str:
-        """Return an access token of the tenant's device."""
+        """Return an access token for the tenant's device."""
         body = {
             "iss": DEVICE_ISSUER,
             "aud": AUDIENCE,
@@ -152,7 +152,7 @@ CASH = PaymentRequest(
     expires_in_seconds=300,
 )
 QR = replace(CASH, method_type="qr", method_mode="cpm", processing_mode="provider", provider="sandbox", facts={})
-"""A code of the customer's, charged at once by the provider."""
+"""A QR payment by the customer's code, which the provider charges at once."""
 TERMINAL = replace(
     CASH,
     method_type="card",
@@ -165,22 +165,22 @@ TERMINAL = replace(
 def submission(
     request: PaymentRequest, caller: Caller, *, key: str | None = None, body: bytes = b"{}"
 ) -> PaymentSubmission:
-    """Return ``request`` as it reaches the use-case, with a fresh key unless one is given."""
+    """Build the submission of ``request`` for the use-case; ``key`` is random by default."""
     return PaymentSubmission(request, caller, made_key(caller, "/payments", value=key, body=body), new_id("request"))
 
 
 def made_key(caller: Caller, path: str, *, value: str | None = None, body: bytes = b"{}") -> Key:
-    """Return the key of a POST of ``body`` to ``path`` by ``caller``, a fresh one unless its value is given."""
+    """Build the ``Key`` of a POST to ``path``; ``value`` is random by default."""
     hashed = fingerprint(body, secret=SECRET)
     return Key(value or uuid_utils.uuid7().hex, "POST", f"/api/v1{path}", caller.identity, hashed, f"{hashed}:")
 
 
 WHY = {"reason": "the soup was cold", "staff_code": "s-7"}
-"""What every refund must contain."""
+"""The required fields of a refund request."""
 
 
 def refund_key(payment_id: str, caller: Caller, *, value: str | None = None, body: bytes = b"{}") -> Key:
-    """Return the key of a POST /payments/{id}/refund, a fresh one unless its value is given."""
+    """Build the ``Key`` of a POST /payments/{id}/refund; ``value`` is random by default."""
     return made_key(caller, f"/payments/{payment_id}/refund", value=value, body=body)
 
 
@@ -193,7 +193,7 @@ async def ask_back(
     grace_seconds: float = 0,
     **rest: Any,
 ) -> StoredAnswer:
-    """Request a refund of ``amount``, or of all that is left, as POST /payments/{id}/refund does."""
+    """Request a refund as POST /payments/{id}/refund does; without ``amount``, refund the rest."""
     return await request_refund(
         payment_id,
         RefundRequest(amount, **{**WHY, **rest}),
@@ -207,7 +207,7 @@ async def ask_back(
 async def time_passes(
     admin: psycopg.AsyncConnection[DictRow], row_id: str, *, seconds: float, entity: str = "payment"
 ) -> None:
-    """Let ``seconds`` pass for this payment or refund alone, by moving all its times into the past."""
+    """Simulate that ``seconds`` passed for one payment or refund: move all its timestamps into the past."""
     columns = ["due_at", "lease_until", "in_doubt_since", "created_at", "processing_at"]
     if entity == "payment":
         columns.append("expires_at")
@@ -219,7 +219,7 @@ async def time_passes(
 
 
 class PaymentMaker:
-    """Makes payments of one tenant and takes them where a test needs them, by the use-cases alone."""
+    """Create payments of one tenant and bring them into a status, through use-cases only."""
 
     def __init__(self, settings: Settings, providers: Providers, tenant: Tenant) -> None:
         self.tenant = tenant
@@ -227,7 +227,7 @@ class PaymentMaker:
         self.processor = LeaseExecutor(PAYMENTS, settings=settings, providers=providers, worker="worker-of-the-test")
 
     async def pending(self, request: PaymentRequest = QR, **changes: Any) -> str:
-        """Return the id of a new payment."""
+        """Create a pending payment and return its id."""
         stored: StoredAnswer = await self.accepting.accept_payment(
             submission(replace(request, **changes), self.tenant.device)
         )
@@ -239,7 +239,7 @@ class PaymentMaker:
         await self.processor.process(list(payment_ids))
 
     async def in_status(self, status: PaymentStatus) -> str:
-        """Return a payment in ``status``, except ``refunded``, which ``refund_helpers`` reaches."""
+        """Return the id of a payment in ``status``, except ``refunded``, which ``refund_helpers`` reaches."""
         if status is PaymentStatus.PENDING:
             return await self.pending()
         if status is PaymentStatus.CANCELLED:

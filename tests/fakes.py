@@ -1,4 +1,4 @@
-"""Fakes: real implementations of our protocols that do as a test tells them. Nothing of ours is ever patched out."""
+"""Fake implementations of the product's protocols, with scripted answers. Tests never patch the product's own code."""
 
 import asyncio
 from collections import deque
@@ -22,10 +22,10 @@ from workflows.providers.base import (
 
 @dataclass
 class FakeProvider:
-    """A provider with a memory: it approves, and answers inquiries by what it did, unless the test scripted an answer.
+    """A provider that remembers its charges and refunds: it approves, and answers inquiries truthfully, unless scripted.
 
-    ``charges``, ``inquiries`` and ``withdrawals`` are answers to give next, in order; ``calls`` is everything it heard.
-    While ``hold()`` is on, a charge has moved its money (``moved``) but does not answer.
+    ``charges``, ``inquiries`` and ``withdrawals`` are the next answers, in order. ``calls`` records every call that it
+    received. After ``hold()``, a charge moves its money (``moved``) but does not answer.
     """
 
     name: str = "sandbox"
@@ -49,20 +49,20 @@ class FakeProvider:
         self.release()
 
     def hold(self) -> None:
-        """Let calls hang from now on."""
+        """Let charges and refunds hang until they are released."""
         self._free.clear()
 
     def hold_inquiries(self) -> None:
-        """Let inquiries hang from now on; ``asked`` is set by the next."""
+        """Let inquiries hang until they are released. The next one sets ``asked``."""
         self.asked.clear()
         self._answers.clear()
 
     def release_charges(self) -> None:
-        """Let charges that hang be answered, and inquiries not yet."""
+        """Answer the hanging charges and refunds, but not the inquiries."""
         self._free.set()
 
     def release(self) -> None:
-        """Let those that hang be answered."""
+        """Answer all hanging calls."""
         self._free.set()
         self._answers.set()
 
@@ -78,7 +78,7 @@ class FakeProvider:
         return outcome
 
     async def inquire(self, charge: Charge) -> Answer:
-        """Return the next scripted answer, or the true one."""
+        """Return the next scripted answer, or the true outcome of the charge."""
         reference = charge.reference
         self.calls.append(("inquire", reference))
         self.asked.set()
@@ -86,7 +86,7 @@ class FakeProvider:
         return self.inquiries.popleft() if self.inquiries else self._truth(reference)
 
     async def withdraw(self, charge: Charge) -> Answer:
-        """Return the next scripted answer, or: too late if money moved, withdrawn if not."""
+        """Return the next scripted answer. By default: too late if the money moved, otherwise withdrawn."""
         reference = charge.reference
         self.calls.append(("withdraw", reference))
         if self.withdrawals:
@@ -95,7 +95,7 @@ class FakeProvider:
         return Withdrawn() if isinstance(truth, NotFound) else truth
 
     async def reverse(self, charge: Charge) -> Answer:
-        """Return the next scripted answer, or that the charge was reversed."""
+        """Return the next scripted answer, or report the charge as reversed."""
         self.calls.append(("reverse", charge.reference))
         if self.reversals:
             return self.reversals.popleft()
@@ -113,7 +113,7 @@ class FakeProvider:
         return outcome
 
     async def inquire_refund(self, refund: ChargeRefund) -> Answer:
-        """Return the next scripted answer, or the true one."""
+        """Return the next scripted answer, or the true outcome of the refund."""
         reference = refund.reference
         self.calls.append(("inquire_refund", reference))
         return self.inquiries.popleft() if self.inquiries else self._truth(reference)
@@ -121,13 +121,13 @@ class FakeProvider:
     async def statement(
         self, account: str, *, start: datetime, end: datetime
     ) -> AsyncIterator[list[StatementLine] | Unavailable]:
-        """Yield the scripted pages."""
+        """Yield the scripted pages of the statement."""
         self.calls.append(("statement", account))
         for page in self.statements:
             yield page
 
     async def close(self) -> None:
-        """Close nothing: there is no connection."""
+        """Do nothing, because there is no connection to close."""
 
     def _truth(self, reference: str) -> Answer:
         moved = self.moved.get(reference)

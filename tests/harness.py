@@ -1,4 +1,4 @@
-"""The base of the fixtures: migrated databases, the API under a real server, and a small client for it."""
+"""Building blocks of the fixtures: migrated databases, the API under a real uvicorn, and a small HTTP client."""
 
 import asyncio
 import io
@@ -38,7 +38,7 @@ TEMPLATE = "mpac_template"
 
 @contextmanager
 def variables(values: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables inside the block; other tests start processes with this environment."""
+    """Set environment variables inside the block. Processes that other tests start meanwhile inherit them."""
     before = dict(os.environ)
     os.environ.update(values)
     try:
@@ -54,36 +54,36 @@ def database_variable(url: str) -> AbstractContextManager[None]:
 
 
 def alembic_config() -> Config:
-    """Return alembic as ``pyproject.toml`` configures it, without its output."""
+    """Return alembic's configuration from ``pyproject.toml``, without its output."""
     return Config(toml_file=ROOT / "pyproject.toml", stdout=io.StringIO())
 
 
 async def migrate(url: str, revision: str = "head") -> None:
-    """Run ``alembic upgrade`` in this process: a new process would spend two seconds importing."""
+    """Run ``alembic upgrade`` in this process, because a new process would spend two seconds on imports."""
     with database_variable(url):
         await asyncio.to_thread(command.upgrade, alembic_config(), revision)
 
 
 def other_database(url: str, name: str) -> str:
-    """Return the URL of another database of the same server."""
+    """Return the URL of database ``name`` on the same server."""
     return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
 
 
 async def template_from(url: str) -> None:
-    """Copy the freshly migrated database to a template to which nothing ever connects."""
+    """Copy the freshly migrated database to a template database, to which nothing ever connects."""
     await _on_server(url, SQL("CREATE DATABASE {} TEMPLATE {}"), TEMPLATE, urlsplit(url).path.strip("/"))
 
 
 @asynccontextmanager
 async def clone_of_template(url: str) -> AsyncIterator[str]:
-    """Yield the URL of a new migrated database, dropped afterwards."""
+    """Yield the URL of a new migrated database, which is dropped afterwards."""
     async with empty_database(url, template=TEMPLATE) as clone:
         yield clone
 
 
 @asynccontextmanager
 async def empty_database(url: str, *, template: str = "template0") -> AsyncIterator[str]:
-    """Yield the URL of a new database made of ``template``; drop it afterwards, whatever is still connected."""
+    """Yield the URL of a new database made from ``template``. Drop it afterwards, even if connections are open."""
     name = f"test_{uuid_utils.uuid7().hex}"
     await _on_server(url, SQL("CREATE DATABASE {} TEMPLATE {}"), name, template)
     try:
@@ -108,13 +108,13 @@ class Answer:
 
     @property
     def code(self) -> str:
-        """The code of an error."""
+        """The error code."""
         code: str = self.body["error"]["code"]
         return code
 
     @property
     def details(self) -> list[dict[str, str]]:
-        """The details of an error."""
+        """The error details."""
         details: list[dict[str, str]] = self.body["error"]["details"]
         return details
 
@@ -127,7 +127,7 @@ def _json(body: Any) -> bytes:
 
 
 class Api:
-    """A client of one running API. Paths are below ``/api/v1`` unless they begin with ``//``."""
+    """A client of a running API. Paths are relative to ``/api/v1`` unless they begin with ``//``."""
 
     def __init__(self, url: str, signer: Signer, session: aiohttp.ClientSession) -> None:
         self.url = url
@@ -144,7 +144,7 @@ class Api:
         key: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """Send a request. ``as_`` is a tenant (its device calls) or a token; ``body`` is sent as JSON unless it is bytes."""
+        """Send a request as ``as_``: a tenant (its device calls) or a token. ``body`` is sent as JSON unless it is bytes."""
         sent = dict(headers or {})
         if as_ is not None:
             sent.setdefault("Authorization", f"Bearer {as_ if isinstance(as_, str) else self.signer.device(as_)}")
@@ -171,7 +171,7 @@ class Api:
         return await self.call("POST", path, body, **rest)
 
     async def events(self, path: str, *, as_: Tenant | str) -> AsyncGenerator[Any]:
-        """Yield the data of server-sent events as they arrive. ``as_`` as for ``call``."""
+        """Yield the data of server-sent events as they arrive. ``as_`` is the same as for ``call``."""
         headers = {"Authorization": f"Bearer {as_ if isinstance(as_, str) else self.signer.device(as_)}"}
         async with self._session.get(f"{self.url}/api/v1{path}", headers=headers) as answer:
             assert (answer.status, answer.content_type) == (200, "text/event-stream")
@@ -183,7 +183,7 @@ class Api:
     async def pay(
         self, as_: Tenant | str, *, key: str | None = None, headers: Mapping[str, str] | None = None, **fields: Any
     ) -> Answer:
-        """Submit a payment of 1,000 yen in cash, changed by ``fields``, under a fresh key unless one is given."""
+        """Submit a payment of 1,000 yen in cash, changed by ``fields``; ``key`` is random by default."""
         body = {"amount": 1_000, "method": {"type": "cash"}, **fields}
         return await self.post("/payments", body, as_=as_, key=key or uuid_utils.uuid7().hex, headers=headers)
 
@@ -201,20 +201,20 @@ UVICORN: dict[str, Any] = {
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without signal handlers of its own."""
+    """A uvicorn server that installs no signal handlers."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave the signals to pytest."""
+        """Leave the signal handlers to pytest."""
         yield
 
 
 @asynccontextmanager
 async def running_api(settings: Settings, signer: Signer, *, usual: Settings | None = None) -> AsyncIterator[Api]:
-    """Run the application under uvicorn on a free port, on the event loop of the tests.
+    """Run the application under uvicorn on a free port, on the event loop of the tests, and yield a client.
 
-    The engines belong to the process. So the application gets them when it starts, and the tests get them again afterwards
-    (with the ``usual`` settings, where these are special).
+    The engines are global to the process: the application connects them when it starts, and the tests get them back
+    afterwards, with the ``usual`` settings if those differ.
     """
     await disconnect()
     handlers = logging.getLogger().handlers[:]
@@ -229,7 +229,7 @@ async def running_api(settings: Settings, signer: Signer, *, usual: Settings | N
             while not server.started:
                 assert not serving.done(), "the application did not start"
                 await asyncio.sleep(STEP_SECONDS)
-        connect(settings, roles=tuple({*Role} - {*API_ROLES}))  # for what tests run beside it
+        connect(settings, roles=tuple({*Role} - {*API_ROLES}))  # roles that the tests use beside the application
         connector = aiohttp.TCPConnector(limit=0)
         async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=60)) as session:
             yield Api(url, signer, session)

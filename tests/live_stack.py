@@ -1,7 +1,7 @@
-"""A live stack for journeys and faults: real processes, a client, the provider's controls, and all auditors.
+"""Run a stack of real processes for end-to-end and chaos tests, with a client, the provider's controls, and the auditors.
 
 Timeouts are short here (a lease of 4 s, inquiries at a tenth of their delays), so that a test sees within seconds what an
-installation sees within minutes. What is promised in leases and sweeps is therefore promised in seconds too.
+installation sees within minutes. Promises that are made in leases and sweeps therefore hold within seconds, too.
 """
 
 import asyncio
@@ -42,13 +42,13 @@ SHORT_TIMEOUTS = {
     "MPAC_SANDBOX_MAX_LATENCY_MS": "10",
 }
 FINAL = ("completed", "failed", "cancelled", "refunded")
-RECOVERY_SECONDS = 60.0  # F4, F5: within this time everything must be processed again, without help
-TRIES = 10  # to catch a worker while it processes something; the first try nearly always succeeds
+RECOVERY_SECONDS = 60.0  # F4, F5: within this time everything must be processed again without intervention
+TRIES = 10  # attempts to catch a worker while it processes a row; the first one nearly always succeeds
 WITHOUT_FLOWER = ("postgres", "valkey", "sandbox", "api", "worker", "beat")
 
 
 def nudge(stack: LocalStack, task: str, *arguments: Any) -> None:
-    """Send a message through a stack's broker."""
+    """Send a task message through a stack's broker."""
     queue = task.partition(".")[0]
     app = Celery(broker=stack.urls.broker, set_as_current=False)
     app.conf.task_queues = [Queue(queue, Exchange(queue, type="direct"), routing_key=queue)]
@@ -57,7 +57,7 @@ def nudge(stack: LocalStack, task: str, *arguments: Any) -> None:
 
 
 class LiveStack:
-    """One running stack."""
+    """A running stack, with a tenant and a client for the API."""
 
     def __init__(self, stack: WatchedStack, api: Api, session: aiohttp.ClientSession) -> None:
         self.stack = stack
@@ -67,7 +67,7 @@ class LiveStack:
         self._session = session
 
     async def add_tenant(self) -> None:
-        """Add the tenant, with the sandbox provider enabled at its store."""
+        """Create the tenant, with the sandbox provider enabled at its store."""
         mine = self.tenant
         await self.sql("INSERT INTO psps (id, name) VALUES (%s, 'A PSP')", mine.psp_id)
         await self.sql("INSERT INTO merchants VALUES (%s, %s, 'm', now(), now())", mine.merchant_id, mine.psp_id)
@@ -102,17 +102,17 @@ class LiveStack:
             return Answer(answer.status, parsed, raw, answer.headers)
 
     async def faults(self, **rates: float) -> None:
-        """Set the provider's fault rates for calls that name no fate; they stay until ``DELETE /control/faults``."""
+        """Set the provider's rates of faults for calls that name no fate. They apply until ``DELETE /control/faults``."""
         answer = await self.sandbox("PUT", "/control/faults", {"seed": 7, "rates": rates})
         assert answer.status == 200, answer.raw
 
     async def charges(self, payment_id: str) -> list[int]:
-        """Return the amounts that the provider charged for a payment, by its own ledger."""
+        """Return the amounts that the provider charged for a payment, read from the provider's ledger."""
         ledger = (await self.sandbox("GET", f"/control/ledger/{payment_id}")).body["data"]
         return [entry["amount"] for entry in ledger if entry["kind"] == "charge"]
 
     async def pay(self, *, fate: str | None = None, **fields: Any) -> str:
-        """Submit a payment by QR, which the provider charges with the given ``fate``, and return its id."""
+        """Submit a QR payment, which the provider charges with the given ``fate``, and return its id."""
         body = {"method": {"type": "qr", "mode": "cpm"}, **({"metadata": {"sandbox": fate}} if fate else {}), **fields}
         answer = await self.api.pay(self.staff, **body)
         assert answer.status == 201, answer.raw
@@ -130,7 +130,7 @@ class LiveStack:
         return list(await asyncio.gather(*(one() for _ in range(count))))
 
     async def being_processed(self, count: int, *, fate: str) -> list[str]:
-        """Return the ids of ``count`` new payments that are all claimed, some of them not answered by the provider yet."""
+        """Submit ``count`` payments that are all claimed, some still unanswered by the provider; return their ids."""
         for _ in range(TRIES):
             ids = await self.pay_many(count, fate=fate)
             seen = await eventually(
@@ -141,17 +141,17 @@ class LiveStack:
         raise AssertionError(f"{count} payments were answered before the test looked, {TRIES} times")
 
     async def row(self, payment_id: str) -> dict[str, Any]:
-        """Return the row of a payment."""
+        """Return the database row of a payment."""
         (row,) = await self.sql("SELECT * FROM payments WHERE id = %s", payment_id)
         return row
 
     async def statuses(self, ids: Collection[str]) -> Counter[str]:
-        """Return how many of the payments ``ids`` are in each status."""
+        """Count the payments ``ids`` by status."""
         rows = await self.sql("SELECT status FROM payments WHERE id = ANY(%s)", list(ids))
         return Counter(row["status"] for row in rows)
 
     async def final_statuses(self, ids: Iterable[str], *, within: float = RECOVERY_SECONDS) -> Counter[str]:
-        """Wait until all payments ``ids`` are final, and return how many ended in each status."""
+        """Wait until all payments ``ids`` are final, and count them by status."""
         wanted = list(ids)
         return await eventually(
             lambda: self.statuses(wanted),
@@ -172,17 +172,17 @@ class LiveStack:
         return name.partition("@")[0]
 
     async def messages(self, payment_id: str) -> list[str]:
-        """Return the kinds of the messages about a payment's attempts, in order."""
+        """Return the kinds of messages that were exchanged about a payment's attempts, in order."""
         rows = await self.sql("SELECT kind FROM payment_messages WHERE payment_id = %s ORDER BY number", payment_id)
         return [row["kind"] for row in rows]
 
     async def events(self, ids: Collection[str]) -> Counter[str]:
-        """Return how often each event happened to the payments ``ids``."""
+        """Count the history events of the payments ``ids`` by name."""
         rows = await self.sql("SELECT event FROM payment_history WHERE payment_id = ANY(%s)", list(ids))
         return Counter(row["event"] for row in rows)
 
     async def close_the_day(self) -> dict[str, Any]:
-        """Close the running settlement over HTTP as its manager, and return the closed one."""
+        """Close the running settlement over HTTP as the store's manager, and return the closed settlement."""
         manager = self.api.signer.user(self.tenant, role="store_manager")
         look = partial(self.api.get, "/settlements?status=open", as_=manager)
         while True:
@@ -193,18 +193,18 @@ class LiveStack:
                 listed = await eventually(look, until=lambda answer: bool(answer.body["data"]), within=RECOVERY_SECONDS)
             close = partial(self.api.post, f"/settlements/{listed.body['data'][0]['id']}/close", as_=manager)
             closed = await eventually(close, until=lambda answer: answer.status != 503, within=RECOVERY_SECONDS)
-            if closed.status != 409:  # else it was midnight, and beat was quicker: the next period is running
+            if closed.status != 409:  # otherwise beat closed it first, at midnight: the next period is running
                 break
         assert closed.status == 200, closed.raw
         body: dict[str, Any] = closed.body
         return body
 
     def nudge(self, task: str, *arguments: Any) -> None:
-        """Send a message through the broker, as beat and the API do."""
+        """Send a task message through the broker, as beat and the API do."""
         nudge(self.stack, task, *arguments)
 
     async def audit(self) -> None:
-        """Assert that no auditor finds anything."""
+        """Assert that no auditor reports anything."""
         await assert_books_agree(self.stack)
 
     def workers(self) -> list[str]:
@@ -212,9 +212,9 @@ class LiveStack:
         return [name for name in self.stack.pids if name.startswith("worker-payments")]
 
     async def revive(self) -> None:
-        """Let everything run again: no process is dead or stopped, and the provider has no fault."""
+        """Restore the stack: restart dead processes, continue stopped ones, and remove the provider's faults."""
         for pid in self.stack.pids.values():
-            with suppress(ProcessLookupError):  # it has died, and the supervisor has not noticed yet
+            with suppress(ProcessLookupError):  # the process has died, and the supervisor has not noticed yet
                 os.kill(pid, signal.SIGCONT)
         for name in self.stack.info()["names"]:
             if name != "migrate":
@@ -238,12 +238,12 @@ async def live_stack(
     restart: bool = True,
     durable: bool = False,
 ) -> AsyncIterator[LiveStack]:
-    """Start a stack of real processes.
+    """Start a stack of real processes and yield it.
 
-    ``restart``: a process that dies is started again, as in an installation. ``durable``: committed data survives a crash of
-    the database; only tests that crash it need to pay for that.
+    ``restart``: the supervisor restarts a process that dies, as in an installation. ``durable``: committed data survives a
+    crash of the database; it is slower, so only tests that crash the database ask for it.
     """
-    unset = {name: "" for name in os.environ if name.startswith("MPAC_")}  # the servers of the other tests
+    unset = {name: "" for name in os.environ if name.startswith("MPAC_")}  # hide the servers of other tests
     variables = {**unset, **SHORT_TIMEOUTS, **(env or {})}
     async with (
         WatchedStack(

@@ -1,4 +1,4 @@
-"""Wait in tests for observable state, never for a length of time."""
+"""Wait in tests for observable state, never for a fixed time."""
 
 import asyncio
 import time
@@ -9,7 +9,7 @@ import psycopg
 from psycopg.rows import DictRow
 
 DEADLINE_SECONDS = 10.0
-PATIENCE_SECONDS = 20.0  # for processes: what takes half a second, on a busy machine
+PATIENCE_SECONDS = 20.0  # for processes: their start takes half a second, and much longer on a busy machine
 HANGS_AFTER_SECONDS = 600.0
 """Timeout for programs that exit on their own. It guards against hangs only; it is not a speed limit."""
 
@@ -21,7 +21,7 @@ Seen = TypeVar("Seen")
 async def eventually(
     look: Callable[[], Awaitable[Seen]], *, until: Callable[[Seen], bool], within: float = DEADLINE_SECONDS
 ) -> Seen:
-    """Call ``look`` until its result satisfies ``until``, and return it; fail with the last result."""
+    """Call ``look`` until its result satisfies ``until``, and return that result. Fail with the last result."""
     deadline = time.monotonic() + within
     seen = await look()
     while not until(seen):
@@ -32,7 +32,7 @@ async def eventually(
 
 
 async def until(fact: Callable[[], bool], *, within: float = PATIENCE_SECONDS) -> None:
-    """Return when ``fact`` holds; fail when it does not in time."""
+    """Wait until ``fact()`` is true; fail after ``within`` seconds."""
 
     async def look() -> bool:
         return fact()
@@ -41,9 +41,9 @@ async def until(fact: Callable[[], bool], *, within: float = PATIENCE_SECONDS) -
 
 
 def is_left(seconds: float, lowest: float, highest: float, *, since: float) -> bool:
-    """Return whether ``seconds`` can be left of ``lowest`` to ``highest``, set after ``since`` (``time.monotonic()``).
+    """Return whether ``seconds`` is a plausible remainder of a time between ``lowest`` and ``highest`` set after ``since``.
 
-    On a busy machine any time may pass between setting and reading.
+    ``since`` is a value of ``time.monotonic()``. On a busy machine any time may pass between setting and reading.
     """
     return lowest - (time.monotonic() - since) <= seconds <= highest
 
@@ -51,9 +51,9 @@ def is_left(seconds: float, lowest: float, highest: float, *, since: float) -> b
 async def somebody_waits_for(
     holder: psycopg.AsyncConnection[Any], *, seen_by: psycopg.AsyncConnection[DictRow]
 ) -> None:
-    """Return once another connection waits for a lock that ``holder`` has.
+    """Wait until another connection waits for a lock that ``holder`` has.
 
-    ``pg_locks``, because ``pg_stat_activity`` shows the same again within one transaction.
+    It reads ``pg_locks``, because ``pg_stat_activity`` does not change within a transaction.
     """
     query = "SELECT pid FROM pg_locks WHERE NOT granted AND %s = ANY(pg_blocking_pids(pid))"
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document as the application publishes it, made once per test process."""
+"""The OpenAPI document that the application publishes, built once per test process."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ __all__ = ["published_document", "resolved"]
 
 
 def resolved(document: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
-    """Return what ``node`` refers to, or ``node`` itself if it is not a reference."""
+    """Return the target of a ``$ref`` node, or ``node`` itself if it is not a reference."""
     reference = node.get("$ref")
     if reference is None:
         return node

@@ -1,7 +1,7 @@
-"""``--shuffle SEED``: the same tests in another order, modules and the tests within each; a seed is an order.
+"""``--shuffle SEED``: run the modules, and the tests of each module, in a random order that the seed determines.
 
-A test that passes only after its neighbour passes by luck: which process runs which module changes with every run. Tests of
-one module stay together, because they share the stack that they need.
+A test that passes only after another one passes by luck, because the modules of a process differ from run to run. Tests of
+one module stay together, because they share a stack.
 """
 
 import random
@@ -11,12 +11,12 @@ import pytest
 
 
 def add_option(parser: pytest.Parser) -> None:
-    """Declare ``--shuffle``."""
+    """Declare the option ``--shuffle``."""
     parser.addoption("--shuffle", type=int, metavar="SEED", help="run the tests in the order of this seed")
 
 
 def shuffle(items: list[pytest.Item], *, seed: int) -> None:
-    """Put ``items`` into the order of ``seed``, in place; the same in every process of one run."""
+    """Sort ``items`` in place by the random order of ``seed``, which is the same in every process of a run."""
     chance = random.Random(seed)
     modules: dict[str, list[pytest.Item]] = defaultdict(list)
     for item in items:

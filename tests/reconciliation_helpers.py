@@ -1,4 +1,4 @@
-"""Closed settlements with given lines, and statements for them."""
+"""Create closed settlements with given lines, and provider statements for them."""
 
 import io
 from collections.abc import Iterable
@@ -27,16 +27,16 @@ LINE_COLUMNS = """settlement_id, kind, entity_id, merchant_id, store_id, payment
 LINES = StatementMapping(
     columns={**MAPPING.columns, "on": "on", "status": "status"}, signs="signed", settled_words=["settled"]
 )
-"""The mapping of the files that these tests write."""
+"""The column mapping of the statement files that these tests write."""
 
 
 def manager(tenant: Tenant) -> Caller:
-    """Return the store's manager as a caller."""
+    """Return the store's manager as an API caller."""
     return Caller("usr_manager", CallerRole.STORE_MANAGER, tenant.psp_id, tenant.merchant_id, tenant.store_id)
 
 
 def merchant_admin(tenant: Tenant) -> Caller:
-    """Return the merchant's administrator as a caller."""
+    """Return the merchant's administrator as an API caller."""
     return Caller("usr_admin", CallerRole.MERCHANT_ADMIN, tenant.psp_id, tenant.merchant_id)
 
 
@@ -57,9 +57,10 @@ async def closed_settlement(
     attempts: dict[str, bool] | None = None,
     methods: dict[str, str] | None = None,
 ) -> str:
-    """Return a closed settlement with ``lines``.
+    """Insert a closed settlement with ``lines`` and return its id.
 
-    ``attempts`` are references of our attempts, and whether they succeeded. All lines are cards, except those in ``methods``.
+    ``attempts`` maps references of our attempts to whether they succeeded. Lines are card sales, except those in
+    ``methods``.
     """
     settlement = await open_settlement(admin, tenant)
     async with admin.cursor() as cursor, cursor.copy(f"COPY settlement_lines ({LINE_COLUMNS}) FROM STDIN") as copy:
@@ -75,7 +76,7 @@ async def closed_settlement(
 
 
 async def _attempts(admin: psycopg.AsyncConnection[DictRow], tenant: Tenant, attempts: dict[str, bool]) -> None:
-    """Insert payments with one attempt each that the provider may quote, without a history."""
+    """Insert a payment without history for each attempt that the provider's statement may refer to."""
     for reference, succeeded in attempts.items():
         payment_id = reference.partition(":")[0]
         row = (payment_id, tenant.merchant_id, tenant.store_id)
@@ -96,7 +97,7 @@ async def _attempts(admin: psycopg.AsyncConnection[DictRow], tenant: Tenant, att
 
 
 def statement_file(lines: Iterable[Theirs]) -> io.BytesIO:
-    """Return lines as a file for the mapping ``LINES``."""
+    """Return a statement file with ``lines``, in the columns of the mapping ``LINES``."""
     file = io.BytesIO()
     header = list(LINES.columns.values())
     file.write((",".join(header) + "\n").encode())
@@ -117,7 +118,7 @@ def statement_file(lines: Iterable[Theirs]) -> io.BytesIO:
 
 
 async def upload(tenant: Tenant, settlement_id: str, lines: Iterable[Theirs], **changes: Any) -> dict[str, Any]:
-    """Upload these lines as the manager and return the statement."""
+    """Upload ``lines`` as a statement, as the store's manager, and return the statement."""
     incoming = Incoming(settlement_id, "sandbox", statement_file(lines), "csv", mapping=LINES)
     stored = await receive_statement(incoming, actor=Actor(manager(tenant)), **changes)
     body: dict[str, Any] = orjson.loads(stored.body)
@@ -125,7 +126,7 @@ async def upload(tenant: Tenant, settlement_id: str, lines: Iterable[Theirs], **
 
 
 def some_sales(count: int, *, at: datetime | None = None) -> list[Ours]:
-    """Return ``count`` lines of ours at ``at`` (default: now); a tenth are refunds."""
+    """Return ``count`` of our lines dated ``at`` (default: now); a tenth are refunds."""
     prefix = uuid_utils.uuid7().hex[-12:] + "x"
     at = at or now().replace(microsecond=0)
     lines = []
@@ -139,7 +140,7 @@ def some_sales(count: int, *, at: datetime | None = None) -> list[Ours]:
 
 
 def mirror(line: Ours, **changes: Any) -> Theirs:
-    """Return the line of a provider that agrees with ``line``."""
+    """Return the provider's line that agrees with our ``line``."""
     facts = {
         "kind": line.kind,
         "our_reference": line.our_reference,
@@ -154,5 +155,5 @@ def mirror(line: Ours, **changes: Any) -> Theirs:
 
 
 def books_of(ours: list[Ours], theirs: list[Theirs], **more: Any) -> Books:
-    """Return the input of the reference matcher for a run now."""
+    """Return the input of the reference matcher for a run at the current time."""
     return Books(ours, theirs, as_of=now(), **more)

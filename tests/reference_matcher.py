@@ -1,6 +1,6 @@
-"""The matcher a second time: plain Python dictionaries, written from the words of ``reconciliation.classify`` alone.
+"""A second implementation of the matcher in plain Python, written only from the texts of ``reconciliation.classify``.
 
-It shares no code with the SQL. Where the two disagree, one of them is wrong.
+It shares no code with the SQL. If the two disagree, one of them is wrong.
 """
 
 from collections import Counter, defaultdict
@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 @dataclass(frozen=True, slots=True)
 class Ours:
-    """A line of ours."""
+    """A line of our settlement."""
 
     kind: str
     entity_id: str
@@ -29,7 +29,7 @@ class Ours:
 
 @dataclass(frozen=True, slots=True)
 class Theirs:
-    """A line of theirs; ``at`` or ``on`` or neither."""
+    """A line of the provider's statement. It has ``at``, ``on``, or neither."""
 
     kind: str
     our_reference: str | None
@@ -51,7 +51,7 @@ class Theirs:
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """A category with the line or the two lines it is about, and what each side counts in the settlement's currency."""
+    """A category with its line or pair of lines, and each side's amount in the settlement's currency."""
 
     category: str
     ours: Ours | None
@@ -64,7 +64,7 @@ class Classification:
 
 @dataclass
 class Books:
-    """Everything a run looks at. ``attempts`` are references we know: whether the attempt succeeded."""
+    """The input of a run. ``attempts`` maps our known references to whether the attempt succeeded."""
 
     ours: list[Ours]
     theirs: list[Theirs]
@@ -77,7 +77,7 @@ class Books:
 
 
 def match(books: Books) -> list[Classification]:
-    """One verdict for each line or pair."""
+    """Return one classification for each line or pair of lines."""
     ours = dict(enumerate(sorted(books.ours, key=lambda line: (line.entity_id, line.kind))))
     theirs = dict(enumerate(sorted(books.theirs, key=Theirs.order)))
     moved = {number: line.is_settled for number, line in theirs.items()}
@@ -134,7 +134,7 @@ def _known(books: Books) -> Any:
     lines = {(line.provider, line.kind, line.our_reference) for line in books.ours}
 
     def known(line: Theirs) -> bool | None:
-        """Whether the attempt they quote succeeded; ``None`` where we know of none."""
+        """Return whether the attempt that the line refers to succeeded, or ``None`` if we do not know it."""
         reference = line.our_reference
         if reference is None:
             return None
@@ -185,7 +185,7 @@ def _is_another_day(books: Books, ours: Ours, theirs: Theirs) -> bool:
 
 @dataclass
 class _Used:
-    """References that their lines have used so far, ours and their own."""
+    """The references, ours and the provider's, that statement lines have used so far."""
 
     ours: set[Hashable] = field(default_factory=set)
     theirs: set[Hashable] = field(default_factory=set)

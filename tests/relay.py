@@ -1,4 +1,4 @@
-"""Listen in front of a server for a test that disturbs its connections."""
+"""Listen in front of a server, for tests that disturb its connections."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -11,7 +11,7 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 @asynccontextmanager
 async def in_front_of(server: URL, serve: Serve) -> AsyncIterator[str]:
-    """Listen with ``serve`` on a free port; yield the address of ``server`` with that port in place of its own."""
+    """Serve connections with ``serve`` on a free port, and yield the URL of ``server`` with that port."""
     listener = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = listener.sockets[0].getsockname()[1]
     try:

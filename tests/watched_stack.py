@@ -1,7 +1,7 @@
-"""A local stack that reports each process which ended although no test ended it.
+"""A local stack that records each process that ended although no test ended it.
 
-A supervisor starts a crashed worker again, and payments are completed all the same. Without this, a test would pass although
-its fault had ended a process that must outlive it.
+The supervisor restarts a crashed worker, and payments are completed all the same. Without this record, a test would pass
+even if its fault had ended a process that must survive it.
 """
 
 import signal
@@ -16,7 +16,7 @@ from mpac.stack.supervisor import DEADLY, RESTARTED
 
 
 class WatchedStack(LocalStack):
-    """A local stack with ``unexpected_ends``: one sentence per process that ended although no test ended it."""
+    """A local stack with ``unexpected_ends``: one sentence for each process that ended although no test ended it."""
 
     def __init__(self, home: Path, **options: Any) -> None:
         self.unexpected_ends: list[str] = []
@@ -25,18 +25,18 @@ class WatchedStack(LocalStack):
         super().__init__(home, output=_Ends(open_home(home), self), **options)
 
     def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
-        """Send a signal to one process; its end is expected if the signal is deadly."""
+        """Send a signal to a process. If the signal is deadly, the end of the process is expected."""
         super().kill(name, number)
         if number in DEADLY:
             self._kills[name] += 1
 
     async def stop(self, name: str) -> None:
-        """Stop one process; its end is expected."""
+        """Stop a process. Its end is expected."""
         self._stopped.add(name)
         await super().stop(name)
 
     async def start(self, name: str) -> None:
-        """Start a process. If it had ended and no test ended it, that is recorded."""
+        """Start a process. If it had ended although no test ended it, record that."""
         await super().start(name)
         if name in self._stopped:
             self._stopped.discard(name)
@@ -44,21 +44,21 @@ class WatchedStack(LocalStack):
             self.ended(name, f"{name} had ended and was started by the test.")
 
     def ended(self, name: str, line: str) -> None:
-        """Record ``line``, unless a test has killed the process once more than it is known to have ended."""
+        """Record ``line``, unless it reports the end of a process that a test has killed."""
         if self._kills[name]:
             self._kills[name] -= 1
         else:
             self.unexpected_ends.append(line)
 
     def forget_ends(self) -> None:
-        """Start a new record: everything runs, and what an earlier test did is over."""
+        """Clear the record, because everything runs again after an earlier test."""
         self.unexpected_ends.clear()
         self._kills.clear()
         self._stopped.clear()
 
 
 class _Ends(FileOutput):
-    """The output of the processes, which also hears what the supervisor says of their ends."""
+    """An output for the stack's processes that also passes the supervisor's restart messages to ``WatchedStack``."""
 
     def __init__(self, home: Home, stack: WatchedStack) -> None:
         super().__init__(home)

@@ -1,4 +1,4 @@
-"""Start further `mpac beat` processes beside the stack's own."""
+"""Start further `mpac beat` processes beside the stack's own beat."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ TICKS = "beat sends what is due"
 
 
 class Beats:
-    """Further beats of one stack."""
+    """The further beat processes of a stack."""
 
     def __init__(self, stack: LocalStack, folder: Path) -> None:
         self._stack = stack
@@ -26,7 +26,7 @@ class Beats:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str) -> "subprocess.Popen[bytes]":
-        """Start one more without waiting for it; it is ready in a second or two."""
+        """Start a beat process without waiting for it. It is ready in a second or two."""
         self._folder.mkdir(parents=True, exist_ok=True)
         words = [sys.executable, "-m", "mpac", "beat", "--home", str(self._stack.home.path)]
         with self.log(name).open("ab") as log:
@@ -41,7 +41,7 @@ class Beats:
         return self.processes[name]
 
     async def tick(self) -> None:
-        """Wait until each of them has sent something."""
+        """Wait until each beat process has sent a message."""
 
         async def said(name: str) -> str:
             return self.log(name).read_text()
@@ -50,11 +50,11 @@ class Beats:
             await eventually(partial(said, name), until=lambda text: TICKS in text, within=TICKS_WITHIN_SECONDS)
 
     def log(self, name: str) -> Path:
-        """Return the log file of a beat."""
+        """Return the path of a beat process's log."""
         return self._folder / f"{name}.log"
 
     def stop(self) -> None:
-        """Stop all of them, as a deployment would."""
+        """Stop all beat processes with SIGTERM, as a deployment would."""
         for process in self.processes.values():
             process.terminate()
         for process in self.processes.values():
@@ -63,7 +63,7 @@ class Beats:
 
 @contextmanager
 def beats_beside(stack: LocalStack, folder: Path) -> Iterator[Beats]:
-    """Yield further beats and stop them at the end."""
+    """Yield a ``Beats`` for the stack, and stop its processes at the end."""
     beats = Beats(stack, folder)
     try:
         yield beats

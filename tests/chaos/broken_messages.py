@@ -1,4 +1,4 @@
-"""Messages from which no task can be made, as the broker stores them in a queue."""
+"""Build messages from which no task can be made, as the broker stores them in a queue."""
 
 import base64
 import json

@@ -1,4 +1,7 @@
-"""Stacks that tests break on purpose. Modules that need the same kind share one; each test finds it and leaves it whole."""
+"""Provide stacks for tests that break them. Modules that need the same kind of stack share one.
+
+Each test starts with a healthy stack and must leave it healthy.
+"""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -20,7 +23,7 @@ FOLDER = Path(__file__).parent
 
 
 class SharedStacks:
-    """The running stack of this session: one at a time, because nothing may run beside what is being broken."""
+    """The running stack of this session. Only one runs at a time, so nothing runs beside a stack that is being broken."""
 
     def __init__(self, home: Path) -> None:
         self._home = home
@@ -30,7 +33,7 @@ class SharedStacks:
         self._numbers = count(1)
 
     async def get(self, kind: Any, open_stack: Open[Stack]) -> Stack:
-        """Return the stack of this kind; if another kind runs, stop it and start one."""
+        """Return the stack of this kind. If another kind is running, stop it and start this one."""
         if kind != self._kind:
             await self.close()
             folder = self._home / f"chaos-{next(self._numbers)}"
@@ -40,13 +43,13 @@ class SharedStacks:
         return stack
 
     async def close(self) -> None:
-        """Stop what runs."""
+        """Stop the running stack, if any."""
         self._kind = self._stack = None
         await self._exit.aclose()
 
 
 def kind_of(module: Any) -> tuple[str, tuple[Any, ...]]:
-    """Return what a module needs, as something that can be compared and sorted."""
+    """Return the kind of stack that a module needs, as a comparable and sortable value."""
     variables = tuple(sorted(getattr(module, "VARIABLES", {}).items()))
     options = (getattr(module, "UNSUPERVISED", False), getattr(module, "DURABLE", False), variables)
     return getattr(module, "STACK", "live"), options
@@ -54,7 +57,7 @@ def kind_of(module: Any) -> tuple[str, tuple[Any, ...]]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Let modules that share a stack follow each other, unless another order was asked for."""
+    """Order the modules so that those with the same kind of stack are adjacent, unless ``--shuffle`` was given."""
     if config.getoption("--shuffle") is not None:
         return
     places = [place for place, item in enumerate(items) if item.path.is_relative_to(FOLDER)]
@@ -65,7 +68,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 async def shared_stacks(home: Path) -> AsyncIterator[SharedStacks]:
-    """Keep one stack running for the modules that need the same kind."""
+    """Yield the running stack of the session, which is replaced when a module needs another kind."""
     stacks = SharedStacks(home)
     yield stacks
     await stacks.close()
@@ -73,10 +76,10 @@ async def shared_stacks(home: Path) -> AsyncIterator[SharedStacks]:
 
 @pytest.fixture
 async def shared_live_stack(shared_stacks: SharedStacks, request: pytest.FixtureRequest) -> LiveStack:
-    """Two workers for payments and one of everything else.
+    """Return a stack with two workers for payments and one process of every other kind.
 
-    A process that dies is started again, unless the module is ``UNSUPERVISED``. The database may be crashed if the module is
-    ``DURABLE``. The module's ``VARIABLES`` are added to the environment.
+    The supervisor restarts a process that dies, unless the module sets ``UNSUPERVISED``. Data survives a crash of the
+    database only if the module sets ``DURABLE``. The module's ``VARIABLES`` are added to the environment.
     """
     kind = name, (unsupervised, durable, variables) = kind_of(request.module)
     assert name == "live"
@@ -95,9 +98,10 @@ async def shared_live_stack(shared_stacks: SharedStacks, request: pytest.Fixture
 
 @pytest.fixture
 async def live(shared_live_stack: LiveStack) -> AsyncIterator[LiveStack]:
-    """Yield the stack, whole before and after a fault.
+    """Yield the shared stack after restoring it.
 
-    After each test no process has ended except by the test, the day is closed, and no auditor finds anything.
+    Teardown restores the stack again, asserts that no process ended unexpectedly, closes the business day and runs all
+    auditors.
     """
     await shared_live_stack.revive()
     shared_live_stack.stack.forget_ends()
@@ -110,14 +114,14 @@ async def live(shared_live_stack: LiveStack) -> AsyncIterator[LiveStack]:
 
 @pytest.fixture
 async def broker(live: LiveStack) -> AsyncIterator[Redis]:
-    """Yield a connection to the broker of the stack."""
+    """Yield a connection to the stack's broker."""
     async with broker_of(live.stack) as client:
         yield client
 
 
 @pytest.fixture
 async def crashing(shared_stacks: SharedStacks) -> AsyncIterator[CrashStack]:
-    """Yield a stack whose workers die at the point that a test names, and nowhere else."""
+    """Yield a stack whose workers crash only at the point that a test names."""
     stack = await shared_stacks.get("crashing", crash_stack)
     yield stack
     assert stack.unexpected_ends() == []

@@ -1,9 +1,9 @@
-"""A worker of the product that kills itself with -9 at a named point of a payment or a refund, once, on request.
+"""Run a worker that kills itself with SIGKILL at a requested point of processing a payment or a refund, once.
 
-``MPAC_TEST_CRASH_AT`` names a file. A worker that reaches the point which the file names (``payment: committed``) removes the
-file, writes down which rows it is processing (``rows_of_crash``), and dies: no handler runs, no transaction ends, nothing is
-acknowledged. Without the file it is a worker like any other. The points lie around the product's own calls, so that the
-product contains nothing for them.
+``MPAC_TEST_CRASH_AT`` names a file. When a worker reaches the point that the file names (``payment: committed``), it
+removes the file, writes the ids of the rows that it is processing (``rows_of_crash``), and kills itself: no handler runs,
+no transaction ends, nothing is acknowledged. Without the file it is an ordinary worker. The points are patched around the
+product's calls, so that the product contains no code for them.
 """
 
 import asyncio
@@ -27,21 +27,21 @@ POINTS = (
     "before the acknowledgement",
 )
 IN_DOUBT = POINTS[2:6]
-"""A worker killed there leaves an unanswered attempt: the provider is asked for its outcome before anything else."""
+"""Points that leave an unanswered attempt: the next worker has to inquire at the provider before anything else."""
 
 ORDER_VARIABLE = "MPAC_TEST_CRASH_AT"
 PAYMENT, REFUND = "payment", "refund"
-IN_FLIGHT_SECONDS = 0.05  # the request has left by then, and the provider takes longer to answer
+IN_FLIGHT_SECONDS = 0.05  # the request has left by then; the provider takes longer to answer
 QUEUES = "payments,refunds,settlements,webhooks,sweeps"
 
 
 def rows_of_crash(order: Path) -> Path:
-    """Return the file to which a worker that crashes writes the ids of the rows that it was processing."""
+    """Return the file to which a crashing worker writes the ids of the rows that it was processing."""
     return order.with_name("rows-of-crash")
 
 
 def reach(entity: str, point: str, ids: Iterable[str]) -> None:
-    """Crash while processing the rows ``ids`` if this is the named point."""
+    """Crash while processing the rows ``ids``, if the file names this point."""
     order = Path(os.environ[ORDER_VARIABLE])
     try:
         if order.read_text() == f"{entity}: {point}":
@@ -53,7 +53,7 @@ def reach(entity: str, point: str, ids: Iterable[str]) -> None:
 
 
 def plant() -> None:
-    """Patch the points into the product, which is imported here: tests read only the names of the points."""
+    """Patch all points into the product. The product is imported here, because tests need only the names of the points."""
     recorder: Any = import_module("workflows.processing.recorder").Recorder
     provider = import_module("workflows.providers.sandbox").SandboxProvider
     plant_claims()
@@ -71,7 +71,7 @@ def plant() -> None:
 
 
 def plant_claims() -> None:
-    """Patch the points around a claim and within its transaction."""
+    """Patch the points around and within the transaction that claims rows."""
     leases: Any = import_module("workflows.processing.leases")
     claim = leases.LeaseTable.claim
 
@@ -89,7 +89,7 @@ def plant_claims() -> None:
 
 
 def deciding(entity: str, facts: Any) -> Any:
-    """Wrap ``facts``, which runs for each row while its claim is not committed yet."""
+    """Add the point "claimed, not committed" to ``facts``, which runs for each row before the claim's COMMIT."""
 
     def decides(row: dict[str, Any], *rest: Any) -> Any:
         reach(entity, "claimed, not committed", [row["id"]])
@@ -99,7 +99,7 @@ def deciding(entity: str, facts: Any) -> Any:
 
 
 def calling(entity: str, call: Any) -> Any:
-    """Wrap ``call`` with a point while the request is in flight and one when its answer has arrived."""
+    """Add two points to ``call``: while the request is in flight, and after its answer has arrived."""
 
     async def calls(self: Any, order: Any, **rest: Any) -> Any:
         row_id = order.reference.partition(":")[0]
@@ -114,7 +114,7 @@ def calling(entity: str, call: Any) -> Any:
 
 
 def posting(entity: str, post: Any) -> Any:
-    """Wrap ``post``, the last step of the transaction that records, with the point before its commit."""
+    """Add the point before the COMMIT to ``post``, the last step of the transaction that records."""
 
     async def posts(connection: Any, moved: Any) -> None:
         await post(connection, moved)
@@ -124,7 +124,7 @@ def posting(entity: str, post: Any) -> Any:
 
 
 def recording(record: Any) -> Any:
-    """Wrap ``record`` with the point after its commit."""
+    """Add the point after the COMMIT to ``record``."""
 
     async def records(self: Any, group: list[Any], *rest: Any) -> Any:
         statuses = await record(self, group, *rest)
@@ -135,10 +135,10 @@ def recording(record: Any) -> Any:
 
 
 def acknowledging(entity: str, run: Any) -> Any:
-    """Wrap ``run`` with the last point: the task is done and its message is not acknowledged yet."""
+    """Add the last point to ``run``: the task is done, but its message is not acknowledged yet."""
 
     def runs(work: Any) -> Any:
-        ids = list(work.cr_frame.f_locals["ids"])  # of the message; the coroutine has not started yet
+        ids = list(work.cr_frame.f_locals["ids"])  # the argument of the task; the coroutine has not started yet
         result = run(work)
         reach(entity, "before the acknowledgement", ids)
         return result

@@ -1,4 +1,4 @@
-"""A stack whose workers crash where a test names, with payments and refunds over real HTTP."""
+"""Provide a stack whose workers crash at a point that the test names, and payments and refunds over real HTTP."""
 
 import asyncio
 import json
@@ -32,19 +32,19 @@ SERVICES = ("postgres", "valkey", "sandbox", "api", "beat")
 SETTINGS = {
     "MPAC_SANDBOX_TIMEOUT_SECONDS": "1",
     "MPAC_STATEMENT_TIMEOUT_MS": "1000",
-    "MPAC_LEASE_SECONDS": "2.5",  # longer than the two together, and as short as that allows
+    "MPAC_LEASE_SECONDS": "2.5",  # longer than both timeouts together, but hardly longer
     "MPAC_NUDGE_GRACE_SECONDS": "1",
     "MPAC_DOUBT_SCHEDULE_SCALE": "0.1",
     "MPAC_SANDBOX_MAX_PROCESSING_SECONDS": "1",
-    "MPAC_SANDBOX_MIN_LATENCY_MS": "150",  # so that there is a moment between a request and its answer
+    "MPAC_SANDBOX_MIN_LATENCY_MS": "150",  # leaves time between a request and its answer
     "MPAC_SANDBOX_MAX_LATENCY_MS": "250",
 }
 LEASE_SECONDS = 2.5
-BOUND_SECONDS = LEASE_SECONDS + 30  # F1: taken up again within lease + 30 s
+BOUND_SECONDS = LEASE_SECONDS + 30  # F1: processed again within lease + 30 s
 START_SECONDS = 40
 WORKERS = ("first", "second", "third")
 AT_ONCE = len(WORKERS) - 1
-"""So many workers may be dead at a time."""
+"""The number of workers that may be dead at the same time."""
 LOOK_EVERY_SECONDS = 0.05
 FINAL = ("completed", "failed", "cancelled", "refunded")
 
@@ -53,20 +53,20 @@ Order = Callable[[], Awaitable[dict[str, Any]]]
 
 @dataclass(frozen=True, slots=True)
 class Killed:
-    """Something whose worker was just killed. ``ends_well`` waits until it is final and checks it."""
+    """A payment or refund whose worker was just killed. ``ends_well`` waits until the row is final, and checks it."""
 
     ends_well: Callable[[], Awaitable[None]]
     at: float = field(default_factory=time.monotonic)
 
     async def check(self) -> float:
-        """Check it; return the seconds from the kill until it was final and checked."""
+        """Run ``ends_well``; return the seconds from the kill until the row was final and checked."""
         await self.ends_well()
         return time.monotonic() - self.at
 
 
 @dataclass
 class CrashStack:
-    """A local stack, three workers that may crash, and a terminal."""
+    """A local stack with three workers that may crash, and a client for the API."""
 
     stack: WatchedStack
     folder: Path
@@ -77,11 +77,11 @@ class CrashStack:
 
     @property
     def order_to_crash(self) -> Path:
-        """The file that names the point at which a worker is to crash (``crashing_worker``)."""
+        """Return the path of the file that names the point at which a worker is to crash (``crashing_worker``)."""
         return self.folder / "crash-at"
 
     async def start_worker(self, name: str) -> None:
-        """Start a worker and wait until it consumes."""
+        """Start a worker and wait until it consumes messages."""
         ready = self.folder / name
         ready.unlink(missing_ok=True)
         variables = {
@@ -93,35 +93,36 @@ class CrashStack:
         }
         self.workers[name] = _start(name, folder=self.folder, variables=variables)
         async with asyncio.timeout(START_SECONDS):
-            while not ready.exists() and name not in self.killed():  # it may reach its point that soon
+            while not ready.exists() and name not in self.killed():  # the worker may reach its point before it is ready
                 assert self.workers[name].poll() is None, (self.folder / f"{name}.log").read_text()[-2_000:]
                 await asyncio.sleep(LOOK_EVERY_SECONDS)
 
     def killed(self) -> list[str]:
-        """Return the names of the workers that were killed and not started again."""
+        """Return the names of workers that were killed and not restarted yet."""
         return [name for name, process in self.workers.items() if process.poll() == -signal.SIGKILL]
 
     def unexpected_ends(self) -> list[str]:
-        """Return what ended and was not killed, of the stack and of the two workers."""
+        """Return the processes of the stack, and the workers, that ended although no test killed them."""
         ends = {name: process.poll() for name, process in self.workers.items()}
         crashed = [f"{name} ended with {code}" for name, code in ends.items() if code not in (None, -signal.SIGKILL)]
         return [*self.stack.unexpected_ends, *crashed]
 
     async def kill_all(self) -> None:
-        """Kill every worker, so that nothing consumes messages any more."""
+        """Kill every worker, so that no messages are consumed."""
         for process in self.workers.values():
             process.kill()
         for process in self.workers.values():
             await asyncio.to_thread(process.wait)
 
     async def restart_killed(self) -> None:
-        """Start the killed workers again and wait until they consume."""
+        """Restart the killed workers and wait until they consume messages."""
         await asyncio.gather(*(self.start_worker(name) for name in self.killed()))
 
     async def crash_at_each(self, points: Sequence[str], run: Callable[[str], Awaitable[Killed]]) -> list[float]:
-        """Have a worker killed at each of ``points``, two of them at a time; return how long each row then took.
+        """Kill a worker at each of ``points``, two at a time; return the seconds that each row then took.
 
-        ``run`` orders something, has its worker killed (``crash_with``) and returns what is to be checked of it afterwards.
+        ``run`` creates a payment or refund, has its worker killed (``crash_with``), and returns the check to run
+        afterwards.
         """
         seconds = []
         for start in range(0, len(points), AT_ONCE):
@@ -132,9 +133,9 @@ class CrashStack:
         return seconds
 
     async def crash_with(self, point: str, order: Order) -> dict[str, Any]:
-        """Order something, have its worker killed at ``point`` while it processes that, and return what was ordered.
+        """Create a row with ``order`` and kill its worker at ``point``; return the created row.
 
-        A message of an earlier kill may return meanwhile, and a worker crash over that one. Then it is ordered once more.
+        A redelivered message of an earlier kill may make a worker crash over another row. Then ``order`` is called again.
         """
         for _ in range(TRIES):
             dead = len(self.killed())
@@ -147,9 +148,10 @@ class CrashStack:
         raise AssertionError(f"the worker that crashed at {point} was processing another row, {TRIES} times")
 
     async def crash_with_all(self, point: str, orders: Sequence[Order]) -> list[dict[str, Any]]:
-        """Have a worker killed at ``point`` of the first of ``orders`` while it processes all of them; return them.
+        """Create rows with ``orders`` and kill a worker at ``point`` while it processes all of them; return the rows.
 
-        They are ordered while nothing consumes, and their messages are lost: the sweep brings all of them in one message.
+        The rows are created while no worker consumes messages, and their messages are deleted, so that the sweep sends all
+        ids in one message.
         """
         await self.kill_all()
         ordered = list(await asyncio.gather(*(order() for order in orders)))
@@ -165,7 +167,7 @@ class CrashStack:
     async def _rows_of_crashed(self, point: str, *, dead: int) -> list[str]:
         """Wait until a worker has crashed at ``point``; return the ids of the rows that it was processing.
 
-        ``dead``: how many workers were dead already.
+        ``dead`` is the number of workers that were dead before.
         """
         deadline = time.monotonic() + BOUND_SECONDS
         while len(self.killed()) == dead:
@@ -182,13 +184,13 @@ class CrashStack:
         return int(found[0])
 
     async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Send a POST that must be accepted, and return its body."""
+        """Send a POST that must be accepted, and return the body of its answer."""
         answer = await self.terminal.call("POST", path, body=body, key=uuid_utils.uuid7().hex)
         assert answer.status == 201, answer.body
         return dict(answer.body)
 
     async def final(self, path: str) -> dict[str, Any]:
-        """Wait until the resource at ``path`` is final, at most the promised bound, and return it."""
+        """Wait until the resource at ``path`` is final, at most for the promised bound, and return it."""
         deadline = time.monotonic() + BOUND_SECONDS
         while True:
             body = dict((await self.terminal.call("GET", path)).body)
@@ -198,26 +200,26 @@ class CrashStack:
             await asyncio.sleep(LOOK_EVERY_SECONDS)
 
     async def paid(self) -> str:
-        """Return the id of a new completed payment of 1,000 yen at the sandbox."""
+        """Create a completed payment of 1,000 yen at the sandbox provider, and return its id."""
         payment = await self.post("/payments", {"amount": 1_000, "method": {"type": "qr", "mode": "cpm"}})
         assert (await self.final(f"/payments/{payment['id']}"))["status"] == "completed"
         return str(payment["id"])
 
     async def movements(self, payment_id: str) -> list[tuple[str, int]]:
-        """Return the kind and amount of each movement of a payment in the provider's own ledger."""
+        """Return the kind and amount of each movement of a payment in the provider's ledger."""
         headers = {"Authorization": f"Bearer {self.stack.control_key}"}
         url = f"{self.stack.urls.sandbox}/control/ledger/{payment_id}"
         async with self.session.get(url, headers=headers) as answer:
             return [(row["kind"], row["amount"]) for row in (await answer.json())["data"]]
 
     async def close_the_day(self) -> None:
-        """Close every open settlement as the manager, so that all books can be added up."""
+        """Close every open settlement as the store's manager, so that all balances can be compared."""
         if not self._manager:
             printed = await asyncio.to_thread(run_mpac, self.stack, "token", "--role", "store_manager")
             self._manager = printed.split()[-1]
         headers = {"Authorization": f"Bearer {self._manager}"}
         settlements = f"{self.stack.urls.api}/api/v1/settlements"
-        await asyncio.to_thread(nudge, self.stack, "settlements.open_due")  # beat would, within its minute
+        await asyncio.to_thread(nudge, self.stack, "settlements.open_due")  # beat would send it, within its minute
         open_now = await eventually(
             lambda: self._open_settlements(settlements, headers), until=bool, within=BOUND_SECONDS
         )
@@ -230,7 +232,7 @@ class CrashStack:
             return list((await answer.json())["data"])
 
     async def audit(self) -> None:
-        """Close the day, and assert that no auditor finds anything."""
+        """Close the business day, and assert that no auditor reports anything."""
         await self.close_the_day()
         await assert_books_agree(self.stack)
 
@@ -248,7 +250,7 @@ def _start(name: str, *, folder: Path, variables: dict[str, str]) -> "subprocess
 
 
 def run_mpac(stack: LocalStack, *words: str) -> str:
-    """Run a command of `mpac` for this stack and return what it prints."""
+    """Run an `mpac` command for this stack and return its output."""
     command = [sys.executable, "-m", "mpac", *words, "--home", str(stack.home.path)]
     variables = {**os.environ, **stack.environment}
     done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False, timeout=60)
@@ -258,9 +260,9 @@ def run_mpac(stack: LocalStack, *words: str) -> str:
 
 @asynccontextmanager
 async def crash_stack(folder: Path) -> AsyncIterator[CrashStack]:
-    """Start a stack with three workers: while two are dead the third continues."""
+    """Start a stack with three workers: while two are dead, the third continues."""
     folder.mkdir()  # noqa: ASYNC240 - nothing else runs in this loop yet
-    # Another test of this process may have put servers of its own into the environment; this stack does not use them.
+    # Remove variables that point at the servers of other tests of this process.
     apart = dict.fromkeys((name for name in os.environ if name.startswith("MPAC_")), "")
     async with WatchedStack(folder / "home", services=SERVICES, env={**apart, **SETTINGS}, durable=False) as stack:
         seed = json.loads(await asyncio.to_thread(run_mpac, stack, "seed", "--json"))

@@ -1,4 +1,4 @@
-"""A relay between the product and its provider that may change answers, as balancers and firewalls do."""
+"""A relay between the product and its provider that can change answers, as load balancers and firewalls do."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 HTML = b"<html><body><h1>503 Service Unavailable</h1></body></html>"
 CHARGES = "POST /v1/charges "
 Meddle = Callable[[str, bytes], bytes]
-"""Returns what is sent, all at once, in place of the provider's answer to a request (its first line)."""
+"""A function of a request line and the provider's answer that returns the bytes to send instead."""
 
 
 def honest(_request: str, answer: bytes) -> bytes:
@@ -23,7 +23,7 @@ def twice(_request: str, answer: bytes) -> bytes:
 
 
 def foreign(status: int) -> Meddle:
-    """Return an error page of the relay, regardless of the provider's answer."""
+    """Return a function that replaces every answer by an error page with ``status``."""
     head = (
         f"HTTP/1.1 {status} Because\r\nContent-Type: text/html\r\nRetry-After: 1\r\nContent-Length: {len(HTML)}\r\n\r\n"
     )
@@ -32,10 +32,10 @@ def foreign(status: int) -> Meddle:
 
 @dataclass
 class Meddler:
-    """Relays requests one by one; those that begin with ``meddled`` are answered by ``meddle``.
+    """Relay requests; if a request begins with ``meddled``, its answer is changed by ``meddle``.
 
-    With ``repeats_idle`` their answers are sent again after the client has read them: on an idle connection, or into the next
-    request's answer.
+    With ``repeats_idle`` those answers are sent a second time after the client has read them: on an idle connection, or
+    before the next request's answer.
     """
 
     upstream: str
@@ -47,7 +47,7 @@ class Meddler:
     _tasks: set["asyncio.Task[None]"] = field(default_factory=set)
 
     def be_honest(self) -> None:
-        """Change nothing from now on."""
+        """Reset everything: relay all answers unchanged."""
         self.meddled, self.meddle, self.repeats_idle, self.count = CHARGES, honest, False, 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -77,7 +77,7 @@ class Meddler:
 
 
 async def _message(reader: asyncio.StreamReader) -> bytes:
-    """Read a whole request or answer, whose length is in its headers."""
+    """Read a complete request or answer, whose length is in its headers."""
     head = await reader.readuntil(b"\r\n\r\n")
     lines = [line.partition(":") for line in head.decode("latin-1").lower().split("\r\n")]
     size = next((int(value) for name, _, value in lines if name == "content-length"), 0)
@@ -86,7 +86,7 @@ async def _message(reader: asyncio.StreamReader) -> bytes:
 
 @asynccontextmanager
 async def meddler_before(upstream: str) -> AsyncIterator[Meddler]:
-    """Yield a relay that listens until the end of the block."""
+    """Run a relay in front of ``upstream``, and yield it."""
     meddler = Meddler(upstream)
     server = await asyncio.start_server(meddler.serve, "127.0.0.1", 0)
     meddler.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"

@@ -1,7 +1,7 @@
-"""Read the messages of a queue as kombu stores them in the broker, and wait until they are there or gone.
+"""Read the messages of a queue as kombu stores them in the broker, and wait until they arrive or are gone.
 
-A queue is a list. Messages that a worker received and has not acknowledged are in one hash for all queues. Those of a worker
-that is frozen or was killed stay there until the visibility timeout.
+A queue is a list. Messages that a worker has received and not acknowledged are stored in one hash for all queues. If the
+worker is frozen or was killed, its messages stay there until the visibility timeout.
 """
 
 import base64
@@ -23,7 +23,7 @@ LOOKS = 10
 
 @asynccontextmanager
 async def broker_of(stack: LocalStack) -> AsyncIterator[Redis]:
-    """Connect to the broker of a stack."""
+    """Yield a connection to a stack's broker."""
     client = Redis.from_url(stack.urls.broker, protocol=2)
     try:
         yield client
@@ -32,12 +32,12 @@ async def broker_of(stack: LocalStack) -> AsyncIterator[Redis]:
 
 
 async def command(broker: Redis, *words: str) -> Any:
-    """Return the answer to a command for which the client library has no method."""
+    """Send a command for which the client library has no method, and return the answer."""
     return await broker.execute_command(*words)  # type: ignore[no-untyped-call]
 
 
 async def ids_in(broker: Redis, queue: str) -> set[str]:
-    """Return the ids in the messages that wait in a queue."""
+    """Return the ids in the messages that are waiting in a queue."""
     messages = [json.loads(raw) for raw in await broker.lrange(queue, 0, -1)]
     bodies = [json.loads(base64.b64decode(message["body"])) for message in messages]
     return {one for (arguments, _keywords, _embed) in bodies for ids in arguments for one in ids}
@@ -50,12 +50,12 @@ async def queued(broker: Redis, queue: str, ids: Collection[str]) -> None:
 
 
 async def emptied(broker: Redis, queue: str) -> None:
-    """Wait until no message of a queue waits; a message whose connection was killed may stay unacknowledged."""
+    """Wait until a queue has no waiting message. Unacknowledged messages of killed connections may remain."""
     await eventually(lambda: broker.llen(queue), until=lambda length: length == 0, within=RECOVERY_SECONDS)
 
 
 async def consumed(broker: Redis, queue: str) -> None:
-    """Wait until no message of a queue waits or is unacknowledged."""
+    """Wait until a queue has neither waiting nor unacknowledged messages."""
     nothing = 0
 
     async def looks_of_nothing() -> int:
@@ -65,5 +65,5 @@ async def consumed(broker: Redis, queue: str) -> None:
         nothing = 0 if left else nothing + 1
         return nothing
 
-    # Several looks: between its pop and its note a message is in neither place.
+    # Look several times: while kombu moves a message from the queue to the hash, it is in neither.
     await eventually(looks_of_nothing, until=lambda count: count > LOOKS, within=RECOVERY_SECONDS)

@@ -1,8 +1,9 @@
-"""Close the day by managers over HTTP and by beat while 500 payments and their refunds complete (F20, F27).
+"""Managers and beat close the day while 500 payments and their refunds complete (F20, F27).
 
-Two stores, two currencies, cash, cards of the terminal and codes of the provider, some with an unknown outcome meanwhile.
-Whenever the closes happen: each final line is in exactly one settlement of its store and currency, totals are the sums
-of the lines, of the ledger's accounts and of the provider's own ledger, and a closed settlement never changes.
+Two stores sell in two currencies, by cash, the terminal's card application and the provider's QR codes; some outcomes are
+unknown for a while. Whenever the closes happen, each final line is in exactly one settlement of its store and currency,
+totals are the sums of the lines, of the ledger's accounts and of the provider's ledger, and a closed settlement never
+changes.
 """
 
 import asyncio
@@ -33,7 +34,7 @@ FINAL = ("completed", "failed", "cancelled")
 
 
 class Day:
-    """Two stores that sell, refund and close, all at once."""
+    """Two stores that sell, refund and close concurrently."""
 
     def __init__(self, live: LiveStack, stores: list[Tenant]) -> None:
         self.live = live
@@ -45,11 +46,11 @@ class Day:
         self._chance = random.Random(27)
 
     def manager(self, store: Tenant) -> str:
-        """Return the token of a store's manager."""
+        """Return a token of a store's manager."""
         return self.live.api.signer.user(store, role="store_manager")
 
     async def till(self, count: int) -> None:
-        """Make ``count`` sales; some are refunded in part as soon as they are paid."""
+        """Make ``count`` sales, and refund part of some as soon as they are paid."""
         for _ in range(count):
             store, method = self._chance.choice(self.stores), self._chance.choice(METHODS)
             fate = self._chance.choice(FATES) if method["type"] == "qr" else None
@@ -67,7 +68,7 @@ class Day:
                 await self.give_back(staff, sold.body["id"])
 
     async def give_back(self, staff: str, payment_id: str) -> None:
-        """Request a refund of 50 once the payment is final; a close may lock its row for a moment."""
+        """Request a refund of 50 once the payment is final. A close may lock its row for a moment."""
         api = self.live.api
         await eventually(
             lambda: api.get(f"/payments/{payment_id}?wait=5", as_=staff),
@@ -85,10 +86,10 @@ class Day:
         if asked.status == 201:
             self.given_back.append(asked.body["id"])
         else:
-            assert asked.status == 409, asked.raw  # it had failed: there is nothing to refund
+            assert asked.status == 409, asked.raw  # the payment failed, so there is nothing to refund
 
     async def close_manually(self, store: Tenant, *, every_seconds: float) -> None:
-        """Close whatever is open as the manager, again and again."""
+        """Repeatedly close all open settlements of the store, as its manager, until the day is over."""
         while not self.is_over.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.is_over.wait(), every_seconds)
@@ -98,7 +99,7 @@ class Day:
             await self.keep_reading(store)
 
     async def let_days_end(self) -> None:
-        """Let the running periods end by their data, so that beat finds them."""
+        """Repeatedly back-date the end of the running periods, so that beat finds them due."""
         while not self.is_over.is_set():
             await self.live.sql(
                 """UPDATE settlements SET end_at = clock_timestamp() - interval '5 seconds'
@@ -114,20 +115,20 @@ class Day:
         return [row["id"] for row in listed.body["data"]]
 
     async def keep_reading(self, store: Tenant) -> None:
-        """Store the hash of each settlement as soon as it is closed, to compare it at the end."""
+        """Store the hash of each newly closed settlement, to compare it at the end."""
         for settlement_id in await self.ids(store, "closed"):
             if settlement_id not in self.read:
                 self.read[settlement_id] = await self.read_whole(store, settlement_id)
 
     async def read_whole(self, store: Tenant, settlement_id: str) -> str:
-        """Return the hash of a settlement with all its lines as HTTP shows them."""
+        """Return the hash of a settlement's JSON export, which contains all its lines."""
         answer: Answer = await self.live.api.get(f"/settlements/{settlement_id}/export.json", as_=self.manager(store))
         assert answer.status == 200, answer.raw
         return hashlib.sha256(answer.raw).hexdigest()
 
 
 async def shops(live: LiveStack) -> list[Tenant]:
-    """Return the tenant's store and a new one of the same merchant."""
+    """Return the tenant's store and a new store of the same merchant."""
     other = replace(live.tenant, store_id=new_id("store"))
     await live.sql(
         """INSERT INTO stores (id, merchant_id, name, currency, time_zone, cut_off, created_at, updated_at)
@@ -143,7 +144,7 @@ async def shops(live: LiveStack) -> list[Tenant]:
 
 
 async def lines_of(live: LiveStack, stores: list[Tenant]) -> dict[str, list[dict[str, Any]]]:
-    """Return the stores' lines by the payment or refund that they are about."""
+    """Return the stores' settlement lines by the id of their payment or refund."""
     lines: dict[str, list[dict[str, Any]]] = {}
     for line in await live.sql(
         """SELECT l.*, s.store_id AS home, s.currency AS money, s.status FROM settlement_lines l
@@ -182,7 +183,7 @@ async def test_each_of_500_payments_and_refunds_is_in_one_settlement_while_manag
         (day.stores[0], 0.05),
         (day.stores[0], 0.1),
         (day.stores[1], 9.0),
-    )  # the other store is left to beat mostly
+    )  # the other store is mostly closed by beat
     closing = [asyncio.ensure_future(day.close_manually(store, every_seconds=pace)) for store, pace in paces]
     ending = asyncio.ensure_future(day.let_days_end())
     await asyncio.gather(*(day.till(PAYMENTS // TILLS) for _ in range(TILLS)))

@@ -1,4 +1,4 @@
-"""Faults of a relay between the product and its provider: its own answers decide nothing."""
+"""A relay between the product and its provider answers by itself, and decides the outcome of no payment or refund."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -24,7 +24,7 @@ STACK = "relayed"
 
 @asynccontextmanager
 async def relayed(folder: Path) -> AsyncIterator[tuple[LiveStack, Meddler]]:
-    """Start a stack whose provider, a sandbox of its own, is reached through a relay."""
+    """Start a stack that reaches its provider, a separate sandbox, through a relay; yield both."""
     sandbox = await Sandbox.start(folder.with_name(f"{folder.name}-sandbox"))
     async with meddler_before(sandbox.url) as meddler:
         env = {"MPAC_SANDBOX_URL": meddler.url, "MPAC_SANDBOX_API_KEY": KEY, CONTROL_KEY_VARIABLE: CONTROL_KEY}
@@ -35,26 +35,26 @@ async def relayed(folder: Path) -> AsyncIterator[tuple[LiveStack, Meddler]]:
 
 @pytest.fixture
 async def between(shared_stacks: SharedStacks) -> Meddler:
-    """Return the relay before the provider."""
+    """Return the relay in front of the provider."""
     return (await shared_stacks.get(STACK, relayed))[1]
 
 
 @pytest.fixture
 async def shared_live_stack(shared_stacks: SharedStacks, between: Meddler) -> LiveStack:
-    """Return the stack whose provider is reached through the relay, which changes nothing before and after a test."""
+    """Return the stack behind the relay, and reset the relay."""
     between.be_honest()
     return (await shared_stacks.get(STACK, relayed))[0]
 
 
 @pytest.fixture(autouse=True)
 def honest_at_the_end(live: LiveStack, between: Meddler) -> Iterator[None]:
-    """Let the relay change nothing any more before the books are audited."""
+    """Reset the relay after the test, before the auditors run."""
     yield
     between.be_honest()
 
 
 async def charged(live: LiveStack, ids: list[str]) -> Counter[int]:
-    """Return how many payments were charged how often."""
+    """Count the payments by the number of their charges."""
     return Counter([len(await live.charges(payment_id)) for payment_id in ids])
 
 
@@ -67,7 +67,7 @@ async def test_an_answer_that_arrives_twice_does_not_decide_the_next_payment(
     else:
         between.meddle = twice
     approved, declined = [], []
-    for _ in range(10):  # one by one, so that each finds the connection of the one before
+    for _ in range(10):  # sequentially, so that each request reuses the connection of the previous one
         approved.append(await live.pay())
         await live.final_statuses([approved[-1]], within=ENOUGH_SECONDS)
         declined.append(await live.pay(fate="decline:lost_card"))

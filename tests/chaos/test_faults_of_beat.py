@@ -1,7 +1,7 @@
-"""Two or three beats, or one that is dead or away for 26 hours: each period is closed once and in order (F24).
+"""With several beats, or with one that is dead or stopped for 26 hours, each period is closed once and in order (F24).
 
-Days pass by data: a store that was opened days ago has periods that have ended. Whatever happens to the broker's keys, sweeps
-continue within 30 s. If beat is dead or frozen, other processes report it.
+No time passes: the tests back-date the opening of stores, so that periods have already ended. Whatever happens to the
+broker's keys, sweeps continue within 30 s. If beat is dead or frozen, other processes report it.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from workflows.clock import now
 from workflows.ids import new_id
 
 UNSUPERVISED = True
-"""A beat that is killed stays dead: another one has to take over."""
+"""The supervisor does not restart a beat that is killed: another beat has to take over."""
 
 SILENCE_SECONDS = 9
 VARIABLES = {"MPAC_SILENCE_SECONDS": str(SILENCE_SECONDS)}
@@ -37,20 +37,20 @@ QUEUES = ("payments", "refunds", "settlements", "webhooks", "sweeps")
 STORES = 20
 CATCH_UP_SECONDS = 60
 SWEPT_WITHIN_SECONDS = 30
-SILENT_WITHIN_SECONDS = SILENCE_SECONDS + 60  # two looks at the silence, and a busy machine
-FROZEN_SECONDS = 12  # longer than any call to the broker may take; no process logs that it waits for a frozen one
-NOTICED_WITHIN_SECONDS = 60  # that the broker has ended, on a busy machine
+SILENT_WITHIN_SECONDS = SILENCE_SECONDS + 60  # two checks of silence, on a busy machine
+FROZEN_SECONDS = 12  # longer than any timeout of a broker call; nothing logs that it waits for a frozen broker
+NOTICED_WITHIN_SECONDS = 60  # time to notice that the broker has ended, on a busy machine
 
 
 @pytest.fixture
 def beats(live: LiveStack, tmp_path: Path) -> Iterator[Beats]:
-    """Further beats beside the stack's own."""
+    """Yield further beats beside the stack's own, and stop them afterwards."""
     with beats_beside(live.stack, tmp_path / "beats") as further:
         yield further
 
 
 async def opened_before(live: LiveStack, hours: float, *, count: int = STORES) -> list[str]:
-    """Return ids of new stores that were opened ``hours`` ago, each with its own cut-off and no period yet."""
+    """Insert ``count`` stores that were opened ``hours`` ago, with different cut-offs and no period yet; return their ids."""
     mine: Tenant = live.tenant
     at = now() - timedelta(hours=hours)
     ids = [new_id("store") for _ in range(count)]
@@ -64,7 +64,7 @@ async def opened_before(live: LiveStack, hours: float, *, count: int = STORES) -
 
 
 async def periods(live: LiveStack, stores: list[str]) -> list[dict[str, Any]]:
-    """Return the stores' settlements in order, with how often each was closed."""
+    """Return the stores' settlements in order, each with the number of its closes."""
     return await live.sql(
         """SELECT s.*, (SELECT count(*) FROM settlement_history h WHERE h.settlement_id = s.id AND h.event = 'close') AS closes
            FROM settlements s WHERE s.store_id = ANY(%s) ORDER BY s.store_id, s.start_at""",
@@ -82,7 +82,7 @@ async def caught_up(live: LiveStack, stores: list[str]) -> list[dict[str, Any]]:
 
 
 def judge_chains(rows: list[dict[str, Any]], stores: list[str], *, since: datetime) -> None:
-    """Assert one chain per store from ``since`` to now, each period closed once and in order."""
+    """Assert that each store has one chain of periods from ``since`` to now, and that each was closed once and in order."""
     assert {row["store_id"] for row in rows} == set(stores)
     for store_id in stores:
         *closed, running = [row for row in rows if row["store_id"] == store_id]
@@ -91,7 +91,7 @@ def judge_chains(rows: list[dict[str, Any]], stores: list[str], *, since: dateti
         assert (running["status"], running["closes"]) == ("open", 0)
         for before, after in pairwise([*closed, running]):
             assert before["end_at"] == after["start_at"]
-            assert before["closed_at"] <= after["created_at"]  # the next was opened by this one's close
+            assert before["closed_at"] <= after["created_at"]  # the close of a period opens the next one
         for before, after in pairwise(closed):
             assert before["closed_at"] < after["closed_at"]
 
@@ -104,7 +104,7 @@ async def test_several_beats_at_once_close_each_period_once(live: LiveStack, bea
     since = now() - timedelta(hours=50)
     stores = await opened_before(live, 50)
     paying = asyncio.ensure_future(live.pay_many(100))
-    for _ in range(number):  # all at once, besides the beats' own
+    for _ in range(number):  # nudges sent concurrently, besides those of the beats
         await asyncio.to_thread(live.nudge, "settlements.open_due")
     rows = await caught_up(live, stores)
     judge_chains(rows, stores, since=since)
@@ -112,11 +112,11 @@ async def test_several_beats_at_once_close_each_period_once(live: LiveStack, bea
     ids = await paying
     assert await live.final_statuses(ids) == {"completed": 100}
     assert await live.events(ids) == {"create": 100, "claim": 100, "complete": 100}
-    assert [process.poll() for process in beats.processes.values()] == [None] * (number - 1)  # they all still run
+    assert [process.poll() for process in beats.processes.values()] == [None] * (number - 1)  # all still run
 
 
 async def days_pass(live: LiveStack) -> None:
-    """Assert that stores opened yesterday catch up, by whichever beat sends sweeps now."""
+    """Assert that stores opened yesterday catch up, whichever beat sends the sweeps."""
     stores, since = await opened_before(live, 26, count=3), now() - timedelta(hours=26)
     await asyncio.to_thread(live.nudge, "settlements.open_due")
     judge_chains(await caught_up(live, stores), stores, since=since)
@@ -131,13 +131,13 @@ async def test_sweeps_continue_when_one_of_two_beats_stops(
     live.stack.kill("beat", number)
     await days_pass(live)
     if number == signal.SIGSTOP:
-        live.stack.kill("beat", signal.SIGCONT)  # both continue
+        live.stack.kill("beat", signal.SIGCONT)  # both beats continue
     assert second.poll() is None
     await days_pass(live)
 
 
 async def sweeps_go_on(live: LiveStack) -> None:
-    """Assert that a retry, which only a sweep can cause, happens within the promised 30 s."""
+    """Assert that a retry, which only a sweep can start, happens within the promised 30 s."""
     before = time.monotonic()
     payment_id = await live.pay(fate="unavailable:1")
     await live.reaches(payment_id, "completed", within=SWEPT_WITHIN_SECONDS)
@@ -145,19 +145,19 @@ async def sweeps_go_on(live: LiveStack) -> None:
 
 
 async def flushed(broker: Redis) -> None:
-    """Delete everything in the broker."""
+    """Delete all keys of the broker."""
     await broker.flushall()
 
 
 async def keys_deleted(broker: Redis) -> None:
-    """Delete each key except the queues, one by one."""
+    """Delete each key of the broker except the queues, one after the other."""
     async for key in broker.scan_iter("*"):
         if key.decode() not in QUEUES:
             await broker.delete(key)
 
 
 async def connections_killed(broker: Redis) -> None:
-    """Close each connection by the broker, several times."""
+    """Make the broker close all connections, several times."""
     for _ in range(5):
         await command(broker, "CLIENT", "KILL", "TYPE", "normal")
         await asyncio.sleep(0.2)
@@ -176,7 +176,7 @@ async def test_sweeps_continue_after_the_broker_lost_keys_or_connections(
 
 
 class Losses:
-    """Counts how often the worker for sweeps has lost its connection to the broker, as its log says."""
+    """Count, in its log, how often the worker for sweeps has lost its connection to the broker."""
 
     def __init__(self, live: LiveStack) -> None:
         self._log = live.stack.home.logs / "worker-other.log"
@@ -200,7 +200,7 @@ async def test_sweeps_continue_after_the_broker_was_frozen_or_replaced_by_an_emp
     live.stack.kill("valkey", signal.SIGCONT)
     await sweeps_go_on(live)
     losses = Losses(live)
-    live.stack.kill("valkey", signal.SIGKILL)  # nothing of it is stored
+    live.stack.kill("valkey", signal.SIGKILL)  # no data of the broker survives
     await losses.one_more()
     await live.stack.start("valkey")
     await sweeps_go_on(live)
@@ -209,7 +209,7 @@ async def test_sweeps_continue_after_the_broker_was_frozen_or_replaced_by_an_emp
 async def test_workers_survive_the_loss_of_the_broker_while_they_hold_messages(live: LiveStack, broker: Redis) -> None:
     losses, pids = Losses(live), dict(live.stack.pids)
     async with await psycopg.AsyncConnection.connect(live.stack.urls.database) as holder:
-        await holder.execute("LOCK TABLE payments")  # each sweep waits for it until its statement times out
+        await holder.execute("LOCK TABLE payments")  # each sweep waits for the lock until its statement times out
         await eventually(lambda: broker.hlen(IN_HAND), until=bool)
         live.stack.kill("valkey", signal.SIGKILL)
         await losses.one_more()
@@ -255,7 +255,7 @@ async def test_a_beat_that_is_dead_or_frozen_is_reported_by_others_until_it_is_b
 
 async def test_a_beat_that_was_away_for_26_hours_catches_up_in_order(live: LiveStack, broker: Redis) -> None:
     await live.stack.stop("beat")
-    await consumed(broker, "sweeps")  # what it sent last
+    await consumed(broker, "sweeps")  # the messages that beat sent before it was stopped
     stores = await opened_before(live, 26)
     sold_at = now() - timedelta(hours=25)
     seller = live.api.signer.user(replace(live.tenant, store_id=stores[0]))
@@ -267,7 +267,7 @@ async def test_a_beat_that_was_away_for_26_hours_catches_up_in_order(live: LiveS
     await eventually(
         lambda: periods(live, stores), until=lambda rows: len(rows) == len(stores), within=CATCH_UP_SECONDS
     )
-    assert {row["status"] for row in await periods(live, stores)} == {"open"}  # nobody closes while it is away
+    assert {row["status"] for row in await periods(live, stores)} == {"open"}  # nothing is closed meanwhile
 
     await live.stack.start("beat")
 

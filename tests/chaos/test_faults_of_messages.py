@@ -1,4 +1,4 @@
-"""Lost, late and duplicate messages, and a broker that is away, cost time but never money (F4, F5, F6, F9)."""
+"""Lost, late and duplicate messages, and an unreachable broker, cost time but never money (F4, F5, F6, F9)."""
 
 import asyncio
 import signal
@@ -22,13 +22,13 @@ from tests.polling import PATIENCE_SECONDS, eventually
 BACKLOG = 1_000
 PAUSE_SECONDS = 120
 AWAY_SECONDS, LONGEST_EXPIRY_SECONDS = 600, 900
-BROKER_WAIT_SECONDS = 3  # a request that waits for the broker waits at least as long as a connection to it may take
-SO_MUCH_NOISE = 3  # from one second to the next, on a busy machine
+BROKER_WAIT_SECONDS = 3  # minimum duration of a request that waits for the broker: its connection timeout
+SO_MUCH_NOISE = 3  # factor between two measurements a second apart, on a busy machine
 WORKERS = ("worker-payments-1", "worker-payments-2")
 
 
 def publish(live: LiveStack, batches: list[list[str]]) -> None:
-    """Send nudges for these payments, besides those of the API."""
+    """Send nudges for payments in ``batches``, in addition to those of the API."""
     app = Celery(broker=live.stack.urls.broker, set_as_current=False)
     app.conf.task_queues = [Queue("payments", Exchange("payments", type="direct"), routing_key="payments")]
     with app.connection_for_write() as connection:
@@ -49,7 +49,7 @@ async def nobody_consuming(live: LiveStack) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def unaided(live: LiveStack) -> AsyncIterator[None]:
-    """Assert that no worker is started again inside the block."""
+    """Assert that no worker process is restarted inside the block."""
     before = {name: pid for name, pid in live.stack.pids.items() if name.startswith("worker")}
     assert len(before) > len(WORKERS)
     yield
@@ -139,12 +139,12 @@ async def test_a_message_that_crashes_its_task_becomes_a_dead_letter_with_its_tr
 
 
 async def stop_broker(live: LiveStack) -> None:
-    """Stop the broker: it refuses connections."""
+    """Stop the broker, so that it refuses connections."""
     await live.stack.stop("valkey")
 
 
 async def freeze_broker(live: LiveStack) -> None:
-    """Freeze the broker: it accepts connections and answers none."""
+    """Freeze the broker, so that it accepts connections but does not answer."""
     live.stack.kill("valkey", signal.SIGSTOP)
 
 
@@ -161,14 +161,14 @@ Deed = Callable[[LiveStack], Awaitable[None]]
 
 @dataclass
 class Till:
-    """A terminal that measures how long its requests take."""
+    """A terminal that measures the duration of its requests."""
 
     live: LiveStack
     ids: list[str] = field(default_factory=list)
     took: list[float] = field(default_factory=list)
 
     async def sell(self, count: int = 30, **fields: Any) -> None:
-        """Submit payments one after the other; none takes as long as a request that waits for the broker."""
+        """Submit payments one after the other, and assert that no request waits for the broker."""
         for _ in range(count):
             started = time.monotonic()
             self.ids.append(await self.live.pay(**fields))
@@ -177,12 +177,12 @@ class Till:
 
     @property
     def usual(self) -> float:
-        """The median in seconds."""
+        """The median duration in seconds."""
         return statistics.median(self.took)
 
 
 async def warm_till(live: LiveStack) -> Till:
-    """Return a terminal that has made thirty sales on a warm stack."""
+    """Return a ``Till`` that has made thirty sales, so that all caches and connections are warm."""
     await Till(live).sell()
     till = Till(live)
     await till.sell()
@@ -199,7 +199,7 @@ async def test_payments_are_accepted_as_quickly_as_before_while_the_broker_is_aw
     await meanwhile.sell()
     assert await live.statuses(meanwhile.ids) == {
         "pending": 30
-    }  # no worker has received them: the broker is really away
+    }  # no worker has received them, because the broker is unreachable
     await mend(live)
     assert await live.final_statuses(meanwhile.ids, within=RECOVERY_SECONDS) == {"completed": 30}
     assert meanwhile.usual < SO_MUCH_NOISE * max(before.usual, (await warm_till(live)).usual)
@@ -248,7 +248,7 @@ REPORTS = (
     {"method": {"type": "card", "approval_code": "A1", "slip_number": "S1"}},
     {"method": {"type": "emoney", "result": "approved"}, "tip_amount": 100},
 )
-"""Sales that are complete when they are sent: cash in the drawer, or approved by the terminal's own application."""
+"""Sales that are complete when they are submitted: cash, or approved by the terminal's own application."""
 
 
 async def test_cash_and_terminal_sales_are_completed_although_the_broker_was_away_beyond_their_expiry(
@@ -287,10 +287,10 @@ async def test_no_payment_is_lost_while_the_broker_is_away_for_ten_minutes(live:
         await live.stack.start("valkey")
         assert await live.final_statuses(patient.ids) == {"completed": len(patient.ids)}
         ended = await live.final_statuses(usual.ids)
-        # Cash and payments approved by the terminal's own application have been taken: however late, they are completed sales.
+        # Cash and terminal sales have already been taken, so they are completed however late they are processed.
         assert await live.final_statuses(made.ids) == {"completed": len(made.ids)}
     assert patient.usual < SO_MUCH_NOISE * max(before.usual, (await warm_till(live)).usual)
-    # A charge that is not started within five minutes is cancelled, unless the till asked for longer.
+    # A charge that is not started within five minutes is cancelled, unless the terminal requested a longer time.
     assert ended["cancelled"] > 0
     assert ended["cancelled"] + ended["completed"] == len(usual.ids)
     for payment_id in usual.ids:

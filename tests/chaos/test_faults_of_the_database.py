@@ -1,4 +1,4 @@
-"""A database that goes away under load: 503 meanwhile, never a wrong answer, no accepted payment lost (F7)."""
+"""The database stops under load: requests get 503, no answer is wrong, and no accepted payment is lost (F7)."""
 
 import asyncio
 import random
@@ -14,11 +14,11 @@ from tests.live_stack import RECOVERY_SECONDS, LiveStack
 from tests.polling import eventually
 
 DURABLE = True
-WAIT_SECONDS = 25  # the longest a terminal may wait for news
+WAIT_SECONDS = 25  # the longest wait that a terminal may request
 
 
 class Tills:
-    """Terminals that pay: the accepted payments, and every status they received."""
+    """Terminals that pay concurrently. They record the accepted payments and count all HTTP statuses."""
 
     def __init__(self, live: LiveStack) -> None:
         self.promised: list[str] = []
@@ -58,7 +58,7 @@ class Tills:
 
 
 async def restarted(live: LiveStack) -> None:
-    """Restart PostgreSQL as its service would be restarted, and wait until the API has noticed."""
+    """Restart PostgreSQL with an orderly shutdown, and wait until the API works again."""
     await live.stack.stop("postgres")
     await asyncio.sleep(0.5)
     await live.stack.start("postgres")
@@ -83,7 +83,7 @@ async def test_no_accepted_payment_is_lost_and_others_get_503_when_the_database_
 async def test_payments_are_completed_when_the_database_crashes_while_their_provider_is_called(live: LiveStack) -> None:
     ids = await live.being_processed(20, fate="slow:1400")
     (before,) = await live.sql("SELECT now() AS at")
-    live.stack.kill("postgres", signal.SIGQUIT)  # an immediate shutdown: recovery from the log at the next start
+    live.stack.kill("postgres", signal.SIGQUIT)  # immediate shutdown: crash recovery at the next start
     await live.stack.wait_ready("postgres")
     assert await live.final_statuses(ids) == {"completed": 20}
     after = await live.sql("SELECT FROM payments WHERE id = ANY(%s) AND completed_at > %s", ids, before["at"])
@@ -99,7 +99,7 @@ async def test_a_waiting_request_is_woken_after_a_restart_of_the_database(live: 
     await eventually(partial(live.sql, listening), until=bool, within=RECOVERY_SECONDS)
     version = (await live.row(payment_id))["version"]
     path = f"/payments/{payment_id}?wait={WAIT_SECONDS}&since_version={version}"
-    async with asyncio.timeout(WAIT_SECONDS):  # it is woken, and does not just look again when its time is over
+    async with asyncio.timeout(WAIT_SECONDS):  # it must be woken: by itself it looks again only at its end
         waiting = asyncio.ensure_future(live.api.get(path, as_=live.staff))
         assert (await live.sandbox("POST", f"/v1/codes/{payment_id}:1/pay")).status == 200
         answer = await waiting

@@ -1,4 +1,4 @@
-"""The disk of the state folder is full for a while: 503 meanwhile, no corruption, and recovery without a restart (F32)."""
+"""The disk of the state folder fills up: requests get 503, no data is corrupted, and no restart is needed afterwards (F32)."""
 
 import errno
 import shutil
@@ -24,12 +24,12 @@ SIZE = "300m"
 PIECE = b"\0" * 1_048_576
 FAILED_STARTS = 2
 WAL_MESSAGE = "SELECT pg_logical_emit_message(false, 'test', repeat('x', 1000000))"
-"""A megabyte of write-ahead log: the segment in use has room for up to sixteen, whatever else fills the disk."""
+"""Write one megabyte of write-ahead log. The current segment has up to sixteen, even if the disk is full."""
 
 
 @pytest.fixture(scope="module")
 def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Mount a small disk that is easily filled."""
+    """Yield the mount point of a disk that is small enough to fill. Skip the test if it cannot be mounted."""
     folder = tmp_path_factory.mktemp("disk")
     mount = shutil.which("mount")
     words = [mount or "", "-t", "tmpfs", "-o", f"size={SIZE}", "mpac-test", str(folder)]
@@ -41,7 +41,7 @@ def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 async def live(small_disk: Path, shared_stacks: SharedStacks) -> AsyncIterator[LiveStack]:
-    """Yield a stack that lives on that disk. A full disk may end any of its processes."""
+    """Yield a stack on the small disk. A full disk may end any of its processes, so unexpected ends are not checked."""
     await shared_stacks.close()
     async with live_stack(small_disk / "state", services=WITHOUT_FLOWER, workers=2, durable=True) as running:
         yield running
@@ -67,7 +67,7 @@ def full(disk: Path) -> Iterator[None]:
 
 
 async def fill_the_write_ahead_log(live: LiveStack) -> None:
-    """Write until PostgreSQL has no room left, and crashes."""
+    """Write to the database until PostgreSQL has no space left and crashes."""
     for _ in range(32):
         try:
             await live.sql(WAL_MESSAGE)
@@ -80,7 +80,7 @@ async def test_all_services_recover_by_themselves_after_the_disk_was_full(live: 
     tills = Tills(live)
 
     async def failed_starts() -> int:
-        """Return how often PostgreSQL has ended and was started again."""
+        """Return how often the supervisor has restarted PostgreSQL."""
         return sum(end.startswith("postgres ") for end in live.stack.unexpected_ends)
 
     before = await live.pay_many(20)
@@ -89,8 +89,8 @@ async def test_all_services_recover_by_themselves_after_the_disk_was_full(live: 
         await tills.sell_more()
         with full(small_disk):
             await fill_the_write_ahead_log(live)
-            with suppress(UserError):  # it has ended by itself, and is being started again
-                live.stack.kill("worker-payments-1")  # in either case it comes up on a full disk
+            with suppress(UserError):  # it may have ended already, and be starting again
+                live.stack.kill("worker-payments-1")  # in either case it starts while the disk is full
             await eventually(failed_starts, until=lambda count: count > FAILED_STARTS, within=RECOVERY_SECONDS)
         ready = partial(live.api.get, "//health/ready")
         await eventually(ready, until=lambda answer: answer.status == 200, within=RECOVERY_SECONDS)

@@ -1,4 +1,4 @@
-"""A provider that answers late, wrongly or not at all: one charge at most, and the true outcome in the end (F12-F17)."""
+"""The provider answers late, wrongly or not at all: at most one charge, and finally the true outcome (F12-F17)."""
 
 from collections import Counter
 
@@ -11,12 +11,12 @@ ENOUGH_SECONDS = 60.0
 
 
 async def charges_of(live: LiveStack, ids: list[str]) -> Counter[int]:
-    """Return how many payments were charged how often."""
+    """Count the payments by the number of their charges."""
     return Counter([len(await live.charges(payment_id)) for payment_id in ids])
 
 
 async def doubted(live: LiveStack, ids: list[str]) -> int:
-    """Return how many payments' outcome was unknown for a while."""
+    """Count the payments whose outcome was unknown for a while."""
     query = (
         "SELECT count(DISTINCT payment_id) AS count FROM payment_history WHERE payment_id = ANY(%s) AND event = 'doubt'"
     )
@@ -25,13 +25,13 @@ async def doubted(live: LiveStack, ids: list[str]) -> int:
 
 
 async def said(live: LiveStack, ids: list[str]) -> Counter[str]:
-    """Return how often the provider gave each answer to inquiries about payments."""
+    """Count the answers of the provider to inquiries about the payments."""
     query = "SELECT answer FROM payment_messages WHERE payment_id = ANY(%s) AND kind = 'inquiry'"
     return Counter(row["answer"] for row in await live.sql(query, ids))
 
 
 async def reconciled(live: LiveStack, settlement_id: str) -> None:
-    """Reconcile a closed day as its manager, until no worker inquires about one of its payments."""
+    """Reconcile a closed settlement as the store's manager, retrying while a worker inquires about one of its payments."""
     manager = live.api.signer.user(live.tenant, role="store_manager")
     await eventually(
         lambda: live.api.post(f"/settlements/{settlement_id}/reconcile", as_=manager),
@@ -41,7 +41,7 @@ async def reconciled(live: LiveStack, settlement_id: str) -> None:
 
 
 async def sent_again(live: LiveStack, ids: list[str]) -> list[int]:
-    """Return how often each successful attempt was sent again under the same key."""
+    """Return, for each successful attempt, how often it was sent again under the same key."""
     query = "SELECT resends FROM payment_attempts WHERE payment_id = ANY(%s) AND outcome = 'succeeded'"
     return [row["resends"] for row in await live.sql(query, ids)]
 
@@ -68,7 +68,7 @@ async def test_a_timeout_before_the_charge_is_sent_again_only_once_not_charged_i
 
 
 async def test_an_inquiry_that_wrongly_answers_not_found_causes_no_second_charge(live: LiveStack) -> None:
-    ids = await live.pay_many(10, fate="not_found_lie:4000")  # it answers nothing for the first two seconds
+    ids = await live.pay_many(10, fate="not_found_lie:4000")  # "not found" for two seconds
     assert await live.final_statuses(ids, within=ENOUGH_SECONDS) == {"completed": 10}
     assert await charges_of(live, ids) == {1: 10}
     assert (await said(live, ids))["not_found"] > 0
@@ -100,7 +100,7 @@ async def test_payments_among_all_kinds_of_lost_answers_end_as_the_provider_reco
     assert ended["failed"] > 0
     charged = await charges_of(live, ids)
     assert charged == {1: ended["completed"], 0: ended["failed"]}
-    assert await doubted(live, ids) > 40  # of four fates in five
+    assert await doubted(live, ids) > 40  # expected for four of five fates
 
 
 async def test_a_payment_stays_processing_while_inquiries_are_unavailable_and_completes_afterwards(
@@ -114,7 +114,7 @@ async def test_a_payment_stays_processing_while_inquiries_are_unavailable_and_co
 
 
 DARK = "reset_after_charge+inquiry_unavailable:86400000"
-"""The provider charges, loses the answer, and answers no inquiry about it for a day."""
+"""A fate: the provider charges, loses the answer, and answers no inquiry about the charge for a day."""
 
 
 async def test_a_statement_decides_thirteen_payments_whose_inquiries_are_never_answered(live: LiveStack) -> None:
@@ -128,7 +128,7 @@ async def test_a_statement_decides_thirteen_payments_whose_inquiries_are_never_a
               SELECT id FROM refunds WHERE payment_id = ANY(%s) AND NOT outcome_known"""
     await eventually(lambda: live.sql(dark, [*ids], [sale]), until=lambda rows: len(rows) == 14, within=ENOUGH_SECONDS)
     await live.sandbox("DELETE", "/control/faults")
-    # One of them is in review and due no more, and was withdrawn since: the customer is owed the money.
+    # One of them is in review, no longer due, and was cancelled later: its money has to be refunded.
     withdrawn = """UPDATE payments SET needs_review = true, due_at = NULL, lease_until = NULL, fence = fence + 1,
                    cancel_requested_at = now(), on_too_late = 'refund' WHERE id = %s"""
     await live.sql(withdrawn, ids[0])
@@ -143,7 +143,7 @@ async def test_a_statement_decides_thirteen_payments_whose_inquiries_are_never_a
     (row,) = await live.sql("SELECT count(*) AS count FROM statement_evidence WHERE settlement_id = %s", day)
     assert row["count"] == 14
     versions = await live.sql("SELECT id, version FROM payments ORDER BY id")
-    await reconciled(live, (await live.close_the_day())["id"])  # the day that has their lines
+    await reconciled(live, (await live.close_the_day())["id"])  # the settlement that has their lines
     assert await live.sql("SELECT id, version FROM payments ORDER BY id") == versions
 
 

@@ -1,4 +1,7 @@
-"""Workers that are killed, frozen or stopped: one charge each, processed again after the lease (F1, F2, F3, F10)."""
+"""When a worker is killed, frozen or stopped, each payment is charged once and processed again after its lease.
+
+These are F1, F2, F3 and F10.
+"""
 
 import asyncio
 import random
@@ -12,22 +15,22 @@ from tests.live_stack import LEASE_SECONDS, RECOVERY_SECONDS, TRIES, LiveStack
 from tests.polling import PATIENCE_SECONDS, eventually
 
 UNSUPERVISED = True
-"""The dead stay dead: another worker has to take over."""
+"""The supervisor does not restart dead workers: another worker has to take over."""
 
 VARIABLES = {"MPAC_SILENCE_SECONDS": "9"}
-"""Not needed here: with it, this module shares a stack with the modules about silence and beat."""
+"""This module does not need the setting. It makes the stack the same as that of the modules about silence and beat."""
 
-SLOW = "slow:1400"  # charged at once, answered so late that there is time to freeze the worker in between
-BRIEF = "slow:800"  # long enough to stop the worker meanwhile, far from the timeout of a call
+SLOW = "slow:1400"  # charged at once and answered late: there is time to freeze the worker in between
+BRIEF = "slow:800"  # long enough to stop the worker meanwhile, and far below the timeout of a call
 LEASE_RECOVERY_SECONDS = LEASE_SECONDS + 30
 WORKERS = ("worker-payments-1", "worker-payments-2")
 
 
 async def frozen_with(live: LiveStack, fate: str, *, charges: int) -> tuple[str, str]:
-    """Return a payment whose worker is frozen while it processes it, and that worker.
+    """Freeze a worker while it processes a payment; return the payment's id and the worker's name.
 
-    The provider has made ``charges`` charges for it. A worker may be done before the test gets there: then another payment is
-    tried.
+    The provider has made ``charges`` charges for the payment by then. If the worker finishes before the test freezes it,
+    another payment is tried.
     """
     for _ in range(TRIES):
         payment_id = await live.pay(fate=fate)
@@ -35,7 +38,7 @@ async def frozen_with(live: LiveStack, fate: str, *, charges: int) -> tuple[str,
         await eventually(partial(live.charges, payment_id), until=lambda seen: len(seen) == charges)
         holder = await live.holder(payment_id)
         live.stack.kill(holder, signal.SIGSTOP)
-        # No transaction has the row, so no record of it is in progress: its content is what the worker leaves behind.
+        # No transaction has locked the row, so nothing is being recorded: the row will stay as it is.
         unheard = """SELECT FROM payments p JOIN payment_attempts a ON a.payment_id = p.id
                      WHERE p.id = %s AND p.status = 'processing' AND a.outcome IS NULL FOR UPDATE OF p SKIP LOCKED"""
         if await live.sql(unheard, payment_id):
@@ -115,7 +118,7 @@ async def test_no_accepted_payment_is_lost_when_the_api_is_killed_under_load(liv
     ended = await asyncio.gather(*tills, return_exceptions=True)
     assert [
         error for error in ended if not isinstance(error, aiohttp.ClientError)
-    ] == []  # connections were cut, and no answer was wrong
+    ] == []  # no request got a wrong answer; some connections were cut
     assert await live.final_statuses(promised) == {"completed": len(promised)}
 
 

@@ -1,7 +1,7 @@
-"""F1 for payments: a worker is killed with -9 at each point of a payment, and exactly one charge is made nevertheless.
+"""When a worker is killed with SIGKILL at any point of a payment, exactly one charge is made (F1 for payments).
 
-The provider's own ledger shows how often money moved, and the auditors compare it with our books. Every point is covered or
-the test fails; the long form repeats all of them.
+The provider's ledger shows how often money moved, and the auditors compare it with our books. The tests fail unless every
+point is reached. The long form repeats all points.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ QR = {"amount": 1_000, "method": {"type": "qr", "mode": "cpm"}}
 
 
 async def kill_with_payment(crashing: CrashStack, point: str) -> Killed:
-    """Have a worker killed at ``point`` of a payment, which must be charged once and completed."""
+    """Kill a worker at ``point`` of a payment, which must be charged once and completed."""
     payment = await crashing.crash_with(f"{PAYMENT}: {point}", lambda: crashing.post("/payments", QR))
 
     async def ends_well() -> None:

@@ -1,7 +1,7 @@
-"""F1 for refunds: a worker is killed with -9 at each point of a refund, and exactly one refund is made nevertheless.
+"""When a worker is killed with SIGKILL at any point of a refund, exactly one refund is made (F1 for refunds).
 
-The provider's own ledger shows how often money was refunded, and the auditors compare it with our books. Every point is
-covered or the test fails; the long form repeats all of them.
+The provider's ledger shows how often money was refunded, and the auditors compare it with our books. The tests fail unless
+every point is reached. The long form repeats all points.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ STACK = "crashing"
 
 
 async def kill_with_refund(crashing: CrashStack, point: str) -> Killed:
-    """Have a worker killed at ``point`` of a refund, which must be made once and completed."""
+    """Kill a worker at ``point`` of a refund, which must be made once and completed."""
 
     async def give_back() -> dict[str, Any]:
         return await crashing.post(f"/payments/{await crashing.paid()}/refund", {"amount": 300, **WHY})
@@ -63,7 +63,7 @@ async def test_twenty_refunds_of_one_worker_are_made_once_each_when_it_is_killed
 
 
 async def test_refunds_whose_messages_were_lost_are_completed_by_the_sweep(crashing: CrashStack) -> None:
-    """F4 for refunds: the broker forgets everything while nobody consumes; the rows are found by the sweep."""
+    """F4 for refunds: the broker loses all data while no worker consumes messages, and the sweep finds the rows."""
     paid = await asyncio.gather(*(crashing.paid() for _ in range(20)))
     await crashing.kill_all()
     refunds = await asyncio.gather(

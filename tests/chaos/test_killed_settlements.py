@@ -1,6 +1,7 @@
-"""A worker that is killed during a close or a reconciliation run: nothing of it is stored, and another worker does it once.
+"""When a worker is killed during a close or a reconciliation run, nothing of it is stored, and another worker repeats it.
 
-Both are one transaction. A row that the test has locked holds it in its middle, so that there is time to kill the worker.
+Each is a single transaction. The test locks a row that the transaction needs half-way, so that there is time to kill the
+worker.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ AGAIN_SECONDS = 60
 
 @asynccontextmanager
 async def locked(live: LiveStack, query: str, *values: Any) -> AsyncIterator[None]:
-    """Lock these rows inside the block."""
+    """Lock the rows of ``query`` inside the block."""
     async with await psycopg.AsyncConnection.connect(live.stack.urls.database) as connection:
         await connection.execute(query.encode(), values)
         yield
@@ -31,7 +32,7 @@ async def locked(live: LiveStack, query: str, *values: Any) -> AsyncIterator[Non
 
 
 async def waits_at(live: LiveStack, step: str) -> None:
-    """Wait until the worker's statement with this name waits for a lock."""
+    """Wait until the worker's statement that is named ``step`` waits for a lock."""
     looking = """SELECT query FROM pg_stat_activity WHERE application_name = 'mpac_worker' AND wait_event_type = 'Lock'
                  AND query LIKE '%%' || %s || '%%'"""
     await eventually(lambda: live.sql(looking, step), until=bool, within=AGAIN_SECONDS)
@@ -83,7 +84,7 @@ async def test_a_settlement_is_closed_once_when_the_worker_is_killed_during_its_
 
 @pytest.fixture
 async def compared(live: LiveStack) -> str:
-    """Return a closed settlement with a break: a statement has another amount for one of its payments."""
+    """Return the id of a closed settlement with a break: the statement has another amount for one of its payments."""
     await running(live)
     sold = await live.pay_many(5)
     assert await live.final_statuses(sold) == {"completed": 5}
@@ -119,14 +120,14 @@ async def runs(live: LiveStack, settlement_id: str) -> list[dict[str, Any]]:
 
 
 async def make_due(live: LiveStack, settlement_id: str) -> None:
-    """Make the workers reconcile it by themselves, now."""
+    """Make the settlement due, so that a worker reconciles it now."""
     await live.sql(
         """INSERT INTO reconciliation_tries (settlement_id, merchant_id, store_id, tries, due_at)
            SELECT id, merchant_id, store_id, 0, now() FROM settlements WHERE id = %s
            ON CONFLICT (settlement_id) DO UPDATE SET due_at = now()""",
         settlement_id,
     )
-    await asyncio.to_thread(live.nudge, "sweeps.reconciliations")  # beat would, within its fifteen seconds
+    await asyncio.to_thread(live.nudge, "sweeps.reconciliations")  # beat would send it, within its fifteen seconds
 
 
 async def test_a_reconciliation_run_whose_worker_is_killed_leaves_nothing_and_its_number_is_used_again(

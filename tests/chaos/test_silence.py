@@ -1,6 +1,6 @@
-"""What the API, its log, `mpac status` and the worker's own check report of a silent part, fault by fault.
+"""If a part is silent, the API, its log, `mpac status` and the worker's own check report it, for each kind of fault.
 
-Parts are killed, frozen or made deaf on one stack of real processes. Silence begins after seconds here.
+Parts of one stack of real processes are killed, frozen or made deaf. A part counts as silent after nine seconds.
 """
 
 import asyncio
@@ -22,12 +22,12 @@ from tests.polling import eventually
 UNSUPERVISED = True
 SILENCE_SECONDS = 9
 VARIABLES = {"MPAC_SILENCE_SECONDS": str(SILENCE_SECONDS)}
-TOLD_WITHIN_SECONDS = SILENCE_SECONDS + 60  # and a busy machine
+TOLD_WITHIN_SECONDS = SILENCE_SECONDS + 60  # plus the delay of a busy machine
 OTHER_QUEUES = {"refunds", "settlements", "webhooks", "sweeps"}
 
 
 class Told(NamedTuple):
-    """A reported part: kind, name (without the machine) and state."""
+    """A part that `/health/ready` reports: kind, name (without the machine) and state."""
 
     kind: str
     name: str
@@ -38,7 +38,7 @@ OTHER_IS_SILENT = {Told("queue", queue, "silent") for queue in OTHER_QUEUES} | {
 
 
 def frozen(name: str) -> Callable[[LiveStack], Any]:
-    """Freeze a process."""
+    """Return a fault that freezes a process."""
 
     async def fault(live: LiveStack) -> None:
         live.stack.kill(name, signal.SIGSTOP)
@@ -47,7 +47,7 @@ def frozen(name: str) -> Callable[[LiveStack], Any]:
 
 
 def killed(name: str) -> Callable[[LiveStack], Any]:
-    """Kill a process for good."""
+    """Return a fault that kills a process permanently."""
 
     async def fault(live: LiveStack) -> None:
         live.stack.kill(name, signal.SIGKILL)
@@ -56,7 +56,7 @@ def killed(name: str) -> Callable[[LiveStack], Any]:
 
 
 def deaf(name: str) -> Callable[[LiveStack], Any]:
-    """Cancel a worker's consumers: it runs, writes and sends, and consumes nothing."""
+    """Return a fault that cancels a worker's consumers: it runs and sends, but consumes no messages."""
 
     async def fault(live: LiveStack) -> None:
         queues = {"payments"} if "payments" in name else OTHER_QUEUES
@@ -73,7 +73,7 @@ def _control(live: LiveStack, name: str, what: str, queues: set[str]) -> None:
 
 
 def both(*faults: Callable[[LiveStack], Any]) -> Callable[[LiveStack], Any]:
-    """Inject two faults, each of which has to be reported beside the other."""
+    """Return a fault that injects several faults, each of which has to be reported."""
 
     async def fault(live: LiveStack) -> None:
         for one in faults:
@@ -103,7 +103,7 @@ ROWS = {
 
 
 async def told(live: LiveStack) -> set[Told]:
-    """Return the parts that `/health/ready` names; it answers 200, since payments can be stored."""
+    """Return the parts that `/health/ready` reports. It answers 200, because payments can be stored."""
     answer = await live.api.get("//health/ready")
     assert answer.status == 200
     return {Told(one["kind"], one["name"].partition("@")[0], one["state"]) for one in answer.body["silent"]}
@@ -116,7 +116,7 @@ def logged(live: LiveStack) -> list[tuple[str, str]]:
 
 
 async def made_whole(live: LiveStack) -> None:
-    """Let everything run and consume again, and wait until nothing is silent."""
+    """Let every process run and consume again, and wait until no part is silent."""
     await live.revive()
     for name, queues in (("worker-payments-2", {"payments"}), ("worker-other", OTHER_QUEUES)):
         await asyncio.to_thread(_control, live, name, "add_consumer", queues)
@@ -125,7 +125,7 @@ async def made_whole(live: LiveStack) -> None:
 
 @pytest.fixture
 async def hearing(live: LiveStack) -> AsyncIterator[LiveStack]:
-    """Yield the stack, in which no part is silent before and after a test."""
+    """Yield the stack. No part is silent before and after the test."""
     await eventually(lambda: told(live), until=lambda parts: not parts, within=TOLD_WITHIN_SECONDS)
     yield live
     await made_whole(live)
@@ -198,7 +198,7 @@ async def test_a_database_that_is_away_is_logged_and_payments_are_refused(hearin
 
 
 async def test_a_database_clock_that_is_moved_raises_no_alarm(hearing: LiveStack) -> None:
-    """All rows are aged at once, as a moved clock ages them."""
+    """Age all rows at once, as a clock that is moved forward does."""
     before = len(logged(hearing))
     moved = "now() - interval '1 day'"
     await hearing.sql(f"UPDATE workers SET seen_at = {moved}, heard_at = {moved}")
@@ -210,7 +210,7 @@ async def test_a_database_clock_that_is_moved_raises_no_alarm(hearing: LiveStack
 
 
 async def final_in(live: LiveStack) -> tuple[float, float]:
-    """Return how many payments are final by the counters, and by the rows."""
+    """Return the number of final payments, by the counters and by the rows."""
     page = (await live.api.get("//metrics")).raw.decode()
     lines = [line for line in page.splitlines() if line.startswith("mpac_payments_final_total{")]
     rows = await live.sql("SELECT count(*) FROM payments WHERE status IN ('completed', 'failed', 'cancelled')")
@@ -218,7 +218,7 @@ async def final_in(live: LiveStack) -> tuple[float, float]:
 
 
 async def restart(live: LiveStack, *names: str) -> None:
-    """Kill processes and start them again, all at once."""
+    """Kill processes and restart them, all at once."""
     for name in names:
         live.stack.kill(name, signal.SIGKILL)
     await asyncio.gather(*(live.stack.start(name) for name in names))
@@ -228,12 +228,12 @@ async def test_counters_survive_restarts_and_never_count_more_than_the_rows(hear
     workers = ("worker-payments-1", "worker-payments-2")
     ids = await hearing.pay_many(20)
     assert await hearing.final_statuses(ids) == {"completed": 20}
-    # Payments of earlier tests were counted by workers that were not killed since, or are in the base of the counters.
+    # Earlier tests' payments were counted by workers that were not killed since, or are in the base of the counters.
     counted, _ = await eventually(lambda: final_in(hearing), until=lambda seen: seen[0] == seen[1])
     await restart(hearing, *workers, "api")  # nothing was counted since, so nothing is lost
     assert (await final_in(hearing))[0] == counted
     ids = await hearing.pay_many(40)
-    await restart(hearing, *workers)  # while they work: what they counted in their last seconds may be lost
+    await restart(hearing, *workers)  # killed while they work: what they counted in their last seconds may be lost
     assert await hearing.final_statuses(ids) == {"completed": 40}
     after, rows = await final_in(hearing)
     assert counted <= after <= rows

@@ -1,4 +1,4 @@
-"""The record of processes that ended although no test ended them, on which every other test here relies."""
+"""``WatchedStack`` records processes that ended although no test ended them. All other chaos tests rely on it."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ async def test_a_crash_that_the_supervisor_mends_is_recorded_and_a_kill_by_the_t
     live.stack.kill(WORKER)
     await live.stack.wait_ready(WORKER)
     assert live.stack.unexpected_ends == []
-    os.kill(live.stack.pids[WORKER], signal.SIGKILL)  # the stack is not told
+    os.kill(live.stack.pids[WORKER], signal.SIGKILL)  # without `stack.kill`, so the stack does not expect it
     await until(lambda: bool(live.stack.unexpected_ends))
     await live.revive()
     (end,) = live.stack.unexpected_ends

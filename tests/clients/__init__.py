@@ -1,1 +1,4 @@
-"""Clients that are generated from the OpenAPI document and pay: ``tools`` installs the generators, ``generated`` runs them."""
+"""Generate clients from the OpenAPI document and pay with them.
+
+``tools`` installs the generators, and ``generated`` runs them.
+"""

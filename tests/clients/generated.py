@@ -1,4 +1,4 @@
-"""Make clients of an OpenAPI document as an integrator would, and check the document by the rules that generators expect."""
+"""Generate clients from an OpenAPI document as an integrator would, and check the document by the generators' rules."""
 
 import shutil
 from pathlib import Path
@@ -9,7 +9,7 @@ DOCUMENT = "openapi.json"
 
 
 def lint(document: bytes, folder: Path) -> str:
-    """Return what Spectral finds by its ``oas`` rules; warnings count."""
+    """Return Spectral's findings by its ``oas`` rules, warnings included."""
     tools = node_tools()
     (folder / DOCUMENT).write_bytes(document)
     rules: Command = ["--ruleset", NODE / "spectral.yaml", "--fail-severity", "warn"]
@@ -31,7 +31,7 @@ def typescript_client(document: bytes, folder: Path) -> Path:
 
 
 def python_client(document: bytes, folder: Path) -> tuple[Path, Path]:
-    """Generate the Python client; return the interpreter that has what it needs, and the program that pays with it."""
+    """Generate the Python client; return an interpreter with its dependencies, and the program that pays with it."""
     python = python_tools() / "env" / "bin" / "python"
     (folder / DOCUMENT).write_bytes(document)
     command: Command = [python, "-m", "openapi_python_client", "generate", "--path", DOCUMENT, "--fail-on-warning"]

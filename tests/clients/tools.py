@@ -1,7 +1,8 @@
-"""Install the generators of clients outside the repository, once per lock file.
+"""Install the client generators outside the repository, once per lock file.
 
-They come from npm and PyPI, pinned by ``typescript/package-lock.json`` and ``python/requirements.lock``, into the user's cache
-folder. Where node or a registry is missing, the test that needs them is skipped and says so; any other failure is one.
+They come from npm and PyPI, pinned by ``typescript/package-lock.json`` and ``python/requirements.lock``, and are installed
+into the user's cache folder. If node or a registry is missing, the test is skipped with that reason. Any other problem is a
+failure.
 """
 
 import fcntl
@@ -26,8 +27,8 @@ HERE = Path(__file__).parent
 NODE = HERE / "typescript"
 PYTHON = HERE / "python"
 OLDEST_NODE = 20
-INSTALL_SECONDS = 240  # a hundred megabytes on a slow line; beyond it the registry counts as unreachable
-RUN_SECONDS = 240  # guards against hanging only
+INSTALL_SECONDS = 240  # a hundred megabytes over a slow connection; beyond it the registry counts as unreachable
+RUN_SECONDS = 240  # guards against hangs only
 
 KEPT_SECONDS = 30 * 86_400  # another checkout may use other versions
 UNFINISHED = ".part"
@@ -36,11 +37,11 @@ UNREACHABLE = re.compile(
     r"ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|SOCKET_TIMEOUT|code E(401|403|404|5\d\d)"
     r"|Failed to fetch|error sending request|not found in the package registry|[Nn]etwork"
 )
-"""What npm and uv say where a registry cannot be reached or does not have a package."""
+"""Messages of npm and uv if a registry cannot be reached or does not have a package."""
 
 
 def run(command: Command, *, cwd: Path, seconds: float = RUN_SECONDS) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end; return its output."""
+    """Run a command to its end and return the finished process."""
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=seconds)
 
 
@@ -78,7 +79,7 @@ def python_tools() -> Path:
         wanted: Command = [PYTHON / "requirements.lock", "--require-hashes", "--only-binary", ":all:"]
         _install([*uv, "pip", "sync", "--quiet", "--python", python, *wanted], folder, "PyPI")
 
-    version = sys.version.encode()  # an environment belongs to its interpreter
+    version = sys.version.encode()  # the environment works only with the interpreter that made it
     return _cached("python", (PYTHON / "requirements.lock").read_bytes() + version, install)
 
 
@@ -95,7 +96,7 @@ def _install(command: Command, folder: Path, registry: str) -> None:
 
 
 def _cached(name: str, lock: bytes, install: Callable[[Path], None]) -> Path:
-    """Return a folder that ``install`` has filled for this ``lock``, by this or an earlier test run."""
+    """Return a folder that ``install`` filled for this ``lock``, in this or an earlier test run."""
     with _one_at_a_time(name) as shelf:
         found = shelf / hashlib.sha256(lock).hexdigest()[:16]
         if found.is_dir():

@@ -1,6 +1,6 @@
-"""The demonstration in short: it plays its chapters, all auditors agree, and its reports are left.
+"""A short demonstration plays all chapters, satisfies all auditors and leaves its reports.
 
-It runs against proxies that refuse the first request of each kind and lose the answer to the second: no role gives up.
+It runs against proxies that refuse the first request of each kind and lose the answer to the second. No client gives up.
 """
 
 import asyncio
@@ -43,10 +43,10 @@ before = {"api_url": os.environ["BEFORE_API"], "sandbox_url": os.environ["BEFORE
 DemoEnvironment.run = property(lambda demo: {**run(demo), **before})
 main()
 """
-"""The demonstration whose every role talks to the proxies."""
+"""A program that runs the demonstration with all its clients connected to the proxies."""
 
 BY_API = (
-    "POST /auth/device/token",  # terminals
+    "POST /auth/device/token",  # called by terminals
     "POST /payments",
     "GET /payments",
     "GET /payments/{id}",
@@ -58,7 +58,7 @@ BY_API = (
     "POST /bills",
     "POST /bills/{id}/split",
     "POST /device/provision/activate",
-    "POST /merchants",  # people
+    "POST /merchants",  # called by people
     "POST /stores",
     "POST /stores/{id}/providers",
     "PUT /stores/{id}/statement-policies",
@@ -81,7 +81,7 @@ BY_PROVIDER = (
     "PUT /control/clock",
     "POST /v1/codes/{id}/pay",
     "GET /v1/statements",
-    "GET /control/ledger",  # the auditors
+    "GET /control/ledger",  # called by the auditors
 )
 
 
@@ -138,10 +138,10 @@ async def test_a_demonstration_with_keep_stays_up_and_prints_how_to_reach_and_st
         run = json.loads((home / "run.json").read_text())
         assert "the order is paid." in said
         assert f"API {run['api_url']}/docs" in said.partition("The stack is still running")[2]
-        await until(lambda: _run("-m", "mpac", "status", "--home", str(home)).returncode == 0)  # Flower comes last
+        await until(lambda: _run("-m", "mpac", "status", "--home", str(home)).returncode == 0)  # Flower starts last
         (stop,) = re.findall(r"Stop it with `python3 run.py (down --home \S+)`", said)
         assert _run("-m", "mpac", *stop.split()).stdout == "Stopped. The data is still there; `reset` deletes it.\n"
-        await until(lambda: not _still_there(home))  # the supervisor is the last, and says so before it ends
+        await until(lambda: not _still_there(home))  # the supervisor prints that before it ends
     finally:
         _run("-m", "mpac", "down", "--home", str(home))
 
@@ -189,13 +189,13 @@ def _run(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 
 def _still_there(home: Path) -> list[psutil.Process]:
-    """Return the processes whose command line names this folder."""
+    """Return the processes whose command line contains the path of this folder."""
     every = psutil.process_iter(["cmdline"])
     return [process for process in every if str(home) in " ".join(process.info["cmdline"] or [])]
 
 
 def _check_proof(said: str) -> None:
-    """Check what the auditors looked at: three times, the first while payments are open and their worker is dead."""
+    """Check that the auditors ran three times, first with open payments and a dead worker, and examined every kind of row."""
     proof = said.partition("The proof: what three auditors found")[2]
     assert len(re.findall(r"The auditors looked [a-z ]+: No rule is broken: \d+ hold", said)) == 3
     assert re.search(rf"{_sentence_of('bound of a payment')} [1-9]\d* holds", proof)
@@ -218,7 +218,7 @@ def _sentence_of(rule: str) -> str:
 
 
 def _check_day(said: str) -> None:
-    """Check what the output says of the three stores; the figures follow from ``mpac.demo.day.sales``."""
+    """Check the output about the three stores; the figures follow from ``mpac.demo.day.sales``."""
     assert "The auditors looked before the clock was moved" in said
     assert "Shibuya refunds ¥700 of a lunch of ¥2,200 (completed): a line of today." in said
     assert "closed them: Shibuya with 20 lines and ¥44,487 net, Shinjuku with 6 and ¥9,060." in said
@@ -249,7 +249,7 @@ def _check_day(said: str) -> None:
     assert {name: len(re.findall(rf"{name} (¥|—)", report)) for name in BREAKS} == dict.fromkeys(BREAKS, 1)
     assert "currency mismatch ¥1,150 $11.50 +¥1,150 ignore" in report
     assert "duplicate provider — ¥890 -¥890 ignore" in report
-    assert "still open" not in report  # each of them was ended
+    assert "still open" not in report  # the demonstration ended each of them
 
 
 def _check_reports(folder: Path) -> None:

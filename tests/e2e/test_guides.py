@@ -1,6 +1,6 @@
-"""Run the commands of README.md and docs/ as a reader would type them, on a stack of their own.
+"""Run the commands of README.md and docs/ as a reader would type them, on a separate stack.
 
-The guides move its clock, so later tests run on a stack that is days ahead.
+The guides move the stack's clock, so later tests of this module run on a stack that is days ahead.
 """
 
 import json
@@ -25,14 +25,14 @@ STARTS_AND_STOPS = re.compile(r"^python3 run\.py (up|down)\b.*$", re.MULTILINE)
 
 
 def blocks(name: str, *, language: str, after: str, before: str = "\n## ") -> str:
-    """Return the code blocks of one section, one after the other."""
+    """Return the code blocks of one section, concatenated."""
     section = (ROOT / name).read_text().partition(after)[2].partition(before)[0]
     return "\n".join(re.findall(rf"^```{language}\n(.*?)^```", section, re.MULTILINE | re.DOTALL))
 
 
 @pytest.fixture(scope="module")
 def variables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Yield the environment in which a stack runs and is seeded."""
+    """Start and seed a stack, and yield the environment variables of its reader."""
     own = {"MPAC_HOME": str(tmp_path_factory.mktemp("guides") / "home"), **SHORTER}
     found = {**os.environ, **own}
     try:
@@ -43,7 +43,7 @@ def variables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, st
 
 
 def run(script: str, variables: dict[str, str], *, cwd: Path = ROOT) -> str:
-    """Run a script as a reader's shell would, but stop at the first command that fails; return what it printed."""
+    """Run a script as a reader's shell would, stopping at the first command that fails; return its output."""
     words = ["bash", "-euo", "pipefail", "-c", script]
     done = subprocess.run(
         words,
@@ -59,13 +59,13 @@ def run(script: str, variables: dict[str, str], *, cwd: Path = ROOT) -> str:
 
 
 def clocks(variables: dict[str, str]) -> dict[str, Any]:
-    """Return the times of the stack."""
+    """Return the times of the stack's clocks."""
     found: dict[str, Any] = json.loads(run(f"{MPAC} clock --json", variables))
     return found
 
 
 def as_typed(script: str) -> str:
-    """Put what README.md defines for its reader (``api`` and ``TOKEN``) before ``script``."""
+    """Put the definitions of README.md (``api`` and ``TOKEN``) before ``script``."""
     return f"""
         API=$({MPAC} status --json | {PYTHON} -c 'import json, sys; print(json.load(sys.stdin)["api_url"])')/api/v1
         TOKEN=$({MPAC} token --role staff)
@@ -88,7 +88,7 @@ def test_the_day_of_the_reconciliation_guide_is_closed_by_the_clock_and_signed_o
 ) -> None:
     sold = run(
         as_typed("""pay '{"amount": 800, "method": {"type": "cash"}}'"""), variables
-    )  # as the README's first sale
+    )  # the same payment as the first sale in README.md
     assert '"status":"pending"' in sold
     script = blocks("docs/reconciliation.md", language="bash", after="## Try it").replace("python3 run.py", MPAC)
     said = run(script, variables, cwd=tmp_path)

@@ -1,4 +1,4 @@
-"""Journeys of a payment through API, broker, worker, beat and provider, as a terminal lives them."""
+"""Follow payments through API, broker, worker, beat and provider, as a terminal sees them."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ WITHIN_SECONDS = RECOVERY_SECONDS
 
 
 async def followed(live: LiveStack, created: Answer, *, until: str) -> dict[str, Any]:
-    """Follow a payment as a terminal does, by waiting for versions, which never go backwards."""
+    """Wait for new versions of a payment until its status is ``until``, and check that versions never go backwards."""
     assert created.status == 201, created.raw
     seen: dict[str, Any] = created.body
     async with asyncio.timeout(WITHIN_SECONDS):
@@ -53,7 +53,7 @@ async def test_the_result_of_the_terminals_own_card_application_is_recorded(
 
 async def test_a_customers_code_is_charged_once_by_the_provider(live: LiveStack) -> None:
     done = await followed(live, await live.api.pay(live.staff, method={"type": "qr", "mode": "cpm"}), until="completed")
-    assert done["card_brand"] is None  # the customer's code is no card, and the provider is told so
+    assert done["card_brand"] is None  # a customer's QR code is not a card
     assert done["provider_reference"]
     assert await live.charges(done["id"]) == [1_000]
 
@@ -160,16 +160,14 @@ async def test_flower_shows_tasks_only_with_its_password(live: LiveStack) -> Non
                 return found
 
         found = await eventually(tasks, until=lambda seen: payment_id in json.dumps(seen), within=WITHIN_SECONDS)
-        mine = [
-            task for task in found.values() if payment_id in (task["args"] or "")
-        ]  # none yet: its event is on its way
+        mine = [task for task in found.values() if payment_id in (task["args"] or "")]  # `None` until its event arrives
         assert {task["name"] for task in mine} == {"payments.process"}
         doubt = await live.pay(fate="timeout_after_charge")
 
         def told(seen: dict[str, Any]) -> set[tuple[str, str]]:
             return {(task["state"], task["result"]) for task in seen.values() if doubt in (task["args"] or "")}
 
-        # Its call ends long after the task gave back its thread; only then the task is told of, and not as a success.
+        # The call ends long after the task returned its thread. Only then is the task reported, and not as a success.
         found = await eventually(tasks, until=lambda seen: ("RETRY", "1 in doubt") in told(seen), within=WITHIN_SECONDS)
         assert ("SUCCESS", "1 in doubt") not in told(found)
         quiet = [task for task in found.values() if task["name"].partition(".")[0] in ("sweeps", "canaries")]
@@ -189,7 +187,7 @@ async def test_one_request_id_is_found_from_the_request_to_the_worker(live: Live
     logs = live.stack.home.logs
 
     async def said() -> tuple[bool, bool]:
-        """Whether the API's log and the worker's name the request, the worker's with its payment."""
+        """Return whether the API's log and the worker's log contain the request id, the worker's with its payment."""
         of_api, of_worker = ((logs / f"{name}.log").read_text() for name in ("api", "worker-payments-1"))
         lines = [json.loads(line) for line in of_worker.rpartition("\n")[0].splitlines() if "till-3.trace-1" in line]
         return "till-3.trace-1" in of_api, created.body["id"] in {line.get("payment_id") for line in lines}

@@ -1,4 +1,4 @@
-"""No password and no key is in a log, in a command line, or in a file that others may read, even after faults."""
+"""No log, command line or world-readable file contains a password or key, even after faults."""
 
 import json
 import signal
@@ -12,7 +12,7 @@ from tests.polling import eventually
 
 
 def secrets_of(home: Path) -> dict[str, str]:
-    """Each secret of a state folder by name: the values, and the inside of each private key."""
+    """Return the secrets of a state folder by name: the values, and the body of each private key."""
     found: dict[str, str] = json.loads((home / "secrets" / "secrets.json").read_text())
     for file in (home / "secrets").glob("*.pem"):
         found[file.name] = file.read_text().splitlines()[1]
@@ -26,7 +26,7 @@ async def test_logs_command_lines_and_files_contain_no_secrets(live: LiveStack) 
         for path in ("/control/ledger", "/v1/charges/x"):
             async with session.get(live.stack.urls.sandbox + path, headers={"Authorization": "Bearer x"}) as refused:
                 assert refused.status == 401
-    for server in ("valkey", "postgres"):  # so that everybody complains of a connection, and says which
+    for server in ("valkey", "postgres"):  # then every process logs connection errors, with the address
         live.stack.kill(server, signal.SIGKILL)
         await live.api.pay(live.staff)
         await live.stack.wait_ready(server)

@@ -1,6 +1,6 @@
-"""An evening of orders, bills and refunds through API, broker, worker, beat and provider, by nothing but HTTP.
+"""Play an evening of orders, bills and refunds through API, broker, worker, beat and provider, over HTTP only.
 
-Together these journeys take every edge of the tables of orders, bills and refunds; the last test asks whether they did.
+Together these tests take every transition in the tables of orders, bills and refunds. The last test checks that they did.
 """
 
 from typing import Any
@@ -24,7 +24,7 @@ QR = {"type": "qr", "mode": "cpm"}
 
 
 async def post(live: LiveStack, path: str, body: Any = None, *, until: int = 201) -> dict[str, Any]:
-    """Send a POST that must be answered ``until``."""
+    """Send a POST, assert that it is answered with status ``until``, and return the body."""
     answer = await live.api.post(path, body, as_=live.staff, key=uuid_utils.uuid7().hex)
     assert answer.status == until, answer.raw
     found: dict[str, Any] = answer.body
@@ -32,7 +32,7 @@ async def post(live: LiveStack, path: str, body: Any = None, *, until: int = 201
 
 
 async def at(live: LiveStack, path: str, status: str) -> dict[str, Any]:
-    """Wait until the resource at ``path`` is in ``status``, and return it."""
+    """Wait until the resource at ``path`` has ``status``, and return it."""
 
     async def look() -> dict[str, Any]:
         found: dict[str, Any] = (await live.api.get(path, as_=live.staff)).body
@@ -46,7 +46,7 @@ async def order(live: LiveStack, **fields: Any) -> dict[str, Any]:
 
 
 async def bill(live: LiveStack) -> dict[str, Any]:
-    """Return a bill of 990 yen for a new order."""
+    """Create an order and return its bill of 990 yen."""
     return await post(live, "/bills", {"order_id": (await order(live))["id"]})
 
 
@@ -61,7 +61,7 @@ async def pay(
 async def give_back(
     live: LiveStack, payment: dict[str, Any], *, until: str = "completed", **fields: Any
 ) -> dict[str, Any]:
-    if payment["processing_mode"] == "external":  # the terminal has given it back, and says so
+    if payment["processing_mode"] == "external":  # the terminal has refunded it itself, and reports that
         fields["report"] = {"result": "approved"}
     refund = await post(live, f"/payments/{payment['id']}/refund", {**WHY, **fields})
     assert refund["status"] == "pending"
@@ -143,7 +143,7 @@ async def test_a_refund_with_an_unknown_outcome_stays_reserved_until_an_inquiry_
     lost = {
         "amount": 300,
         "metadata": {"sandbox": "timeout_after_charge+inquiry_unavailable:4000"},
-    }  # two seconds of doubt
+    }  # the outcome is unknown for two seconds
     refund = await post(live, f"/payments/{payment['id']}/refund", {**WHY, **lost})
 
     async def look() -> dict[str, Any]:
@@ -170,7 +170,7 @@ async def test_a_cancel_that_comes_too_late_is_refunded_automatically(live: Live
         "method": QR,
         "bill_id": mine["id"],
         "on_too_late": "refund",
-        # Charged, and nobody says so until the provider is told to withdraw it: till then it can be cancelled.
+        # The provider has charged it, but reports that only when asked to withdraw it. Until then it can be cancelled.
         "metadata": {"sandbox": "timeout_after_charge+inquiry_unavailable:600000"},
     }
     payment = await post(live, "/payments", body)
@@ -264,7 +264,7 @@ async def never_taken(live: LiveStack, machine: StateMachine) -> set[tuple[str, 
 
 @pytest.mark.parametrize("machine", [ORDER, BILL, REFUND], ids=lambda machine: machine.name)
 async def test_the_journeys_of_this_module_take_every_status_change(live: LiveStack, machine: StateMachine) -> None:
-    if await never_taken(live, machine):  # this test was asked for alone
+    if await never_taken(live, machine):  # this test was run alone
         for journey in JOURNEYS:
             await journey(live)
     assert await never_taken(live, machine) == set()

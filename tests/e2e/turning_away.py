@@ -1,9 +1,9 @@
-"""A reverse proxy that refuses the first request of each kind, as a server that is too busy does.
+"""A reverse proxy that refuses the first request of each kind, as an overloaded server does.
 
 | attempt of a kind | what the client sees                                                                        |
 |-------------------|---------------------------------------------------------------------------------------------|
-| first             | 503 with the page of a balancer; the server does not receive it                                |
-| second            | its connection is closed without an answer, after the server has done what was requested    |
+| first             | 503 with a load balancer's error page; the server does not receive the request              |
+| second            | the connection is closed without an answer, after the server has processed the request      |
 | later             | the server's answer                                                                          |
 
 A kind is a method and a path without its ids.
@@ -26,7 +26,7 @@ HANGS_AFTER_SECONDS = 60
 
 
 class TurningAway:
-    """A proxy before one server of a stack. ``attempts`` counts by kind."""
+    """A proxy for one server of a stack. ``attempts`` counts requests by kind."""
 
     def __init__(self, run_file: Path, server: str, session: aiohttp.ClientSession) -> None:
         self.attempts: Counter[str] = Counter()
@@ -35,7 +35,7 @@ class TurningAway:
         self._session = session
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Refuse the request, forward it and lose the answer, or forward both."""
+        """Refuse the request, forward it and drop the answer, or forward both, by the number of the attempt."""
         kind = f"{request.method} {IDS.sub('{id}', request.path)}"
         self.attempts[kind] += 1
         if self.attempts[kind] == 1:
@@ -56,7 +56,7 @@ class TurningAway:
 
 @asynccontextmanager
 async def turning_away(run_file: Path, server: str) -> AsyncIterator[tuple[str, TurningAway]]:
-    """Listen before ``server`` ("api" or "sandbox") of the stack that writes ``run_file``; yields address and proxy."""
+    """Run a proxy for ``server`` ("api" or "sandbox") of the stack in ``run_file``; yield its address and the proxy."""
     timeout = aiohttp.ClientTimeout(total=HANGS_AFTER_SECONDS)
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
