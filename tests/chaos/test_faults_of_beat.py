@@ -253,7 +253,7 @@ async def test_a_beat_that_is_dead_or_frozen_is_reported_by_others_until_it_is_b
     assert await complaints_of(live) == []
 
 
-async def test_a_beat_that_was_away_for_26_hours_catches_up_in_order(live: LiveStack, broker: Redis) -> None:
+async def test_a_beat_that_was_stopped_for_26_hours_catches_up_in_order(live: LiveStack, broker: Redis) -> None:
     await live.stack.stop("beat")
     await consumed(broker, "sweeps")  # the messages that beat sent before it was stopped
     stores = await opened_before(live, 26)

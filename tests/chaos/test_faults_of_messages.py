@@ -191,7 +191,7 @@ async def warm_till(live: LiveStack) -> Till:
 
 
 @pytest.mark.parametrize(("hurt", "mend"), [(stop_broker, start_broker), (freeze_broker, thaw_broker)])
-async def test_payments_are_accepted_as_quickly_as_before_while_the_broker_is_away(
+async def test_payments_are_accepted_as_quickly_as_before_while_the_broker_is_unreachable(
     live: LiveStack, hurt: Deed, mend: Deed
 ) -> None:
     before, meanwhile = await warm_till(live), Till(live)
@@ -205,9 +205,7 @@ async def test_payments_are_accepted_as_quickly_as_before_while_the_broker_is_aw
     assert meanwhile.usual < SO_MUCH_NOISE * max(before.usual, (await warm_till(live)).usual)
 
 
-async def test_workers_consume_again_by_themselves_after_their_connections_were_killed(
-    live: LiveStack, broker: Redis
-) -> None:
+async def test_workers_reconnect_after_their_connections_were_killed(live: LiveStack, broker: Redis) -> None:
     async with unaided(live):
         killed = 0
         for _ in range(10):
@@ -220,9 +218,7 @@ async def test_workers_consume_again_by_themselves_after_their_connections_were_
         await emptied(broker, "payments")
 
 
-async def test_workers_consume_again_by_themselves_after_the_broker_was_restarted_without_data(
-    live: LiveStack, broker: Redis
-) -> None:
+async def test_workers_reconnect_after_the_broker_was_restarted_without_data(live: LiveStack, broker: Redis) -> None:
     async with unaided(live):
         await broker.flushall()
         await live.stack.stop("valkey")
@@ -233,9 +229,7 @@ async def test_workers_consume_again_by_themselves_after_the_broker_was_restarte
 
 
 @pytest.mark.long
-async def test_workers_consume_again_by_themselves_after_the_broker_was_paused_for_two_minutes(
-    live: LiveStack, broker: Redis
-) -> None:
+async def test_workers_reconnect_after_the_broker_was_paused_for_two_minutes(live: LiveStack, broker: Redis) -> None:
     async with unaided(live):
         await command(broker, "CLIENT", "PAUSE", str(PAUSE_SECONDS * 1_000), "ALL")
         ids = await live.pay_many(200)
@@ -251,7 +245,7 @@ REPORTS = (
 """Sales that are complete when they are submitted: cash, or approved by the terminal's own application."""
 
 
-async def test_cash_and_terminal_sales_are_completed_although_the_broker_was_away_beyond_their_expiry(
+async def test_cash_and_terminal_sales_are_completed_after_a_broker_outage_beyond_their_expiry(
     live: LiveStack,
 ) -> None:
     made, asked = Till(live), Till(live)
@@ -271,7 +265,7 @@ async def test_cash_and_terminal_sales_are_completed_although_the_broker_was_awa
 
 
 @pytest.mark.long
-async def test_no_payment_is_lost_while_the_broker_is_away_for_ten_minutes(live: LiveStack) -> None:
+async def test_no_payment_is_lost_while_the_broker_is_unreachable_for_ten_minutes(live: LiveStack) -> None:
     before, patient, usual, made = await warm_till(live), Till(live), Till(live), Till(live)
     loop = asyncio.get_running_loop()
     async with unaided(live):

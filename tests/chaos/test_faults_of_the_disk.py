@@ -76,7 +76,7 @@ async def fill_the_write_ahead_log(live: LiveStack) -> None:
     raise AssertionError("PostgreSQL found room")
 
 
-async def test_all_services_recover_by_themselves_after_the_disk_was_full(live: LiveStack, small_disk: Path) -> None:
+async def test_all_services_recover_automatically_after_the_disk_was_full(live: LiveStack, small_disk: Path) -> None:
     tills = Tills(live)
 
     async def failed_starts() -> int:

@@ -33,7 +33,7 @@ async def kill_with_payment(crashing: CrashStack, point: str) -> Killed:
     return Killed(ends_well)
 
 
-async def test_a_payment_is_charged_once_at_whatever_point_its_worker_is_killed(crashing: CrashStack) -> None:
+async def test_a_payment_is_charged_once_if_its_worker_is_killed_at_any_point(crashing: CrashStack) -> None:
     seconds = await crashing.crash_at_each(POINTS, partial(kill_with_payment, crashing))
     assert len(seconds) == len(POINTS)
     logger.info("killed at %d points, final after %s s", len(POINTS), ", ".join(f"{each:.1f}" for each in seconds))
@@ -55,7 +55,7 @@ async def test_twenty_payments_of_one_worker_are_charged_once_each_when_it_is_ki
 
 
 @pytest.mark.long
-async def test_a_payment_is_charged_once_at_whatever_point_its_worker_is_killed_ten_times_over(
+async def test_a_payment_is_charged_once_if_its_worker_is_killed_at_any_point_ten_times_over(
     crashing: CrashStack,
 ) -> None:
     seconds = await crashing.crash_at_each(POINTS * ROUNDS, partial(kill_with_payment, crashing))

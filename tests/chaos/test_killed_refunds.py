@@ -41,7 +41,7 @@ async def kill_with_refund(crashing: CrashStack, point: str) -> Killed:
     return Killed(ends_well)
 
 
-async def test_a_refund_is_made_once_at_whatever_point_its_worker_is_killed(crashing: CrashStack) -> None:
+async def test_a_refund_is_made_once_if_its_worker_is_killed_at_any_point(crashing: CrashStack) -> None:
     seconds = await crashing.crash_at_each(POINTS, partial(kill_with_refund, crashing))
     assert len(seconds) == len(POINTS)
     logger.info("killed at %d points, final after %s s", len(POINTS), ", ".join(f"{each:.1f}" for each in seconds))
@@ -81,7 +81,7 @@ async def test_refunds_whose_messages_were_lost_are_completed_by_the_sweep(crash
 
 
 @pytest.mark.long
-async def test_a_refund_is_made_once_at_whatever_point_its_worker_is_killed_ten_times_over(
+async def test_a_refund_is_made_once_if_its_worker_is_killed_at_any_point_ten_times_over(
     crashing: CrashStack,
 ) -> None:
     seconds = await crashing.crash_at_each(POINTS * ROUNDS, partial(kill_with_refund, crashing))

@@ -132,7 +132,7 @@ async def hearing(live: LiveStack) -> AsyncIterator[LiveStack]:
 
 
 @pytest.mark.parametrize(("fault", "named"), ROWS.values(), ids=ROWS)
-async def test_each_silent_part_is_reported_by_those_that_are_alive_until_it_is_heard_again(
+async def test_each_silent_part_is_reported_by_the_living_parts_until_it_is_heard_again(
     hearing: LiveStack, fault: Callable[[LiveStack], Any], named: set[Told]
 ) -> None:
     before = len(logged(hearing))
@@ -169,7 +169,7 @@ async def test_each_silent_part_is_reported_by_those_that_are_alive_until_it_is_
     assert health_problems(info, await asyncio.to_thread(fetch_health, info)) == []
 
 
-async def test_payments_are_accepted_and_done_later_while_all_workers_are_frozen(hearing: LiveStack) -> None:
+async def test_payments_are_accepted_while_all_workers_are_frozen_and_processed_later(hearing: LiveStack) -> None:
     workers = ("worker-payments-1", "worker-payments-2", "worker-other")
     for name in workers:
         hearing.stack.kill(name, signal.SIGSTOP)
@@ -182,7 +182,7 @@ async def test_payments_are_accepted_and_done_later_while_all_workers_are_frozen
     assert await hearing.final_statuses(ids) == {"completed": 5}
 
 
-async def test_a_database_that_is_away_is_logged_and_payments_are_refused(hearing: LiveStack) -> None:
+async def test_an_unreachable_database_is_logged_and_payments_are_refused(hearing: LiveStack) -> None:
     before = len(logged(hearing))
     await hearing.stack.stop("postgres")
 
@@ -197,7 +197,7 @@ async def test_a_database_that_is_away_is_logged_and_payments_are_refused(hearin
     await eventually(events, until=lambda found: "database.heard" in found, within=TOLD_WITHIN_SECONDS)
 
 
-async def test_a_database_clock_that_is_moved_raises_no_alarm(hearing: LiveStack) -> None:
+async def test_a_moved_database_clock_raises_no_alarm(hearing: LiveStack) -> None:
     """Age all rows at once, as a clock that is moved forward does."""
     before = len(logged(hearing))
     moved = "now() - interval '1 day'"

@@ -9,7 +9,7 @@ from tests.polling import until
 WORKER = "worker-payments-1"
 
 
-async def test_a_crash_that_the_supervisor_mends_is_recorded_and_a_kill_by_the_test_is_not(live: LiveStack) -> None:
+async def test_a_crash_is_recorded_and_a_kill_by_the_test_is_not(live: LiveStack) -> None:
     live.stack.kill(WORKER)
     await live.stack.wait_ready(WORKER)
     assert live.stack.unexpected_ends == []

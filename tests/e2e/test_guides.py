@@ -118,7 +118,7 @@ def test_each_payment_is_charged_once_when_the_clock_is_moved_while_payments_are
     assert "No rule is broken" in said, said
 
 
-def test_the_readme_can_be_followed_as_typed(variables: dict[str, str]) -> None:
+def test_the_commands_of_the_readme_work_as_typed(variables: dict[str, str]) -> None:
     script = blocks("README.md", language="bash", after="## Try it by hand")
     said = run(STARTS_AND_STOPS.sub("", script).replace("python3 run.py", MPAC), variables)
     assert '"status":"pending"' in said

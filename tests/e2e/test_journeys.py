@@ -89,7 +89,7 @@ async def test_a_code_that_waits_is_cancelled_and_can_no_longer_be_paid(live: Li
     assert await live.charges(payment_id) == []
 
 
-async def test_a_code_nobody_scans_expires(live: LiveStack) -> None:
+async def test_a_qr_code_that_is_not_scanned_expires(live: LiveStack) -> None:
     created = await live.api.pay(live.staff, method={"type": "qr", "mode": "mpm"}, expires_in=2)
     done = await followed(live, created, until="cancelled")
     assert done["cancel_reason"] in ("expired", "withdrawn_by_provider")

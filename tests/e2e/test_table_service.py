@@ -189,7 +189,7 @@ async def test_a_cancel_that_comes_too_late_is_refunded_automatically(live: Live
     await at(live, f"/orders/{mine['order_ids'][0]}", "paid")
 
 
-async def test_the_timeline_says_who_did_what_to_payment_refund_and_bill(live: LiveStack) -> None:
+async def test_the_timeline_names_the_actor_of_each_event_of_payment_refund_and_bill(live: LiveStack) -> None:
     mine = await bill(live)
     payment = await pay(live, mine["id"], 990, QR)
     refund = await give_back(live, payment)

@@ -46,17 +46,17 @@ def missing_after(*calls: str, code: str = CODE) -> list[str]:
     return [str(point) for point in plan.missing(bytes(table))]
 
 
-def test_code_that_ran_in_each_way_misses_nothing() -> None:
+def test_fully_covered_code_has_no_missing_points() -> None:
     calls = ("sign(1)", "sign(-1)", "sign(0)", "first([1])", "first([])", "kind(1)", "kind('x')")
     assert missing_after(*calls) == []
 
 
-def test_an_alternative_that_never_ran_is_named_with_its_condition() -> None:
+def test_a_branch_that_never_ran_is_reported_with_its_condition() -> None:
     missing = missing_after("sign(1)", "first([1])", "kind(1)")
     assert missing == ["7→9", "10", "11", "14→past", "16", "17", "18", "21→past", "24"]
 
 
-def test_a_function_that_never_ran_is_named_by_its_lines() -> None:
+def test_a_function_that_never_ran_is_reported_by_its_lines() -> None:
     assert missing_after("first([1])", "first([])", "kind(1)", "kind('x')") == ["7", "8", "9", "10", "11"]
 
 

@@ -129,7 +129,7 @@ def test_no_code_assigns_the_status_of_an_entity() -> None:
         "update(Bill).values({'status': 'paid', 'version': 2})",
     ],
 )
-def test_an_assigned_status_is_found_in_each_of_its_forms(statement: str) -> None:
+def test_the_check_finds_a_status_assignment_in_every_form(statement: str) -> None:
     assert len(status_assignments(ast.parse(statement))) == 1
     assert status_assignments(ast.parse(statement.replace("status", "note"))) == []
 
@@ -156,7 +156,7 @@ def test_no_provider_is_called_within_a_transaction() -> None:
     assert [name(path) for path in sources("workflows") if providers_called_within_transactions(tree(path))] == []
 
 
-def test_a_provider_call_within_a_transaction_is_found_in_each_of_its_forms() -> None:
+def test_the_check_finds_a_provider_call_within_a_transaction_in_every_form() -> None:
     """Run the check of the test above on code that breaks the rule, in each possible form."""
     assert {"charge", "inquire", "withdraw", "refund", "inquire_refund", "statement"} <= CALLS_OF_PROVIDERS
     for opening in ("transaction(Role.WORKER)", "caller_transaction(caller)", "actor.transaction()"):
@@ -168,7 +168,7 @@ def test_a_provider_call_within_a_transaction_is_found_in_each_of_its_forms() ->
     assert {"actor.transaction()", "caller_transaction(caller)", "transaction(Role.WORKER)"} <= openings
 
 
-def test_transactions_are_opened_by_use_cases_alone() -> None:
+def test_only_use_cases_open_transactions() -> None:
     for package in ("api", "workers", "beat"):
         for path in sources(package):
             assert not list(transaction_blocks(tree(path))), f"{name(path)} opens a transaction"
@@ -176,7 +176,7 @@ def test_transactions_are_opened_by_use_cases_alone() -> None:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "workflows").glob("*/states.py")), ids=name)
-def test_a_table_of_edges_imports_only_the_machine_and_the_standard_library(path: Path) -> None:
+def test_a_transition_table_imports_only_the_state_machine_and_the_standard_library(path: Path) -> None:
     assert imports(path) <= {"enum", "workflows.state_machine"}
 
 
@@ -196,7 +196,7 @@ ALL_TASKS = WORKER_TASKS + [(path, task, node) for path in sources("beat") for t
 
 
 @pytest.mark.parametrize(("path", "task", "node"), WORKER_TASKS, ids=[task for _, task, _ in WORKER_TASKS])
-def test_a_task_of_a_worker_is_one_call_into_the_domain(path: Path, task: str, node: ast.FunctionDef) -> None:
+def test_a_worker_task_is_a_single_call_into_the_domain(path: Path, task: str, node: ast.FunctionDef) -> None:
     assert ast.get_docstring(node), "a task says what it may be relied on for"
     inside = [inner for statement in node.body[1:] for inner in ast.walk(statement)]
     calls = [inner for inner in inside if isinstance(inner, ast.Call) and ast.unparse(inner.func) == "run"]
@@ -206,7 +206,7 @@ def test_a_task_of_a_worker_is_one_call_into_the_domain(path: Path, task: str, n
     assert sum(isinstance(inner, ast.stmt) for inner in inside) <= 3
 
 
-def test_every_task_is_named_for_its_queue() -> None:
+def test_every_task_name_begins_with_its_queue() -> None:
     queues = ("payments", "refunds", "settlements", "webhooks", "sweeps")
     named = [task for _, task, _ in ALL_TASKS]
     assert "payments.process" in named
@@ -258,7 +258,7 @@ def test_no_module_of_the_domain_or_the_api_reads_the_environment() -> None:
         "from os import *",
     ],
 )
-def test_a_read_of_the_environment_is_found_in_each_of_its_forms(code: str) -> None:
+def test_the_check_finds_a_read_of_the_environment_in_every_form(code: str) -> None:
     assert len(environment_reads(ast.parse(code))) == 1
 
 
@@ -289,6 +289,6 @@ READ_THE_PROCESS_CLOCK = {"workflows/tenants/tokens.py", "workflows/devices/clie
 """Token lifetimes are measured by the process's clock; every date in a row is the database's (docs/decisions/0030)."""
 
 
-def test_only_tokens_are_dated_by_the_clock_of_the_process() -> None:
+def test_only_tokens_use_the_clock_of_the_process() -> None:
     readers = {name(path) for path in sources(*PRODUCT) if "workflows.clock" in imports(path)}
     assert readers == READ_THE_PROCESS_CLOCK

@@ -70,7 +70,7 @@ async def test_connection_without_any_request_is_closed(serve: Serve, monkeypatc
         writer.close()
 
 
-async def test_client_that_disconnects_within_its_body_is_no_unexpected_error(
+async def test_a_client_that_disconnects_within_its_body_is_not_an_unexpected_error(
     wire: Wire, caplog: pytest.LogCaptureFixture
 ) -> None:
     for path in (b"/api/v1/payments", b"/api/v1/payments/pay_1/cancel"):

@@ -42,7 +42,7 @@ async def test_an_unknown_path_and_an_unknown_method_are_both_404(
     assert is_refused(await api.call(method, path, as_=tenant), 404, "RESOURCE_NOT_FOUND")
 
 
-async def test_an_unknown_path_is_404_whatever_is_sent_to_it(api: Api) -> None:
+async def test_an_unknown_path_is_404_for_any_body(api: Api) -> None:
     assert is_refused(
         await api.post("/nowhere", b"\xff", headers={"Content-Type": "image/png"}), 404, "RESOURCE_NOT_FOUND"
     )
@@ -174,7 +174,7 @@ async def test_missing_token_is_401_before_any_other_fault(api: Api) -> None:
     assert is_refused(await api.get("/payments", headers={"Authorization": "Basic eA=="}), 401, "AUTHENTICATION_ERROR")
 
 
-async def test_an_expired_token_says_so(api: Api, tenant: Tenant) -> None:
+async def test_an_expired_token_is_refused_as_expired(api: Api, tenant: Tenant) -> None:
     answer = await api.get("/payments", as_=api.signer.device(tenant, exp=1_700_000_000))
     assert is_refused(answer, 401, "AUTHENTICATION_ERROR")
     assert "expired" in answer.body["error"]["message"]

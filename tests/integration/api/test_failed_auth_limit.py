@@ -67,7 +67,7 @@ def _pem() -> str:
     return new_private_key().decode()
 
 
-async def test_attempts_of_unknown_callers_do_not_limit_a_till_at_the_same_address(
+async def test_attempts_of_unknown_callers_do_not_limit_a_terminal_at_the_same_address(
     serve: Serve, tenant: Tenant, active: tuple[Terminal, str], session: aiohttp.ClientSession
 ) -> None:
     async with serve(**LIMITS) as api:

@@ -48,7 +48,7 @@ async def in_the_previous_release(admin: Admin, tenant: Tenant) -> None:
 
 
 @every
-async def test_stored_answer_is_replayed_to_its_own_caller_only(shop: Shop, making: Making) -> None:
+async def test_a_stored_answer_is_replayed_only_to_the_same_caller(shop: Shop, making: Making) -> None:
     posting = await making(shop)
     one, other = users(shop.api, shop.tenant)
     first = await posting.send(shop.api, one, key="0001")
@@ -115,7 +115,7 @@ async def test_a_user_above_the_merchants_may_use_a_key_at_each_of_them(
     assert answers[0].raw == answers[2].raw
 
 
-async def test_refusal_is_stored_for_its_own_caller_only(api: Api, admin: Admin, tenant: Tenant) -> None:
+async def test_a_refusal_is_replayed_only_to_the_same_caller(api: Api, admin: Admin, tenant: Tenant) -> None:
     other = await second_till(admin, tenant)
     refused = await api.pay(tenant, key="0001", amount=0)
     taken = await api.pay(other, key="0001")
@@ -130,7 +130,7 @@ async def test_refusal_is_stored_for_its_own_caller_only(api: Api, admin: Admin,
     assert (await api.pay(tenant, key="0002")).code == "IDEMPOTENCY_KEY_REUSED"
 
 
-async def test_second_till_keeps_its_answer_when_the_first_ones_record_expires(
+async def test_the_second_tills_answer_survives_the_expiry_of_the_firsts_record(
     api: Api, admin: Admin, tenant: Tenant
 ) -> None:
     other = await second_till(admin, tenant)
@@ -155,7 +155,7 @@ async def test_an_expired_key_of_another_till_does_not_block_the_key(api: Api, a
 
 
 @of_tills
-async def test_a_record_of_the_previous_release_answers_its_own_caller_only(shop: Shop, making: Making) -> None:
+async def test_a_record_of_the_previous_release_answers_only_the_same_caller(shop: Shop, making: Making) -> None:
     posting = await making(shop)
     other = await second_till(shop.admin, shop.tenant)
     first = await posting.send(shop.api, shop.tenant, key="0001")
@@ -191,7 +191,7 @@ PREVIOUS_LOOKS = b"""
 """
 
 
-async def test_the_previous_release_finds_records_of_this_one_and_stores_its_own(
+async def test_the_previous_release_reads_records_of_this_release_and_writes_new_ones(
     api: Api, admin: Admin, tenant: Tenant
 ) -> None:
     made = await api.pay(tenant, key="0001")

@@ -21,7 +21,7 @@ async def test_every_link_of_the_welcome_page_works(api: Api) -> None:
     assert "console" not in page.lower(), "there is none yet"
 
 
-async def test_the_page_needs_no_script_and_nothing_from_other_hosts(api: Api) -> None:
+async def test_the_landing_page_needs_no_script_and_nothing_from_other_hosts(api: Api) -> None:
     for path in ("//", "//docs/guides/terminal"):
         answer = await api.get(path)
         page = answer.raw.decode()

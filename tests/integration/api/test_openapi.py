@@ -126,7 +126,7 @@ def test_every_operation_documents_its_errors_with_examples(document: dict[str, 
                     assert content["examples"], f"{method} {path} {status}"
 
 
-def test_the_document_knows_no_status_outside_the_reference(document: dict[str, Any]) -> None:
+def test_the_document_has_no_status_outside_the_reference(document: dict[str, Any]) -> None:
     told = {
         int(status)
         for methods in document["paths"].values()
@@ -136,7 +136,7 @@ def test_the_document_knows_no_status_outside_the_reference(document: dict[str, 
     assert told <= ALLOWED | {500, 503}
 
 
-def test_the_payment_paths_of_the_contract_are_there(document: dict[str, Any]) -> None:
+def test_the_document_contains_the_payment_paths_of_the_contract(document: dict[str, Any]) -> None:
     wanted: dict[str, set[str]] = {
         "/api/v1/payments": {"get", "post"},
         "/api/v1/payments/{payment_id}": {"get"},

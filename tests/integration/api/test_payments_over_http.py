@@ -54,7 +54,7 @@ async def test_every_payment_method_is_accepted(
     assert "token" not in answer.raw.decode()
 
 
-async def test_default_currency_of_a_payment_is_the_stores_own(
+async def test_the_default_currency_of_a_payment_is_that_of_its_store(
     api: Api, tenant: Tenant, admin: psycopg.AsyncConnection[DictRow]
 ) -> None:
     await admin.execute("UPDATE stores SET currency = 'USD' WHERE id = %s", [tenant.store_id])
@@ -85,13 +85,13 @@ async def test_a_replay_stays_as_it_was_when_the_payment_has_moved_on(
     assert (await api.pay(tenant, key="k-1")).raw == first.raw
 
 
-async def test_one_key_with_another_body_is_refused(api: Api, tenant: Tenant) -> None:
+async def test_an_idempotency_key_with_another_body_is_refused(api: Api, tenant: Tenant) -> None:
     await api.pay(tenant, key="k-1")
     answer = await api.pay(tenant, key="k-1", amount=2_000)
     assert (answer.status, answer.code) == (422, "IDEMPOTENCY_KEY_REUSED")
 
 
-async def test_a_refusal_is_an_answer_and_is_replayed_too(api: Api, tenant: Tenant) -> None:
+async def test_a_stored_refusal_is_replayed(api: Api, tenant: Tenant) -> None:
     first = await api.pay(tenant, key="k-1", amount=0)
     again = await api.pay(tenant, key="k-1", amount=0)
     assert (again.status, again.raw, again.headers["Idempotent-Replayed"]) == (422, first.raw, "true")
@@ -106,7 +106,7 @@ async def test_conflict_is_not_stored_as_the_answer_to_a_key(api: Api, tenant: T
     assert (await api.pay(tenant, key="k-1", client_reference="till-2")).status == 201
 
 
-async def test_one_key_a_hundred_times_at_once_is_one_payment(api: Api, tenant: Tenant) -> None:
+async def test_a_hundred_concurrent_requests_with_one_key_create_one_payment(api: Api, tenant: Tenant) -> None:
     answers = await asyncio.gather(*(api.pay(tenant, key="k-1") for _ in range(100)))
     assert {answer.status for answer in answers} <= {201, 409}
     assert len({answer.raw for answer in answers if answer.status == 201}) == 1
@@ -158,7 +158,7 @@ async def test_a_list_is_paged_by_a_cursor(api: Api, tenant: Tenant) -> None:
     assert seen == made[::-1]
 
 
-async def test_the_payment_of_a_lost_answer_is_found_by_its_reference(api: Api, tenant: Tenant) -> None:
+async def test_a_payment_whose_answer_was_lost_is_found_by_its_client_reference(api: Api, tenant: Tenant) -> None:
     created = (await api.pay(tenant, client_reference="till-7")).body
     found = (await api.get("/payments?client_reference=till-7", as_=tenant)).body
     assert [entry["id"] for entry in found["data"]] == [created["id"]]
@@ -196,9 +196,7 @@ async def test_payment_by_staff_records_the_user(api: Api, tenant: Tenant, signe
 
 
 @pytest.mark.parametrize("path", ["", "/events", "/cancel", "/stream"])
-async def test_another_tenants_payment_is_not_there(
-    api: Api, tenant: Tenant, make_tenant: MakeTenant, path: str
-) -> None:
+async def test_a_payment_of_another_tenant_is_404(api: Api, tenant: Tenant, make_tenant: MakeTenant, path: str) -> None:
     payment_id = (await api.pay(tenant)).body["id"]
     other = await make_tenant()
     answer = await api.call("POST" if path == "/cancel" else "GET", f"/payments/{payment_id}{path}", as_=other)

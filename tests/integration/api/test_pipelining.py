@@ -28,7 +28,7 @@ def _references(answers: list[Raw]) -> list[str]:
 
 
 @pytest.mark.parametrize("count", [2, 20, 400])
-async def test_each_of_many_payments_in_one_burst_has_its_own_answer_in_order(
+async def test_many_pipelined_payments_are_answered_in_order(
     wire: Wire, admin: Admin, tenant: Tenant, count: int
 ) -> None:
     burst = b"".join(payment(wire, number) for number in range(count))
@@ -89,9 +89,7 @@ async def test_client_that_closes_its_sending_side_gets_all_answers(wire: Wire, 
 
 
 @pytest.mark.parametrize("missing", [1, 30, 250])
-async def test_nothing_is_done_for_a_request_that_ends_too_early(
-    wire: Wire, admin: Admin, tenant: Tenant, missing: int
-) -> None:
+async def test_a_truncated_request_has_no_effect(wire: Wire, admin: Admin, tenant: Tenant, missing: int) -> None:
     burst = payment(wire, 0) + payment(wire, 1)[:-missing]
     async with Connection(wire) as connection:
         answers = await connection.exchange(burst, 2, half_close=True)

@@ -91,7 +91,9 @@ async def test_every_metric_of_the_runbook_is_on_the_page(api: Api, refunds: Ref
     await forget_worker("worker@here")
 
 
-async def test_the_page_holds_no_ids_and_no_card_data(api: Api, refunds: RefundMaker, provider: FakeProvider) -> None:
+async def test_the_metrics_page_contains_no_ids_and_no_card_data(
+    api: Api, refunds: RefundMaker, provider: FakeProvider
+) -> None:
     provider.charges.append(Declined("4111111111111111 pay_0198c0de", "no"))
     await refunds.paid()
     page = (await api.get("//metrics")).raw.decode()
@@ -99,7 +101,7 @@ async def test_the_page_holds_no_ids_and_no_card_data(api: Api, refunds: RefundM
     assert 'failure_code="other"' in page
 
 
-async def test_series_of_the_past_show_zero_instead_of_vanishing(
+async def test_series_without_current_rows_show_zero_instead_of_vanishing(
     api: Api, refunds: RefundMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     provider.charges.append(Unknown("no answer"))

@@ -95,7 +95,7 @@ async def test_answer_to_a_mistyped_query_name_suggests_the_right_one(api: Api, 
     assert answer.details[0]["issue"] == f"{NO_SUCH} Did you mean {NEAR[written]}?"
 
 
-async def test_answer_to_an_unknown_query_name_lists_the_known_ones(api: Api, tenant: Tenant) -> None:
+async def test_answer_to_an_unknown_query_name_lists_the_known_names(api: Api, tenant: Tenant) -> None:
     answer = await api.get("/payments/pay_1?utm_source=mail&fbclid=1", as_=tenant)
     issue = f"{NO_SUCH} This route takes since_version, wait"
     assert answer.details == [{"field": name, "issue": issue} for name in ("utm_source", "fbclid")]
@@ -167,7 +167,7 @@ async def test_provider_of_a_statement_is_refused_in_query_and_body_at_once(api:
     assert (answer.status, answer.details[0]["field"]) == (400, "provider")
 
 
-async def test_an_unknown_path_or_method_stays_unknown_whatever_its_query(api: Api, tenant: Tenant) -> None:
+async def test_an_unknown_path_or_method_is_404_for_any_query(api: Api, tenant: Tenant) -> None:
     assert (await api.get("/nothing?x=1", as_=tenant)).status == 404
     assert (await api.call("OPTIONS", "/payments?x=1", as_=tenant)).status == 404
 

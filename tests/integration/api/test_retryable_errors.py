@@ -70,7 +70,7 @@ async def test_request_above_the_limit_in_flight_is_503_with_retry_after(
         assert (await api.get("/payments", as_=tenant)).status == 200
 
 
-async def test_without_a_database_requests_are_503_and_the_process_is_live(serve: Serve, tenant: Tenant) -> None:
+async def test_without_a_database_requests_get_503_and_liveness_succeeds(serve: Serve, tenant: Tenant) -> None:
     from pydantic import SecretStr  # noqa: PLC0415
 
     with socket.create_server(("127.0.0.1", 0)) as taken:

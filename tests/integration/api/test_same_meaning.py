@@ -92,7 +92,7 @@ async def test_an_approval_code_of_a_refund_alone_means_approved(shop: Shop) -> 
     assert (again.status, again.raw, again.headers.get("Idempotent-Replayed")) == (201, first.raw, "true")
 
 
-async def test_a_body_that_names_the_tills_own_store_gets_the_same_answer(api: Api, tenant: Tenant) -> None:
+async def test_a_body_that_names_the_terminals_store_gets_the_same_answer(api: Api, tenant: Tenant) -> None:
     first = await api.pay(tenant, key="k")
     assert (await api.pay(tenant, key="k", store_id=tenant.store_id)).raw == first.raw
 

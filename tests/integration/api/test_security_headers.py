@@ -29,7 +29,7 @@ PATHS = {
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_every_answer_says_what_a_browser_may_do_with_it(api: Api, path: str) -> None:
+async def test_every_answer_has_the_security_headers(api: Api, path: str) -> None:
     answer = await api.get(path)
     assert answer.status == PATHS[path]
     assert {name: answer.headers.getall(name) for name in ALWAYS} == {name: [said] for name, said in ALWAYS.items()}  # type: ignore[attr-defined]
@@ -47,7 +47,7 @@ async def test_a_payment_and_its_stream_are_not_cached(api: Api, tenant: Tenant)
     assert paid.headers["Content-Security-Policy"].startswith("default-src 'none'; frame-ancestors 'none'")
 
 
-async def test_the_page_has_no_inline_script_and_loads_nothing_from_other_hosts(api: Api) -> None:
+async def test_the_documentation_page_has_no_inline_script_and_loads_nothing_from_other_hosts(api: Api) -> None:
     page = (await api.get("//docs")).raw.decode()
     assert re.findall(r"<script[^>]*>([^<]*)</script>", page) == ["", ""]
     assert "://" not in page

@@ -61,7 +61,7 @@ def away(monkeypatch: pytest.MonkeyPatch) -> list[Admission]:
 
 
 @pytest.mark.parametrize("what", BODIES)
-async def test_slow_unknown_clients_take_no_place_in_flight(
+async def test_slow_unauthenticated_clients_occupy_no_slot(
     serve: Serve, tenant: Tenant, what: str, away: list[Admission], caplog: pytest.LogCaptureFixture
 ) -> None:
     async with serve(max_requests_in_flight=PLACES) as api:
@@ -74,7 +74,7 @@ async def test_slow_unknown_clients_take_no_place_in_flight(
     assert "unexpected error" not in caplog.text
 
 
-async def test_a_body_that_comes_when_all_places_are_taken_is_refused_before_anything_is_done(
+async def test_a_body_that_arrives_when_all_slots_are_taken_is_refused_without_effect(
     serve: Serve, tenant: Tenant, away: list[Admission]
 ) -> None:
     others: list[Admission] = []

@@ -79,7 +79,7 @@ async def told(api: Api) -> float:
     return float(silent)
 
 
-async def test_a_beat_that_is_heard_is_noted_and_one_that_falls_silent_is_reported_repeatedly(
+async def test_beat_messages_are_recorded_and_a_silent_beat_is_reported_repeatedly(
     watch: Any,
     look: Callable[[], Awaitable[list[str]]],
     passes: Callable[[float], Awaitable[list[str]]],
@@ -99,7 +99,7 @@ async def test_a_beat_that_is_heard_is_noted_and_one_that_falls_silent_is_report
     assert await told(api) < SILENCE_SECONDS
 
 
-async def test_a_beat_that_never_came_is_reported(
+async def test_a_beat_that_never_started_is_reported(
     look: Callable[[], Awaitable[list[str]]],
     passes: Callable[[float], Awaitable[list[str]]],
     api: Api,
@@ -113,7 +113,7 @@ async def test_a_beat_that_never_came_is_reported(
 
 
 @pytest.mark.parametrize("jump", ["1 h", "-1 h"])
-async def test_a_database_whose_clock_jumps_hides_no_silence_and_the_next_note_ends_a_false_one(
+async def test_a_jumping_database_clock_hides_no_silence_and_a_false_alarm_ends_soon(
     watch: Any, look: Callable[[], Awaitable[list[str]]], admin: Admin, jump: str
 ) -> None:
     watch.message_arrived()
@@ -155,7 +155,7 @@ async def test_a_watch_that_was_frozen_reports_no_silence(
     assert sorted(set(await passes(SILENCE_SECONDS))) == ["beat.silent", "queue.silent"]
 
 
-async def test_a_broker_that_is_away_is_not_reported_as_silence_of_beat_and_queues(
+async def test_an_unreachable_broker_is_not_reported_as_silence_of_beat_and_queues(
     watch: Any,
     look: Callable[[], Awaitable[list[str]]],
     passes: Callable[[float], Awaitable[list[str]]],
@@ -201,7 +201,7 @@ async def test_a_silent_queue_is_reported_once_until_it_is_heard_or_five_minutes
     ]
 
 
-async def test_canaries_are_sent_without_beat_and_a_queue_that_nobody_consumes_stays_small(
+async def test_canaries_are_sent_without_beat_and_an_unconsumed_queue_stays_small(
     stack: LocalStack, watch: Any, look: Callable[[], Awaitable[list[str]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importlib.import_module("beat.beat_monitor"), "BACKLOG_LIMIT", 3)
@@ -215,7 +215,7 @@ async def test_canaries_are_sent_without_beat_and_a_queue_that_nobody_consumes_s
     assert await find_silent_queues(limit_seconds=SILENCE_SECONDS) == []
 
 
-async def test_a_database_or_broker_that_is_away_does_not_end_the_watch(
+async def test_the_watch_survives_an_unreachable_database_or_broker(
     watch: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def away(work: Any) -> None:
@@ -230,7 +230,7 @@ async def test_a_database_or_broker_that_is_away_does_not_end_the_watch(
     assert [record.__dict__["event"] for record in caplog.records if record.levelname == "ERROR"] == ["beat.silent"]
 
 
-async def test_a_beat_without_news_is_not_noted_again(
+async def test_the_time_of_beat_is_not_written_again_without_a_new_message(
     watch: Any, look: Callable[[], Awaitable[list[str]]], admin: Admin
 ) -> None:
     """Each write would round the time differently, so a repeated one would look like a new message of beat."""

@@ -95,7 +95,7 @@ async def test_finding_what_is_due_reads_an_index_and_not_the_table(payments: Pa
     assert "payments_due" in str(plan)
 
 
-async def test_expired_keys_are_deleted_and_live_ones_stay(payments: PaymentMaker, admin: Admin) -> None:
+async def test_only_expired_idempotency_keys_are_deleted(payments: PaymentMaker, admin: Admin) -> None:
     old, young = await payments.pending(), await payments.pending()
     await admin.execute("UPDATE idempotency_records SET expires_at = now() WHERE resource_id = %s", [old])
     await forget_expired()
@@ -109,7 +109,7 @@ async def test_expired_rows_are_deleted_in_pieces(payments: PaymentMaker, admin:
     assert await forget_expired(limit=2, longest_seconds=0) <= 4, "one page of each table, when the time is over"
 
 
-async def test_one_call_deletes_all_expired_rows(engines: None, admin: Admin) -> None:
+async def test_a_single_call_deletes_all_expired_rows(engines: None, admin: Admin) -> None:
     await admin.execute("""
         INSERT INTO idempotency_records
             (merchant_id, method, path, key, fingerprint, status, body, created_at, expires_at)

@@ -105,7 +105,7 @@ def test_the_next_tick_is_sent_after_the_brokers_keys_were_deleted(broker: Redis
         broker.flushall()
 
 
-def test_a_queue_that_nobody_consumes_does_not_grow_without_bound(broker: Redis, clock: Clock, scheduler: Any) -> None:
+def test_an_unconsumed_queue_does_not_grow_without_bound(broker: Redis, clock: Clock, scheduler: Any) -> None:
     for _ in range(BACKLOG_LIMIT):
         clock.seconds += 1
         scheduler.tick()

@@ -33,7 +33,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return found
 
 
-def test_both_kinds_are_measured_in_every_round(results: dict[str, Any]) -> None:
+def test_orders_and_payments_are_measured_in_every_round(results: dict[str, Any]) -> None:
     assert {kind: len(rounds) for kind, rounds in results["rounds"].items()} == {
         "payment": ORDERS_QUICK.rounds,
         "order": ORDERS_QUICK.rounds,

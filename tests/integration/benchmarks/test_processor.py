@@ -25,7 +25,7 @@ input()
 """
 
 
-def test_processor_time_of_a_child_that_ends_during_the_reading_is_counted_for_its_parent(
+def test_cpu_time_of_a_child_that_exits_during_the_reading_is_counted_for_its_parent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     words = [sys.executable, "-c", PARENT]

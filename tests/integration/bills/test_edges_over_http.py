@@ -77,7 +77,9 @@ async def test_bill_with_a_payment_in_progress_cannot_be_split_or_voided(api: Ap
         assert {"field": "reserved_amount", "issue": "300"} in answer.details
 
 
-async def test_the_history_of_a_bill_says_who_did_each_thing(api: Api, refunds: RefundMaker, admin: Admin) -> None:
+async def test_the_history_of_a_bill_names_the_caller_of_each_event(
+    api: Api, refunds: RefundMaker, admin: Admin
+) -> None:
     bill = await bill_in(api, refunds, "unpaid")
     device, worker = ("device", refunds.tenant.device_id), ("worker", "worker-of-the-test")
     payment_id = await refunds.paid(QR, amount=400, bill_id=bill["id"])

@@ -220,7 +220,7 @@ async def test_database_refuses_amounts_that_contradict_the_status(
         await admin.execute(f"UPDATE bills SET version = version + 1, {changes} WHERE id = %s", [bill["id"]])
 
 
-async def test_locking_again_sees_the_same(api: Api, tenant: Tenant) -> None:
+async def test_a_second_lock_of_a_bill_in_the_transaction_returns_the_same_row(api: Api, tenant: Tenant) -> None:
     bill = await new_bill(api, tenant, 100)
     async with transaction(Role.WORKER) as connection:
         first = await lock_bills(connection, [bill["id"], "bil_none"])

@@ -64,7 +64,7 @@ async def connections(proxy: Proxy) -> int:
     return proxy.connections
 
 
-async def test_connections_that_fell_silent_are_replaced_once_nobody_answers_a_begin(
+async def test_silent_connections_are_replaced_when_a_begin_times_out(
     cut_off: tuple[Api, Proxy], tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     api, proxy = cut_off
@@ -74,7 +74,7 @@ async def test_connections_that_fell_silent_are_replaced_once_nobody_answers_a_b
     assert set(await ask_everything(api, tenant)) == {200, 201}
 
 
-async def test_the_subscription_comes_back_after_a_cut(cut_off: tuple[Api, Proxy], tenant: Tenant) -> None:
+async def test_the_subscription_reconnects_after_a_cut(cut_off: tuple[Api, Proxy], tenant: Tenant) -> None:
     api, proxy = cut_off
     payment = (await api.pay(tenant, method={"type": "qr", "mode": "mpm"})).body
     proxy.cut(Cut.RST)

@@ -71,7 +71,7 @@ async def tills(api: Api, tenant: Tenant, payments: PaymentMaker, paid: list[str
 
 
 @pytest.mark.parametrize("name", LONG)
-async def test_tills_do_not_wait_for_long_calls(
+async def test_terminals_do_not_wait_for_long_calls(
     api: Api, admin: Admin, stack: LocalStack, payments: PaymentMaker, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(health, "ANSWER_WITHIN_SECONDS", WAIT_SECONDS)

@@ -91,7 +91,7 @@ async def own(
         yield api, admin, await new_tenant(admin)
 
 
-async def test_a_read_only_database_is_unavailable_and_its_connections_are_thrown_away(
+async def test_a_read_only_database_is_unavailable_and_its_connections_are_discarded(
     own: tuple[Api, Admin, Tenant],
 ) -> None:
     api, admin, tenant = own
@@ -133,7 +133,7 @@ async def test_a_missing_grant_is_unavailable(
         assert (await ask(api, tenant)).status in DONE, ask.__name__
 
 
-async def test_a_server_that_ends_all_sessions_costs_no_request(own: tuple[Api, Admin, Tenant]) -> None:
+async def test_no_request_fails_when_the_server_ends_all_sessions(own: tuple[Api, Admin, Tenant]) -> None:
     api, admin, tenant = own
     for _ in range(5):
         assert {(await ask(api, tenant)).status for ask in (*WRITES, ready)} <= DONE
@@ -149,7 +149,7 @@ async def test_a_server_that_ends_all_sessions_costs_no_request(own: tuple[Api, 
         await eventually(sessions, until=lambda number: number == 0)
 
 
-async def test_a_probe_of_readiness_leaves_nothing_behind(own: tuple[Api, Admin, Tenant]) -> None:
+async def test_a_readiness_probe_leaves_no_row(own: tuple[Api, Admin, Tenant]) -> None:
     api, admin, tenant = own
     for _ in range(3):
         assert (await ready(api, tenant)).status == 200
@@ -165,7 +165,7 @@ async def test_a_probe_of_readiness_leaves_nothing_behind(own: tuple[Api, Admin,
     await eventually(files, until=lambda number: number >= 3)
 
 
-async def test_a_plan_that_a_migration_invalidated_is_made_again(own: tuple[Api, Admin, Tenant]) -> None:
+async def test_a_statement_whose_plan_a_migration_invalidated_is_retried(own: tuple[Api, Admin, Tenant]) -> None:
     api, admin, tenant = own
     bill = await bill_of(api, tenant, (await open_order(api, tenant))["id"])
 

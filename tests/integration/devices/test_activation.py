@@ -81,7 +81,7 @@ async def test_an_activation_is_not_repeated_with_a_code_that_was_replaced(provi
     assert _is_the_refusal(await provisioning.activate(terminal, code))
 
 
-async def test_one_of_ten_concurrent_keys_with_one_code_is_installed(provisioning: Provisioning) -> None:
+async def test_exactly_one_of_ten_concurrent_keys_with_one_code_is_installed(provisioning: Provisioning) -> None:
     terminal, _ = await provisioning.active()
     code = await provisioning.code(terminal)
     keys = [_new_public_key() for _ in range(10)]
@@ -122,7 +122,7 @@ async def test_code_still_works_after_four_wrong_tries(provisioning: Provisionin
     assert (await provisioning.activate(terminal, code)).status == 200
 
 
-async def test_after_five_wrong_tries_the_code_is_dead(provisioning: Provisioning) -> None:
+async def test_the_code_is_invalid_after_five_wrong_tries(provisioning: Provisioning) -> None:
     terminal = await provisioning.register()
     code = await provisioning.code(terminal)
     for _ in range(5):

@@ -15,7 +15,7 @@ STAMPS = {DeviceEvent.SUSPEND: "suspended_at", DeviceEvent.DEACTIVATE: "deactiva
 
 @pytest.mark.parametrize("event", MOVES)
 @pytest.mark.parametrize("status", DeviceStatus)
-async def test_an_event_moves_a_device_where_there_is_an_edge_and_is_refused_elsewhere(
+async def test_an_event_is_applied_to_a_device_only_if_the_table_allows_it(
     provisioning: Provisioning, status: DeviceStatus, event: DeviceEvent
 ) -> None:
     terminal = await provisioning.in_status(status)
@@ -62,7 +62,7 @@ async def test_valid_code_does_not_activate_a_deactivated_device(provisioning: P
     assert (await provisioning.read(terminal)).body["status"] == "deactivated"
 
 
-async def test_the_history_has_one_row_per_version_with_who_and_why(
+async def test_the_device_history_has_caller_and_reason_for_each_version(
     provisioning: Provisioning, admin: psycopg.AsyncConnection[DictRow]
 ) -> None:
     terminal, _ = await provisioning.active()
@@ -107,7 +107,7 @@ async def test_raw_sql_cannot_move_a_device_along_another_edge(
     assert refused == len(DeviceStatus) * (len(DeviceStatus) - 1) - len(edges)
 
 
-async def test_eight_suspensions_at_once_are_one_suspension(provisioning: Provisioning) -> None:
+async def test_eight_concurrent_suspensions_change_the_status_once(provisioning: Provisioning) -> None:
     terminal, _ = await provisioning.active()
     answers = await asyncio.gather(*(provisioning.move(terminal, DeviceEvent.SUSPEND) for _ in range(8)))
     assert sorted(answer.status for answer in answers) == [200] + [409] * 7

@@ -104,7 +104,7 @@ async def test_a_token_marks_the_device_as_seen(
     assert (await provisioning.read(active[0])).body["last_connected_at"] is not None
 
 
-async def test_the_life_of_a_token_is_a_setting(
+async def test_the_lifetime_of_a_token_is_a_setting(
     serve: Serve, active: tuple[Registered, str], session: aiohttp.ClientSession
 ) -> None:
     async with serve(device_token_seconds=30) as api:
@@ -129,7 +129,7 @@ async def test_thirty_uses_of_one_jti_at_once_give_one_token(terminal: Terminal)
     assert sorted(answer.status for answer in answers) == [200] + [401] * 29
 
 
-async def test_one_jti_of_two_devices_is_two(
+async def test_two_devices_may_use_the_same_jti(
     api: Api, provisioning: Provisioning, session: aiohttp.ClientSession
 ) -> None:
     clients = [_client(api.url, await provisioning.active(), session) for _ in range(2)]
@@ -137,7 +137,7 @@ async def test_one_jti_of_two_devices_is_two(
     assert [answer.status for answer in answers] == [200, 200]
 
 
-async def test_grouped_token_requests_get_their_own_answers(
+async def test_grouped_token_requests_get_separate_answers(
     api: Api, provisioning: Provisioning, session: aiohttp.ClientSession
 ) -> None:
     good = [_client(api.url, await provisioning.active(), session) for _ in range(6)]
@@ -210,7 +210,7 @@ async def test_invalid_assertion_is_401_with_the_reason(terminal: Terminal, clai
     assert answer.body["error"]["details"][0]["field"] == "client_assertion"
 
 
-async def test_the_audience_is_our_public_address_whatever_host_the_request_names(
+async def test_the_audience_is_our_public_address_for_any_host_header(
     serve: Serve, active: tuple[Registered, str], session: aiohttp.ClientSession
 ) -> None:
     async with serve(public_url="https://pay.example") as api:

@@ -99,7 +99,7 @@ async def test_a_suspended_device_stays_suspended(provisioning: Provisioning, se
     assert (await client.call("POST", "/payments", body=CASH, key="k")).status == 201
 
 
-async def test_the_history_says_who_gave_the_code_and_when_the_key_was_replaced(
+async def test_the_history_shows_the_issuer_of_the_code_and_the_replacement_of_the_key(
     provisioning: Provisioning, admin: psycopg.AsyncConnection[DictRow]
 ) -> None:
     terminal, _ = await provisioning.active()

@@ -45,7 +45,7 @@ async def test_ten_concurrent_registrations_of_a_serial_number_yield_one_device(
     assert sorted(answer.status for answer in answers) == [201] + [409] * 9
 
 
-async def test_a_caller_above_the_stores_must_name_one(api: Api, tenant: Tenant) -> None:
+async def test_a_caller_above_store_level_must_name_a_store(api: Api, tenant: Tenant) -> None:
     for role in ("merchant_admin", "psp_admin", "system_op"):
         token = api.signer.user(tenant, role=role)
         answer = await api.post("/terminals", _body(), as_=token)
@@ -95,7 +95,7 @@ async def test_terminals_are_paged_newest_first_and_filtered(provisioning: Provi
 @pytest.mark.parametrize(
     "query", ["status=broken", "limit=0", "limit=201", "limit=x", "cursor=%00", "store_id=a%20b", "store_id="]
 )
-async def test_a_bad_query_is_400(api: Api, tenant: Tenant, query: str) -> None:
+async def test_an_invalid_query_of_terminals_is_400(api: Api, tenant: Tenant, query: str) -> None:
     answer = await api.get(f"/terminals?{query}", as_=api.signer.user(tenant, role="store_manager"))
     assert (answer.status, answer.code) == (400, "VALIDATION_ERROR")
 

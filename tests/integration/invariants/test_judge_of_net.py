@@ -16,7 +16,7 @@ async def judged(url: str, provider: Provider, *movements: dict[str, Any]) -> Ne
     return await audit_net(database_url=url, sandbox_url=await provider(list(movements)))
 
 
-async def test_honest_books_equal_the_providers_net(own_database: str, provider: Provider) -> None:
+async def test_correct_books_equal_the_providers_net(own_database: str, provider: Provider) -> None:
     await tell(own_database)
     found = await judged(own_database, provider, CHARGE, *REVERSED)
     assert (found.differences, found.explained) == ((), 0)
@@ -71,7 +71,7 @@ async def test_a_correction_that_follows_the_statement_is_named_where_that_diffe
     assert (found.differences, found.explained) == ((), 1)
 
 
-async def test_without_a_ledger_nothing_is_judged(own_database: str) -> None:
+async def test_without_a_provider_ledger_the_net_is_not_audited(own_database: str) -> None:
     await tell(own_database)
     with pytest.raises(UserError):
         await audit_net(database_url=own_database, sandbox_url="http://127.0.0.1:9")

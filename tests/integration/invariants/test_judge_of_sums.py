@@ -58,7 +58,7 @@ async def judged(url: str, provider: Provider, *movements: dict[str, Any]) -> Ba
     return await audit_balances(database_url=url, sandbox_url=await provider(list(movements)))
 
 
-async def test_honest_books_add_up(own_database: str, provider: Provider) -> None:
+async def test_no_difference_is_reported_for_correct_books(own_database: str, provider: Provider) -> None:
     await tell(own_database)
     found = await judged(own_database, provider, CHARGE, *REVERSED)
     assert found.differences == ()
@@ -83,7 +83,9 @@ async def test_honest_books_add_up(own_database: str, provider: Provider) -> Non
         ({"accounts"}, "UPDATE settlements SET cash_actual = -1, note = 'x' WHERE id = 'stl_1'"),
     ],
 )  # fmt: skip
-async def test_one_unit_in_our_books_is_found(own_database: str, provider: Provider, rules: set[str], lie: str) -> None:
+async def test_a_difference_of_one_unit_in_our_books_is_found(
+    own_database: str, provider: Provider, rules: set[str], lie: str
+) -> None:
     await tell(own_database, lie)
     found = await judged(own_database, provider, CHARGE)
     assert {difference.rule for difference in found.differences} == rules
@@ -101,7 +103,7 @@ async def test_one_unit_in_our_books_is_found(own_database: str, provider: Provi
         (f"{NOBODY} JPY", [CHARGE, {**CHARGE, "reference": "pay_9:1"}]),
     ],
 )
-async def test_one_unit_in_the_providers_book_is_found(
+async def test_a_difference_of_one_unit_in_the_providers_ledger_is_found(
     own_database: str, provider: Provider, place: str, movements: list[dict[str, Any]]
 ) -> None:
     await tell(own_database)
@@ -119,7 +121,7 @@ async def test_money_whose_end_is_open_is_set_aside(own_database: str, provider:
     assert (found.differences, found.set_aside) == ((), 2)
 
 
-async def test_without_a_provider_our_own_books_are_compared(own_database: str) -> None:
+async def test_without_a_provider_our_books_are_compared_with_each_other(own_database: str) -> None:
     await tell(own_database, "UPDATE settlement_lines SET amount = 1049")
     found = await audit_balances(database_url=own_database, sandbox_url=None)
     assert {difference.rule for difference in found.differences} == {"totals", "accounts"}

@@ -178,7 +178,7 @@ async def broken(connection: AsyncConnection) -> dict[str, Finding]:
     return {finding.rule.name: finding for finding in await check(connection, RULES) if finding.count}
 
 
-async def test_honest_rows_break_no_rule(connection: AsyncConnection) -> None:
+async def test_valid_rows_break_no_rule(connection: AsyncConnection) -> None:
     findings = await check(connection, RULES)
     assert {finding.rule.name: finding.violations for finding in findings if finding.count} == {}
     assert all(finding.checked > 0 for finding in findings)
@@ -194,14 +194,14 @@ async def test_a_planted_violation_is_found(connection: AsyncConnection, rule: s
 
 
 @pytest.mark.parametrize("change", HARMLESS)
-async def test_what_is_allowed_is_no_violation(connection: AsyncConnection, change: str) -> None:
+async def test_unusual_but_allowed_rows_are_not_violations(connection: AsyncConnection, change: str) -> None:
     await run(connection, change)
     found = await broken(connection)
     found.pop("history of a payment", None)  # the statement wrote no history, which is not tested here
     assert found == {}
 
 
-async def test_many_violations_are_counted_and_the_first_are_told(connection: AsyncConnection) -> None:
+async def test_many_violations_are_counted_and_the_first_are_reported(connection: AsyncConnection) -> None:
     await run(
         connection,
         "INSERT INTO payment_history (payment_id, version, merchant_id, store_id, event, to_status, at, caller_type,"
@@ -217,6 +217,6 @@ def test_every_rule_has_a_planted_violation() -> None:
     assert {rule for rule, _, _ in PLANTED} == {rule.name for rule in RULES}
 
 
-def test_rules_have_names_of_their_own_and_sentences_that_fit_a_line() -> None:
+def test_rules_have_unique_names_and_sentences_that_fit_on_a_line() -> None:
     assert len({rule.name for rule in RULES}) == len(RULES)
     assert all(len(rule.sentence) <= 76 and rule.sentence.endswith(".") for rule in RULES)

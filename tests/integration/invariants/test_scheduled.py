@@ -95,7 +95,7 @@ async def test_results_are_in_the_metrics_and_for_operators_alone(
     assert "pay_1" not in page
 
 
-async def test_a_rule_that_is_too_slow_keeps_its_last_result_and_says_so(
+async def test_a_rule_that_times_out_keeps_its_last_result_and_is_marked_unfinished(
     api: Api, admin: Admin, tenant: Tenant, none_yet: pytest.MonkeyPatch
 ) -> None:
     await run(CLEAN, SLOW, patch=none_yet)
@@ -112,7 +112,7 @@ async def test_a_rule_that_is_too_slow_keeps_its_last_result_and_says_so(
     assert (await kept(admin)).keys() == {"slow"}, "a rule that is gone is forgotten"
 
 
-async def test_checks_are_one_at_a_time_and_rules_that_waited_come_first(
+async def test_checks_run_one_at_a_time_and_start_with_the_rules_that_waited(
     admin: Admin, none_yet: pytest.MonkeyPatch
 ) -> None:
     none_yet.setattr(scheduled, "RULES", (CLEAN,))
@@ -136,6 +136,6 @@ async def test_a_rule_has_its_time_limit_and_no_parallel_workers(admin: Admin, n
     assert told["problem"] == f"{scheduled.RULE_SECONDS}s 0"
 
 
-async def test_a_check_changes_nothing(admin: Admin, none_yet: pytest.MonkeyPatch) -> None:
+async def test_a_scheduled_check_changes_no_row(admin: Admin, none_yet: pytest.MonkeyPatch) -> None:
     await run(WRITES, patch=none_yet)
     assert (await kept(admin))["writes"]["is_finished"] is False

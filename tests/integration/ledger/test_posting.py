@@ -42,7 +42,7 @@ async def test_cash_goes_into_the_drawer_and_has_no_fee(shop: SettlementShop) ->
     assert await entries(shop, sold) == {("completion", "cash", "cash", 700), ("completion", "sales", "cash", -700)}
 
 
-async def test_a_refund_posts_what_went_back(shop: SettlementShop) -> None:
+async def test_a_refund_posts_the_refunded_amounts(shop: SettlementShop) -> None:
     back = await shop.give_back(await shop.sell(1_000, cash=True), 300)
     assert await entries(shop, back) == {("refund", "refunds", "cash", 300), ("refund", "cash", "cash", -300)}
 
@@ -187,7 +187,7 @@ async def test_balances_and_journals_over_http(api: Api, shop: SettlementShop, s
         assert (await api.get(path, as_=manager)).status == 403
 
 
-async def test_another_merchants_ledger_is_not_there(
+async def test_the_ledger_of_another_merchant_is_404(
     api: Api, shop: SettlementShop, signer: Signer, make_tenant: Any
 ) -> None:
     sold = await shop.sell()

@@ -50,11 +50,11 @@ async def alembic(url: str, name: str, *words: str) -> None:
         await asyncio.to_thread(getattr(command, name), alembic_config(), *words)
 
 
-async def test_the_mapped_classes_are_what_the_migrations_make(own_database: str) -> None:
+async def test_the_mapped_classes_match_the_migrated_schema(own_database: str) -> None:
     await alembic(own_database, "check")
 
 
-async def test_down_and_up_again_makes_the_same_schema(stack: LocalStack, own_database: str) -> None:
+async def test_downgrade_and_upgrade_recreate_the_same_schema(stack: LocalStack, own_database: str) -> None:
     before = await schema(own_database)
     await alembic(own_database, "downgrade", "base")
     left = {row[:3] for row in await schema(own_database)} - {("column", "alembic_version", "version_num")}
@@ -72,7 +72,7 @@ async def test_each_migration_can_be_downgraded_and_upgraded(own_database: str) 
     await alembic(own_database, "check")
 
 
-async def test_two_migrations_started_at_once_take_turns(stack: LocalStack) -> None:
+async def test_two_concurrent_migrations_run_one_after_the_other(stack: LocalStack) -> None:
     async with empty_database(stack.urls.database) as url:
         await asyncio.gather(upgrade_as_a_process(url), upgrade_as_a_process(url))
         assert await schema(url)
@@ -96,7 +96,7 @@ def test_the_migrations_form_one_chain_without_branches() -> None:
 
 
 @pytest.mark.parametrize("path", sorted(VERSIONS.glob("*.py")), ids=lambda path: path.name)
-def test_a_migration_imports_nothing_that_may_change_later(path: Path) -> None:
+def test_migrations_import_no_product_code(path: Path) -> None:
     assert re.findall(r"^(?:from|import) (\S+)", path.read_text(), re.MULTILINE) == ["alembic"]
 
 

@@ -48,15 +48,13 @@ async def test_the_check_constraint_lists_exactly_the_statuses(admin: Connection
 
 
 @every_machine
-async def test_the_trigger_lets_exactly_the_edges_pass(admin: Connection, machine: StateMachine) -> None:
+async def test_the_update_trigger_allows_exactly_the_transitions(admin: Connection, machine: StateMachine) -> None:
     definition = await trigger(admin, f"{machine.name}s_edges")
     assert {edge for edge in quoted(definition) if len(edge) > 1} == {">".join(edge) for edge in machine.edges()}
 
 
 @every_machine
-async def test_the_trigger_of_beginnings_lets_exactly_the_initial_status_pass(
-    admin: Connection, machine: StateMachine
-) -> None:
+async def test_the_insert_trigger_allows_exactly_the_initial_status(admin: Connection, machine: StateMachine) -> None:
     assert quoted(await trigger(admin, f"{machine.name}s_initial")) == {str(status) for status in machine.initial}
 
 
@@ -97,7 +95,7 @@ def planted(status: str) -> tuple[str, ...]:
 
 
 @every_machine
-async def test_raw_sql_may_take_every_edge_and_no_other(probe: Connection, machine: StateMachine) -> None:
+async def test_raw_sql_can_make_every_transition_and_no_other(probe: Connection, machine: StateMachine) -> None:
     legal = set(machine.edges())
     for source in machine.statuses:
         for target in machine.statuses:

@@ -106,7 +106,7 @@ async def write(stack: LocalStack) -> None:
     await ask(stack, "UPDATE payments SET id = id WHERE false RETURNING id")
 
 
-async def test_a_clock_that_was_never_moved_costs_nothing_and_looking_changes_nothing(own: LocalStack) -> None:
+async def test_showing_a_clock_that_was_never_moved_changes_nothing(own: LocalStack) -> None:
     before = await ask(own, "SELECT count(*) FROM pg_namespace")
     looked = mpac("clock", home=own.home.path)
     assert looked.returncode == 0, looked.stderr
@@ -115,7 +115,7 @@ async def test_a_clock_that_was_never_moved_costs_nothing_and_looking_changes_no
     assert await ask(own, "SELECT current_setting('search_path')") == '"$user", public'
 
 
-async def test_everything_that_reads_the_clock_reads_the_movable_one_after_the_first_move(
+async def test_no_column_or_function_reads_the_machines_clock_after_the_first_move(
     own: LocalStack, session: aiohttp.ClientSession
 ) -> None:
     async with clock_state_of(own, session):
@@ -125,7 +125,7 @@ async def test_everything_that_reads_the_clock_reads_the_movable_one_after_the_f
         assert bound == []
 
 
-async def test_connections_from_before_follow_and_a_busy_one_is_not_cut(
+async def test_older_connections_are_closed_as_soon_as_they_are_idle(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     async with LocalStack(tmp_path_factory.mktemp("clock") / "home", services=SERVICES, durable=False) as stack:
@@ -154,7 +154,7 @@ async def test_connections_from_before_follow_and_a_busy_one_is_not_cut(
         await busy.close()
 
 
-async def test_both_clocks_move_and_what_follows_the_machine_moves_along(
+async def test_both_clocks_move_and_timestamps_of_the_machine_are_shifted(
     own: LocalStack, session: aiohttp.ClientSession
 ) -> None:
     async with clock_state_of(own, session) as clock:
@@ -176,7 +176,7 @@ async def test_both_clocks_move_and_what_follows_the_machine_moves_along(
         assert timedelta(0) <= max(heard, used) < timedelta(seconds=HOUR)
 
 
-async def test_no_clock_moves_while_a_transaction_has_written_something(
+async def test_no_clock_moves_while_a_transaction_has_uncommitted_writes(
     own: LocalStack, session: aiohttp.ClientSession
 ) -> None:
     async with clock_state_of(own, session) as clock:
@@ -193,7 +193,7 @@ async def test_no_clock_moves_while_a_transaction_has_written_something(
         assert clock.ahead_seconds == clock.provider_ahead_seconds == before + HOUR
 
 
-async def test_a_provider_that_refuses_moves_nothing(own: LocalStack, session: aiohttp.ClientSession) -> None:
+async def test_no_clock_moves_if_the_provider_refuses(own: LocalStack, session: aiohttp.ClientSession) -> None:
     async with clock_state_of(own, session) as clock:
         before = clock.ahead_seconds
         with pytest.raises(UserError, match="refuses"):
@@ -203,9 +203,7 @@ async def test_a_provider_that_refuses_moves_nothing(own: LocalStack, session: a
         await write(own)
 
 
-async def test_a_move_that_never_reached_the_provider_moves_nothing(
-    own: LocalStack, session: aiohttp.ClientSession
-) -> None:
+async def test_no_clock_moves_if_the_provider_is_not_reached(own: LocalStack, session: aiohttp.ClientSession) -> None:
     async with clock_state_of(own, session, NeverArrives) as clock:
         before = clock.ahead_seconds
         with pytest.raises(UserError, match="nothing was moved"):
@@ -215,7 +213,7 @@ async def test_a_move_that_never_reached_the_provider_moves_nothing(
         await write(own)
 
 
-async def test_a_move_that_was_cut_off_between_the_two_refuses_payments_until_the_next_call_finishes_it(
+async def test_an_interrupted_clock_move_blocks_payments_until_the_next_call_finishes_it(
     own: LocalStack, session: aiohttp.ClientSession
 ) -> None:
     async with clock_state_of(own, session, LostAfter) as clock:
@@ -238,7 +236,7 @@ async def test_a_move_that_was_cut_off_between_the_two_refuses_payments_until_th
     assert mpac("status", home=own.home.path).returncode == 0
 
 
-async def test_a_caller_that_is_stopped_in_the_middle_does_not_keep_the_locks(
+async def test_a_clock_command_that_stops_midway_releases_its_locks(
     own: LocalStack, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Stopped(ProviderClock):
@@ -259,7 +257,7 @@ async def test_a_caller_that_is_stopped_in_the_middle_does_not_keep_the_locks(
     await write(own)
 
 
-async def test_a_provider_that_was_moved_alone_is_told_of_and_caught_up_with(
+async def test_a_provider_clock_that_was_moved_alone_is_reported_and_followed(
     own: LocalStack, session: aiohttp.ClientSession
 ) -> None:
     real = ProviderClock(session, own.urls.sandbox, own.control_key)
@@ -270,14 +268,14 @@ async def test_a_provider_that_was_moved_alone_is_told_of_and_caught_up_with(
     assert await ask(own, AHEAD) == ahead
 
 
-async def test_two_moves_at_once_are_refused(own: LocalStack, session: aiohttp.ClientSession) -> None:
+async def test_a_second_concurrent_clock_move_is_refused(own: LocalStack, session: aiohttp.ClientSession) -> None:
     async with clock_state_of(own, session) as clock:
         await clock.lock_moves()
         second = mpac("clock", "+1h", home=own.home.path)
         assert (second.returncode, "Another `clock` command" in second.stderr) == (1, True)
 
 
-async def test_a_provider_that_is_not_there_is_said_before_anything_is_changed(own: LocalStack) -> None:
+async def test_an_unreachable_provider_is_reported_before_any_clock_moves(own: LocalStack) -> None:
     before = await ask(own, AHEAD)
     await own.stop("sandbox")
     try:
@@ -288,7 +286,7 @@ async def test_a_provider_that_is_not_there_is_said_before_anything_is_changed(o
     assert await ask(own, AHEAD) == before
 
 
-async def test_the_clock_stays_ahead_and_ticks_when_the_servers_are_started_again(own: LocalStack) -> None:
+async def test_the_clock_stays_ahead_after_a_restart_of_the_database(own: LocalStack) -> None:
     before = await ask(own, AHEAD)
     await own.stop("postgres")
     await own.start("postgres")

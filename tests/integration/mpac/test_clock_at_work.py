@@ -43,7 +43,7 @@ async def own(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalSt
 
 
 @pytest.mark.parametrize("row", AT_WORK.values(), ids=AT_WORK)
-async def test_the_clock_is_moved_only_after_the_work_has_ended(own: LocalStack, row: str) -> None:
+async def test_the_clock_moves_only_after_payments_in_progress_have_ended(own: LocalStack, row: str) -> None:
     waits: list[int] = []
     is_waiting = asyncio.Event()
 

@@ -47,7 +47,7 @@ def old_pip(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return python
 
 
-def test_old_pips_install_a_requirement_with_an_extra_whatever_their_configuration_says(
+def test_old_pips_install_a_requirement_with_an_extra_despite_their_configuration(
     old_pip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     configuration = tmp_path / "pip.conf"
@@ -69,14 +69,14 @@ def test_old_pips_install_a_requirement_with_an_extra_whatever_their_configurati
     assert not (tmp_path / "configured").exists()
 
 
-def test_without_uv_and_pip_the_sentence_names_what_to_install(tmp_path: Path) -> None:
+def test_without_uv_and_pip_the_error_names_the_package_to_install(tmp_path: Path) -> None:
     done = bootstrap(bare_python(tmp_path / "bare"), tmp_path, PATH="")
     assert done.returncode == 1
     assert "apt install python3-pip" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_the_reason_that_uv_gave_stands_before_the_one_of_pip(tmp_path: Path) -> None:
+def test_the_error_of_uv_is_printed_before_that_of_pip(tmp_path: Path) -> None:
     done = bootstrap(
         Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}",
         tmp_path,
@@ -97,9 +97,7 @@ def test_the_reason_that_uv_gave_stands_before_the_one_of_pip(tmp_path: Path) ->
     assert not (tmp_path / "environment" / run.STAMP).exists()
 
 
-def test_what_was_half_installed_when_it_was_killed_is_made_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_installation_is_repeated_from_scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     python = bare_python(tmp_path)
     half = Path(
         subprocess.check_output([python, "-c", "import site; print(site.getsitepackages()[0])"], text=True).strip()
@@ -113,7 +111,7 @@ def test_what_was_half_installed_when_it_was_killed_is_made_again(
     assert run.is_up_to_date(tmp_path)
 
 
-def test_an_environment_can_lie_in_a_folder_with_a_colon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_environment_may_be_in_a_folder_with_a_colon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     environment = tmp_path / "a:b"
     environment.mkdir()
     monkeypatch.setattr(run, "install", lambda _python: None)
@@ -121,7 +119,7 @@ def test_an_environment_can_lie_in_a_folder_with_a_colon(tmp_path: Path, monkeyp
     assert run.is_usable(environment / "bin" / "python")
 
 
-def test_a_place_whose_name_is_not_utf8_is_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_an_environment_path_that_is_not_utf8_is_refused_with_advice(tmp_path: Path) -> None:
     done = bootstrap(Path(sys.executable), tmp_path, MPAC_VENV=os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
     assert done.returncode == 1
     assert "is not UTF-8" in done.stderr
@@ -140,7 +138,7 @@ def bootstrap(python: Path, folder: Path, **variables: str) -> subprocess.Comple
     )
 
 
-def test_a_home_that_cannot_be_written_to_is_no_reason_to_fail(tmp_path: Path) -> None:
+def test_an_unwritable_home_directory_does_not_prevent_the_installation(tmp_path: Path) -> None:
     (tmp_path / "home").touch()  # even root cannot create a cache below a file
     uv = Path(sys.executable).with_name("uv")
     python = bare_python(tmp_path / "environment")

@@ -74,7 +74,7 @@ def movement(number: int) -> dict[str, Any]:
     return {"seq": number, "fee": 3, "at": "2026-01-28T00:00:00Z", **facts}
 
 
-async def test_the_ledger_is_read_to_its_last_page(own_database: str, ledger: str) -> None:
+async def test_the_providers_ledger_is_read_to_its_last_page(own_database: str, ledger: str) -> None:
     found = await audit_payments(database_url=own_database, sandbox_url=ledger)
     assert found.movements == MOVEMENTS
     assert [(broken.rule, broken.payment_id) for broken in found.broken] == [
@@ -94,7 +94,7 @@ async def test_real_payments_break_no_rule(payments: PaymentMaker, engines: None
     assert not mine & told
 
 
-def test_an_empty_database_breaks_no_rule_and_proves_nothing(own_database: str) -> None:
+def test_an_empty_database_breaks_no_rule_and_almost_all_have_nothing_to_check(own_database: str) -> None:
     done = mpac("invariants", database_url=own_database)
     assert done.returncode == 0, done.stderr
     assert re.search(r"No rule is broken: 1 hold, \d\d had nothing to check\.", done.stdout)  # it reads the catalogue
@@ -133,7 +133,7 @@ UNSETTLED = (
 )
 
 
-async def test_what_is_unknown_or_waits_for_a_person_is_told_and_ends_with_3(own_database: str) -> None:
+async def test_unknown_outcomes_and_work_for_people_are_reported_and_exit_with_3(own_database: str) -> None:
     await plant(own_database)
     fresh = mpac("invariants", "--rules", database_url=own_database)
     assert fresh.returncode == 0, fresh.stdout + fresh.stderr
@@ -162,7 +162,7 @@ async def test_what_is_unknown_or_waits_for_a_person_is_told_and_ends_with_3(own
     assert "I9 is broken, by our database" in forgotten.stdout
 
 
-async def test_a_broken_rule_is_told_and_ends_with_1(own_database: str) -> None:
+async def test_a_broken_rule_is_reported_and_exits_with_1(own_database: str) -> None:
     async with await psycopg.AsyncConnection.connect(own_database) as connection:
         await connection.execute("SET session_replication_role = replica")
         await connection.execute(
@@ -181,7 +181,7 @@ async def test_a_broken_rule_is_told_and_ends_with_1(own_database: str) -> None:
     assert broken[0]["violations"] == [["pay_lost", "has a history and no row"]]
 
 
-async def test_a_ledger_that_is_away_ends_with_4_unless_our_own_books_break_a_rule(own_database: str) -> None:
+async def test_an_unreachable_ledger_exits_with_4_unless_our_books_break_a_rule(own_database: str) -> None:
     done = mpac("invariants", database_url=own_database, sandbox_url="http://127.0.0.1:9")
     assert done.returncode == 4
     assert done.stderr.startswith("mpac: The sandbox provider at http://127.0.0.1:9 does not show its ledger")
@@ -208,7 +208,7 @@ CHARGE = {"kind": "charge", "reference": "p:1", "payment_id": "p", "currency": "
     ],
     ids=["page", "list", "empty line", "amount", "number"],
 )
-async def test_what_is_not_a_ledger_can_not_be_checked(own_database: str, shown: str) -> None:
+async def test_an_answer_that_is_not_a_ledger_is_an_error(own_database: str, shown: str) -> None:
     async def page(_request: web.Request) -> web.Response:
         return web.Response(text=shown, content_type="application/json")
 
@@ -219,14 +219,14 @@ async def test_what_is_not_a_ledger_can_not_be_checked(own_database: str, shown:
             await audit_payments(database_url=own_database, sandbox_url=str(server.make_url("/")))
 
 
-def test_a_database_without_a_schema_is_a_sentence_and_ends_with_4(own_database: str) -> None:
+def test_a_database_without_a_schema_exits_with_4_and_advice(own_database: str) -> None:
     done = mpac("invariants", database_url=own_database.rsplit("/", 1)[0] + "/postgres")
     assert done.returncode == 4
     assert "Traceback" not in done.stderr
     assert "run `python3 run.py migrate`" in done.stderr
 
 
-def test_a_wrong_call_ends_with_2(own_database: str) -> None:
+def test_an_invalid_option_of_invariants_exits_with_2(own_database: str) -> None:
     assert mpac("invariants", "--rulez", database_url=own_database).returncode == 2
 
 

@@ -54,21 +54,21 @@ async def ask(url: str, question: str, *values: Any) -> tuple[Any, ...]:
 
 
 @pytest.mark.parametrize("role", ROLES)
-async def test_every_role_lives_in_the_moved_time(moved: LocalStack, role: str) -> None:
+async def test_every_database_role_sees_the_moved_clock(moved: LocalStack, role: str) -> None:
     url = f"{moved.urls.database}?options=-c%20role%3D{role}"
     now, clock = await ask(url, AHEAD)
     assert now == TWO_DAYS
     assert abs(clock - TWO_DAYS) < timedelta(seconds=1)
 
 
-async def test_the_moved_clock_goes_on_ticking_and_never_back(moved: LocalStack) -> None:
+async def test_the_moved_clock_keeps_ticking_and_never_moves_back(moved: LocalStack) -> None:
     (before,) = await ask(moved.urls.database, "SELECT clock_timestamp()")
     assert await move(moved, TWO_DAYS - timedelta(seconds=1)) == 0
     (after,) = await ask(moved.urls.database, "SELECT clock_timestamp()")
     assert timedelta(0) < after - before < timedelta(seconds=30)
 
 
-async def test_what_the_migrations_bound_to_the_clock_goes_by_the_moved_one(moved: LocalStack) -> None:
+async def test_column_defaults_use_the_moved_clock(moved: LocalStack) -> None:
     async with await psycopg.AsyncConnection.connect(moved.urls.database) as connection:
         found = await connection.execute(
             "INSERT INTO psps (id, name) VALUES ('psp_tomorrow', 'x') RETURNING created_at - pg_catalog.now()"
@@ -77,7 +77,7 @@ async def test_what_the_migrations_bound_to_the_clock_goes_by_the_moved_one(move
         await connection.rollback()
 
 
-async def test_the_products_tables_are_where_they_always_are(moved: LocalStack) -> None:
+async def test_the_products_tables_remain_in_the_public_schema(moved: LocalStack) -> None:
     (strange,) = await ask(
         moved.urls.database,
         "SELECT array_agg(table_schema || '.' || table_name) FROM information_schema.tables "
@@ -86,7 +86,7 @@ async def test_the_products_tables_are_where_they_always_are(moved: LocalStack) 
     assert strange == ["movable_clock.moved"]
 
 
-async def test_a_stopped_stack_starts_as_far_ahead_as_it_was_and_its_neighbour_in_the_present(tmp_path: Path) -> None:
+async def test_a_restarted_movable_clock_stays_ahead_and_the_ordinary_database_is_not(tmp_path: Path) -> None:
     home = tmp_path / "home"
     async with LocalStack(home, services=SERVICES, profile=MOVABLE, durable=False) as first:
         await move(first, TWO_DAYS)
@@ -102,7 +102,7 @@ async def test_a_stopped_stack_starts_as_far_ahead_as_it_was_and_its_neighbour_i
 
 
 @pytest.mark.parametrize("variable", SERVERS_OF_THE_USERS)
-def test_nobody_elses_clock_is_moved(tmp_path: Path, variable: str) -> None:
+def test_the_clock_of_an_external_server_is_never_moved(tmp_path: Path, variable: str) -> None:
     with pytest.raises(UserError, match=f"unset {variable}"):
         LocalStack(
             Home(tmp_path / "home").path, services=SERVICES, profile=MOVABLE, env={variable: "scheme://elsewhere"}

@@ -73,7 +73,7 @@ async def still_works(info: RunInfo) -> None:
                     await connection.execute(f"SELECT {LONG}".encode())
 
 
-async def test_a_stopped_supervisor_blocks_no_process(home: Home) -> None:
+async def test_a_stopped_supervisor_blocks_no_other_process(home: Home) -> None:
     with in_the_foreground(home, stdout=subprocess.PIPE) as up:
         info = await complete(home)
         up.send_signal(signal.SIGSTOP)
@@ -89,7 +89,7 @@ async def test_a_blocked_terminal_delays_neither_the_processes_nor_their_restart
     assert not any(lives(pid) for pid in info["pids"].values()), "it stops in spite of the full pipe"
 
 
-async def test_a_reader_that_goes_away_ends_nothing(home: Home) -> None:
+async def test_a_closed_output_pipe_does_not_end_the_stack(home: Home) -> None:
     with in_the_foreground(home, stdout=subprocess.PIPE) as up:
         info = await complete(home)
         assert up.stdout
@@ -98,7 +98,7 @@ async def test_a_reader_that_goes_away_ends_nothing(home: Home) -> None:
         assert up.poll() is None
 
 
-async def test_a_terminal_that_is_closed_stops_the_stack_in_order(home: Home) -> None:
+async def test_closing_the_terminal_stops_the_stack_orderly(home: Home) -> None:
     ours, theirs = pty.openpty()
     with in_the_foreground(home, stdout=theirs) as up:
         os.close(theirs)
@@ -109,7 +109,7 @@ async def test_a_terminal_that_is_closed_stops_the_stack_in_order(home: Home) ->
     assert not any(lives(pid) for pid in info["pids"].values())
 
 
-async def test_passwords_are_shown_on_a_terminal_and_nowhere_else(home: Home, tmp_path: Path) -> None:
+async def test_passwords_are_masked_unless_the_output_is_a_terminal(home: Home, tmp_path: Path) -> None:
     with (tmp_path / "kept").open("wb") as kept, in_the_foreground(home, stdout=kept):
         info = await complete(home)
         await until(lambda: "Ready." in (tmp_path / "kept").read_text())
@@ -141,7 +141,7 @@ async def test_a_process_starts_although_its_log_cannot_be_opened(tmp_path: Path
     await supervisor.stop("worker")
 
 
-async def test_what_is_appended_is_shown_line_by_line_and_a_trimmed_file_is_followed(tmp_path: Path) -> None:
+async def test_appended_log_lines_are_shown_even_after_the_file_was_trimmed(tmp_path: Path) -> None:
     shown = tmp_path / "shown"
     home = open_home(tmp_path / "state")
     with shown.open("wb") as screen:

@@ -39,9 +39,7 @@ async def answers(stack: LocalStack) -> bool:
 
 
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
-async def test_both_servers_start_in_a_folder_of_any_name_and_find_their_data_again(
-    tmp_path: Path, name: bytes
-) -> None:
+async def test_database_and_broker_work_in_a_folder_of_any_name(tmp_path: Path, name: bytes) -> None:
     try:
         folder = tmp_path / os.fsdecode(name)
         folder.mkdir()
@@ -54,7 +52,7 @@ async def test_both_servers_start_in_a_folder_of_any_name_and_find_their_data_ag
                 await connection.execute("CREATE TABLE kept (one integer)" if is_first else "SELECT one FROM kept")
 
 
-async def test_both_servers_start_behind_a_symbolic_link_and_at_the_longest_path(tmp_path: Path) -> None:
+async def test_database_and_broker_start_behind_a_symbolic_link_and_at_the_longest_path(tmp_path: Path) -> None:
     rest = LONGEST_PATH - len(os.fsencode(tmp_path)) - len("/real/") - 1
     real = tmp_path / "real" / ("x" * (rest // 2)) / ("y" * (rest - rest // 2))
     real.mkdir(parents=True)
@@ -66,12 +64,12 @@ async def test_both_servers_start_behind_a_symbolic_link_and_at_the_longest_path
         assert await answers(stack)
 
 
-def test_a_longer_path_is_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_a_path_that_is_too_long_is_refused_with_advice(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"at most {LONGEST_PATH}: choose a shorter one with --home"):
         open_home(tmp_path / "/".join(["x" * 200] * 3))
 
 
-async def test_programs_in_a_folder_that_a_shell_would_misread_are_run_from_a_copy(
+async def test_postgresql_in_a_folder_with_shell_characters_is_run_from_a_copy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     programs = linked_programs(tmp_path / AWKWARD)
@@ -86,7 +84,7 @@ async def test_programs_in_a_folder_that_a_shell_would_misread_are_run_from_a_co
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root is refused by PostgreSQL")
-def test_without_user_namespaces_root_in_a_closed_folder_starts_both_servers(tmp_path: Path) -> None:
+def test_root_starts_database_and_broker_in_a_closed_folder_without_user_namespaces(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     command = [sys.executable, "-m", "mpac", "doctor", "--home", str(tmp_path / "state")]
     done = run_in(Path(__file__).with_name("without_namespaces.py"), command)
@@ -110,9 +108,7 @@ def test_run_py_works_in_a_locale_without_japanese(tmp_path: Path, locale: dict[
     assert b"Traceback" not in done.stderr
 
 
-def test_the_doctor_names_the_first_cause_of_a_server_that_cannot_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_doctor_names_the_cause_if_a_server_cannot_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SETTINGS, "shared_buffers", "999999GB")
     found = database(Home(tmp_path / "state"))
     assert found.fatal
@@ -120,14 +116,14 @@ def test_the_doctor_names_the_first_cause_of_a_server_that_cannot_start(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_doctor_starts_both_and_leaves_nothing(tmp_path: Path) -> None:
+def test_the_doctor_starts_database_and_broker_and_leaves_no_file(tmp_path: Path) -> None:
     for ask in (database, broker):
         assert "started for a moment" in ask(Home(tmp_path / "state")).text
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_doctor_that_is_interrupted_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
+def test_an_interrupted_doctor_leaves_no_file(tmp_path: Path, number: signal.Signals) -> None:
     command = [sys.executable, "-m", "mpac", "doctor", "--home", str(tmp_path / "state")]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     while not list(tmp_path.glob(".state-doctor-*/logs")) and process.poll() is None:

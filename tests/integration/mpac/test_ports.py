@@ -53,7 +53,7 @@ async def stranger(port: int) -> AsyncIterator[None]:
         await runner.cleanup()
 
 
-async def test_five_stacks_that_start_at_the_same_moment_each_have_their_own_parts(homes: list[Path]) -> None:
+async def test_five_stacks_started_concurrently_share_no_port_or_process(homes: list[Path]) -> None:
     started = await asyncio.gather(*(asyncio.to_thread(mpac, "up", "--detach", *SERVICES, home=home) for home in homes))
     assert [up.returncode for up in started] == [0] * len(homes), [up.stderr for up in started]
     infos: list[RunInfo] = [json.loads((home / "run.json").read_text()) for home in homes]
@@ -69,7 +69,7 @@ async def test_five_stacks_that_start_at_the_same_moment_each_have_their_own_par
                     assert answer.status == (200 if other is info else 401)
 
 
-async def test_another_process_that_took_the_port_does_not_count_as_ours(tmp_path: Path) -> None:
+async def test_a_foreign_process_on_the_port_does_not_count_as_ready(tmp_path: Path) -> None:
     stack = LocalStack(tmp_path / "state", services=["sandbox"])
     port = urlsplit(stack.urls.sandbox).port
     assert port
@@ -79,14 +79,14 @@ async def test_another_process_that_took_the_port_does_not_count_as_ours(tmp_pat
     assert "sandbox" not in stack.pids
 
 
-async def test_a_stranger_on_a_fixed_port_is_named(tmp_path: Path) -> None:
+async def test_a_foreign_process_on_a_fixed_port_is_named(tmp_path: Path) -> None:
     with socket.create_server((HOST, 0)) as server:
         base = server.getsockname()[1]
         with pytest.raises(UserError, match=rf"Port {base} for api is taken by \S+ \(pid {os.getpid()}\)"):
             LocalStack(tmp_path / "state", services=["sandbox", "api"], ports=str(base))
 
 
-def test_a_port_that_another_stack_holds_counts_as_used_before_anything_listens(tmp_path: Path) -> None:
+def test_a_port_held_by_another_stack_counts_as_busy_before_any_process_listens(tmp_path: Path) -> None:
     first = LocalStack(tmp_path / "one", services=["valkey"])
     port = urlsplit(first.urls.broker).port or 0
     with pytest.raises(UserError, match=f"Port {port} for valkey is taken by another local stack"):

@@ -46,7 +46,7 @@ async def seeded(stack: LocalStack) -> dict[str, Any]:
     return await _seed(stack)
 
 
-async def test_a_seed_is_ready_to_be_used(stack: LocalStack, api: Api) -> None:
+async def test_seeded_devices_and_tokens_can_be_used_at_once(stack: LocalStack, api: Api) -> None:
     made = await _seed(stack, "--devices", "5", "--stores", "3", "--merchants", "2")
     assert set(made) == {"psp_id", "merchant_id", "store_id", "merchants", "stores", "devices", "tokens"}
     assert (len(made["merchants"]), len(made["stores"]), len(made["devices"])) == (2, 3, 5)
@@ -70,7 +70,7 @@ async def test_a_seed_is_ready_to_be_used(stack: LocalStack, api: Api) -> None:
     assert (await api.get("/payments", as_=made["tokens"]["staff"])).status == 200
 
 
-async def test_a_seeded_device_has_the_history_of_any_other(seeded: dict[str, Any], admin: Any) -> None:
+async def test_a_seeded_device_has_a_normal_history(seeded: dict[str, Any], admin: Any) -> None:
     rows = await admin.execute(
         "SELECT version, event, to_status FROM device_history WHERE device_id = %s ORDER BY version",
         [seeded["devices"][0]["device_id"]],
@@ -79,13 +79,13 @@ async def test_a_seeded_device_has_the_history_of_any_other(seeded: dict[str, An
     assert told == [(1, "create", "pending_activation"), (2, "activate", "active")]
 
 
-async def test_each_seed_makes_new_ones(stack: LocalStack, seeded: dict[str, Any]) -> None:
+async def test_each_seed_creates_new_tenants(stack: LocalStack, seeded: dict[str, Any]) -> None:
     first, second = seeded, await _seed(stack)
     for name in ("psp_id", "merchant_id", "store_id"):
         assert first[name] != second[name]
 
 
-async def test_without_json_people_can_read_it_and_no_key_is_shown(stack: LocalStack) -> None:
+async def test_seed_without_json_prints_a_readable_summary_without_keys(stack: LocalStack) -> None:
     code, said, _ = await _mpac(
         stack, "seed", "--devices", "7", "--merchants", "2", "--stores", "3", MPAC_PUBLIC_URL="http://x:1"
     )
@@ -103,7 +103,7 @@ async def test_without_json_people_can_read_it_and_no_key_is_shown(stack: LocalS
     assert f"  export TOKEN=$(python3 run.py token --role staff --home {stack.home.path})" in lines
 
 
-async def test_the_names_that_are_shown_are_those_that_were_stored(stack: LocalStack, api: Api) -> None:
+async def test_seed_prints_the_stored_names(stack: LocalStack, api: Api) -> None:
     made = await _seed(stack, "--merchants", "2", "--stores", "5", "--devices", "11")
     merchants = await api.get("/merchants", as_=made["tokens"]["psp_admin"])
     assert {row["id"]: row["name"] for row in merchants.body["data"]} == dict(
@@ -115,15 +115,13 @@ async def test_the_names_that_are_shown_are_those_that_were_stored(stack: LocalS
     assert {row["name"] for row in terminals.body["data"]} == {"Till 1", "Till 2", "Till 3"}
 
 
-def test_no_two_stores_of_a_seed_have_the_same_name() -> None:
+def test_seeded_stores_have_distinct_names() -> None:
     names = [store_name(number, merchants=20) for number in range(1_000)]
     assert len(set(names)) == len(names)
 
 
 @pytest.mark.parametrize("role", ROLES)
-async def test_a_token_is_printed_alone_and_good(
-    stack: LocalStack, api: Api, seeded: dict[str, Any], role: str
-) -> None:
+async def test_token_prints_only_a_valid_token(stack: LocalStack, api: Api, seeded: dict[str, Any], role: str) -> None:
     made = seeded
     words = ("--role", role, "--merchant", made["merchant_id"], "--store", made["store_id"])
     code, said, complained = await _mpac(stack, "token", *words)
@@ -136,7 +134,7 @@ async def test_a_token_is_printed_alone_and_good(
     assert (await api.get("/payments", as_=said.strip())).status == 200
 
 
-async def test_a_token_without_ids_is_for_what_was_seeded_last(stack: LocalStack) -> None:
+async def test_a_token_without_ids_is_for_the_last_seeded_store(stack: LocalStack) -> None:
     made = await _seed(stack)
     _, said, _ = await _mpac(stack, "token", "--role", "staff")
     claims = jwt.decode(said.strip(), options={"verify_signature": False})
@@ -144,14 +142,16 @@ async def test_a_token_without_ids_is_for_what_was_seeded_last(stack: LocalStack
 
 
 @pytest.mark.parametrize("words", [("--merchant", "mer_none"), ("--store", "sto_none")])
-async def test_a_token_for_nobody_is_a_sentence(stack: LocalStack, words: tuple[str, ...]) -> None:
+async def test_a_token_for_an_unknown_tenant_is_refused_in_a_sentence(
+    stack: LocalStack, words: tuple[str, ...]
+) -> None:
     code, said, complained = await _mpac(stack, "token", "--role", "staff", *words)
     assert (code, said) == (1, "")
     assert complained.startswith("mpac: There is no such merchant or store")
     assert "Traceback" not in complained
 
 
-async def test_without_a_stack_both_say_what_to_do(tmp_path: Path) -> None:
+async def test_seed_and_token_without_a_stack_give_advice(tmp_path: Path) -> None:
     for words in (("seed", "--json"), ("token", "--role", "staff")):
         code, said, complained = await _mpac(None, *words, home=tmp_path / "nothing")
         assert (code, said) == (1, "")

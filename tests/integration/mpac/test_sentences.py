@@ -66,7 +66,9 @@ def test_a_database_that_is_away_is_a_sentence(home: Path, words: tuple[str, ...
     ],
     ids=["file", "provider"],
 )
-def test_a_statement_that_nobody_could_read_is_a_sentence(home: Path, words: tuple[str, ...], said: str) -> None:
+def test_invalid_options_of_the_statement_command_are_reported_in_a_sentence(
+    home: Path, words: tuple[str, ...], said: str
+) -> None:
     assert said in one_sentence(mpac("statement", "--settlement", "stl_1", *words, home=home, **AWAY))
 
 
@@ -80,22 +82,22 @@ def test_a_statement_that_nobody_could_read_is_a_sentence(home: Path, words: tup
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_settings_that_make_no_sense_are_a_sentence(home: Path, variables: dict[str, str], said: str) -> None:
+def test_invalid_settings_are_reported_in_a_sentence(home: Path, variables: dict[str, str], said: str) -> None:
     assert said in one_sentence(mpac("invariants", home=home, **{**AWAY, **variables}))
 
 
 @pytest.mark.parametrize("word", ["api", "worker", "beat"])
-def test_a_process_with_such_settings_ends_in_a_sentence(home: Path, word: str) -> None:
+def test_a_process_with_invalid_settings_exits_with_a_sentence(home: Path, word: str) -> None:
     assert "MPAC_LEASE_SECONDS (" in one_sentence(mpac(word, home=home, **AWAY, MPAC_LEASE_SECONDS="secret"))
 
 
-def test_an_api_without_its_key_says_so(home: Path) -> None:
+def test_an_api_without_a_device_token_key_names_the_missing_setting(home: Path) -> None:
     for file in ("", "/nowhere/key.pem"):
         said = one_sentence(mpac("api", "--port", "8799", home=home, **AWAY, MPAC_DEVICE_TOKEN_KEY_FILE=file))
         assert "MPAC_DEVICE_TOKEN_KEY_FILE" in said
 
 
-def test_an_api_without_the_settings_for_checking_callers_names_them(home: Path) -> None:
+def test_an_api_without_authentication_settings_names_the_missing_settings(home: Path) -> None:
     folder = home / "secrets"
     keys = {"MPAC_DEVICE_TOKEN_KEY_FILE": str(folder / "device-token-key.pem")}
     users = {"MPAC_USER_JWKS_FILE": str(folder / "user-jwks.json")}
@@ -113,12 +115,12 @@ def test_an_api_without_the_settings_for_checking_callers_names_them(home: Path)
 
 
 @pytest.mark.parametrize("word", ["up", "down", "status", "invariants", "secrets", "demo"])
-def test_a_folder_that_can_not_be_one_is_a_sentence(word: str) -> None:
+def test_an_impossible_state_folder_is_reported_in_a_sentence(word: str) -> None:
     said = one_sentence(mpac(word, home=ROOT / "README.md" / "state"))
     assert "can't be used" in said
 
 
-def test_the_doctor_tells_of_such_a_folder_among_all_else() -> None:
+def test_the_doctor_reports_an_impossible_state_folder_among_its_results() -> None:
     done = mpac("doctor", home=ROOT / "README.md" / "state")
     assert done.returncode == 1
     assert done.stderr == ""
@@ -126,7 +128,7 @@ def test_the_doctor_tells_of_such_a_folder_among_all_else() -> None:
     assert "ok    Python" in done.stdout
 
 
-def test_without_a_word_the_words_are_listed(home: Path) -> None:
+def test_mpac_without_a_command_lists_the_commands(home: Path) -> None:
     done = mpac(home=home)
     assert done.stdout.startswith("Usage: python3 run.py")
     assert done.stderr == ""
@@ -149,7 +151,7 @@ run_child(sys.argv[1:], cwd=pathlib.Path.cwd())
 """
 
 
-def test_who_tidies_up_after_ctrl_c_is_let(tmp_path: Path) -> None:
+def test_a_child_process_may_clean_up_after_ctrl_c(tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     words = [sys.executable, "-c", RUNS_CHILD, sys.executable, "-c", TIDY, str(trace)]
     with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:

@@ -52,28 +52,28 @@ def ask_database(url: str, question: str) -> object:
     return row[0]
 
 
-async def test_both_answer_to_their_urls(servers: LocalStack) -> None:
+async def test_database_and_broker_answer_at_their_urls(servers: LocalStack) -> None:
     assert ask_database(servers.urls.database, "SELECT current_database() || current_user") == "mpacmpac"
     with redis.Redis.from_url(servers.urls.broker) as client:
         assert client.ping()
         assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
 
 
-async def test_neither_lets_anyone_in_without_the_password(servers: LocalStack) -> None:
+async def test_database_and_broker_require_their_passwords(servers: LocalStack) -> None:
     with pytest.raises(psycopg.OperationalError):
         psycopg.connect(servers.urls.database.replace("@", "x@")).close()
     with redis.Redis.from_url(servers.urls.broker.replace("@", "x@")) as client, pytest.raises(redis.RedisError):
         client.ping()
 
 
-async def test_run_json_is_private_and_names_the_living(servers: LocalStack) -> None:
+async def test_run_json_is_private_and_lists_the_running_processes(servers: LocalStack) -> None:
     assert servers.home.run_file.stat().st_mode & 0o777 == 0o600
     pids = run_json(servers)["pids"]
     assert pids == {"supervisor": os.getpid(), **servers.pids}
     assert all(lives(pid) for pid in pids.values())
 
 
-async def test_a_killed_one_is_started_again_and_run_json_stays_true(servers: LocalStack) -> None:
+async def test_a_killed_server_is_restarted_and_run_json_is_updated(servers: LocalStack) -> None:
     before = servers.pids["valkey"]
     servers.kill("valkey", signal.SIGKILL)
     await servers.wait_ready("valkey")
@@ -83,7 +83,7 @@ async def test_a_killed_one_is_started_again_and_run_json_stays_true(servers: Lo
         assert client.ping()
 
 
-async def test_the_database_comes_back_after_kill_9_with_what_was_committed(tmp_path: Path) -> None:
+async def test_the_database_restarts_after_kill_9_with_all_committed_data(tmp_path: Path) -> None:
     async with LocalStack(tmp_path / "state", services=["postgres"]) as stack:
         assert ask_database(stack.urls.database, "SHOW fsync") == "on"
         assert ask_database(stack.urls.database, "SHOW synchronous_commit") == "on"
@@ -103,7 +103,7 @@ async def test_a_second_stack_in_the_same_folder_is_refused(servers: LocalStack)
     assert run_json(servers)["pids"]["postgres"] == before["postgres"]
 
 
-async def test_nothing_is_left_when_the_block_is_left_and_the_data_is_there_the_next_time(tmp_path: Path) -> None:
+async def test_leaving_the_block_stops_all_processes_and_keeps_the_data(tmp_path: Path) -> None:
     async with local_servers(tmp_path / "state", durable=False) as first:
         pids = first.pids
         with psycopg.connect(first.urls.database) as connection:
@@ -123,7 +123,7 @@ async def test_a_server_that_cannot_listen_is_reported_with_its_last_line(tmp_pa
     assert stack.pids == {}
 
 
-async def test_servers_of_the_users_own_are_used_and_none_is_started(tmp_path: Path) -> None:
+async def test_external_servers_are_used_instead_of_starting_new_ones(tmp_path: Path) -> None:
     env = {"MPAC_DATABASE_URL": "postgresql://a/b", "MPAC_BROKER_URL": "redis://c/0"}
     async with LocalStack(tmp_path / "state", services=["postgres", "valkey"], env=env) as stack:
         assert stack.pids == {}
@@ -133,7 +133,7 @@ async def test_servers_of_the_users_own_are_used_and_none_is_started(tmp_path: P
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root is refused by PostgreSQL")
 @pytest.mark.parametrize("identity", ["mapped", "nobody"])
-async def test_root_runs_the_database_under_another_name(
+async def test_root_runs_the_database_as_another_user(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, identity: Identity
 ) -> None:
     monkeypatch.setattr("mpac.stack.postgres.identity_for", lambda _folder: identity)
@@ -151,7 +151,7 @@ async def test_root_runs_the_database_under_another_name(
         delete_external_folder(home)
 
 
-async def test_with_restart_off_the_dead_stay_dead_until_they_are_started(tmp_path: Path) -> None:
+async def test_without_restart_a_dead_process_stays_dead_until_it_is_started(tmp_path: Path) -> None:
     async with LocalStack(tmp_path / "state", services=["valkey"], restart=False, durable=False) as stack:
         stack.kill("valkey")
         await until(lambda: "valkey" not in stack.pids)
@@ -160,7 +160,7 @@ async def test_with_restart_off_the_dead_stay_dead_until_they_are_started(tmp_pa
         assert lives(stack.pids["valkey"])
 
 
-async def test_later_parts_start_while_the_block_is_running(tmp_path: Path) -> None:
+async def test_later_services_start_while_the_block_is_running(tmp_path: Path) -> None:
     stack = LocalStack(tmp_path / "state", services=["postgres", "valkey"], later=["postgres"], durable=False)
     async with stack:
         assert "postgres" not in stack.pids
@@ -169,7 +169,7 @@ async def test_later_parts_start_while_the_block_is_running(tmp_path: Path) -> N
     assert stack.pids == {}
 
 
-async def test_leaving_while_the_later_ones_start_leaves_nobody(tmp_path: Path) -> None:
+async def test_leaving_the_block_while_later_services_start_stops_all_processes(tmp_path: Path) -> None:
     stack = LocalStack(tmp_path / "state", services=["postgres", "valkey"], later=["valkey"], durable=False)
     async with stack:
         pass

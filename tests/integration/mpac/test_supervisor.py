@@ -40,7 +40,7 @@ async def unsupervised(tmp_path: Path) -> AsyncIterator[Supervisor]:
         yield made
 
 
-async def test_one_that_fails_at_the_start_is_reported_with_its_last_line(supervisor: Supervisor) -> None:
+async def test_a_process_that_fails_at_its_start_is_reported_with_its_last_line(supervisor: Supervisor) -> None:
     supervisor.start(
         ServiceProcess(name="bad", command=python("bad", "raise SystemExit('no such thing')").command, ready=_never)
     )
@@ -48,19 +48,19 @@ async def test_one_that_fails_at_the_start_is_reported_with_its_last_line(superv
         await supervisor.wait_ready("bad")
 
 
-async def test_one_that_never_becomes_ready_is_reported_in_time(supervisor: Supervisor) -> None:
+async def test_a_process_that_never_becomes_ready_is_reported_after_its_timeout(supervisor: Supervisor) -> None:
     supervisor.start(ServiceProcess(name="slow", command=forever("slow").command, ready=_never))
     with pytest.raises(UserError, match=r"slow was not ready within 0\.1 seconds"):
         await supervisor.wait_ready("slow", timeout_seconds=0.1)
 
 
-async def test_a_command_that_does_not_exist_is_a_sentence(supervisor: Supervisor) -> None:
+async def test_a_missing_program_is_reported_in_a_sentence(supervisor: Supervisor) -> None:
     supervisor.start(ServiceProcess(name="none", command=("/nowhere/none",), ready=_never))
     with pytest.raises(UserError, match="/nowhere/none can't be started: No such file"):
         await supervisor.wait_ready("none")
 
 
-async def test_one_that_runs_once_is_ready_when_it_has_ended_well(supervisor: Supervisor) -> None:
+async def test_a_one_time_process_is_ready_when_it_has_exited_with_0(supervisor: Supervisor) -> None:
     supervisor.start(ServiceProcess(name="good", command=python("good", "pass").command, runs_once=True))
     supervisor.start(ServiceProcess(name="bad", command=python("bad", "raise SystemExit(3)").command, runs_once=True))
     await supervisor.wait_ready("good")
@@ -68,7 +68,7 @@ async def test_one_that_runs_once_is_ready_when_it_has_ended_well(supervisor: Su
         await supervisor.wait_ready("bad")
 
 
-async def test_the_dead_are_started_again_and_again(supervisor: Supervisor) -> None:
+async def test_a_process_that_dies_repeatedly_is_restarted_each_time(supervisor: Supervisor) -> None:
     supervisor.start(forever("worker"))
     seen = set()
     for _ in range(3):
@@ -79,7 +79,7 @@ async def test_the_dead_are_started_again_and_again(supervisor: Supervisor) -> N
     assert len(seen | {supervisor.pids["worker"]}) == 4
 
 
-async def test_one_that_was_just_killed_can_be_started_at_once(unsupervised: Supervisor) -> None:
+async def test_a_process_can_be_started_again_right_after_it_was_killed(unsupervised: Supervisor) -> None:
     unsupervised.start(forever("worker"))
     await unsupervised.wait_ready("worker")
     before = unsupervised.pids["worker"]
@@ -92,7 +92,7 @@ async def test_one_that_was_just_killed_can_be_started_at_once(unsupervised: Sup
         await unsupervised.start_again("worker")
 
 
-async def test_one_that_is_killed_while_it_is_asked_whether_it_is_ready_is_not(unsupervised: Supervisor) -> None:
+async def test_a_process_killed_during_its_readiness_check_is_not_ready(unsupervised: Supervisor) -> None:
     seen: list[list[str]] = []
     unsupervised._changed = lambda: seen.append(unsupervised.ready_names)
 
@@ -107,7 +107,7 @@ async def test_one_that_is_killed_while_it_is_asked_whether_it_is_ready_is_not(u
     assert "worker" not in {name for names in seen for name in names}
 
 
-async def test_one_that_was_stopped_stays_so(supervisor: Supervisor) -> None:
+async def test_a_stopped_process_is_not_restarted(supervisor: Supervisor) -> None:
     supervisor.start(forever("worker"))
     await supervisor.wait_ready("worker")
     await supervisor.stop("worker")
@@ -117,7 +117,7 @@ async def test_one_that_was_stopped_stays_so(supervisor: Supervisor) -> None:
         supervisor.kill("worker", signal.SIGKILL)
 
 
-async def test_one_that_ignores_its_signal_or_is_frozen_is_stopped_all_the_same(supervisor: Supervisor) -> None:
+async def test_a_process_that_ignores_sigterm_or_is_frozen_is_killed(supervisor: Supervisor) -> None:
     deaf = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
     )
@@ -132,7 +132,7 @@ async def test_one_that_ignores_its_signal_or_is_frozen_is_stopped_all_the_same(
     assert not any(lives(pid) for pid in pids.values())
 
 
-async def test_two_of_one_name_are_refused_and_an_unknown_name_is_a_sentence(supervisor: Supervisor) -> None:
+async def test_a_duplicate_or_unknown_process_name_is_refused(supervisor: Supervisor) -> None:
     supervisor.start(forever("worker"))
     with pytest.raises(UserError, match="worker is already running"):
         supervisor.start(forever("worker"))
@@ -140,7 +140,7 @@ async def test_two_of_one_name_are_refused_and_an_unknown_name_is_a_sentence(sup
         supervisor.kill("wroker", signal.SIGKILL)
 
 
-async def test_children_do_not_get_the_variables_nobody_decided_on(
+async def test_child_processes_get_only_intended_mpac_variables(
     supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MPAC_STRAY", "1")

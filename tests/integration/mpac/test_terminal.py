@@ -84,7 +84,7 @@ def state_of(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
-async def test_enter_shows_the_addresses_again_and_ctrl_c_stops_in_order(shell: Shell, home: Path) -> None:
+async def test_enter_prints_the_addresses_again_and_ctrl_c_stops_the_stack_orderly(shell: Shell, home: Path) -> None:
     shell.type(f"{UP}; echo ended-$?\r")
     await shell.shows(HINT)
     broker = (read_run(Home(home)) or {})["broker_url"]
@@ -102,9 +102,7 @@ async def test_enter_shows_the_addresses_again_and_ctrl_c_stops_in_order(shell: 
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks at the state of a process in /proc")
-async def test_a_stack_in_the_background_of_its_shell_is_not_stopped_by_what_is_typed_there(
-    shell: Shell, home: Path
-) -> None:
+async def test_a_background_job_of_a_shell_is_not_stopped_by_typed_input(shell: Shell, home: Path) -> None:
     shell.type(f"{UP} &\r")
     await shell.shows(HINT)
     pid = (read_run(Home(home)) or {})["pids"]["supervisor"]
@@ -123,7 +121,7 @@ async def test_a_stack_in_the_background_of_its_shell_is_not_stopped_by_what_is_
     await until(lambda: start_time(pid) == "", within=HANGS_AFTER_SECONDS)
 
 
-async def test_a_dumb_terminal_gets_no_colours_and_a_closed_standard_input_is_left_alone(home: Path) -> None:
+async def test_a_dumb_terminal_without_standard_input_gets_no_colours_and_no_hint(home: Path) -> None:
     shell = Shell(home, TERM="dumb")
     try:
         shell.type(f"{UP} <&-; echo ended-$?\r")

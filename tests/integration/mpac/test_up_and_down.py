@@ -34,7 +34,7 @@ def pids_in(home: Path) -> dict[str, int]:
     return found
 
 
-async def test_up_in_the_background_then_status_then_down(home: Path) -> None:
+async def test_up_detach_status_and_down_work_in_sequence(home: Path) -> None:
     up = mpac("up", "--detach", *SERVERS, home=home)
     assert up.returncode == 0, up.stderr
     pids = pids_in(home)
@@ -73,7 +73,7 @@ async def test_up_in_the_background_then_status_then_down(home: Path) -> None:
     assert mpac("down", home=home).returncode == 0
 
 
-async def test_two_starts_at_once_both_succeed_and_one_stack_runs(home: Path) -> None:
+async def test_two_concurrent_starts_succeed_with_one_stack(home: Path) -> None:
     first, second = await asyncio.gather(
         *(asyncio.to_thread(mpac, "up", "--detach", *SERVERS, home=home) for _ in range(2))
     )
@@ -82,7 +82,7 @@ async def test_two_starts_at_once_both_succeed_and_one_stack_runs(home: Path) ->
     assert all(lives(pid) for pid in pids_in(home).values())
 
 
-async def test_a_stack_that_is_stopping_is_waited_out_and_another_one_started(home: Path) -> None:
+async def test_up_waits_for_a_stopping_stack_and_starts_a_new_one(home: Path) -> None:
     assert mpac("up", "--detach", *SERVERS, home=home).returncode == 0
     pids = pids_in(home)
     os.kill(pids["valkey"], signal.SIGSTOP)
@@ -96,7 +96,7 @@ async def test_a_stack_that_is_stopping_is_waited_out_and_another_one_started(ho
     assert pids_in(home)["supervisor"] != pids["supervisor"]
 
 
-async def test_a_stack_that_is_starting_in_the_foreground_is_waited_for(home: Path) -> None:
+async def test_up_detach_waits_for_a_stack_that_is_starting_in_the_foreground(home: Path) -> None:
     words = [sys.executable, "-m", "mpac", "up", *SERVERS, "--home", str(home)]
     up = await asyncio.create_subprocess_exec(*words, cwd=ROOT, stdout=subprocess.DEVNULL)
     await until(lambda: "valkey" in (read_run(Home(home)) or {"pids": {}})["pids"], within=HANGS_AFTER_SECONDS)
@@ -116,7 +116,7 @@ async def test_a_mistyped_home_is_corrected(home: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b"\xff", b'{"pids": 1}', b""])
-async def test_a_run_file_that_is_not_ours_is_no_traceback(content: bytes, home: Path) -> None:
+async def test_an_invalid_run_file_causes_no_traceback(content: bytes, home: Path) -> None:
     folder = open_home(home)
     folder.run_file.write_bytes(content)
     for words in (["status"], ["down"], ["status", "--json"], ["token", "--role", "staff"]):
@@ -128,7 +128,7 @@ async def test_a_run_file_that_is_not_ours_is_no_traceback(content: bytes, home:
         assert "already runs" in mpac("up", *SERVERS, home=home).stderr
 
 
-async def test_kill_9_of_the_supervisor_leaves_nobody_and_the_next_up_works(home: Path) -> None:
+async def test_kill_9_of_the_supervisor_ends_all_processes_and_the_next_up_works(home: Path) -> None:
     assert mpac("up", "--detach", *SERVERS, home=home).returncode == 0
     pids = pids_in(home)
     os.kill(pids["supervisor"], signal.SIGKILL)
@@ -137,7 +137,7 @@ async def test_kill_9_of_the_supervisor_leaves_nobody_and_the_next_up_works(home
     assert not any(lives(pid) for pid in pids.values())
 
 
-async def test_a_child_killed_by_hand_is_started_again_and_run_json_is_true(home: Path) -> None:
+async def test_a_manually_killed_process_is_restarted_and_run_json_is_updated(home: Path) -> None:
     assert mpac("up", "--detach", *SERVERS, home=home).returncode == 0
     before = pids_in(home)["valkey"]
     os.kill(before, signal.SIGKILL)
@@ -158,7 +158,7 @@ async def test_reset_stops_the_stack_and_deletes_its_data(home: Path) -> None:
     assert set(os.listdir(home)) <= {"mpac-home", "lock"}
 
 
-async def test_a_start_that_fails_in_the_background_says_why_and_leaves_nobody(home: Path) -> None:
+async def test_a_failed_detached_start_reports_the_reason_and_leaves_no_process(home: Path) -> None:
     assert mpac("up", "--detach", *SERVERS, home=home).returncode == 0
     taken = json.loads(Home(home).run_file.read_text())["broker_url"].rsplit(":", 1)[1].removesuffix("/0")
     other = home.with_name("other")
@@ -168,7 +168,7 @@ async def test_a_start_that_fails_in_the_background_says_why_and_leaves_nobody(h
     assert mpac("status", home=other).returncode == 1
 
 
-async def test_what_a_demonstration_left_comes_back_ahead_says_so_and_is_reset(home: Path) -> None:
+async def test_a_demonstrations_database_keeps_its_clock_reports_it_and_is_reset(home: Path) -> None:
     words = ("up", *SERVERS, "--only", "migrate", "--movable-clock", "--detach")
     first = mpac(*words, home=home)
     assert "ahead" not in first.stdout

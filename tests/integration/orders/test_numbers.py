@@ -42,7 +42,7 @@ async def test_number_of_a_rolled_back_order_goes_to_the_next_order(tenant: Tena
     assert await taken(day, 2) == ["20261123-0002", "20261123-0003"]
 
 
-async def test_rolled_back_order_among_concurrent_ones_leaves_no_gap(tenant: Tenant) -> None:
+async def test_a_rolled_back_order_among_concurrent_orders_leaves_no_gap(tenant: Tenant) -> None:
     day = StoreDay(tenant.store_id, TODAY, tenant.merchant_id)
     results = await asyncio.gather(
         *(taken(day, 1 + number % 3, then=Undone if number % 4 == 0 else None) for number in range(40)),
@@ -53,7 +53,7 @@ async def test_rolled_back_order_among_concurrent_ones_leaves_no_gap(tenant: Ten
     assert numbers == [f"20261123-{number:04d}" for number in range(1, len(numbers) + 1)]
 
 
-async def test_each_store_day_and_kind_counts_by_itself(tenant: Tenant, make_tenant: Any) -> None:
+async def test_each_store_day_and_kind_has_a_separate_number_sequence(tenant: Tenant, make_tenant: Any) -> None:
     other = await make_tenant()
     days = [
         StoreDay(tenant.store_id, TODAY, tenant.merchant_id),

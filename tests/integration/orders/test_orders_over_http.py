@@ -36,7 +36,9 @@ async def test_a_draft_has_computed_totals(api: Api, tenant: Tenant, admin: Admi
     assert await history(admin, order["id"]) == [("create", None, "draft")]
 
 
-async def test_an_order_may_begin_open_and_says_so_in_its_history(api: Api, tenant: Tenant, admin: Admin) -> None:
+async def test_an_order_can_be_created_open_with_a_history_of_both_events(
+    api: Api, tenant: Tenant, admin: Admin
+) -> None:
     order = await open_order(api, tenant)
     assert (order["status"], order["version"]) == ("open", 2)
     assert order["submitted_at"] == order["created_at"]

@@ -26,7 +26,7 @@ def is_stale(answer: Answer, current: int) -> bool:
     return (answer.status, answer.code) == (409, "DUPLICATE_RESOURCE") and str(current) in said[0]["issue"] and is_named
 
 
-async def test_one_of_two_tills_that_read_the_same_version_is_refused(api: Api, tenant: Tenant) -> None:
+async def test_the_second_of_two_tills_that_read_the_same_version_is_refused(api: Api, tenant: Tenant) -> None:
     for order in (await open_order(api, tenant), (await post_order(api, tenant)).body):
         version = order["version"]
         changes = [{"version": version, "items": [RICE]}, {"version": version, "items": [RAMEN]}]

@@ -84,7 +84,7 @@ async def test_batches_that_each_need_the_whole_capacity_do_not_deadlock(
     await eventually(lambda: statuses(admin, ids), until=lambda seen: seen == {"completed"})
 
 
-async def test_batch_cancelled_while_waiting_returns_its_places(
+async def test_a_batch_cancelled_while_waiting_releases_its_slots(
     payments: PaymentMaker, worker: Worker, admin: Admin
 ) -> None:
     processor = worker(payments_in_hand=3)

@@ -115,7 +115,7 @@ async def test_a_waiting_code_is_withdrawn_and_its_code_is_no_longer_shown(
     assert found.outcomes == ["withdrawn"]
 
 
-async def test_a_customer_who_paid_while_the_cashier_cancelled_has_paid(
+async def test_a_payment_made_during_its_cancel_is_completed(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     payment_id = await waiting_code(payments, provider)

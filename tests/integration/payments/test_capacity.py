@@ -97,7 +97,7 @@ async def test_cash_in_one_batch_with_hanging_payments_does_not_wait_for_them(
     assert await statuses(admin, sold) == {"completed": 3}
 
 
-async def test_another_provider_has_places_of_its_own(
+async def test_each_provider_has_separate_slots(
     payments: PaymentMaker, processor: LeaseExecutor[Charge], provider: FakeProvider, other: FakeProvider, admin: Admin
 ) -> None:
     await hanging(payments, processor, provider, 60)
@@ -109,7 +109,7 @@ async def test_another_provider_has_places_of_its_own(
     assert len(other.calls) == 5
 
 
-async def test_waiting_ids_are_claimed_as_soon_as_there_is_a_place(
+async def test_waiting_ids_are_claimed_as_soon_as_a_slot_is_free(
     payments: PaymentMaker, processor: LeaseExecutor[Charge], provider: FakeProvider, admin: Admin
 ) -> None:
     ids = await hanging(payments, processor, provider, 60)
@@ -119,7 +119,7 @@ async def test_waiting_ids_are_claimed_as_soon_as_there_is_a_place(
     await until(lambda: processor._capacity.free(provider.name) == PLACES)  # released after the record
 
 
-async def test_never_more_calls_are_open_than_there_are_places(
+async def test_the_number_of_open_calls_never_exceeds_the_slots(
     payments: PaymentMaker, processor: LeaseExecutor[Charge], provider: FakeProvider, admin: Admin
 ) -> None:
     open_now, most = 0, 0
@@ -142,7 +142,7 @@ async def test_never_more_calls_are_open_than_there_are_places(
     assert most <= PLACES
 
 
-async def test_a_payment_that_expired_is_cancelled_although_its_provider_has_no_place(
+async def test_an_expired_payment_is_cancelled_although_its_provider_has_no_free_slot(
     payments: PaymentMaker, processor: LeaseExecutor[Charge], provider: FakeProvider, admin: Admin
 ) -> None:
     ids = await hanging(payments, processor, provider, 20)
@@ -154,7 +154,7 @@ async def test_a_payment_that_expired_is_cancelled_although_its_provider_has_no_
     assert await statuses(admin, ids) == {"processing": PLACES, "pending": 20 - PLACES}
 
 
-async def test_a_cancel_between_two_tries_is_applied_although_its_provider_has_no_place(
+async def test_a_cancel_between_two_tries_is_applied_although_the_provider_has_no_free_slot(
     payments: PaymentMaker, processor: LeaseExecutor[Charge], provider: FakeProvider, admin: Admin
 ) -> None:
     provider.charges.append(Unavailable("503"))

@@ -170,7 +170,7 @@ async def test_a_lost_withdrawal_is_repeated_soon_however_old_the_doubt_is(
     assert is_left(await seconds_until(admin, payment_id, "due_at"), 1.6, 2.4, since=began)
 
 
-async def test_one_or_two_close_not_founds_prove_nothing(
+async def test_a_single_not_found_or_two_close_ones_prove_nothing(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     payment_id = await in_doubt(payments, provider, moved=False)

@@ -53,7 +53,7 @@ class ComesTooLate(PaymentWorkload):
 
 
 @pytest.mark.parametrize("before", ["claim", "retry", "resend"])
-async def test_nothing_is_sent_for_a_payment_that_expired_between_claim_and_call(
+async def test_a_payment_that_expired_between_claim_and_call_is_not_sent(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin, before: str
 ) -> None:
     payment_id = await payments.pending()
@@ -119,7 +119,7 @@ async def test_a_charge_that_never_arrived_is_withdrawn_and_not_sent_again_after
     assert provider.calls == [(kind, f"{payment_id}:1") for kind in asked]
 
 
-async def test_a_provider_that_is_away_until_after_the_expiry_is_never_charged_late(
+async def test_a_provider_that_is_unavailable_until_the_expiry_is_not_charged_late(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     provider.charges.extend([Unavailable("503", retry_after_seconds=250)] * 9)

@@ -118,7 +118,7 @@ async def test_a_worker_that_dies_during_the_reversal_leaves_it_to_the_next(
     assert (await evidence(admin, payment_id)).status == "cancelled"
 
 
-async def test_a_provider_that_is_away_is_sent_the_reversal_again(
+async def test_a_reversal_is_repeated_while_the_provider_is_unavailable(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     payment_id = await not_believed(payments, provider, Succeeded(400))

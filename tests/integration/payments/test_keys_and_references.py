@@ -61,7 +61,7 @@ async def test_two_merchants_may_use_one_key(accepting: PaymentIntake, tenant: T
     assert [result.status for result in results] == [201, 201]
 
 
-async def test_one_key_a_hundred_times_at_once_makes_one_payment(
+async def test_a_hundred_concurrent_uses_of_a_key_make_one_payment(
     accepting: PaymentIntake, tenant: Tenant, admin: Admin
 ) -> None:
     results = await together(accepting, *[submission(CASH, tenant.device, key="k-1") for _ in range(100)])
@@ -71,7 +71,7 @@ async def test_one_key_a_hundred_times_at_once_makes_one_payment(
     assert await count(admin, tenant) == 1
 
 
-async def test_one_key_in_several_processes_at_once_makes_one_payment(
+async def test_concurrent_uses_of_a_key_in_several_processes_make_one_payment(
     settings: Any, tenant: Tenant, admin: Admin, engines: None
 ) -> None:
     processes = [PaymentIntake(nudge_grace_seconds=5, timeout_seconds=30) for _ in range(8)]
@@ -82,7 +82,7 @@ async def test_one_key_in_several_processes_at_once_makes_one_payment(
     assert await count(admin, tenant) == 1
 
 
-async def test_one_key_with_two_bodies_at_once_in_two_processes_makes_one_payment(
+async def test_concurrent_uses_of_a_key_with_two_bodies_make_one_payment(
     tenant: Tenant, admin: Admin, engines: None
 ) -> None:
     one, two = (
@@ -120,7 +120,7 @@ async def test_client_reference_cannot_be_reused_with_any_key(accepting: Payment
     assert raised.value.details[0].field == "client_reference"
 
 
-async def test_one_reference_twice_in_one_group_is_one_payment_and_one_conflict(
+async def test_a_client_reference_used_twice_in_a_group_makes_one_payment_and_one_conflict(
     accepting: PaymentIntake, tenant: Tenant, admin: Admin
 ) -> None:
     asked = replace(CASH, client_reference="till-1")
@@ -134,7 +134,7 @@ async def test_one_reference_twice_in_one_group_is_one_payment_and_one_conflict(
     assert await count(admin, tenant) == 4
 
 
-async def test_one_reference_in_several_processes_at_once_is_one_payment(
+async def test_concurrent_uses_of_a_client_reference_in_several_processes_make_one_payment(
     tenant: Tenant, admin: Admin, engines: None
 ) -> None:
     asked = replace(CASH, client_reference="till-1")
@@ -179,7 +179,7 @@ TELLS = b"""
 """
 
 
-async def test_reference_taken_concurrently_conflicts_for_its_own_request_only(
+async def test_a_reference_taken_concurrently_fails_only_its_request(
     payments: PaymentMaker, stack: LocalStack, admin: Admin
 ) -> None:
     tenant, accepting = payments.tenant, payments.accepting

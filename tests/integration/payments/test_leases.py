@@ -32,7 +32,7 @@ async def test_late_message_changes_nothing(payments: PaymentMaker, provider: Fa
     assert len(provider.calls) == 1
 
 
-async def test_leased_payment_is_claimed_by_nobody_else_until_the_lease_ends(
+async def test_a_leased_payment_is_not_claimed_again_until_the_lease_ends(
     payments: PaymentMaker, other_worker: LeaseExecutor[Charge], provider: FakeProvider, admin: Admin
 ) -> None:
     payment_id, working = await in_hand(payments, provider)

@@ -24,7 +24,7 @@ each_report = pytest.mark.parametrize("report", REPORTS.values(), ids=REPORTS)
 
 @each_report
 @pytest.mark.parametrize("expires_in", [1, 300, 900])
-async def test_a_report_that_waited_for_days_is_completed_with_its_amount(
+async def test_a_reported_sale_that_waited_for_days_is_completed_with_its_amount(
     payments: PaymentMaker, admin: Admin, report: PaymentRequest, expires_in: int
 ) -> None:
     payment_id = await payments.pending(report, tip_amount=50, expires_in_seconds=expires_in)
@@ -39,7 +39,7 @@ async def test_a_report_that_waited_for_days_is_completed_with_its_amount(
 
 @each_report
 @pytest.mark.parametrize("is_cancelled", [False, True], ids=["nobody cancels", "cancelled meanwhile"])
-async def test_a_report_whose_worker_died_is_completed_days_later(
+async def test_a_reported_sale_whose_worker_died_is_completed_days_later(
     payments: PaymentMaker, admin: Admin, report: PaymentRequest, *, is_cancelled: bool
 ) -> None:
     payment_id = await payments.pending(report)
@@ -54,7 +54,7 @@ async def test_a_report_whose_worker_died_is_completed_days_later(
 
 
 @each_report
-async def test_a_report_that_an_earlier_release_claimed_as_expired_is_completed(
+async def test_a_reported_sale_that_an_earlier_release_claimed_as_expired_is_completed(
     payments: PaymentMaker, admin: Admin, report: PaymentRequest
 ) -> None:
     """Such a claim wrote no attempt, and its worker died before it cancelled the payment."""

@@ -46,7 +46,7 @@ async def post(api: Api, path: str, body: Any, *, as_: str, **headers: str) -> A
     return await api.post(path, body, as_=as_, key=uuid_utils.uuid7().hex, headers=headers)
 
 
-async def test_a_row_of_the_table_takes_money_and_is_reconciled(
+async def test_a_provider_added_to_the_table_is_charged_and_reconciled(
     serve: Serve, settings: Settings, tenant: Tenant, acme: FakeProvider
 ) -> None:
     await open_due_periods(worker=WORKER)

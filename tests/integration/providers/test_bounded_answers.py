@@ -173,7 +173,7 @@ def test_a_compressed_answer_is_not_unpacked(run: Run, settings: Settings, encod
     ],
     ids=str,
 )
-def test_heads_within_the_limits_are_read_and_others_are_not(
+def test_response_headers_are_read_only_within_the_limits(
     run: Run, settings: Settings, before: bytes, headers: dict[str, str], outcome: type
 ) -> None:
     async def script(heard: Heard, writer: asyncio.StreamWriter) -> None:

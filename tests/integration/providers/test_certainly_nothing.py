@@ -49,7 +49,9 @@ LINGER_ZERO = struct.pack("ii", 1, 0)
 
 @pytest.mark.parametrize("question", QUESTIONS)
 @pytest.mark.parametrize("foreign", FOREIGN)
-def test_a_refusal_by_anybody_else_is_unknown(run: Run, settings: Settings, foreign: str, question: str) -> None:
+def test_a_refusal_that_is_not_the_providers_own_is_unknown(
+    run: Run, settings: Settings, foreign: str, question: str
+) -> None:
     async def script(_: Heard, writer: asyncio.StreamWriter) -> None:
         await say(writer, FOREIGN[foreign])
 
@@ -83,7 +85,7 @@ def test_the_providers_own_refusal_of_this_call_is_unavailable(
     "address",
     ["http://127.0.0.1:{free}", "http://nobody.invalid:80", "https://127.0.0.1:{plain}", "http://[::1]:{free}"],
 )
-def test_a_connection_that_was_never_made_did_nothing(
+def test_a_refused_connection_proves_that_nothing_happened(
     run: Run, settings: Settings, address: str, question: str
 ) -> None:
     async def scenario() -> None:
@@ -98,7 +100,7 @@ def test_a_connection_that_was_never_made_did_nothing(
     run(scenario())
 
 
-def test_a_connection_that_is_not_taken_in_time_did_nothing(run: Run, settings: Settings) -> None:
+def test_a_connection_timeout_proves_that_nothing_happened(run: Run, settings: Settings) -> None:
     async def scenario() -> None:
         with without_room() as full:
             url = f"http://127.0.0.1:{full.getsockname()[1]}"
@@ -122,7 +124,7 @@ def without_room() -> Iterator[socket.socket]:
 
 @pytest.mark.parametrize("mode", ["cpm", "mpm"])
 @pytest.mark.parametrize("is_open", [True, False], ids=["an open connection", "a new connection"])
-def test_nothing_is_sent_after_the_last_moment(run: Run, settings: Settings, *, is_open: bool, mode: str) -> None:
+def test_a_charge_is_not_sent_after_its_deadline(run: Run, settings: Settings, *, is_open: bool, mode: str) -> None:
     async def scenario() -> None:
         async with peer_of(settings, honest) as (peer, provider):
             if is_open:
@@ -137,7 +139,7 @@ def test_nothing_is_sent_after_the_last_moment(run: Run, settings: Settings, *, 
     run(scenario())
 
 
-def test_nothing_is_sent_over_a_connection_that_opens_after_the_last_moment(run: Run, settings: Settings) -> None:
+def test_a_charge_is_not_sent_over_a_connection_that_opens_after_its_deadline(run: Run, settings: Settings) -> None:
     async def scenario() -> None:
         loop = asyncio.get_running_loop()
         with without_room() as full:
@@ -207,7 +209,7 @@ def test_a_connection_that_ended_while_idle_is_replaced_and_the_request_sent_onc
     run(scenario())
 
 
-def test_a_call_that_finds_no_place_in_time_was_not_sent(run: Run, settings: Settings) -> None:
+def test_a_call_that_gets_no_slot_in_time_is_not_sent(run: Run, settings: Settings) -> None:
     free = asyncio.Event()
 
     async def script(heard: Heard, writer: asyncio.StreamWriter) -> None:

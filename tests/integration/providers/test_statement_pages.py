@@ -82,7 +82,7 @@ def test_a_page_of_another_statement_is_refused(run: Run, settings: Settings, na
 
 
 @pytest.mark.parametrize("cursors", [["1", "1"], ["1", "2", "1"], [""], ["1", ""]])
-def test_a_cursor_that_comes_again_ends_the_statement(run: Run, settings: Settings, cursors: list[str]) -> None:
+def test_a_repeated_cursor_ends_the_statement(run: Run, settings: Settings, cursors: list[str]) -> None:
     left = iter(cursors)
     pages, asked = read(run, settings, lambda asked: page(asked, following=next(left)))
     assert pages[-1] == Unavailable("unreadable statement: a page names a cursor that has been read")

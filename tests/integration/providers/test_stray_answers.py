@@ -78,7 +78,7 @@ def test_a_stray_answer_on_an_idle_connection_ends_it(run: Run, settings: Settin
 
 
 @pytest.mark.parametrize("stray", STRAYS)
-def test_a_stray_answer_that_nobody_has_read_yet_ends_the_connection(run: Run, settings: Settings, stray: str) -> None:
+def test_an_unread_stray_answer_ends_the_connection(run: Run, settings: Settings, stray: str) -> None:
     async def scenario() -> None:
         async with peer_of(settings, honest) as (peer, provider):
             assert isinstance(await QUESTIONS["charge"](provider, "a"), Succeeded)
@@ -205,9 +205,7 @@ def test_a_provider_that_does_not_repeat_the_id_of_a_request_is_believed(run: Ru
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
-def test_an_id_for_logs_that_a_gateway_replaced_is_nothing_to_disbelieve(
-    run: Run, settings: Settings, question: str
-) -> None:
+def test_a_request_id_for_logs_that_a_gateway_replaced_is_accepted(run: Run, settings: Settings, question: str) -> None:
     """Gateways replace our ``X-Request-Id`` by their own, and the provider repeats theirs."""
 
     async def script(heard: Heard, writer: asyncio.StreamWriter) -> None:
@@ -224,7 +222,7 @@ def test_an_id_for_logs_that_a_gateway_replaced_is_nothing_to_disbelieve(
     run(scenario())
 
 
-def test_a_thousand_honest_answers_come_on_few_connections(run: Run, settings: Settings) -> None:
+def test_a_thousand_correct_answers_use_few_connections(run: Run, settings: Settings) -> None:
     async def scenario() -> None:
         async with peer_of(settings, honest) as (peer, provider):
             for _ in range(50):

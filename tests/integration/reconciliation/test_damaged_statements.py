@@ -112,7 +112,7 @@ def shuffled(lines: list[Theirs]) -> list[Theirs]:
     return Random(3).sample(lines, len(lines))
 
 
-async def test_a_hundred_planted_breaks_are_found_and_no_other_in_whatever_order(
+async def test_exactly_the_hundred_planted_breaks_are_found_in_any_order_of_lines(
     settlement: ComparedSettlement, ours: list[Ours], spoiled: tuple[list[Theirs], Found]
 ) -> None:
     lines, truth = spoiled
@@ -125,7 +125,7 @@ async def test_a_hundred_planted_breaks_are_found_and_no_other_in_whatever_order
     assert by_reference(ours, lines) == truth
 
 
-async def test_without_a_statement_everything_is_missing_and_nothing_else(
+async def test_without_a_statement_every_line_is_missing_at_the_provider(
     settlement: ComparedSettlement, ours: list[Ours]
 ) -> None:
     run = await settlement.reconcile()
@@ -134,7 +134,7 @@ async def test_without_a_statement_everything_is_missing_and_nothing_else(
     assert await settlement.found() == by_reference(ours, [])
 
 
-async def test_a_doubled_file_shows_each_planted_break_and_the_rest_as_duplicates(
+async def test_a_duplicated_file_has_each_planted_break_and_duplicates_of_all_lines(
     settlement: ComparedSettlement, ours: list[Ours], spoiled: tuple[list[Theirs], Found]
 ) -> None:
     lines, truth = spoiled

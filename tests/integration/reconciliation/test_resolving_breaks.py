@@ -204,7 +204,7 @@ async def test_a_break_without_a_difference_in_money_cannot_be_booked(api: Api, 
     assert (await resolve(api, tenant, found["id"], resolution="ignore", note="their clock")).status == 200
 
 
-async def test_only_a_merchant_admin_resolves_and_only_its_own(
+async def test_only_an_admin_of_the_merchant_resolves_its_breaks(
     api: Api, admin: Admin, tenant: Tenant, make_tenant: MakeTenant
 ) -> None:
     settlement_id, _, found = await one_break(api, admin, tenant, amount=900)

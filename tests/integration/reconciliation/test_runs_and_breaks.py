@@ -37,7 +37,7 @@ async def test_a_statement_that_agrees_reconciles(api: Api, admin: Admin, tenant
     assert (again.status, again.code) == (409, "INVALID_STATUS_TRANSITION")
 
 
-async def test_nothing_is_signed_off_while_a_provider_that_was_asked_does_not_answer(
+async def test_a_settlement_is_not_signed_off_while_its_provider_does_not_answer(
     serve: Serve, admin: Admin, tenant: Tenant
 ) -> None:
     settlement_id = await closed_settlement(

@@ -50,7 +50,7 @@ NUMBERS = [
 
 
 @pytest.mark.parametrize("number", NUMBERS)
-async def test_a_card_number_in_a_column_that_nobody_mapped_is_masked_in_the_stored_copy(
+async def test_a_card_number_in_an_unmapped_column_is_masked_in_the_stored_copy(
     api: Api, admin: Admin, tenant: Tenant, number: str
 ) -> None:
     settlement_id = await closed_settlement(admin, tenant, [])
@@ -155,7 +155,7 @@ async def test_a_status_that_the_mapping_does_not_know_refuses_the_file_by_name(
 
 
 @pytest.mark.parametrize("word", ["\u017fettled", "\u017fETTLED", "o\u212a", "O\u212a", "ﬆopped", "ＯＫ"])
-async def test_a_value_that_only_looks_like_a_declared_one_is_unknown(
+async def test_a_value_that_only_resembles_a_declared_value_is_unknown(
     api: Api, admin: Admin, tenant: Tenant, word: str
 ) -> None:
     settlement_id = await closed_settlement(admin, tenant, [])

@@ -84,7 +84,7 @@ async def test_completed_and_failed_refunds_of_one_payment_in_one_group(
     assert await sums(admin, payment_id) == ("refunded", 500, 500)
 
 
-async def test_a_provider_that_is_away_is_tried_again_under_the_same_reference(
+async def test_an_unavailable_provider_gets_the_refund_again_under_the_same_reference(
     refunds: RefundMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     payment_id = await refunds.paid()
@@ -99,7 +99,7 @@ async def test_a_provider_that_is_away_is_tried_again_under_the_same_reference(
     assert [call for call in provider.calls if call[0] == "refund"] == [("refund", f"{refund_id}:1")] * 3
 
 
-async def test_a_provider_that_does_not_deduplicate_is_tried_again_with_a_new_attempt(
+async def test_a_provider_that_does_not_deduplicate_gets_the_refund_as_a_new_attempt(
     refunds: RefundMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     provider.deduplicates = False

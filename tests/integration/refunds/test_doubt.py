@@ -60,7 +60,7 @@ async def test_a_refund_in_doubt_keeps_its_reservation_and_ends_by_inquiry(
     ]
 
 
-async def test_while_a_refund_is_in_doubt_only_the_rest_can_be_refunded(
+async def test_only_the_rest_can_be_refunded_while_a_refund_is_in_doubt(
     refunds: RefundMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     payment_id, refund_id = await in_doubt(refunds, provider, moved=True)

@@ -64,7 +64,7 @@ CREATION = {
 
 
 @pytest.mark.parametrize(("field", "value"), cases(ITEM))
-async def test_no_item_breaks_an_order(api: Api, tenant: Tenant, field: str, value: Any) -> None:
+async def test_an_invalid_item_of_an_order_is_refused(api: Api, tenant: Tenant, field: str, value: Any) -> None:
     created = await post_order(api, tenant, items=item(field, value))
     draft = (await post_order(api, tenant)).body
     changed = await api.call("PATCH", f"/orders/{draft['id']}", {"items": item(field, value)}, as_=tenant)
@@ -75,7 +75,7 @@ async def test_no_item_breaks_an_order(api: Api, tenant: Tenant, field: str, val
 
 
 @pytest.mark.parametrize(("field", "value"), cases(CREATION))
-async def test_no_field_breaks_an_order(api: Api, tenant: Tenant, field: str, value: Any) -> None:
+async def test_an_invalid_field_of_an_order_is_refused(api: Api, tenant: Tenant, field: str, value: Any) -> None:
     refused = await post_order(api, tenant, **{field: value})
     assert (refused.status, refused.code) == (422, "VALIDATION_ERROR"), refused.body
     assert refused.details[0]["field"].split(".")[0] == field
@@ -83,7 +83,7 @@ async def test_no_field_breaks_an_order(api: Api, tenant: Tenant, field: str, va
 
 
 @pytest.mark.parametrize(("field", "value"), cases({**ORDER, "currency": ["USD"], "submit": [True]}))
-async def test_no_field_breaks_the_change_of_an_order(api: Api, tenant: Tenant, field: str, value: Any) -> None:
+async def test_an_invalid_field_of_an_order_change_is_refused(api: Api, tenant: Tenant, field: str, value: Any) -> None:
     draft = (await post_order(api, tenant)).body
     refused = await api.call("PATCH", f"/orders/{draft['id']}", {field: value}, as_=tenant)
     assert (refused.status, refused.code) == (422, "VALIDATION_ERROR"), refused.body
@@ -109,7 +109,7 @@ async def test_body_that_is_not_an_object_is_refused_by_every_route(api: Api, re
 
 
 @pytest.mark.parametrize("value", NO_ID, ids=lambda value: str(value)[:20])
-async def test_no_id_breaks_a_bill(api: Api, tenant: Tenant, value: Any) -> None:
+async def test_an_invalid_id_in_a_bill_is_refused(api: Api, tenant: Tenant, value: Any) -> None:
     order = await open_order(api, tenant)
     for path, body, field in (
         ("/bills", {"order_id": value}, "order_id"),
@@ -151,7 +151,7 @@ SPLIT: dict[str, list[Any]] = {
 
 
 @pytest.mark.parametrize(("field", "value"), cases(SPLIT))
-async def test_no_body_breaks_a_split(api: Api, tenant: Tenant, field: str, value: Any) -> None:
+async def test_an_invalid_split_body_is_refused(api: Api, tenant: Tenant, field: str, value: Any) -> None:
     bill = await bill_of(api, tenant, (await open_order(api, tenant))["id"])
     refused = await split(api, tenant, bill["id"], **{field: value})
     assert (refused.status, refused.code) == (422, "VALIDATION_ERROR"), refused.body
@@ -179,7 +179,7 @@ REFUND: dict[str, list[Any]] = {
 
 
 @pytest.mark.parametrize(("field", "value"), cases(REFUND))
-async def test_no_body_breaks_a_refund(api: Api, refunds: RefundMaker, field: str, value: Any) -> None:
+async def test_an_invalid_refund_body_is_refused(api: Api, refunds: RefundMaker, field: str, value: Any) -> None:
     payment_id = await refunds.paid()
     refused = await post_refund(api, refunds.tenant, payment_id, **{field: value})
     assert (refused.status, refused.code) == (422, "VALIDATION_ERROR"), refused.body
@@ -188,7 +188,7 @@ async def test_no_body_breaks_a_refund(api: Api, refunds: RefundMaker, field: st
 
 
 @pytest.mark.parametrize("missing", ["reason", "staff_code"])
-async def test_a_refund_says_why_and_by_whom(api: Api, refunds: RefundMaker, missing: str) -> None:
+async def test_a_refund_requires_reason_and_staff_code(api: Api, refunds: RefundMaker, missing: str) -> None:
     payment_id = await refunds.paid()
     body = {name: "given" for name in ("reason", "staff_code") if name != missing}
     refused = await api.post(f"/payments/{payment_id}/refund", body, as_=refunds.tenant, key="a key")
@@ -196,12 +196,12 @@ async def test_a_refund_says_why_and_by_whom(api: Api, refunds: RefundMaker, mis
 
 
 @pytest.mark.parametrize("value", [HUGE, 2**63, 10**13])
-async def test_no_amount_of_cash_breaks_a_payment(api: Api, tenant: Tenant, value: int) -> None:
+async def test_an_invalid_amount_of_cash_is_refused(api: Api, tenant: Tenant, value: int) -> None:
     refused = await api.pay(tenant, method={"type": "cash", "cash_received": value})
     assert (refused.status, refused.details[0]["field"]) == (422, "method.cash_received")
 
 
-async def test_ids_of_another_tenant_are_refused_like_unknown_ones(
+async def test_ids_of_another_tenant_are_refused_like_unknown_ids(
     api: Api, refunds: RefundMaker, make_tenant: MakeTenant
 ) -> None:
     mine, other = refunds.tenant, await make_tenant()

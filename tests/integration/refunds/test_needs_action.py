@@ -155,7 +155,7 @@ async def test_the_same_report_again_changes_nothing_and_another_one_is_refused(
     assert await sums(admin, (await evidence(admin, refund_id)).row["payment_id"]) == ("refunded", 1_000, 1_000)
 
 
-async def test_twenty_different_reports_at_once_leave_one(refunds: RefundMaker, admin: Admin) -> None:
+async def test_only_one_of_twenty_different_concurrent_reports_is_stored(refunds: RefundMaker, admin: Admin) -> None:
     refund_id = await needing_action(refunds, admin)
     said = [{"result": "approved", "approval_code": f"R{number}"} for number in range(20)]
     results = await asyncio.gather(*(report(refunds, refund_id, one) for one in said), return_exceptions=True)

@@ -160,7 +160,9 @@ async def test_refusal_is_stored_and_replayed(api: Api, refunds: RefundMaker) ->
     assert (first.status, again.raw, again.headers["Idempotent-Replayed"]) == (422, first.raw, "true")
 
 
-async def test_one_key_a_hundred_times_at_once_is_one_refund(api: Api, refunds: RefundMaker, admin: Admin) -> None:
+async def test_a_hundred_concurrent_requests_with_one_key_create_one_refund(
+    api: Api, refunds: RefundMaker, admin: Admin
+) -> None:
     payment_id = await refunds.paid()
     answers = await asyncio.gather(
         *(post_refund(api, refunds.tenant, payment_id, amount=10, key="k-1") for _ in range(100))
@@ -171,7 +173,7 @@ async def test_one_key_a_hundred_times_at_once_is_one_refund(api: Api, refunds: 
     assert await sums(admin, payment_id) == ("completed", 10, 0)
 
 
-async def test_the_same_key_for_two_payments_is_two_refunds(refunds: RefundMaker) -> None:
+async def test_the_same_key_for_two_payments_creates_two_refunds(refunds: RefundMaker) -> None:
     paid = [await refunds.paid() for _ in range(2)]
     made = {
         await refunds.pending(payment_id, key=refund_key(payment_id, refunds.tenant.device, value="k-1"))
@@ -180,7 +182,7 @@ async def test_the_same_key_for_two_payments_is_two_refunds(refunds: RefundMaker
     assert len(made) == 2
 
 
-async def test_fifty_refunds_of_thirty_percent_at_once_are_three(
+async def test_only_three_of_fifty_concurrent_refunds_of_thirty_percent_succeed(
     refunds: RefundMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     payment_id = await refunds.paid()
@@ -194,7 +196,7 @@ async def test_fifty_refunds_of_thirty_percent_at_once_are_three(
     assert sum(provider.moved[f"{refund_id}:1"] for refund_id in accepted) == 900
 
 
-async def test_fifty_refunds_of_thirty_percent_over_http_are_three(
+async def test_only_three_of_fifty_refunds_of_thirty_percent_over_http_succeed(
     api: Api, refunds: RefundMaker, admin: Admin
 ) -> None:
     payment_id = await refunds.paid()

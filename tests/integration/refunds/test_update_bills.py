@@ -45,7 +45,7 @@ async def test_a_refund_of_a_partly_paid_bill_lowers_what_is_paid_and_at_zero_it
     assert (await bill_row(admin, bill["id"]))["status"] == "paid"
 
 
-async def test_a_paid_bill_stays_paid_and_nobody_can_pay_it_twice(api: Api, refunds: RefundMaker, admin: Admin) -> None:
+async def test_a_paid_bill_stays_paid_and_cannot_be_paid_twice(api: Api, refunds: RefundMaker, admin: Admin) -> None:
     bill = await new_bill(api, refunds, 1_000)
     payment_id = await refunds.paid(QR, bill_id=bill["id"])
     assert await order_status(api, refunds, bill) == "paid"
@@ -82,7 +82,7 @@ async def test_several_refunds_in_one_group_take_the_amount_first_and_the_tip_la
     assert await sums(admin, payment_id) == ("refunded", 1_200, 1_200)
 
 
-async def test_several_refunds_in_one_group_lower_a_partly_paid_bill_by_no_more_than_was_paid_for_it(
+async def test_grouped_refunds_lower_a_partly_paid_bill_at_most_by_its_paid_amount(
     api: Api, refunds: RefundMaker, admin: Admin
 ) -> None:
     bill = await new_bill(api, refunds, 2_000)
@@ -105,7 +105,7 @@ async def test_failed_refund_does_not_change_the_bill(
 
 
 @pytest.mark.parametrize(("currency", "total", "parts"), [("JPY", 100, 3), ("USD", 1_999, 3), ("KWD", 12_345, 4)])
-async def test_amounts_come_out_to_the_unit_in_every_currency(
+async def test_refunded_amounts_are_exact_in_every_currency(
     api: Api, refunds: RefundMaker, provider: FakeProvider, admin: Admin, currency: str, total: int, parts: int
 ) -> None:
     bill = await new_bill(api, refunds, total, currency=currency)

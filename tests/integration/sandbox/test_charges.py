@@ -12,7 +12,7 @@ from tests.integration.sandbox.harness import KEY, Sandbox, fresh, order
 from tests.polling import eventually
 
 
-async def test_an_approved_charge_moves_the_money_and_says_so(sandbox: Sandbox) -> None:
+async def test_an_approved_charge_moves_money_and_reports_it(sandbox: Sandbox) -> None:
     payment = fresh()
     answer = await sandbox.charge(f"{payment}:1", kind="card", token="tok_1")
     body = answer.body
@@ -34,14 +34,14 @@ async def test_a_scanned_customer_code_has_no_card(sandbox: Sandbox) -> None:
     assert "card_brand" not in body
 
 
-async def test_one_card_has_one_number(sandbox: Sandbox) -> None:
+async def test_the_same_token_has_the_same_card_number(sandbox: Sandbox) -> None:
     first, second, other = [
         (await sandbox.charge(f"{fresh()}:1", token=token)).body["card_last_4"] for token in ("tok_a", "tok_a", "tok_b")
     ]
     assert first == second != other
 
 
-async def test_a_declined_charge_moves_nothing_and_says_why(sandbox: Sandbox) -> None:
+async def test_a_declined_charge_moves_no_money_and_has_a_reason(sandbox: Sandbox) -> None:
     payment = fresh()
     body = (await sandbox.charge(f"{payment}:1", fate="decline:insufficient_funds")).body
     assert (body["status"], body["decline_code"], body["fee"]) == ("declined", "insufficient_funds", 0)

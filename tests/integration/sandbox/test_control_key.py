@@ -36,7 +36,9 @@ async def test_no_control_route_opens_without_its_key(empty_sandbox: Sandbox, me
 @pytest.mark.parametrize(
     "path", ["/control", "/control/", "/control/nothing", "/control/ledger/a/b", "/control/../control"]
 )
-async def test_without_the_key_unknown_routes_look_like_known_ones(sandbox: Sandbox, path: str) -> None:
+async def test_unknown_control_routes_are_refused_like_known_routes_without_the_key(
+    sandbox: Sandbox, path: str
+) -> None:
     for method in ("GET", "POST", "DELETE", "OPTIONS"):
         assert (await sandbox.call(method, path, headers={"Authorization": ""})).status == 401
         assert (await sandbox.call(method, path)).status == 404
@@ -63,7 +65,7 @@ async def test_a_sandbox_without_a_control_key_creates_and_stores_one(tmp_path: 
     assert started("other").control_key != first.control_key
 
 
-async def test_a_users_own_sandbox_opens_with_its_own_key_only(tmp_path: Path) -> None:
+async def test_an_external_sandbox_accepts_only_its_configured_key(tmp_path: Path) -> None:
     own = await Sandbox.start(tmp_path / "store", {"MPAC_SANDBOX_CONTROL_KEY": ""})
     try:
         assert (await own.call("GET", "/control/ledger")).status == 401

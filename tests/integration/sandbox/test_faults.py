@@ -97,13 +97,13 @@ async def test_a_slow_answer_takes_its_time(sandbox: Sandbox) -> None:
     assert time.monotonic() - started >= 0.27  # ten pauses, with a resolution of milliseconds
 
 
-async def test_slow_charges_at_once_and_an_answer_that_nobody_waits_for_changes_nothing(sandbox: Sandbox) -> None:
+async def test_a_slow_fate_charges_at_once_and_is_unaffected_by_a_disconnected_caller(sandbox: Sandbox) -> None:
     payment = fresh()
     await sandbox.hang_up_once_moved(sandbox.charge(f"{payment}:1", fate="slow:10000"), payment)
     assert await sandbox.moved(payment) == CHARGED
 
 
-async def test_pending_succeeds_by_itself(sandbox: Sandbox) -> None:
+async def test_a_pending_charge_succeeds_without_an_inquiry(sandbox: Sandbox) -> None:
     payment = fresh()
     answer = await sandbox.charge(f"{payment}:1", fate=f"pending:{HOUR_MS}")
     assert (answer.status, answer.body["status"], answer.body["fee"]) == (200, "pending", 0)

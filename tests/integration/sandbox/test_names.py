@@ -71,7 +71,7 @@ async def test_an_unknown_charge_that_is_cancelled_keeps_the_callers_fields(sand
     assert named(await sandbox.charge(f"{payment}:1")) == names(payment)
 
 
-async def test_a_charge_after_a_bare_cancellation_is_answered_with_its_own_names(sandbox: Sandbox) -> None:
+async def test_a_charge_after_a_cancellation_without_fields_is_answered_with_its_fields(sandbox: Sandbox) -> None:
     payment = fresh()
     await sandbox.call("POST", f"/v1/charges/{payment}:1/cancel")
     late = await sandbox.charge(f"{payment}:1")

@@ -26,7 +26,7 @@ async def test_a_code_waits_until_its_customer_pays(sandbox: Sandbox) -> None:
     assert (await sandbox.ask(f"{payment}:1")).body == paid.body
 
 
-async def test_paying_twice_is_paying_once(sandbox: Sandbox) -> None:
+async def test_paying_a_qr_code_twice_charges_once(sandbox: Sandbox) -> None:
     payment = fresh()
     await sandbox.code(f"{payment}:1")
     answers = await asyncio.gather(*(pay(sandbox, f"{payment}:1") for _ in range(20)))
@@ -34,14 +34,14 @@ async def test_paying_twice_is_paying_once(sandbox: Sandbox) -> None:
     assert await sandbox.moved(payment) == [("charge", 1_000)]
 
 
-async def test_making_a_code_twice_shows_the_same_code(sandbox: Sandbox) -> None:
+async def test_creating_a_code_twice_returns_the_same_code(sandbox: Sandbox) -> None:
     reference = f"{fresh()}:1"
     first = await sandbox.code(reference)
     assert (await sandbox.code(reference)).body == first.body
     assert (await sandbox.code(reference, expires_in=301)).status == 409
 
 
-async def test_a_code_expires_by_itself(sandbox: Sandbox) -> None:
+async def test_a_qr_code_expires_without_an_inquiry(sandbox: Sandbox) -> None:
     payment = fresh()
     await sandbox.code(f"{payment}:1", expires_in=1)
     expired = await eventually(lambda: sandbox.ask(f"{payment}:1"), until=lambda a: a.body["status"] != "waiting")

@@ -109,7 +109,7 @@ async def test_an_invalid_statement_request_is_refused(sandbox: Sandbox, query: 
     assert (answer.status, answer.body["error"]["code"]) == (400, "invalid_request")
 
 
-async def test_an_account_has_its_own_statement(empty_sandbox: Sandbox) -> None:
+async def test_each_account_has_a_separate_statement(empty_sandbox: Sandbox) -> None:
     for number, account in enumerate(("sto_a", "sto_b", None)):
         body = {"reference": f"acc{number}:1", "payment_id": f"acc{number}", "amount": 10, "currency": "JPY"}
         await empty_sandbox.call("POST", "/v1/charges", body=body | ({"account": account} if account else {}))

@@ -28,7 +28,7 @@ async def test_an_unknown_reference_is_remembered_as_cancelled(sandbox: Sandbox,
 
 
 @pytest.mark.parametrize("verb", VERBS)
-async def test_a_pending_charge_is_cancelled_for_good(sandbox: Sandbox, verb: str) -> None:
+async def test_a_cancelled_pending_charge_stays_cancelled(sandbox: Sandbox, verb: str) -> None:
     payment, witness = fresh(), fresh()
     for pending in (payment, witness):  # in this order, so that a wrong outcome would happen first
         await sandbox.charge(f"{pending}:1", fate=f"pending:{HOUR_MS}")

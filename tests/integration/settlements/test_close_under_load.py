@@ -89,7 +89,9 @@ async def complete_refunds(shop: SettlementShop, next_close: Callable[[], Awaita
 
 
 @pytest.mark.parametrize("load", [complete_payments, complete_refunds])
-async def test_each_is_in_one_settlement_while_the_day_closes_again_and_again(shop: SettlementShop, load: Load) -> None:
+async def test_each_payment_and_refund_is_in_one_settlement_during_repeated_closes(
+    shop: SettlementShop, load: Load
+) -> None:
     await shop.since()
     closer = Closer(shop)
 

@@ -100,7 +100,7 @@ async def test_lines_of_terminal_sales_and_refunds_have_the_acquirers_references
     }
 
 
-async def test_a_payment_final_after_the_close_is_a_late_line_of_its_own_business_date(shop: SettlementShop) -> None:
+async def test_a_payment_final_after_the_close_is_a_late_line_with_its_business_date(shop: SettlementShop) -> None:
     await shop.since(created_at=OPENED)
     first = (await shop.periods())[0]
     end = first["end_at"]
@@ -160,7 +160,7 @@ async def test_a_closed_settlement_or_one_out_of_scope_is_not_closed(shop: Settl
     assert (await shop.settlement(closed["id"])) == closed
 
 
-async def test_two_workers_and_a_manager_at_once_close_once(
+async def test_concurrent_workers_and_a_manager_close_a_settlement_once(
     shop: SettlementShop, caplog: pytest.LogCaptureFixture
 ) -> None:
     await shop.since(created_at=OPENED)

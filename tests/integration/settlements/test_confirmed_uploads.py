@@ -64,7 +64,7 @@ async def test_an_uploaded_file_does_not_prove_that_nothing_was_charged(back_off
     assert (await row_of(back_office.shop, payment_id))["status"] == "processing"
 
 
-async def test_a_late_line_that_its_own_file_lacks_is_linked_to_the_day_that_lists_it(back_office: BackOffice) -> None:
+async def test_a_late_line_missing_in_its_statement_is_linked_to_the_day_that_lists_it(back_office: BackOffice) -> None:
     shop = back_office.shop
     payment_id = await in_doubt(shop, 1_000)
     day = await back_office.close(more=[Theirs("payment", f"{payment_id}:1", f"ref-{payment_id}:1", 1_000, 0)])

@@ -33,7 +33,7 @@ from workflows.tenants.actor import Actor
 
 @pytest.mark.parametrize("kind", ["payment", "refund"])
 @pytest.mark.parametrize("booked", BOOKED, ids=["adjust", "write_off"])
-async def test_a_break_about_money_in_doubt_waits_and_is_compared_again_by_itself(
+async def test_a_break_about_an_unknown_outcome_waits_and_is_compared_again_automatically(
     back_office: BackOffice, kind: str, booked: dict[str, Any]
 ) -> None:
     shop = back_office.shop

@@ -163,7 +163,7 @@ async def test_withdrawn_evidence_requests_a_review_and_changes_no_status(back_o
         assert (row["status"], row["needs_review"], row["version"]) == ("completed", False, before[1] + 2)
 
 
-async def test_the_review_of_withdrawn_evidence_ends_with_the_break_of_its_own_line(back_office: BackOffice) -> None:
+async def test_the_review_of_withdrawn_evidence_ends_with_the_break_of_that_line(back_office: BackOffice) -> None:
     shop = back_office.shop
     payment_id = await in_doubt(shop, 1_000)
     strange = listed("theirs-alone", 5)

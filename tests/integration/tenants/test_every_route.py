@@ -130,7 +130,7 @@ def test_table_of_roles_lists_every_documented_route(documented: dict[str, Any])
 
 
 @pytest.mark.parametrize("route", [route for route in LEAST if LEAST[route] != OPEN])
-async def test_route_admits_its_lowest_role_and_higher_ones_only(api: Api, tenant: Tenant, route: str) -> None:
+async def test_a_route_admits_only_its_lowest_role_and_higher_roles(api: Api, tenant: Tenant, route: str) -> None:
     ids, body = planted_ids("nobody"), None if route in ANSWERS else bodies(route)[0]
     for unknown in (None, "forged"):
         refused = await call(api, route, ids, as_=unknown, body=body)
@@ -173,7 +173,9 @@ async def test_rows_of_a_neighbour_store_are_404_to_callers_of_a_store(
 
 
 @pytest.mark.parametrize("filters", FILTERS)
-async def test_token_that_mixes_two_tenants_sees_rows_of_neither(exposed: Api, planted: Admin, filters: str) -> None:
+async def test_a_token_that_mixes_two_tenants_sees_rows_of_neither_tenant(
+    exposed: Api, planted: Admin, filters: str
+) -> None:
     await use_filters(planted, filters)
     mixed = exposed.signer.user(OWN, role="store_manager", store_id="store-b")
     for route in ABOUT_ONE:
@@ -196,7 +198,7 @@ async def test_suspended_device_is_refused_on_every_route_from_its_next_request(
             assert (answer.status, answer.code) == (403, "AUTHORIZATION_ERROR"), (route, answer.raw)
 
 
-async def test_own_planted_rows_are_found_by_every_reading_route(exposed: Api, planted: Admin) -> None:
+async def test_every_reading_route_finds_the_callers_planted_rows(exposed: Api, planted: Admin) -> None:
     for route in ABOUT_ONE:
         if route.startswith("GET"):
             role = "psp_admin" if "merchants" in route else "merchant_admin"
@@ -205,7 +207,7 @@ async def test_own_planted_rows_are_found_by_every_reading_route(exposed: Api, p
 
 @pytest.mark.parametrize("filters", FILTERS)
 @pytest.mark.parametrize("route", [route for route in LISTS if LEAST[route] != "system_op"])
-async def test_list_shows_own_rows_and_none_of_another_tenant(
+async def test_a_list_shows_only_rows_of_the_callers_tenant(
     exposed: Api, planted: Admin, *, route: str, filters: str, documented: dict[str, Any]
 ) -> None:
     await use_filters(planted, filters)

@@ -7,7 +7,7 @@ from tests.factories import Tenant
 from tests.harness import Api
 
 
-async def test_an_admin_of_a_psp_registers_merchants_of_its_own(api: Api, tenant: Tenant) -> None:
+async def test_a_psp_admin_registers_merchants_of_its_psp(api: Api, tenant: Tenant) -> None:
     admin = api.signer.user(tenant, role="psp_admin")
     answer = await api.post("/merchants", {"name": "喫茶店"}, as_=admin)
     assert answer.status == 201

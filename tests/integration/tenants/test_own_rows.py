@@ -66,7 +66,7 @@ REFUSED_FOR_STATUS = {
 
 
 @pytest.mark.parametrize("role", ROLES[1:])
-async def test_role_provisions_within_its_own_tenant(api: Api, tenant: Tenant, role: str) -> None:
+async def test_every_permitted_role_provisions_devices_in_its_tenant(api: Api, tenant: Tenant, role: str) -> None:
     ids = {"psp": tenant.psp_id, "merchant": tenant.merchant_id, "store": tenant.store_id, "device": tenant.device_id}
     token = api.signer.user(tenant, role=role)
     for route in PROVISIONING:
@@ -76,7 +76,7 @@ async def test_role_provisions_within_its_own_tenant(api: Api, tenant: Tenant, r
 
 
 @pytest.mark.parametrize("role", ROLES)
-async def test_role_works_with_orders_bills_and_refunds_of_its_own_store(
+async def test_every_permitted_role_handles_orders_bills_and_refunds_of_its_store(
     api: Api, refunds: RefundMaker, role: str
 ) -> None:
     tenant = refunds.tenant

@@ -104,7 +104,7 @@ def test_every_table_with_rows_of_tenants_has_row_level_security(planted: Plante
 
 
 @pytest.mark.parametrize("scope", SCOPES)
-async def test_row_level_security_shows_a_caller_its_own_rows_only(planted: Planted, scope: str) -> None:
+async def test_row_level_security_shows_only_the_callers_rows(planted: Planted, scope: str) -> None:
     looked_at = 0
     for table in planted.tenants_tables:
         if "SELECT" not in table.rights:

@@ -91,7 +91,7 @@ async def test_credentials_are_sealed_in_the_database_and_never_shown(
     assert vault.open(sealed, row_id=row_id) == {"api_key": SECRET, "merchant": "m-1"}
 
 
-async def test_new_credentials_replace_all_the_old_ones(store: Store) -> None:
+async def test_new_credentials_replace_all_old_credentials(store: Store) -> None:
     await store.add(credentials={"api_key": SECRET, "merchant": "m-1"})
     changed = await store.call("PATCH", "/sandbox", {"credentials": {"token": "t"}})
     assert changed.body["credentials_set"] == ["token"]

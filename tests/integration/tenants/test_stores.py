@@ -22,7 +22,7 @@ async def test_new_store_has_japanese_defaults(api: Api, tenant: Tenant) -> None
     assert (await api.get(f"/stores/{answer.body['id']}", as_=admin)).body == answer.body
 
 
-async def test_store_abroad_has_its_own_currency_zone_and_cut_off(api: Api, tenant: Tenant) -> None:
+async def test_a_store_abroad_has_the_given_currency_zone_and_cut_off(api: Api, tenant: Tenant) -> None:
     body = {"name": "x", "currency": "AUD", "time_zone": "Australia/Lord_Howe", "cut_off": "04:30"}
     answer = await api.post("/stores", body, as_=api.signer.user(tenant, role="merchant_admin"))
     assert answer.status == 201
@@ -58,7 +58,7 @@ async def test_invalid_field_is_named_in_the_answer(
     assert [(answer.status, answer.details[0]["field"]) for answer in (made, changed)] == [(422, field)] * 2
 
 
-async def test_a_caller_above_the_merchants_must_name_one(api: Api, tenant: Tenant) -> None:
+async def test_a_caller_above_merchant_level_must_name_a_merchant(api: Api, tenant: Tenant) -> None:
     for role in ("psp_admin", "system_op"):
         token = api.signer.user(tenant, role=role)
         missing = await api.post("/stores", {"name": "x"}, as_=token)

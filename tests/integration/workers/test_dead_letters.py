@@ -43,7 +43,7 @@ def message(stack: LocalStack) -> Iterator[Any]:
     app.close()
 
 
-def test_an_ordinary_message_is_not_even_counted(message: Any, buried: list[Any]) -> None:
+def test_deliveries_of_an_ordinary_message_are_not_counted(message: Any, buried: list[Any]) -> None:
     message.request.delivery_info = {"redelivered": False}
     assert not any(dead_letters.exceeded_max_deliveries(message) for _ in range(10))
     message.request.delivery_info = None
@@ -51,7 +51,7 @@ def test_an_ordinary_message_is_not_even_counted(message: Any, buried: list[Any]
     assert buried == []
 
 
-def test_a_message_that_came_back_is_tried_three_times_in_all(message: Any, buried: list[Any]) -> None:
+def test_a_redelivered_message_is_tried_three_times(message: Any, buried: list[Any]) -> None:
     assert [dead_letters.exceeded_max_deliveries(message) for _ in range(3)] == [False, False, True]
     assert buried == [
         {"task": "payments.process", "id": message.request.id, "arguments": [[["pay_1"]], {}], "deliveries": 4}
@@ -78,7 +78,7 @@ def _refused_by(broker: Any) -> Exception:
     return refused.value
 
 
-async def test_what_was_put_aside_is_kept_whole(engines: None, admin: Admin) -> None:
+async def test_a_dead_letter_is_stored_completely(engines: None, admin: Admin) -> None:
     task_id = uuid_utils.uuid7().hex
     await store_dead_letter(
         "payments.process",
@@ -110,7 +110,7 @@ for _ in range(5_000):
     ],
     ids=["NUL", "surrogate", "integer", "nested", "long", "card"],
 )
-async def test_arguments_that_cannot_be_stored_are_kept_as_a_text(
+async def test_arguments_that_cannot_be_stored_as_json_are_stored_as_text(
     engines: None, admin: Admin, argument: Any, kept: str
 ) -> None:
     task_id = uuid_utils.uuid7().hex
@@ -131,7 +131,7 @@ async def quarantined(payments: PaymentMaker, admin: Admin) -> tuple[str, str]:
     return payment_id, letter["id"]
 
 
-async def test_an_operator_has_a_quarantined_payment_asked_about_and_never_charged_blindly(
+async def test_a_requeued_quarantined_payment_is_inquired_about_before_any_charge(
     api: Api, tenant: Tenant, signer: Signer, payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     payment_id, letter_id = await quarantined(payments, admin)
@@ -159,7 +159,7 @@ async def test_a_letter_is_requeued_once(
 
 
 @pytest.mark.parametrize("role", ["staff", "store_manager", "merchant_admin", "psp_admin"])
-async def test_dead_letters_are_for_operators_alone(api: Api, tenant: Tenant, signer: Signer, role: str) -> None:
+async def test_only_operators_see_dead_letters(api: Api, tenant: Tenant, signer: Signer, role: str) -> None:
     token = signer.user(tenant, role=role)
     for answer in (
         await api.get("/ops/dead-letters", as_=token),
@@ -170,14 +170,14 @@ async def test_dead_letters_are_for_operators_alone(api: Api, tenant: Tenant, si
         assert (answer.status, answer.code) == (403, "AUTHORIZATION_ERROR")
 
 
-async def test_an_unknown_letter_is_not_there(api: Api, tenant: Tenant, signer: Signer) -> None:
+async def test_an_unknown_dead_letter_is_404(api: Api, tenant: Tenant, signer: Signer) -> None:
     operator = signer.user(tenant, role="system_op")
     for action, body in (("requeue", None), ("close", {"reason": "r"})):
         answer = await api.post(f"/ops/dead-letters/ddl_unknown/{action}", body, as_=operator)
         assert (answer.status, answer.code) == (404, "RESOURCE_NOT_FOUND")
 
 
-async def test_an_operator_closes_a_letter_with_a_reason_and_the_same_again_changes_nothing(
+async def test_closing_a_dead_letter_needs_a_reason_and_repeating_it_changes_nothing(
     api: Api, tenant: Tenant, signer: Signer, payments: PaymentMaker, admin: Admin
 ) -> None:
     _, letter_id = await quarantined(payments, admin)
@@ -222,7 +222,7 @@ async def test_a_card_number_in_the_reason_is_refused(api: Api, tenant: Tenant, 
     assert "4111" not in str(answer.body)
 
 
-async def test_the_gauge_and_the_filter_count_open_letters_alone_and_a_new_failure_counts_again(
+async def test_gauge_and_filter_count_only_open_dead_letters(
     api: Api, tenant: Tenant, signer: Signer, payments: PaymentMaker, admin: Admin
 ) -> None:
     operator = signer.user(tenant, role="system_op")
@@ -249,7 +249,7 @@ async def test_the_gauge_and_the_filter_count_open_letters_alone_and_a_new_failu
     assert (await read_overview()).dead_letters == before + 1
 
 
-async def test_a_message_of_which_no_task_can_be_made_can_only_be_closed(
+async def test_a_dead_letter_without_a_task_can_only_be_closed(
     api: Api, tenant: Tenant, signer: Signer, admin: Admin
 ) -> None:
     task_id = uuid_utils.uuid7().hex

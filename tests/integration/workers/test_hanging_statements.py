@@ -96,7 +96,7 @@ def test_a_hanging_provider_holds_a_quarter_of_the_threads(
 
 
 @pytest.mark.parametrize("raises", [False, True], ids=["it answers", "it never does"])
-def test_who_waits_is_nudged_as_soon_as_there_is_a_place_whatever_became_of_those_before(
+def test_a_waiting_reconciliation_is_nudged_when_another_ends_or_fails(
     tasks: Any, threads: ThreadPoolExecutor, statements: Statements, *, raises: bool
 ) -> None:
     statements.raises = raises
@@ -111,7 +111,7 @@ def test_who_waits_is_nudged_as_soon_as_there_is_a_place_whatever_became_of_thos
     assert sorted(statements.begun) == sorted(IDS)
 
 
-def test_a_broker_that_is_away_loses_a_nudge_and_no_place(
+def test_an_unreachable_broker_loses_a_nudge_but_no_slot(
     tasks: Any, threads: ThreadPoolExecutor, statements: Statements, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(_task: str, _ids: list[str]) -> None:

@@ -27,7 +27,7 @@ async def empty_queue(stack: LocalStack, api: Api, tenant: Tenant) -> Redis:
     return client
 
 
-async def test_a_payments_nudge_carries_its_id_and_the_name_of_its_request_and_nothing_else(
+async def test_a_payment_nudge_contains_only_its_id_and_request_id(
     api: Api, tenant: Tenant, empty_queue: Redis
 ) -> None:
     answer = await api.pay(tenant, amount=424_242, client_reference="till-1", metadata={"secret": "plum"})
@@ -47,7 +47,7 @@ async def test_a_payments_nudge_carries_its_id_and_the_name_of_its_request_and_n
     assert b"plum" not in base64.b64decode(message["body"])
 
 
-async def test_a_replay_and_a_refusal_nudge_nobody(api: Api, tenant: Tenant, empty_queue: Redis) -> None:
+async def test_a_replay_and_a_refusal_send_no_nudge(api: Api, tenant: Tenant, empty_queue: Redis) -> None:
     await api.pay(tenant, key="k-1")
 
     async def queued() -> int:

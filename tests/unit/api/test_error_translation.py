@@ -29,7 +29,7 @@ CODES = {
 }
 
 
-def test_every_kind_has_a_status_of_the_reference() -> None:
+def test_every_kind_of_error_has_its_http_status() -> None:
     assert set(STATUS) == set(ErrorKind)
     assert set(STATUS.values()) == ALLOWED
 
@@ -47,7 +47,7 @@ def test_every_error_is_answered_in_the_envelope_with_its_code(error: type[Domai
     assert error.__doc__
 
 
-def test_error_that_is_worth_repeating_has_retry_after() -> None:
+def test_transient_errors_have_a_retry_after_header() -> None:
     for error in every_error():
         if STATUS[error.kind] in (429, 503):
             assert error_response(error(retry_after_seconds=3)).headers["Retry-After"] == "3"
@@ -112,7 +112,7 @@ def findings(model: type[Any], body: Any) -> list[dict[str, Any]]:
         ],
     ],
 )
-def test_each_wrong_field_is_named_with_what_to_do(change: dict[str, Any], field: str, issue: str) -> None:
+def test_each_invalid_field_is_named_with_advice(change: dict[str, Any], field: str, issue: str) -> None:
     error = from_validation(findings(PaymentIn, {**BODY, **change}))
     assert isinstance(error, InvalidRequest)
     assert Detail(field, issue) in error.details
@@ -203,13 +203,13 @@ def test_fault_outside_the_body_is_400() -> None:
     assert isinstance(from_validation([{"type": "missing", "loc": ("body", "amount"), "msg": ""}]), InvalidRequest)
 
 
-def test_every_issue_is_a_sentence_that_says_what_to_do() -> None:
+def test_every_validation_message_is_a_sentence_with_advice() -> None:
     assert all(
         issue.startswith(("Must ", "This field is required", "There is no such field")) for issue in ISSUES.values()
     )
 
 
-def test_card_data_is_refused_before_anything_else_looks_at_the_body() -> None:
+def test_card_data_is_refused_before_the_body_is_validated() -> None:
     with pytest.raises(InvalidRequest) as raised:
         PaymentIn.model_validate({**BODY, "metadata": {"note": "4111 1111 1111 1111"}})
     assert [detail.field for detail in raised.value.details] == ["metadata.note"]

@@ -113,13 +113,13 @@ def test_number_of_counted_addresses_is_bounded(monkeypatch: pytest.MonkeyPatch)
     assert _use_up(counted, _scope("192.0.0.0")) == 2  # a network that was counted before keeps its counter
 
 
-def test_limit_of_zero_disables_the_count_of_refused_attempts() -> None:
+def test_a_limit_of_zero_disables_the_counting_of_refused_attempts() -> None:
     counted = FailedAuthLimit(_settings(rate_limit_unknown_per_address=0))
     for _ in range(1_000):
         counted.count(_scope("192.0.2.1"))
 
 
 @pytest.mark.parametrize("value", ["10.0.0.0/33", "proxy.example", "10.0.0.1;10.0.0.2", "*"])
-def test_proxies_that_are_not_addresses_stop_the_start(value: str) -> None:
+def test_invalid_proxy_addresses_stop_the_start(value: str) -> None:
     with pytest.raises(ValueError, match="addresses and networks"):
         _settings(trusted_proxies=value)

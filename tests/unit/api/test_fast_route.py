@@ -115,7 +115,7 @@ def test_checks_of_the_application_run_in_their_order_except_check_body_names() 
 
 
 @pytest.mark.parametrize("place", ["of_route", "of_app"])
-def test_check_that_is_added_to_the_route_or_the_application_runs(place: str) -> None:
+def test_checks_added_to_a_route_or_to_the_application_run(place: str) -> None:
     checks = _with(place, _check).plan.checks
     assert _check in checks
     assert check_content_type in checks
@@ -126,13 +126,13 @@ def test_check_that_is_added_to_the_route_or_the_application_runs(place: str) ->
     "dependency",
     [_check_with_query, _check_at_the_end, _check_in_a_thread, at_least(CallerRole.MERCHANT_ADMIN).dependency],
 )
-def test_dependency_that_would_not_run_is_refused_at_the_start(place: str, dependency: Endpoint) -> None:
+def test_unsupported_dependency_is_refused_at_the_start(place: str, dependency: Endpoint) -> None:
     with pytest.raises(TypeError, match="is a fast route, which does not support"):
         _with(place, dependency)
 
 
 @pytest.mark.parametrize("endpoint", [_post_with_query, _post_with_request, _post_with_role])
-def test_parameter_that_would_not_be_filled_in_is_refused_at_the_start(endpoint: Endpoint) -> None:
+def test_unsupported_parameter_is_refused_at_the_start(endpoint: Endpoint) -> None:
     with pytest.raises(TypeError, match="is a fast route, which does not support"):
         made(endpoint)
 
@@ -152,7 +152,7 @@ def test_endpoint_without_an_idempotency_key_is_refused_at_the_start() -> None:
         made(_post_without_key)
 
 
-def test_arguments_may_have_any_name() -> None:
+def test_endpoint_parameters_may_have_any_name() -> None:
     plan = made(_post_with_all, path="/{number}/x").plan
     assert (plan.body_parameter, plan.caller_parameter, plan.key_parameter) == ("order", "who", "its_key")
     assert (plan.request_id_parameter, plan.runtime_parameter) == ("request_id", "runtime")

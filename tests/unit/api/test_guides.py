@@ -13,14 +13,14 @@ def hrefs(page: str) -> list[str]:
     return re.findall(r'href="([^"]*)"', page)
 
 
-def test_every_guide_of_the_list_is_there() -> None:
+def test_every_listed_guide_exists() -> None:
     assert list(list_guides()) == list(GUIDES)
     assert read_guide("elsewhere") is None
     assert read_guide("../README") is None
 
 
 @pytest.mark.parametrize("name", GUIDES)
-def test_every_link_of_a_guide_leads_to_a_page_and_an_anchor_that_exist(name: str) -> None:
+def test_every_link_in_a_guide_leads_to_an_existing_page_and_anchor(name: str) -> None:
     page = read_guide(name)
     assert page
     assert "<h1" in page
@@ -46,7 +46,7 @@ def test_raw_html_in_markdown_is_escaped() -> None:
     assert "<a>readme</a>" in page
 
 
-def test_an_installation_without_guides_offers_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_installation_without_guides_lists_no_guides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guides, "FOLDER", tmp_path)
     read_guide.cache_clear()
     assert list_guides() == {}

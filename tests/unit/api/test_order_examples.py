@@ -20,7 +20,7 @@ from workflows.bills.states import BillStatus
 from workflows.orders.states import OrderStatus
 
 
-def test_there_is_an_example_of_every_status() -> None:
+def test_every_order_and_bill_status_has_an_example() -> None:
     assert {example["status"] for _, example in ORDERS.values()} == set(OrderStatus)
     assert {example["status"] for _, example in BILLS.values()} == set(BillStatus)
 
@@ -52,7 +52,7 @@ REQUESTS: list[tuple[type[BaseModel], Table]] = [
 
 
 @pytest.mark.parametrize(("body", "requests"), REQUESTS)
-def test_requests_are_valid(body: type[BaseModel], requests: Table) -> None:
+def test_example_requests_for_orders_and_bills_are_valid(body: type[BaseModel], requests: Table) -> None:
     assert requests
     for _, request in requests.values():
         body.model_validate(request)

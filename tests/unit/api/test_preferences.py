@@ -27,7 +27,7 @@ from api.responses import prefers_csv, prefers_json
         (",;,;q=,text", False),
     ],
 )
-def test_csv_is_sent_where_it_is_named_and_json_is_not_preferred(accept: str, is_csv: bool) -> None:
+def test_csv_is_sent_if_accepted_unless_json_is_preferred(accept: str, is_csv: bool) -> None:
     assert prefers_csv(accept) is is_csv
 
 
@@ -51,5 +51,5 @@ def test_csv_is_sent_where_it_is_named_and_json_is_not_preferred(accept: str, is
         ("application/jsonp", False),
     ],
 )
-def test_json_is_sent_instead_of_a_page_to_a_client_that_prefers_it(accept: str, is_json: bool) -> None:
+def test_json_is_sent_instead_of_html_to_a_client_that_prefers_json(accept: str, is_json: bool) -> None:
     assert prefers_json(accept) is is_json

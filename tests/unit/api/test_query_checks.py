@@ -45,13 +45,13 @@ def _app() -> FastAPI:
     return app
 
 
-def test_the_declared_names_dependencies_aliases_models_and_those_by_hand_are_found() -> None:
+def test_query_names_of_parameters_dependencies_aliases_and_models_are_found() -> None:
     found = {context.path: declared_names(context) for context in iter_route_contexts(_app().routes)}
     included = {"of_include", "of_inner"}
     assert found == {"/v1/several": {"date", "limit", *included}, "/v1/model": {"plain", "open", "by_hand", *included}}
 
 
-def test_an_application_whose_names_are_unknown_is_refused_at_the_start() -> None:
+def test_route_with_undeclared_query_names_is_refused_at_the_start() -> None:
     app = _app()
     app.mount("/files", StaticFiles(directory="."))
     with pytest.raises(TypeError, match="are unknown"):

@@ -15,7 +15,7 @@ from workflows.refunds.states import RefundStatus
 from workflows.tenants.scope import PROGRESS
 
 
-def test_refund_examples_cover_every_status_and_one_in_doubt() -> None:
+def test_refund_examples_cover_every_status_and_an_unknown_outcome() -> None:
     assert {example["status"] for _, example in REFUNDS.values()} == set(RefundStatus)
     assert [name for name, (_, example) in REFUNDS.items() if not example["outcome_known"]] == ["in doubt"]
 
@@ -30,7 +30,7 @@ def test_example_of_a_refund_has_the_fields_of_an_answer(name: str) -> None:
     assert bool(refund.failed_at) == (refund.status == "failed")
 
 
-def test_requests_are_valid() -> None:
+def test_example_requests_for_refunds_are_valid() -> None:
     for _, request in REFUND_REQUESTS.values():
         RefundIn.model_validate(request)
 

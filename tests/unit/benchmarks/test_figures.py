@@ -10,13 +10,13 @@ from benchmarks.profiling import by_package, shares
 from benchmarks.report import median
 
 
-def test_a_percentile_is_one_of_the_measured_times() -> None:
+def test_a_percentile_is_a_measured_time() -> None:
     assert percentiles([5.0, 1.0, 4.0, 2.0, 3.0]) == {"p50": 3.0, "p95": 5.0, "p99": 5.0}
     assert percentiles([float(n) for n in range(1, 201)]) == {"p50": 100.0, "p95": 190.0, "p99": 198.0}
     assert percentiles([]) == {}
 
 
-def test_processor_time_that_none_of_our_processes_used_is_counted_as_others() -> None:
+def test_cpu_time_of_unrelated_processes_is_counted_as_other() -> None:
     before = Reading({"api": 1.0, "client": 0.5}, machine=10.0, at=0.0)
     after = Reading({"api": 3.0, "client": 1.0}, machine=16.0, at=2.0)
     assert cpu_seconds_between(before, after) == pytest.approx({"api": 2.0, "client": 0.5, "others": 3.5})

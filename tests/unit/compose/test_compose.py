@@ -50,13 +50,13 @@ HEALTH_ROUTES = {
 ADDRESS = re.compile(r"http://127\.0\.0\.1:(?P<port>\d+)(?P<path>/[\w/]*)")
 
 
-def test_services_with_an_address_are_asked_for_their_health_by_it() -> None:
+def test_health_checks_use_the_address_of_their_service() -> None:
     probed = {name for name, service in OURS.items() if ADDRESS.search(str(service.get("healthcheck")))}
     assert probed == {name for name, service in OURS.items() if "ports" in service} == HEALTH_ROUTES.keys()
 
 
 @pytest.mark.parametrize("name", HEALTH_ROUTES)
-def test_a_health_check_asks_an_existing_route_at_the_port_of_its_service(name: str) -> None:
+def test_health_checks_request_an_existing_route_at_the_port_of_their_service(name: str) -> None:
     (address,) = ADDRESS.finditer(str(OURS[name]["healthcheck"]["test"]))
     command = OURS[name]["command"]
     assert address["port"] == command[command.index("--port") + 1]
@@ -123,7 +123,7 @@ def test_every_dependency_between_services_exists() -> None:
             assert volume.partition(":")[0] in COMPOSE["volumes"], name
 
 
-def test_every_lasting_service_has_a_health_check_a_limit_and_a_restart_policy() -> None:
+def test_every_long_running_service_has_a_health_check_a_limit_and_a_restart_policy() -> None:
     for name, service in SERVICES.items():
         assert service["deploy"]["resources"]["limits"], name
         if service["restart"] != "no":

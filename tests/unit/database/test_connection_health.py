@@ -17,22 +17,22 @@ def error(state: str, *said: str) -> psycopg.Error:
 @pytest.mark.parametrize(
     ("states", "expected"), [(DISCARDED, TransientError.DISCARD), (KEPT, TransientError.KEEP), (OURS, None)], ids=str
 )
-def test_a_state_says_whether_the_error_passes(states: list[str], expected: TransientError | None) -> None:
+def test_sqlstate_decides_whether_an_error_is_transient(states: list[str], expected: TransientError | None) -> None:
     assert {state: classify_transient(error(state)) for state in states} == dict.fromkeys(states, expected)
 
 
-def test_a_plan_that_a_migration_invalidated_is_made_again() -> None:
+def test_a_statement_whose_plan_a_migration_invalidated_is_retried() -> None:
     assert classify_transient(error("0A000", "cached plan must not change result type")) is TransientError.DISCARD
 
 
-def test_an_error_without_a_state_is_a_lost_connection_if_the_driver_calls_it_operational() -> None:
+def test_an_operational_error_without_a_sqlstate_is_a_lost_connection() -> None:
     assert classify_transient(psycopg.OperationalError("consuming input failed")) is TransientError.DISCARD
     assert classify_transient(psycopg.ProgrammingError("the query has 1 placeholder")) is None
     assert classify_transient(ValueError("no")) is None
     assert classify_transient(None) is None
 
 
-def test_no_prefix_hides_another() -> None:
+def test_no_sqlstate_prefix_hides_another() -> None:
     for state, what in TRANSIENT_ERRORS.items():
         assert not [
             other

@@ -41,14 +41,14 @@ def put_all(group_commit: GroupCommit[int, str], count: int) -> list[asyncio.Tas
     return [asyncio.ensure_future(group_commit.put(number)) for number in range(count)]
 
 
-async def test_a_lone_one_is_flushed_at_once_and_alone() -> None:
+async def test_a_lone_item_is_flushed_at_once_in_a_group_of_its_own() -> None:
     flushes = Flushes()
     group_commit: GroupCommit[int, str] = GroupCommit(flushes, limit=10)
     assert await group_commit.put(7) == "<7>"
     assert flushes.groups == [[7]]
 
 
-async def test_whoever_arrives_during_a_flush_goes_together_in_the_next() -> None:
+async def test_items_that_arrive_during_a_flush_form_the_next_group() -> None:
     flushes = Flushes()
     flushes.gate.clear()
     group_commit: GroupCommit[int, str] = GroupCommit(flushes, limit=10)
@@ -62,7 +62,7 @@ async def test_whoever_arrives_during_a_flush_goes_together_in_the_next() -> Non
     assert flushes.groups == [[0], [1, 2, 3]]
 
 
-async def test_no_group_is_larger_than_its_limit_and_order_is_kept() -> None:
+async def test_groups_do_not_exceed_their_limit_and_preserve_the_order() -> None:
     flushes = Flushes()
     group_commit: GroupCommit[int, str] = GroupCommit(flushes, limit=4)
     assert await asyncio.gather(*put_all(group_commit, 10)) == [f"<{number}>" for number in range(10)]
@@ -70,7 +70,7 @@ async def test_no_group_is_larger_than_its_limit_and_order_is_kept() -> None:
     assert [item for group in flushes.groups for item in group] == list(range(10))
 
 
-async def test_as_many_flushes_run_side_by_side_as_there_are_lanes() -> None:
+async def test_concurrent_flushes_are_limited() -> None:
     flushes = Flushes()
     flushes.gate.clear()
     group_commit: GroupCommit[int, str] = GroupCommit(flushes, limit=1, concurrency=2)
@@ -82,7 +82,7 @@ async def test_as_many_flushes_run_side_by_side_as_there_are_lanes() -> None:
     assert len(flushes.groups) == 5
 
 
-async def test_a_result_that_is_an_error_is_raised_to_its_caller_alone() -> None:
+async def test_an_error_result_is_raised_only_to_its_own_caller() -> None:
     group_commit: GroupCommit[int, str] = GroupCommit(
         Flushes(lambda items: [ValueError("mine") if item == 1 else "good" for item in items]), limit=10
     )
@@ -90,7 +90,7 @@ async def test_a_result_that_is_an_error_is_raised_to_its_caller_alone() -> None
     assert [str(result) for result in results] == ["good", "mine", "good"]
 
 
-async def test_a_flush_that_fails_fails_all_of_its_group_and_none_of_the_next() -> None:
+async def test_a_failed_flush_fails_its_whole_group_and_no_other_group() -> None:
     def answer(items: list[int]) -> Results:
         if 0 in items:
             raise OSError("gone")
@@ -105,7 +105,7 @@ class Refused(Exception):
     """The error of a database when one row of a group is invalid."""
 
 
-async def test_a_group_that_is_refused_is_flushed_one_by_one_and_the_bad_one_alone_hears_of_it() -> None:
+async def test_a_refused_group_is_flushed_item_by_item_and_only_the_invalid_item_fails() -> None:
     def answer(items: list[int]) -> Results:
         if 3 in items:
             raise Refused("3 is bad")
@@ -118,7 +118,7 @@ async def test_a_group_that_is_refused_is_flushed_one_by_one_and_the_bad_one_alo
     assert flushes.groups == [[0, 1, 2, 3, 4], [0], [1], [2], [3], [4], [5, 6]]
 
 
-async def test_of_a_divided_group_those_behind_a_failure_of_another_kind_have_their_turn() -> None:
+async def test_items_of_a_divided_group_are_flushed_even_after_an_earlier_item_failed() -> None:
     def answer(items: list[int]) -> Results:
         if len(items) > 1:
             raise Refused("one of these is bad")
@@ -131,7 +131,7 @@ async def test_of_a_divided_group_those_behind_a_failure_of_another_kind_have_th
     assert [str(result) for result in results] == ["gone", "<1>", "<2>"]
 
 
-async def test_a_caller_that_went_away_neither_stops_the_flush_nor_its_neighbours() -> None:
+async def test_a_cancelled_caller_stops_neither_the_flush_nor_other_callers() -> None:
     flushes = Flushes()
     flushes.gate.clear()
     group_commit: GroupCommit[int, str] = GroupCommit(flushes, limit=10)
@@ -146,7 +146,7 @@ async def test_a_caller_that_went_away_neither_stops_the_flush_nor_its_neighbour
     assert await group_commit.put(3) == "<3>"
 
 
-async def test_who_waited_too_long_is_told_and_what_had_not_begun_never_does() -> None:
+async def test_callers_time_out_and_items_not_started_by_then_are_dropped() -> None:
     flushes = Flushes()
     flushes.gate.clear()
     group_commit: GroupCommit[int, str] = GroupCommit(flushes, limit=1, timeout_seconds=0.01)
@@ -159,7 +159,7 @@ async def test_who_waited_too_long_is_told_and_what_had_not_begun_never_does() -
     assert flushes.groups == [[0], [7]]
 
 
-async def test_a_time_out_of_the_flush_itself_is_its_own() -> None:
+async def test_a_timeout_raised_by_the_flush_reaches_the_caller_unchanged() -> None:
     group_commit: GroupCommit[int, str] = GroupCommit(
         Flushes(lambda items: [TimeoutError("mine")]), limit=1, timeout_seconds=30
     )
@@ -168,7 +168,7 @@ async def test_a_time_out_of_the_flush_itself_is_its_own() -> None:
 
 
 @pytest.mark.parametrize("concurrency", [1, 2, 3])
-async def test_nothing_is_lost_or_doubled_under_a_crowd(concurrency: int) -> None:
+async def test_no_item_is_lost_or_duplicated_under_load(concurrency: int) -> None:
     seen: list[int] = []
 
     async def flush(items: list[int]) -> Results:
@@ -183,7 +183,7 @@ async def test_nothing_is_lost_or_doubled_under_a_crowd(concurrency: int) -> Non
     assert sorted(seen) == list(range(500))
 
 
-async def test_who_waits_for_one_key_holds_up_no_other_and_leaves_nothing_behind() -> None:
+async def test_items_waiting_for_a_busy_key_do_not_delay_other_keys() -> None:
     busy = asyncio.Event()
     groups: list[list[str]] = []
 

@@ -119,7 +119,7 @@ def test_row_type_has_the_columns_of_its_statement(row: type, statement: str) ->
     assert set(get_type_hints(row)) == selected(statement)
 
 
-def test_a_subquery_and_an_expression_are_named_by_their_alias() -> None:
+def test_columns_of_subqueries_and_expressions_are_found_by_alias() -> None:
     statement = "WITH x AS (SELECT 1 FROM y) SELECT a.b, (SELECT c FROM d) AS e, f - g AS h, pg_notify('i', 'j') FROM x"
     assert selected(statement) == {"b", "e", "h"}
 

@@ -16,7 +16,7 @@ def test_code_has_twelve_characters_without_easily_confused_ones() -> None:
     assert set("".join(codes)) == set(CODE_ALPHABET)
 
 
-def test_only_the_code_matches_its_hash() -> None:
+def test_only_the_right_code_matches_its_hash() -> None:
     code = new_code()
     kept = hash_code(code, device_id="dev_1", secret=SECRET)
     assert code not in kept

@@ -74,7 +74,7 @@ def test_our_public_address_is_the_audience(aud: Any) -> None:
     ],
     ids=str,
 )
-def test_any_other_audience_is_refused_with_ours_in_the_error(aud: Any) -> None:
+def test_another_audience_is_refused_with_the_expected_audience_in_the_error(aud: Any) -> None:
     assert URL + TOKEN_PATH in _refusal(_made(aud=aud))
 
 
@@ -117,7 +117,7 @@ def test_assertion_with_an_invalid_claim_is_refused(claims: dict[str, Any]) -> N
 
 
 @pytest.mark.parametrize("off", [-60, -6, 6, 60])
-def test_a_clock_a_minute_off_is_tolerated_either_way(off: int) -> None:
+def test_a_clock_that_is_a_minute_fast_or_slow_is_tolerated(off: int) -> None:
     theirs = NOW + timedelta(seconds=off)
     claims: dict[str, Any] = {"iat": theirs, "nbf": theirs, "exp": theirs + timedelta(seconds=1)}
     assert _verified(_made(**claims))
@@ -138,7 +138,7 @@ def test_a_clock_a_minute_off_is_tolerated_either_way(off: int) -> None:
         ({"exp": NOW + timedelta(seconds=361)}, "exp", "03:06:01", "361 s ahead of us"),
     ],
 )
-def test_a_clock_further_off_is_refused_with_both_times_in_the_error(
+def test_a_clock_that_is_further_off_is_refused_with_both_times_in_the_error(
     claims: dict[str, Any], name: str, theirs: str, side: str
 ) -> None:
     issue = _refusal(_made(**claims))
@@ -146,7 +146,7 @@ def test_a_clock_further_off_is_refused_with_both_times_in_the_error(
     assert "60 s are tolerated" in issue
 
 
-def test_the_tolerance_is_a_setting() -> None:
+def test_the_clock_tolerance_is_a_setting() -> None:
     early = _made(iat=NOW + timedelta(seconds=6))
     assert "5 s are tolerated" in _refusal(early, device_clock_tolerance_seconds=5)
     assert _verified(early, device_clock_tolerance_seconds=6)
@@ -163,7 +163,7 @@ def test_assertion_expiring_more_than_five_minutes_ahead_is_refused() -> None:
     assert _verified(_made(exp=NOW + timedelta(minutes=5)))
 
 
-def test_another_key_or_algorithm_is_refused() -> None:
+def test_an_assertion_with_another_key_or_algorithm_is_refused() -> None:
     secret = "secret of thirty-two characters!"
     for forged in (
         _made(key=new_private_key()),

@@ -35,7 +35,7 @@ def test_p256_key_is_stored_in_canonical_pem_only() -> None:
     ],
     ids=["empty", "text", "broken", "private", "P-384", "secp256k1", "RSA", "Ed25519", "surrogate"],
 )
-def test_every_other_key_is_refused(pem: str) -> None:
+def test_keys_other_than_public_p256_are_refused(pem: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
         canonical_key(pem)
     assert [detail.field for detail in refused.value.details] == ["public_key_pem"]

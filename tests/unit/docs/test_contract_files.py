@@ -27,7 +27,7 @@ def test_every_resource_of_a_list_has_a_schema_file() -> None:
     assert listed <= set(RESOURCES.values())
 
 
-def test_no_schema_file_is_left_of_a_resource_that_is_gone() -> None:
+def test_no_schema_file_is_left_for_a_removed_resource() -> None:
     assert {file.name for file in (ROOT / FOLDER).glob("*.schema.json")} == {
         f"{name}.schema.json" for name in RESOURCES
     }

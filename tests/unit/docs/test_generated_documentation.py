@@ -19,7 +19,7 @@ MACHINES = [machine for machine, _ in ENTITIES]
 LINK = re.compile(r"\]\((?!https?://|#)(?P<path>[^)#]+)")
 
 
-def test_no_generated_documentation_has_drifted() -> None:
+def test_generated_documentation_is_up_to_date() -> None:
     drifted = [page.name for page in pages(ROOT) if page.has_drifted]
     assert not drifted, "run `python3 run.py docs` and look at what changed"
 
@@ -58,7 +58,7 @@ def test_tables_list_every_error_and_every_setting() -> None:
 
 
 @pytest.mark.parametrize("file", MARKDOWN, ids=lambda file: str(file.relative_to(ROOT)))
-def test_every_link_leads_somewhere(file: Path) -> None:
+def test_every_link_in_the_documentation_resolves(file: Path) -> None:
     broken = [path for path in LINK.findall(file.read_text()) if not (file.parent / path).exists()]
     assert not broken
 

@@ -124,7 +124,7 @@ def is_pending(path: Path) -> bool:
     return any(name in PENDING for name in names)
 
 
-def test_prose_uses_no_construction_that_makes_readers_stop() -> None:
+def test_prose_uses_no_listed_construction() -> None:
     found = [one for path in files() if not is_pending(path) for one in in_file(path)]
     assert not found, "\n".join(["CONTRIBUTING.md explains the language of this project", *found])
 

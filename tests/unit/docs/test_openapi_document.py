@@ -30,7 +30,7 @@ def test_every_status_of_a_payment_and_of_a_device_has_an_example(document: dict
     assert set(device["content"]["application/json"]["examples"]) == set(DeviceStatus)
 
 
-def test_the_examples_are_payments_as_they_are_answered(document: dict[str, Any]) -> None:
+def test_example_payments_have_the_fields_of_an_answer(document: dict[str, Any]) -> None:
     shown = document["paths"][PAYMENT]["get"]["responses"]["200"]["content"]["application/json"]["examples"]
     assert set(shown) == set(PAYMENTS)
     for example in shown.values():
@@ -46,7 +46,7 @@ def test_the_examples_of_requests_are_accepted(document: dict[str, Any]) -> None
     assert list(create["responses"]["201"]["content"]["application/json"]["examples"]) == ["pending"]
 
 
-def test_every_error_has_an_example_where_it_can_happen(document: dict[str, Any]) -> None:
+def test_every_possible_error_of_a_route_has_an_example(document: dict[str, Any]) -> None:
     answers = document["paths"]["/api/v1/payments"]["post"]["responses"].values()
     responses = [resolved(document, answer) for answer in answers]
     shown = {name for answer in responses for name in answer["content"]["application/json"]["examples"]}
@@ -69,7 +69,7 @@ READS_ITS_KEY_ITSELF = {"post_statement"}
 """Operations that check the key before they read the body, because the body may be large."""
 
 
-def test_the_idempotency_key_is_declared_where_one_is_taken_and_nowhere_else(document: dict[str, Any]) -> None:
+def test_the_idempotency_key_is_declared_exactly_for_routes_that_take_it(document: dict[str, Any]) -> None:
     taken = {
         (route.path, method.lower())
         for router in ROUTERS

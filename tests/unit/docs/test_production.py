@@ -15,7 +15,7 @@ def roles_of(source: str, line: str) -> int:
     return len(ROLES.findall(found))
 
 
-def test_connections_of_each_process_are_those_of_its_pools() -> None:
+def test_documented_connections_of_each_process_match_its_pools() -> None:
     fields = Settings.model_fields
     pools = fields["database_pool_size"].default + fields["long_calls"].default
     api = roles_of("api/runtime.py", "API_ROLES =") * pools + 1  # one connection listens for changes

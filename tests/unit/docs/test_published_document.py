@@ -78,7 +78,7 @@ def integers(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield each
 
 
-def test_every_integer_says_how_many_bits_it_needs(document: dict[str, Any]) -> None:
+def test_every_integer_declares_its_size(document: dict[str, Any]) -> None:
     found = list(integers(document))
     assert len(found) > 100
     for schema in found:
@@ -98,7 +98,7 @@ def properties_of_money(document: dict[str, Any]) -> Iterator[tuple[str, dict[st
                 yield name, each
 
 
-def test_every_number_of_a_query_has_its_bounds_by_names_that_clients_read(document: dict[str, Any]) -> None:
+def test_every_query_number_declares_its_minimum_and_maximum(document: dict[str, Any]) -> None:
     listing = {each["name"]: each["schema"] for each in document["paths"][f"{PREFIX}/payments"]["get"]["parameters"]}
     assert (listing["limit"]["minimum"], listing["limit"]["maximum"], listing["limit"]["format"]) == (1, 200, "int32")
     for schema in objects(document):
@@ -159,7 +159,7 @@ def test_every_example_is_valid(document: dict[str, Any]) -> None:
     assert count > 500
 
 
-def test_every_operation_has_a_described_tag_and_says_what_it_does(document: dict[str, Any]) -> None:
+def test_every_operation_has_a_described_tag_and_a_description(document: dict[str, Any]) -> None:
     assert [tag["name"] for tag in document["tags"]] == list(TAGS)
     used = {tag for _, _, operation in operations(document) for tag in operation["tags"]}
     assert used == set(TAGS)
@@ -238,7 +238,7 @@ def test_an_array_of_codes_names_their_enumeration(document: dict[str, Any]) -> 
     assert not unnamed, "openapi-generator's Java does not compile with it"
 
 
-def test_a_form_is_the_first_kind_of_its_body(document: dict[str, Any]) -> None:
+def test_a_form_is_the_first_media_type_of_its_body(document: dict[str, Any]) -> None:
     bodies = [
         list(operation["requestBody"]["content"])
         for _, _, operation in operations(document)
@@ -249,7 +249,7 @@ def test_a_form_is_the_first_kind_of_its_body(document: dict[str, Any]) -> None:
     assert all(body[0] == MULTIPART for body in with_form), "openapi-generator imports a class that it does not make"
 
 
-def test_every_answer_has_the_id_of_its_request(document: dict[str, Any]) -> None:
+def test_every_answer_declares_the_request_id(document: dict[str, Any]) -> None:
     for path, method, operation in operations(document):
         for status, answer in operation["responses"].items():
             headers = resolved(document, answer)["headers"]

@@ -46,7 +46,7 @@ def cited(pattern: re.Pattern[str], *, skip: str) -> Iterator[tuple[str, str]]:
     ],
     ids=["behaviour", "faults", "invariants"],
 )
-def test_everything_cited_of_the_contract_is_defined_there(pattern: re.Pattern[str], page: str, defined: str) -> None:
+def test_every_cited_item_of_the_contract_is_defined_there(pattern: re.Pattern[str], page: str, defined: str) -> None:
     known = set(re.findall(defined, (CONTRACT / page).read_text(), re.MULTILINE))
     citations = list(cited(pattern, skip=f"docs/contract/{page}"))
     assert citations, "the pattern finds nothing any more"
@@ -67,7 +67,7 @@ def numbers_of_decisions() -> set[str]:
     return {*files, *sections}
 
 
-def test_every_decision_that_is_cited_exists() -> None:
+def test_every_cited_decision_exists() -> None:
     known = numbers_of_decisions()
     citations = list(cited(DECISION, skip=""))
     assert citations
@@ -80,7 +80,7 @@ def test_the_index_lists_every_decision() -> None:
     assert set(listed) == numbers_of_decisions()
 
 
-def test_every_file_that_a_page_names_exists() -> None:
+def test_every_file_named_in_a_page_exists() -> None:
     missing = [
         f"{name}: {path}"
         for name, text in sources()

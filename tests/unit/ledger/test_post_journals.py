@@ -22,7 +22,7 @@ def _transfer(kind: JournalKind, provider: str) -> Transfer:
         (JournalKind.PAYOUT, "sandbox", AccountKind.BANK, AccountKind.RECEIVABLE),
     ],
 )
-def test_a_transfer_has_the_sides_of_the_chart(
+def test_a_transfer_debits_and_credits_the_accounts_of_the_chart(
     kind: JournalKind, provider: str, debit: AccountKind, credit: AccountKind
 ) -> None:
     assert sides(_transfer(kind, provider)) == (debit, credit)

@@ -73,20 +73,22 @@ def judged(one: RecordedPayment | None, other: PaymentMovements) -> set[str]:
 
 
 @pytest.mark.parametrize(("ours", "theirs"), AGREE)
-def test_two_ledgers_that_agree_are_left_in_peace(ours: RecordedPayment, theirs: PaymentMovements) -> None:
+def test_no_difference_is_reported_if_both_ledgers_agree(ours: RecordedPayment, theirs: PaymentMovements) -> None:
     assert judged(ours, theirs) == set()
 
 
 @pytest.mark.parametrize(("rules", "ours", "theirs"), DISAGREE)
-def test_each_disagreement_is_named(rules: set[str], ours: RecordedPayment | None, theirs: PaymentMovements) -> None:
+def test_each_disagreement_is_reported_with_its_rule(
+    rules: set[str], ours: RecordedPayment | None, theirs: PaymentMovements
+) -> None:
     assert judged(ours, theirs) == rules
 
 
-def test_every_rule_of_the_second_judge_has_a_violation_here() -> None:
+def test_every_rule_of_the_payment_auditor_has_a_violation_here() -> None:
     assert set().union(*(rules for rules, _, _ in DISAGREE)) == set(SENTENCES)
 
 
-def test_what_was_checked_is_counted() -> None:
+def test_checked_payments_and_movements_are_counted() -> None:
     recorded = {"pay_1": payment(), "pay_2": payment("failed", id="pay_2"), "pay_3": payment("pending", id="pay_3")}
     found = compare_payments(recorded, ProviderLedger(movements=1, by_payment={"pay_1": moved(CHARGE)}))
     assert found.broken == ()

@@ -33,13 +33,13 @@ def more(sums: dict[Place, Figures], place: Place, **units: int) -> None:
     sums[place] = figures._replace(**{name: getattr(figures, name) + unit for name, unit in units.items()})
 
 
-def test_books_that_agree_are_left_in_peace() -> None:
+def test_no_difference_is_reported_if_all_books_agree() -> None:
     found = compare(honest(), moved=MOVED)
     assert found.differences == ()
     assert found.checked == {"totals": 1, "accounts": 2, "movements": 1}
 
 
-def test_without_a_provider_its_book_is_not_asked_for() -> None:
+def test_provider_movements_are_not_compared_without_a_provider() -> None:
     assert compare(honest(), moved=None).checked.keys() == {"totals", "accounts"}
 
 
@@ -54,7 +54,9 @@ def test_without_a_provider_its_book_is_not_asked_for() -> None:
         ("settled", IN_DRAWER, {"accounts"}),
     ],
 )
-def test_one_unit_in_one_of_our_books_is_told(book: str, place: Place, rules: set[str], name: str, unit: int) -> None:
+def test_a_difference_of_one_unit_in_our_books_is_reported(
+    book: str, place: Place, rules: set[str], name: str, unit: int
+) -> None:
     books = honest()
     more(getattr(books, book), place, **{name: unit})
     found = compare(books, moved=MOVED).differences
@@ -64,7 +66,7 @@ def test_one_unit_in_one_of_our_books_is_told(book: str, place: Place, rules: se
 
 
 @pytest.mark.parametrize("name", ["taken", "refunded", "fees"])
-def test_one_unit_at_the_provider_is_told_and_one_of_ours_by_both_rules(name: str) -> None:
+def test_a_difference_of_one_unit_to_the_provider_is_reported(name: str) -> None:
     moved = dict(MOVED)
     more(moved, STORE, **{name: 1})
     assert [difference.rule for difference in compare(honest(), moved=moved).differences] == ["movements"]
@@ -74,19 +76,19 @@ def test_one_unit_at_the_provider_is_told_and_one_of_ours_by_both_rules(name: st
 
 
 @pytest.mark.parametrize("place", [("sto_2", "JPY"), ("sto_1", "USD"), (NOBODY, "JPY")])
-def test_money_of_another_store_or_currency_or_of_nobody_is_told(place: Place) -> None:
+def test_provider_money_of_an_unknown_store_or_currency_is_reported(place: Place) -> None:
     found = compare(honest(), moved={**MOVED, place: Figures(taken=1)}).differences
     assert [(difference.rule, difference.place) for difference in found] == [("movements", " ".join(place))]
 
 
-def test_money_on_the_wrong_account_is_told() -> None:
+def test_money_on_the_wrong_account_is_reported() -> None:
     books = honest()
     books.net_amount[AT_PROVIDER] += 1
     (found,) = compare(books, moved=MOVED).differences
     assert (found.rule, found.problem) == ("accounts", "there must be 711, and the accounts hold 712")
 
 
-def test_a_correction_of_ours_is_no_movement_of_theirs() -> None:
+def test_our_corrections_are_not_compared_with_provider_movements() -> None:
     books = honest()
     for sums in (books.settled, books.accounts):
         more(sums, AT_PROVIDER, adjusted=100)
@@ -94,6 +96,6 @@ def test_a_correction_of_ours_is_no_movement_of_theirs() -> None:
     assert compare(books, moved=MOVED).differences == ()
 
 
-def test_every_rule_has_its_sentence() -> None:
+def test_every_rule_of_the_balance_auditor_has_a_sentence() -> None:
     checked: dict[str, Any] = compare(honest(), moved=MOVED).checked
     assert checked.keys() == SENTENCES.keys()

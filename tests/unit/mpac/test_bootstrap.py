@@ -33,11 +33,11 @@ def environment(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_nothing_is_done_while_the_lock_file_is_the_installed_one(environment: Path) -> None:
+def test_environment_is_fresh_while_the_lock_file_is_unchanged(environment: Path) -> None:
     assert run.is_up_to_date(environment)
 
 
-def test_another_lock_file_or_a_python_that_is_gone_asks_for_work(environment: Path) -> None:
+def test_environment_is_stale_after_a_change_of_the_lock_file_or_a_missing_python(environment: Path) -> None:
     (environment / run.STAMP).write_text("another")
     assert not run.is_up_to_date(environment)
     (environment / run.STAMP).write_text(run.wanted_stamp())
@@ -47,23 +47,23 @@ def test_another_lock_file_or_a_python_that_is_gone_asks_for_work(environment: P
     assert not run.is_usable(environment / "bin" / "python")
 
 
-def test_our_own_interpreter_works() -> None:
+def test_the_current_interpreter_is_accepted() -> None:
     assert run.is_usable(Path(sys.executable))
 
 
-def test_it_uses_nothing_but_the_standard_library() -> None:
+def test_run_py_imports_only_the_standard_library() -> None:
     code = "import sys; sys.path.insert(0, sys.argv[1]); import run"
     subprocess.run([sys.executable, "-I", "-S", "-c", code, str(ROOT)], check=True)
 
 
-def test_the_lock_file_holds_pins_and_hashes_and_no_address() -> None:
+def test_the_lock_file_contains_no_url() -> None:
     lines = run.LOCK.read_text().splitlines()
     assert all("://" not in line for line in lines)
     assert any(line.startswith("uv==") for line in lines)
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that even root may not write to")
-def test_a_place_that_is_not_writable_is_a_sentence(tmp_path: Path) -> None:
+def test_an_unwritable_environment_folder_is_reported_in_one_line(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / "run.py"), "status"],
         env={"MPAC_VENV": "/proc/mpac-venv", "PATH": ""},
@@ -84,7 +84,7 @@ def test_a_place_that_is_not_writable_is_a_sentence(tmp_path: Path) -> None:
         (["-m", "mpac", "status"], "click", "mpac: Interrupted."),
     ],
 )
-def test_ctrl_c_while_modules_are_imported_is_answered_in_a_sentence(
+def test_ctrl_c_during_imports_is_reported_without_a_traceback(
     tmp_path: Path, words: list[str], imported: str, said: str
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(PRESSES_CTRL_C.replace("NAME", imported))
@@ -98,7 +98,7 @@ def test_ctrl_c_while_modules_are_imported_is_answered_in_a_sentence(
     assert said in done.stderr
 
 
-def test_a_child_that_is_stopped_while_it_imports_ends_without_a_traceback() -> None:
+def test_a_child_interrupted_during_imports_ends_without_a_traceback() -> None:
     code = PRESSES_CTRL_C.replace("NAME", "ctypes") + "import runpy; runpy.run_path(sys.argv[1], run_name='__main__')"
     words = [sys.executable, "-I", "-S", "-c", code, str(ROOT / "mpac" / "stack" / "exec_wrapper.py")]
     done = subprocess.run(words, capture_output=True, text=True, check=False)

@@ -27,7 +27,7 @@ NOON_IN_TOKYO = datetime(2026, 11, 30, 3, 0, tzinfo=UTC)
         ("+7320d", timedelta(days=7_320)),
     ],
 )
-def test_a_distance_is_read_as_typed(typed: str, distance: timedelta) -> None:
+def test_a_valid_distance_is_parsed(typed: str, distance: timedelta) -> None:
     assert parse_distance(typed) == distance
 
 
@@ -50,7 +50,7 @@ def test_a_distance_is_read_as_typed(typed: str, distance: timedelta) -> None:
         (f"+{'9' * 5_000}s", "too far"),
     ],
 )
-def test_a_wrong_distance_is_refused_in_a_sentence(typed: str, why: str) -> None:
+def test_an_invalid_distance_is_refused_with_a_reason(typed: str, why: str) -> None:
     with pytest.raises(UserError, match=why):
         parse_distance(typed)
 
@@ -70,11 +70,11 @@ def test_a_wrong_distance_is_refused_in_a_sentence(typed: str, why: str) -> None
         ("2026-11-30 12:00", "2026-11-30T12:00+09:00"),
     ],
 )
-def test_a_time_is_the_stores_and_a_time_of_day_the_next_one(typed: str, time: str) -> None:
+def test_a_time_is_read_in_the_stores_zone_and_a_time_of_day_is_the_next(typed: str, time: str) -> None:
     assert parse_time(typed, now=NOON_IN_TOKYO, zone=TOKYO) == datetime.fromisoformat(time)
 
 
-def test_a_skipped_local_time_is_moved_forward_and_of_a_repeated_one_the_first_is_meant() -> None:
+def test_a_skipped_local_time_moves_forward_and_a_repeated_time_is_the_first() -> None:
     now = datetime(2027, 1, 1, tzinfo=UTC)
     assert parse_time("2027-03-28 02:30", now=now, zone=BERLIN) == datetime(2027, 3, 28, 1, 30, tzinfo=UTC)
     assert parse_time("2027-10-31 02:30", now=now, zone=BERLIN) == datetime(2027, 10, 31, 0, 30, tzinfo=UTC)
@@ -94,18 +94,18 @@ def test_a_skipped_local_time_is_moved_forward_and_of_a_repeated_one_the_first_i
         ("9999-12-31 23:59", "too far"),
     ],
 )
-def test_a_wrong_or_past_time_is_refused_in_a_sentence(typed: str, why: str) -> None:
+def test_an_invalid_or_past_time_is_refused_with_a_reason(typed: str, why: str) -> None:
     with pytest.raises(UserError, match=why):
         parse_time(typed, now=NOON_IN_TOKYO, zone=TOKYO)
 
 
 @pytest.mark.parametrize("variable", SERVERS_OF_THE_USERS)
-def test_a_stack_on_somebody_elses_server_is_refused(tmp_path: Path, variable: str) -> None:
+def test_clock_refuses_a_stack_with_an_external_server(tmp_path: Path, variable: str) -> None:
     with pytest.raises(UserError, match=f"{variable} is set"):
         find_own_stack(tmp_path, {variable: "scheme://elsewhere"})
 
 
-def test_an_installation_and_a_folder_without_a_stack_are_refused(tmp_path: Path) -> None:
+def test_clock_refuses_an_installation_and_a_folder_without_a_stack(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="only a development stack's clock is moved"):
         find_own_stack(tmp_path, {"MPAC_ENVIRONMENT": "production"})
     with pytest.raises(UserError, match="No stack is running"):

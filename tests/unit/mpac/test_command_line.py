@@ -56,7 +56,9 @@ def test_help_is_printed_on_a_fresh_machine_and_nothing_is_installed(arguments: 
 
 
 @pytest.mark.parametrize(("arguments", "said"), MISTYPED.items(), ids=map(" ".join, MISTYPED))
-def test_a_mistyped_word_is_corrected_on_a_fresh_machine(arguments: tuple[str, ...], said: str, tmp_path: Path) -> None:
+def test_a_mistyped_command_or_option_is_corrected_on_a_fresh_machine(
+    arguments: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
     done = run_py(*arguments, environment=tmp_path / "venv")
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
@@ -65,7 +67,7 @@ def test_a_mistyped_word_is_corrected_on_a_fresh_machine(arguments: tuple[str, .
 
 
 @pytest.mark.parametrize(("arguments", "said"), MISTYPED.items(), ids=map(" ".join, MISTYPED))
-def test_the_installed_command_line_corrects_the_same(
+def test_the_installed_command_line_makes_the_same_corrections(
     arguments: tuple[str, ...], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["mpac", *arguments])
@@ -87,16 +89,16 @@ def test_the_installed_command_line_corrects_the_same(
     ],
     ids=" ".join,
 )
-def test_everything_else_is_left_to_the_command_itself(arguments: list[str]) -> None:
+def test_run_py_leaves_other_errors_to_the_command(arguments: list[str]) -> None:
     assert answer_offline(arguments) is None
 
 
-def test_the_rendered_help_covers_every_command_and_says_what_click_says() -> None:
+def test_the_rendered_help_covers_every_command_and_matches_click() -> None:
     assert set(json.loads(RENDERED.read_text())) == {"mpac", *command_names()}
     assert RENDERED.read_text() == render_help(), "run `python3 run.py docs`"
 
 
-def test_other_names_point_to_commands_and_are_none_themselves() -> None:
+def test_alternative_names_point_to_commands_and_are_not_commands() -> None:
     assert set(OTHER_NAMES) <= set(HELP) | {"logs"}
     assert not {other for others in OTHER_NAMES.values() for other in others} & set(HELP)
 
@@ -108,7 +110,7 @@ def test_two_swapped_letters_of_any_command_are_recognised(command: str) -> None
         assert closest_match(swapped, HELP) == command
 
 
-def test_a_reader_that_stops_early_is_no_error(tmp_path: Path) -> None:
+def test_help_into_a_closed_pipe_is_not_an_error(tmp_path: Path) -> None:
     python, program = shlex.quote(sys.executable), shlex.quote(str(ROOT / "run.py"))
     script = f"set -e; {python} -m mpac --help | true; {python} {program} --help | true"
     done = subprocess.run(

@@ -25,13 +25,13 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_every_file_is_in_the_table_and_so_in_the_help() -> None:
+def test_every_command_file_is_in_the_command_table_and_the_help() -> None:
     assert set(command_names()) == FILES
     assert set(command_names()) <= HELP.keys()
 
 
 @pytest.mark.parametrize("word", sorted(FILES))
-def test_every_word_explains_itself_and_takes_a_home(word: str) -> None:
+def test_every_command_has_a_help_text_and_a_home_option(word: str) -> None:
     command = load_command(word)
     assert command.name == word
     assert command.help
@@ -39,7 +39,7 @@ def test_every_word_explains_itself_and_takes_a_home(word: str) -> None:
     assert CliRunner().invoke(command, ["--help"]).exit_code == 0
 
 
-def test_the_help_imports_no_word_and_nothing_of_the_product() -> None:
+def test_the_help_imports_no_command_and_no_product_module() -> None:
     heavy = ("mpac.cli.commands.up", "mpac.stack.local_stack", "celery", "sqlalchemy", "fastapi", "cryptography")
     code = f"import mpac.__main__, sys; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -60,7 +60,7 @@ def test_the_help_imports_no_word_and_nothing_of_the_product() -> None:
         (["reset", "--yes", "--home", str(ROOT)], "is not a state folder of mpac"),
     ],
 )
-def test_a_failure_is_one_sentence_without_a_traceback(
+def test_a_command_failure_is_one_sentence_without_a_traceback(
     arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("MPAC_DATABASE_URL", "MPAC_BROKER_URL"):
@@ -73,7 +73,7 @@ def test_a_failure_is_one_sentence_without_a_traceback(
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_nothing_runs_and_status_says_so(tmp_path: Path) -> None:
+def test_status_reports_that_no_stack_is_running(tmp_path: Path) -> None:
     done = run("status", "--home", str(tmp_path / "none"))
     assert done.returncode == 1
     assert "No stack is running" in done.stdout

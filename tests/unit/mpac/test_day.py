@@ -43,21 +43,21 @@ def rows(statement: bytes) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(statement.decode())))
 
 
-def test_each_break_that_a_statement_can_have_is_planted_once() -> None:
+def test_each_kind_of_statement_break_is_planted_once() -> None:
     planted = Counter(sold.statement_break for sold in BOOK if sold.statement_break)
     assert planted == Counter([*(CHANGES.keys() - {"duplicate_internal"}), EXPECTED])
 
 
-def test_one_slip_is_recorded_twice() -> None:
+def test_exactly_one_card_slip_is_recorded_twice() -> None:
     slips = Counter(sold.method["card_arn"] for sold in NOON["Shibuya"] if "card_arn" in sold.method)
     assert sorted(slips.values()) == [1, 1, 2]
 
 
-def test_what_was_left_out_and_what_nobody_knows_are_of_one_amount() -> None:
+def test_the_missing_line_and_the_unknown_line_have_the_same_amount() -> None:
     assert {sold.amount for sold in BOOK if sold.statement_break in (LEFT_OUT, "missing_internally")} == {SAME_AMOUNT}
 
 
-def test_every_break_is_ended_and_in_each_of_the_four_ways() -> None:
+def test_the_day_resolves_every_category_of_break_with_all_four_resolutions() -> None:
     assert {e.category for e in RESOLUTIONS} | {e.to for e in RESOLUTIONS if e.to} == {
         *map(str, set(Category) - NO_BREAK)
     }
@@ -66,13 +66,13 @@ def test_every_break_is_ended_and_in_each_of_the_four_ways() -> None:
 
 
 @pytest.mark.parametrize("sold", [*BOOK, LATE], ids=lambda sold: f"{sold.amount}")
-def test_nothing_of_the_day_looks_like_card_data_and_cash_is_enough(sold: PlannedSale) -> None:
+def test_sales_of_the_day_contain_no_card_data_and_enough_cash(sold: PlannedSale) -> None:
     assert list(find_card_data({"amount": sold.amount, "method": sold.method})) == []
     assert sold.method.get("cash_received", sold.amount) >= sold.amount
     assert CASH_SHORT > 0
 
 
-def test_a_corrected_statement_has_what_was_late_and_differs_in_nothing_else() -> None:
+def test_a_corrected_statement_adds_only_the_late_lines() -> None:
     lines = [line(name, 1_000 + number) for number, name in enumerate(["pay_a", "pay_b", "pay_c", "pay_d", "pay_e"])]
     plants = {"pay_b": "amount_mismatch", "pay_c": EXPECTED, "pay_d": LEFT_OUT, "pay_e": "missing_internally"}
     first, second = (rows(statement_with_breaks(lines, plants, is_corrected=corrected)) for corrected in (False, True))
@@ -82,7 +82,7 @@ def test_a_corrected_statement_has_what_was_late_and_differs_in_nothing_else() -
     assert len(second) == 5  # one line is left out, and one line is not ours
 
 
-def test_a_card_company_knows_each_of_its_references_once_and_none_of_ours() -> None:
+def test_the_card_company_file_has_each_provider_reference_once_and_none_of_ours() -> None:
     def of(provider: str, reference: str) -> dict[str, Any]:
         facts = {"provider": provider, "provider_reference": reference, "our_reference": "pay_x:1"}
         return {**facts, "business_date": "2026-11-28", "brand": "visa", "amount": 5_280}
@@ -140,7 +140,7 @@ BREAK = {
     ],
     ids=["settlements", "breakdown", "categories", "breaks"],
 )
-def test_nothing_of_a_table_is_cut_off_on_a_narrow_screen(table: Table) -> None:
+def test_tables_are_not_truncated_at_80_columns(table: Table) -> None:
     shown = io.StringIO()
     Console(file=shown, width=78).print(table)  # 80 columns minus the margin
     assert "…" not in shown.getvalue()
@@ -153,20 +153,20 @@ def printed(table: Table) -> str:
     return shown.getvalue()
 
 
-def test_each_side_of_a_break_stands_in_its_own_currency() -> None:
+def test_each_amount_of_a_break_is_printed_in_its_own_currency() -> None:
     one = {**BREAK, "ours": 1_150, "theirs": 1_150, "difference": 1_150, "their_line": {"currency": "USD"}}
     (line,) = [row for row in printed(tables.breaks([one])).splitlines() if row.startswith("missing at provider")]
     assert line.split()[3:6] == ["¥1,150", "$11.50", "+¥1,150"]
 
 
-def test_a_sum_that_is_missing_is_a_dash_and_one_below_zero_has_its_sign() -> None:
+def test_a_missing_amount_is_printed_as_a_dash_and_a_negative_amount_with_its_sign() -> None:
     one = {**BREAK, "currency": "KWD", "ours": None, "theirs": 1_500, "difference": -1_500, "their_line": None}
     (line,) = [row for row in printed(tables.breaks([one])).splitlines() if row.startswith("missing at provider")]
     assert line.split()[3:6] == ["—", "KWD1.500", "-KWD1.500"]
 
 
 @pytest.mark.parametrize(("currency", "said"), [("USD", "$2,459.20"), ("KWD", "KWD"), ("JPY", "¥245,920")])
-def test_every_table_of_sums_names_their_currency(currency: str, said: str) -> None:
+def test_every_table_of_amounts_names_the_currency(currency: str, said: str) -> None:
     day = {**SETTLEMENT, "currency": currency, "cash_expected": 245_920, "cash_actual": None, "cash_discrepancy": None}
     for table in (
         tables.settlements([("Shinjuku", day)]),
@@ -178,5 +178,5 @@ def test_every_table_of_sums_names_their_currency(currency: str, said: str) -> N
     assert "— counted" in tables.cash({**day, "note": None})
 
 
-def test_a_break_that_nobody_has_ended_says_so() -> None:
+def test_an_unresolved_break_is_printed_as_still_open() -> None:
     assert "still open" in printed(tables.breaks([{**BREAK, "resolution": None, "note": None}]))

@@ -23,35 +23,35 @@ def dealt(count: int = DEALT) -> list[Sale]:
     return list(islice(sales("abc", rng=random.Random(1)), count))
 
 
-def test_the_first_sale_is_one_with_which_nothing_goes_wrong() -> None:
+def test_the_first_sale_of_the_demonstration_has_no_fault() -> None:
     assert dealt()[0].kind is FIRST
 
 
-def test_a_short_evening_has_each_habit() -> None:
+def test_a_short_demonstration_shows_every_terminal_habit() -> None:
     assert {sale.kind.behaviour for sale in dealt(1 + len(OPENING))} == set(Behaviour)
 
 
-def test_one_deck_deals_every_kind_of_sale() -> None:
+def test_the_demonstration_makes_every_kind_of_sale() -> None:
     assert {sale.kind for sale in dealt()} == {FIRST, *DECK}
     assert {kind.method for kind in DECK} == set(Method)
     assert {kind.behaviour for kind in DECK} == set(Behaviour)
 
 
-def test_sales_have_references_of_their_own() -> None:
+def test_every_sale_has_a_unique_client_reference() -> None:
     made = dealt(500)
     assert len({sale.reference for sale in made}) == 500
 
 
-def test_nothing_a_till_sends_looks_like_card_data() -> None:
+def test_demonstration_sales_contain_no_card_data() -> None:
     assert [path for sale in dealt(2_000) for path in find_card_data(sale.body)] == []
 
 
 @pytest.mark.parametrize("fate", sorted({kind.fate for kind in DECK if kind.fate}))
-def test_the_provider_knows_every_fate(fate: str) -> None:
+def test_the_sandbox_parses_every_fate_of_the_demonstration(fate: str) -> None:
     assert parse_fate(fate)
 
 
-def test_cash_is_enough() -> None:
+def test_cash_received_covers_amount_and_tip() -> None:
     for sale in dealt(500):
         if sale.kind.method is Method.CASH:
             assert sale.body["method"]["cash_received"] >= sale.body["amount"] + sale.body["tip_amount"]
@@ -61,11 +61,11 @@ def test_cash_is_enough() -> None:
     ("values", "share", "expected"),
     [([], 99, 0), ([7], 50, 7), ([1, 2, 3, 4], 50, 2), (range(1, 101), 99, 99), (range(1, 102), 99, 100)],
 )
-def test_a_percentile_is_a_value_that_was_measured(values: list[float], share: int, expected: float) -> None:
+def test_a_demonstration_percentile_is_a_measured_value(values: list[float], share: int, expected: float) -> None:
     assert percentile(values, share) == expected
 
 
-def test_the_tally_counts_by_method_and_remembers_the_first_completion() -> None:
+def test_sales_statistics_count_by_status_and_record_the_first_completion() -> None:
     statistics = SalesStatistics()
     one, other = dealt(2)
     statistics.note_accepted(one, "pay_1", post_ms=3)
@@ -78,7 +78,7 @@ def test_the_tally_counts_by_method_and_remembers_the_first_completion() -> None
     assert statistics.first_completed_after_seconds is not None
 
 
-def test_the_table_has_a_line_for_each_method_and_one_for_all() -> None:
+def test_the_sales_table_has_a_line_for_each_method_and_a_total() -> None:
     statistics = SalesStatistics()
     for number, sale in enumerate(dealt(50)):
         statistics.note_accepted(sale, f"pay_{number}", post_ms=3)
@@ -91,7 +91,7 @@ def test_the_table_has_a_line_for_each_method_and_one_for_all() -> None:
     assert "50" in said.splitlines()[-1]
 
 
-def test_a_screen_that_is_no_terminal_prints_lines(capsys: pytest.CaptureFixture[str]) -> None:
+def test_output_to_a_file_is_printed_as_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
     console = StoryConsole()
     with console.watch(lambda: "3 accepted"):
         console._last_line = -60.0  # long ago
@@ -103,7 +103,7 @@ def test_a_screen_that_is_no_terminal_prints_lines(capsys: pytest.CaptureFixture
     assert "\x1b" not in said
 
 
-def test_the_command_was_given_a_moment_ago() -> None:
+def test_seconds_since_the_command_are_positive_and_increase() -> None:
     first = seconds_since_command()
     assert 0 < first <= seconds_since_command() < 3_600
 
@@ -117,7 +117,7 @@ def test_the_command_was_given_a_moment_ago() -> None:
         ({"ready": ["api"], "complete": True}, ("flower",), True),
     ],
 )
-def test_a_stack_in_the_background_is_there_when_what_was_named_is(
+def test_a_background_stack_is_ready_when_the_named_services_are_ready(
     info: dict[str, Any], names: tuple[str, ...], is_there: bool
 ) -> None:
     assert _is_ready(info, names) is is_there

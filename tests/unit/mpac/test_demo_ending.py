@@ -25,30 +25,30 @@ def audit(*results: RuleResult) -> AuditReport:
     return AuditReport(list(results), {"payments": 7}, NOTHING_WAITS)
 
 
-def test_all_is_proven_if_every_rule_looked_at_something_and_holds() -> None:
+def test_everything_is_proven_if_every_rule_holds_and_checked_something() -> None:
     result = conclude([], [audit(HELD)], exercises=["attempts"])
     assert result.kind is ResultKind.PROVEN
     assert "nothing was lost" in result.sentence
 
 
-def test_a_broken_rule_is_named_and_comes_before_all_else() -> None:
+def test_a_broken_rule_is_named_before_any_other_problem() -> None:
     problems = [lateness("pay_2 was not final", counted="payment"), demo_failure("a sale broke off")]
     result = conclude(problems, [audit(HELD, IDLE, BROKEN)], exercises=["bound"])
     assert result.kind is ResultKind.BROKEN
     assert result.sentence == "A rule was broken: I3 (No failed payment was charged.)"
 
 
-def test_a_rule_that_was_broken_for_a_while_only_is_broken() -> None:
+def test_a_rule_that_was_broken_only_temporarily_counts_as_broken() -> None:
     healed = dataclasses.replace(BROKEN, count=0, violations=())
     assert conclude([], [audit(BROKEN), audit(healed)], exercises=[]).kind is ResultKind.BROKEN
 
 
-def test_a_promise_that_a_till_saw_broken_is_named() -> None:
+def test_a_broken_promise_seen_by_a_terminal_is_named() -> None:
     result = conclude([broken_promise("a double tap made two payments")], [audit(HELD)], exercises=[])
     assert (result.kind, result.sentence) == (ResultKind.BROKEN, "A rule was broken: a double tap made two payments")
 
 
-def test_a_busy_machine_is_said_to_be_one_with_what_did_not_finish_and_without_a_word_on_the_rules() -> None:
+def test_a_busy_machine_is_reported_with_the_unfinished_work_and_no_claim_about_rules() -> None:
     problems = [
         *(lateness(f"pay_{number}", counted="payment") for number in range(5)),
         lateness("a sale", counted="sale"),
@@ -64,7 +64,7 @@ def test_a_busy_machine_is_said_to_be_one_with_what_did_not_finish_and_without_a
     assert "proven" not in result.sentence
 
 
-def test_a_mistake_of_the_demonstration_is_its_own_end() -> None:
+def test_a_bug_of_the_demonstration_is_reported_as_its_own_failure() -> None:
     result = conclude([demo_failure("422"), lateness("pay_1", counted="payment")], [audit(HELD)], exercises=[])
     assert (result.kind, result.sentence) == (
         ResultKind.FAILED,
@@ -72,43 +72,43 @@ def test_a_mistake_of_the_demonstration_is_its_own_end() -> None:
     )
 
 
-def test_a_rule_that_looked_at_nothing_proves_nothing() -> None:
+def test_a_required_rule_that_checked_nothing_leaves_the_result_not_proven() -> None:
     result = conclude([], [audit(HELD, IDLE)], exercises=["attempts", "bound"])
     assert result.kind is ResultKind.NOT_PROVEN
     assert "had nothing to check (1): I9" in result.sentence
     assert "Every open payment is within its bound" in result.sentence
 
 
-def test_one_look_at_something_is_enough() -> None:
+def test_a_rule_is_proven_if_any_audit_checked_something() -> None:
     seen = dataclasses.replace(IDLE, checked=3)
     assert conclude([], [audit(seen), audit(IDLE)], exercises=["bound"]).kind is ResultKind.PROVEN
     assert [result.checked for result in merge_results([audit(seen), audit(IDLE)])] == [3]
 
 
-def test_a_rule_that_the_story_need_not_exercise_may_look_at_nothing() -> None:
+def test_a_rule_that_no_chapter_exercises_may_check_nothing() -> None:
     assert conclude([], [audit(HELD, IDLE)], exercises=["attempts"]).kind is ResultKind.PROVEN
 
 
-def test_every_end_has_an_exit_code_of_its_own() -> None:
+def test_every_ending_has_a_distinct_exit_code() -> None:
     assert [kind.value for kind in ResultKind] == [0, 1, 3, 5, 70]  # 2: wrong usage, 4: it could not be played
 
 
 @pytest.mark.parametrize(
     ("result", "state"), [(HELD, RuleState.HOLDS), (IDLE, RuleState.NOTHING), (BROKEN, RuleState.BROKEN)], ids=str
 )
-def test_a_verdict_over_nothing_neither_holds_nor_is_broken(result: RuleResult, state: RuleState) -> None:
+def test_the_state_of_a_rule_follows_from_its_checks_and_violations(result: RuleResult, state: RuleState) -> None:
     assert result.state is state
     assert dataclasses.replace(BROKEN, checked=0).state is RuleState.BROKEN  # the evidence may be in another table
 
 
-def test_a_broken_rule_is_told_with_its_sentence_and_its_violations() -> None:
+def test_a_broken_rule_is_printed_with_its_sentence_and_violations() -> None:
     assert as_problems([HELD, BROKEN, IDLE]) == [
         "I3 is broken, by the provider: No failed payment was charged.",
         "I3 pay_1: charged",
     ]
 
 
-def test_every_rule_is_exercised_by_one_chapter_or_says_why_not() -> None:
+def test_every_rule_is_exercised_by_one_chapter_or_listed_with_a_reason() -> None:
     chapters = [chapter for row in CHAPTERS for chapter in row]
     named = Counter(rule for chapter in chapters for rule in chapter.exercises) + Counter(NOT_EXERCISED.keys())
     assert named == Counter([*(rule.name for rule in RULES), *OF_PAYMENTS, "net", *OF_SUMS])

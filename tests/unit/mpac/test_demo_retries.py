@@ -49,14 +49,14 @@ def imported(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("path", sorted(DEMO.rglob("*.py")), ids=lambda path: str(path.relative_to(DEMO)))
-def test_no_role_of_the_demonstration_has_a_way_to_the_network_of_its_own(path: Path) -> None:
+def test_no_other_module_of_the_demonstration_reaches_the_network(path: Path) -> None:
     name = path.relative_to(ROOT).as_posix()
     ways = {way for one in ONLY.values() for way in one}
     used = {way for way in ways for each in imported(path) if each == way or each.startswith(f"{way}.")}
     assert used <= ONLY.get(name, set())
 
 
-def test_the_modules_that_may_do_use_their_way() -> None:
+def test_the_modules_that_may_use_the_network_do_use_it() -> None:
     assert "aiohttp" in imported(ROOT / "mpac/demo/http_client.py")
     assert "psycopg" in imported(ROOT / "mpac/demo/database_client.py")
 
@@ -78,14 +78,14 @@ def test_the_modules_that_may_do_use_their_way() -> None:
         (answer(201), False),
     ],
 )
-def test_only_an_answer_that_may_change_is_asked_for_again(given: Answer, expected: bool) -> None:
+def test_only_answers_that_may_change_are_requested_again(given: Answer, expected: bool) -> None:
     assert is_transient(given) is expected
 
 
 @pytest.mark.parametrize(
     ("value", "seconds"), [("7", 7), ("0", 0), ("", 0), ("Wed, 21 Oct 2026 07:28:00 GMT", 0), ("-3", 0), ("१", 0)]
 )
-def test_retry_after_is_read_where_it_is_a_number_of_seconds(value: str, seconds: float) -> None:
+def test_retry_after_is_read_if_it_is_a_number_of_seconds(value: str, seconds: float) -> None:
     assert retry_after(answer(503, headers={"Retry-After": value})) == seconds
     assert retry_after(answer(503)) == 0
 
@@ -127,7 +127,7 @@ FAILURES = (
 )
 
 
-async def test_a_post_is_repeated_with_the_key_it_had_at_first() -> None:
+async def test_a_post_is_repeated_with_its_first_idempotency_key() -> None:
     server = Server(*FAILURES, answer(201))
     assert (await Caller("a till", server.send).call("POST", "/payments", body={"amount": 1})).status == 201
     assert len(server.requests) == len(FAILURES) + 1
@@ -135,7 +135,7 @@ async def test_a_post_is_repeated_with_the_key_it_had_at_first() -> None:
     assert server.requests[0].key  # … and has a key although the caller gave none
 
 
-async def test_a_key_that_was_given_is_kept_and_a_read_has_none() -> None:
+async def test_a_given_idempotency_key_is_used_and_a_get_has_none() -> None:
     server = Server(answer(503), answer(201), answer(200))
     caller = Caller("a till", server.send)
     await caller.call("POST", "/payments", key="till-1")
@@ -143,7 +143,7 @@ async def test_a_key_that_was_given_is_kept_and_a_read_has_none() -> None:
     assert [request.key for request in server.requests] == ["till-1", "till-1", ""]
 
 
-async def test_a_pause_is_never_shorter_than_the_server_asks_and_grows(pauses: list[float]) -> None:
+async def test_pauses_grow_and_are_never_shorter_than_retry_after(pauses: list[float]) -> None:
     refusals = [answer(503, headers={"Retry-After": "9"}), *(answer(503) for _ in range(8))]
     await Caller("a till", Server(*refusals, answer(200)).send).call("GET", "/payments")
     assert pauses[0] >= 9
@@ -152,7 +152,7 @@ async def test_a_pause_is_never_shorter_than_the_server_asks_and_grows(pauses: l
     assert max(pauses[1:]) <= persisting.LONGEST_PAUSE_SECONDS * persisting.SPREAD
 
 
-async def test_a_terminal_with_an_old_token_gets_a_new_one_and_goes_on() -> None:
+async def test_a_terminal_with_an_expired_token_renews_it_and_repeats_the_call() -> None:
     renewed: list[int] = []
     server = Server(answer(401), answer(201))
     caller = Caller("a till", server.send, renew=lambda: renewed.append(1))
@@ -160,27 +160,27 @@ async def test_a_terminal_with_an_old_token_gets_a_new_one_and_goes_on() -> None
     assert renewed == [1]
 
 
-async def test_a_401_that_new_tokens_do_not_change_is_the_answer() -> None:
+async def test_a_401_that_persists_with_new_tokens_is_returned() -> None:
     server = Server(*(answer(401) for _ in range(9)))
     assert (await Caller("a till", server.send, renew=lambda: None).call("GET", "/payments")).status == 401
     assert (await Caller("a manager", server.send).call("GET", "/stores")).status == 401
     assert len(server.requests) == 5  # four for the terminal, which gets three new tokens, then one for the user
 
 
-async def test_who_gets_no_answer_in_time_says_what_it_was_and_what_came_last() -> None:
+async def test_a_timeout_names_the_call_and_the_last_answer() -> None:
     server = Server(*(answer(503) for _ in range(99)))
     with pytest.raises(TimedOut, match=r"POST /payments by a till: no result within 0 s, at last 503") as late:
         await Caller("a till", server.send).call("POST", "/payments", counted="sale", within=0)
     assert late.value.counted == "sale"
 
 
-async def test_a_bug_is_not_repeated() -> None:
+async def test_a_call_that_fails_by_a_bug_is_not_repeated() -> None:
     server = Server(KeyError("data"), answer(200))
     with pytest.raises(KeyError):
         await Caller("a till", server.send).call("GET", "/payments")
 
 
-async def test_what_is_waited_for_is_counted_under_its_own_noun_if_nobody_answers() -> None:
+async def test_a_timeout_while_polling_is_counted_under_the_awaited_noun() -> None:
     async def look() -> Any:
         return await retry_until_answered(_refused, what="GET /settlements", within=0)
 
@@ -189,7 +189,7 @@ async def test_what_is_waited_for_is_counted_under_its_own_noun_if_nobody_answer
     assert late.value.counted == "settlement"
 
 
-async def test_waiting_ends_with_what_was_seen_last() -> None:
+async def test_a_timeout_names_the_last_value_seen() -> None:
     async def look() -> str:
         return "pending"
 

@@ -9,15 +9,13 @@ from mpac.cli.doctor_checks import run_check, state_folder
 from mpac.stack.state_folder import open_home, private_folder
 
 
-def test_a_folder_of_ones_own_is_well(tmp_path: Path) -> None:
+def test_doctor_accepts_a_state_folder_of_the_current_user(tmp_path: Path) -> None:
     home = open_home(tmp_path / "state")
     found = run_check(state_folder, home)
     assert (found.advice, found.fatal) == ("", False)
 
 
-def test_a_folder_in_which_somebody_else_has_started_a_stack_is_fatal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_doctor_rejects_a_state_folder_of_another_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = open_home(tmp_path / "state")
     private_folder(home.secrets)
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)  # from here on this process belongs to another user
@@ -27,7 +25,7 @@ def test_a_folder_in_which_somebody_else_has_started_a_stack_is_fatal(
     assert found.advice
 
 
-def test_a_folder_with_other_things_in_it_is_fatal(tmp_path: Path) -> None:
+def test_doctor_rejects_a_folder_with_other_files(tmp_path: Path) -> None:
     (tmp_path / "photographs").mkdir()
     found = run_check(state_folder, open_home(tmp_path / "state"))
     assert not found.fatal

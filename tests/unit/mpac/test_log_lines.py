@@ -40,13 +40,13 @@ TEXTS = {
 
 
 @pytest.mark.parametrize(("text", "level", "message"), TEXTS.values(), ids=list(TEXTS))
-def test_the_formats_of_other_programs_are_read(text: str, level: str, message: str) -> None:
+def test_the_log_formats_of_other_programs_are_parsed(text: str, level: str, message: str) -> None:
     line = LineReader("x").read(text)
     assert (line.level, line.message) == (level, message)
     assert line.at == pytest.approx(AT)
 
 
-def test_a_person_sees_time_process_level_message_and_ids_but_no_json() -> None:
+def test_a_terminal_shows_time_process_level_message_and_ids_without_json() -> None:
     shown = formatted(line_of("api", ours(event="payment.quarantined", payment_id="pay_1", method="GET", task_id="t")))
     assert shown.split() == [
         LOCAL.strftime("%H:%M:%S.039"),
@@ -58,7 +58,7 @@ def test_a_person_sees_time_process_level_message_and_ids_but_no_json() -> None:
     ]
 
 
-def test_a_traceback_is_shown_below_its_line_and_a_plain_one_passes_through() -> None:
+def test_a_traceback_is_shown_below_its_log_line() -> None:
     shown = formatted(
         line_of("api", ours(level="ERROR", message="failed\nbadly", traceback="Traceback\n  File x\nOops: no"))
     )
@@ -72,7 +72,7 @@ HOSTILE = "a\x1b[2J\x1b]0;own\x07\r\x9b31m\u202egnp.exe\u2066\x7f\tb"
 
 
 @pytest.mark.parametrize("where", ["message", "field", "name", "traceback", "plain", "level"])
-def test_nothing_in_a_line_reaches_the_terminal_as_a_control_character(where: str) -> None:
+def test_control_characters_of_a_log_line_are_escaped_on_the_terminal(where: str) -> None:
     line = {
         "message": line_of("api", ours(message=HOSTILE)),
         "field": line_of("api", ours(payment_id=HOSTILE)),
@@ -91,7 +91,7 @@ def test_nothing_in_a_line_reaches_the_terminal_as_a_control_character(where: st
     )
 
 
-def test_a_program_gets_one_object_per_line_with_the_process_in_it() -> None:
+def test_json_output_has_one_object_per_line_with_the_process_name() -> None:
     assert json.loads(as_json(line_of("api", ours(event="x")))) == {"process": "api", **json.loads(ours(event="x"))}
     assert json.loads(as_json(line_of("postgres", TEXTS["postgres"][0]))) == {
         "at": AT,
@@ -115,13 +115,13 @@ STRANGE = [
 
 
 @pytest.mark.parametrize("text", STRANGE, ids=lambda text: text[:12])
-def test_a_line_that_only_looks_like_ours_is_shown_all_the_same(text: str) -> None:
+def test_a_malformed_json_log_line_is_shown_as_text(text: str) -> None:
     line = LineReader("x").read(text)
     assert LineFormatter(is_coloured=True).format_line(line)
     assert json.loads(as_json(line))["process"] == "x"
 
 
-def test_no_text_whatever_breaks_it() -> None:
+def test_random_text_does_not_break_the_log_formatter() -> None:
     chance = random.Random(8)
     for _ in range(300):
         text = "".join(chance.choice('{}":,[]\x00\x1b\ud800é日2026- LOG') for _ in range(chance.randrange(40)))
@@ -130,13 +130,13 @@ def test_no_text_whatever_breaks_it() -> None:
         as_json(line).encode()
 
 
-def test_a_day_is_named_when_it_changes() -> None:
+def test_the_date_is_printed_when_it_changes() -> None:
     painter = LineFormatter(is_coloured=False)
     days = [painter.format_line(LogLine("x", AT + hours * 3_600, "INFO", "m")) for hours in (0, 0, 48)]
     assert [day.startswith("-- 20") for day in days[1:]] == [False, True]
 
 
-def test_a_very_long_message_is_cut_on_the_terminal_and_whole_for_a_program() -> None:
+def test_a_very_long_message_is_truncated_on_the_terminal_but_not_in_json() -> None:
     line = line_of("api", ours(message="x" * 1_000_000))
     assert len(formatted(line)) < 5_000
     assert len(as_json(line)) > 1_000_000
@@ -150,12 +150,12 @@ def test_a_very_long_message_is_cut_on_the_terminal_and_whole_for_a_program() ->
         (["  ", ""], ""),
     ],
 )
-def test_the_last_words_of_a_process_are_a_sentence(lines: list[str], said: str) -> None:
+def test_the_last_log_lines_of_a_process_are_summarised_in_a_sentence(lines: list[str], said: str) -> None:
     assert last_message(lines) == said
 
 
 @pytest.mark.parametrize("variables", [{"TERM": "xterm", "NO_COLOR": "1"}, {"TERM": "dumb"}, {}])
-def test_colours_are_left_out_where_nobody_wants_them(
+def test_colours_are_disabled_by_no_color_and_dumb_terminals(
     variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.isatty", lambda _: True)

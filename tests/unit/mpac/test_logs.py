@@ -56,7 +56,7 @@ def messages(lines: list[LogLine]) -> list[str]:
     return [line.message for line in lines]
 
 
-def test_lines_of_several_processes_are_in_the_order_of_time(home: Home) -> None:
+def test_log_lines_of_several_processes_are_sorted_by_time(home: Home) -> None:
     assert messages(last_lines(home, choose_logs(home, []), 100)) == ["a", "b", "Traceback", "c", "d", "e"]
     assert messages(last_lines(home, choose_logs(home, []), 2)) == ["d", "e"]
     assert messages(last_lines(home, choose_logs(home, ["supervisor", "worker"]), 3)) == ["Traceback", "c", "e"]
@@ -64,7 +64,7 @@ def test_lines_of_several_processes_are_in_the_order_of_time(home: Home) -> None
 
 
 @pytest.mark.parametrize("block", [1, 7, 1_000_000])
-def test_the_last_lines_are_found_whatever_the_size_of_a_block(
+def test_the_last_log_lines_are_found_with_any_block_size(
     home: Home, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log_files, "BLOCK_BYTES", block)
@@ -73,13 +73,13 @@ def test_the_last_lines_are_found_whatever_the_size_of_a_block(
     assert len(last_lines(home, ["api"], 100)) == 52
 
 
-def test_the_part_that_was_trimmed_is_read_too(home: Home) -> None:
+def test_the_trimmed_part_of_a_log_is_read_too(home: Home) -> None:
     trim(home.logs / "api.log", most=1)
     append(home, "api", ours(6, "f"))
     assert messages(last_lines(home, ["api"], 2)) == ["d", "f"]
 
 
-def test_a_mistyped_name_is_corrected_and_the_names_are_listed(home: Home) -> None:
+def test_a_mistyped_log_name_is_corrected_and_all_names_are_listed(home: Home) -> None:
     with pytest.raises(WrongUsage, match=r"No such log 'wroker'. Did you mean `worker`\? Choose from: api, supervisor"):
         choose_logs(home, ["api", "wroker"])
     done = logs(home, "supervisro")
@@ -87,7 +87,7 @@ def test_a_mistyped_name_is_corrected_and_the_names_are_listed(home: Home) -> No
     assert done.stderr.startswith("mpac: No such log 'supervisro'. Did you mean `supervisor`?")
 
 
-def test_a_home_without_logs_says_so(tmp_path: Path) -> None:
+def test_missing_logs_are_reported_with_advice(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"There are no logs in .*none: start a stack with .*--home .*none"):
         choose_logs(Home(tmp_path / "none"), [])
     done = logs(tmp_path / "none", "--follow")
@@ -101,7 +101,7 @@ def following(home: Home, names: list[str] | None, monkeypatch: pytest.MonkeyPat
     return (messages(lines) for lines in LogFollower(home, names).lines())
 
 
-def test_what_is_appended_is_followed_over_trimming_replacing_and_new_processes(
+def test_following_logs_survives_trimming_replacement_and_new_processes(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     news = following(home, None, monkeypatch)
@@ -119,14 +119,14 @@ def test_what_is_appended_is_followed_over_trimming_replacing_and_new_processes(
     assert next(news) == ["new"]
 
 
-def test_only_the_named_processes_are_followed(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_following_shows_only_the_named_processes(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     news = following(home, ["api"], monkeypatch)
     append(home, "supervisor", ours(6, "x"))
     append(home, "api", ours(6, "f"))
     assert next(news) == ["f"]
 
 
-def test_json_is_printed_for_programs_and_lines_for_people(home: Home) -> None:
+def test_logs_prints_json_with_the_option_and_plain_lines_without(home: Home) -> None:
     made = [json.loads(line) for line in logs(home, "--json", "--lines", "2").stdout.splitlines()]
     assert [(line["process"], line["message"]) for line in made] == [("api", "d"), ("worker-payments-1", "e")]
     shown = logs(home, "-n", "2")
@@ -138,7 +138,7 @@ def test_json_is_printed_for_programs_and_lines_for_people(home: Home) -> None:
     assert "\x1b" not in shown.stdout
 
 
-def test_a_reader_that_goes_away_ends_it_quietly_even_if_nothing_is_appended(home: Home) -> None:
+def test_logs_ends_quietly_when_its_reader_disconnects(home: Home) -> None:
     for words in (["--follow"], ["--lines", "1000000"]):
         with subprocess.Popen(
             [*WORDS, *words, "--home", str(home.path)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -151,7 +151,7 @@ def test_a_reader_that_goes_away_ends_it_quietly_even_if_nothing_is_appended(hom
             assert process.stderr.read() == b""
 
 
-def test_a_log_that_may_not_be_read_is_left_out(home: Home) -> None:
+def test_an_unreadable_log_is_left_out(home: Home) -> None:
     os.unlink(home.logs / "api.log")
     (home.logs / "api.log").mkdir()
     assert messages(last_lines(home, choose_logs(home, []), 1)) == ["e"]

@@ -19,13 +19,13 @@ def taken() -> Iterator[int]:
         yield base
 
 
-def test_free_ports_differ_and_come_from_below_the_kernels_own_range() -> None:
+def test_free_ports_are_distinct_and_below_the_kernels_ephemeral_range() -> None:
     chosen = choose_ports("free", ORDER)
     assert len(set(chosen.values())) == len(ORDER)
     assert all(port in FREE_RANGE for port in chosen.values())
 
 
-def test_a_port_that_was_chosen_is_nobody_elses_until_it_is_released_but_a_server_may_listen_there(
+def test_a_held_port_is_not_chosen_again_but_a_server_may_listen_on_it(
     taken: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mpac.stack.ports.FREE_RANGE", range(taken + 1, taken + 3))
@@ -41,20 +41,20 @@ def test_a_port_that_was_chosen_is_nobody_elses_until_it_is_released_but_a_serve
     assert choose_ports("free", ["api"]) == {"api": port}
 
 
-def test_a_base_gives_each_part_its_documented_place(taken: int) -> None:
+def test_a_base_port_gives_each_service_its_documented_offset(taken: int) -> None:
     assert choose_ports(str(taken + 1), ORDER) == {name: taken + 1 + place for place, name in enumerate(ORDER)}
 
 
-def test_only_the_parts_asked_for_get_a_port(taken: int) -> None:
+def test_only_requested_services_get_a_port(taken: int) -> None:
     assert choose_ports(str(taken), ["valkey"]) == {"valkey": taken + ORDER.index("valkey")}
 
 
-def test_a_taken_port_of_a_block_is_named_with_its_part(taken: int) -> None:
+def test_a_busy_port_of_a_block_is_named_with_its_service(taken: int) -> None:
     with pytest.raises(UserError, match=f"Port {taken} for api is taken.*--ports"):
         choose_ports(str(taken), ORDER)
 
 
-def test_auto_replaces_what_is_taken_and_keeps_the_rest(taken: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_replaces_only_busy_ports(taken: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mpac.stack.ports.BASE", taken)
     chosen = choose_ports("auto", ORDER)
     assert chosen["api"] in FREE_RANGE
@@ -66,6 +66,6 @@ def test_the_documented_base_is_8800() -> None:
 
 
 @pytest.mark.parametrize("nonsense", ["", "api", "-1", "80", "65535", "8800.5", "８８００x"])
-def test_nonsense_is_refused_with_what_is_possible(nonsense: str) -> None:
+def test_an_invalid_ports_option_is_refused_with_the_valid_values(nonsense: str) -> None:
     with pytest.raises(UserError, match="--ports must be auto, free or a number"):
         choose_ports(nonsense, ORDER)

@@ -39,7 +39,7 @@ def home(tmp_path: Path) -> Home:
     return open_home(tmp_path / "state")
 
 
-def test_a_second_stack_in_the_folder_is_refused_with_the_firsts_pid(home: Home) -> None:
+def test_a_second_stack_in_the_folder_is_refused_with_the_pid_of_the_first(home: Home) -> None:
     with (
         exclusive_lock(home),
         pytest.raises(UserError, match=rf"already runs.*pid {os.getpid()}.*run.py down"),
@@ -50,7 +50,7 @@ def test_a_second_stack_in_the_folder_is_refused_with_the_firsts_pid(home: Home)
         assert supervisor_pid(home) == os.getpid()
 
 
-def test_who_only_looks_is_not_taken_for_a_stack_that_runs(home: Home) -> None:
+def test_a_status_probe_is_not_mistaken_for_a_running_stack(home: Home) -> None:
     looking = os.open(home.lock_file, os.O_RDONLY | os.O_CREAT)
     fcntl.flock(looking, fcntl.LOCK_SH)  # as is_running does, only longer
     threading.Timer(0.05, os.close, [looking]).start()
@@ -58,7 +58,7 @@ def test_who_only_looks_is_not_taken_for_a_stack_that_runs(home: Home) -> None:
         assert supervisor_pid(home) == os.getpid()
 
 
-def test_a_file_without_a_supervisor_says_nothing(home: Home) -> None:
+def test_a_run_file_without_a_running_supervisor_is_ignored(home: Home) -> None:
     assert not is_running(home)
     with exclusive_lock(home):
         write_run(home, WHOLE)
@@ -67,20 +67,20 @@ def test_a_file_without_a_supervisor_says_nothing(home: Home) -> None:
     assert supervisor_pid(home) is None
 
 
-def test_leftovers_of_strangers_are_not_waited_for(home: Home) -> None:
+def test_foreign_processes_with_recorded_pids_are_not_waited_for(home: Home) -> None:
     write_run(home, {"pids": {"postgres": os.getpid(), "valkey": 2**22 + 1}, "born": {"postgres": "1", "valkey": "2"}})
     clear_leftovers(home)
     assert not home.run_file.exists()
 
 
-def test_a_leftover_that_stays_is_named(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_leftover_process_that_keeps_running_is_named(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mpac.stack.run_file.LEFTOVERS_WITHIN_SECONDS", 0.05)
     write_run(home, {"pids": {"postgres": os.getpid()}, "born": {"postgres": start_time(os.getpid())}})
     with pytest.raises(UserError, match=f"postgres of the last run.*kill {os.getpid()}"):
         clear_leftovers(home)
 
 
-def test_half_a_file_is_no_file(home: Home) -> None:
+def test_an_incomplete_run_file_is_ignored(home: Home) -> None:
     home.run_file.write_text('{"pids": {')
     with exclusive_lock(home):
         assert read_run(home) is None
@@ -90,7 +90,7 @@ def test_half_a_file_is_no_file(home: Home) -> None:
     "content",
     ["", '{"half', "[]", "{}", '{"pids": {"supervisor": 1}}', *(json.dumps({**WHOLE, name: None}) for name in WHOLE)],
 )
-def test_a_damaged_file_of_a_running_stack_is_named_by_every_command_that_needs_it(home: Home, content: str) -> None:
+def test_every_command_that_needs_a_damaged_run_file_names_it(home: Home, content: str) -> None:
     with exclusive_lock(home):
         home.run_file.write_text(content)
         assert read_run(home) is None
@@ -103,7 +103,7 @@ def test_a_damaged_file_of_a_running_stack_is_named_by_every_command_that_needs_
     assert unreadable_message(home) == ""
 
 
-def test_a_missing_file_means_a_start_only_while_the_lock_is_young(home: Home) -> None:
+def test_a_missing_run_file_means_starting_only_while_the_lock_is_new(home: Home) -> None:
     with exclusive_lock(home):
         assert "is starting" in unreadable_message(home)
         os.utime(home.lock_file, (1, 1))
@@ -111,7 +111,7 @@ def test_a_missing_file_means_a_start_only_while_the_lock_is_young(home: Home) -
 
 
 @pytest.mark.parametrize("content", ['{"pids": {}, "born": 5}', '{"pids": []}', "5", '{"half'])
-def test_a_damaged_file_left_behind_does_not_stop_the_next_start(home: Home, content: str) -> None:
+def test_a_damaged_stale_run_file_does_not_prevent_the_next_start(home: Home, content: str) -> None:
     home.run_file.write_text(content)
     clear_leftovers(home)
     assert not home.run_file.exists()

@@ -18,26 +18,26 @@ def home(tmp_path: Path) -> Home:
     return open_home(tmp_path / "state")
 
 
-def test_they_are_made_once_and_kept(home: Home) -> None:
+def test_secrets_are_created_once_and_reused(home: Home) -> None:
     first = load_secrets(home)
     keys = [path.read_bytes() for path in sorted(home.secrets.iterdir())]
     assert load_secrets(home) == first
     assert [path.read_bytes() for path in sorted(home.secrets.iterdir())] == keys
 
 
-def test_two_folders_share_none(tmp_path: Path) -> None:
+def test_two_state_folders_share_no_secret(tmp_path: Path) -> None:
     one, other = (load_secrets(open_home(tmp_path / name)).values for name in ("one", "other"))
     assert not set(one.values()) & set(other.values())
     assert one.keys() == other.keys() == MAKERS.keys()
 
 
-def test_every_file_is_for_the_owner_alone(home: Home) -> None:
+def test_every_secret_file_is_accessible_to_the_owner_only(home: Home) -> None:
     load_secrets(home)
     assert {path.stat().st_mode & 0o777 for path in home.secrets.iterdir()} == {0o600}
     assert home.secrets.stat().st_mode & 0o777 == 0o700
 
 
-def test_one_that_a_later_version_adds_is_made_without_changing_the_others(home: Home) -> None:
+def test_a_new_secret_is_added_without_changing_the_others(home: Home) -> None:
     before = load_secrets(home).values
     file = home.secrets / "secrets.json"
     file.write_text(json.dumps({name: value for name, value in before.items() if name != "secret_key"}))
@@ -46,7 +46,7 @@ def test_one_that_a_later_version_adds_is_made_without_changing_the_others(home:
     assert len(base64.urlsafe_b64decode(after["secret_key"])) == 32
 
 
-def test_a_user_token_signed_with_the_key_is_good_under_the_published_set(home: Home) -> None:
+def test_a_user_token_verifies_with_the_published_jwks(home: Home) -> None:
     secrets = load_secrets(home)
     published = jwt.PyJWKSet.from_json(secrets.user_jwks_file.read_text())
     [key] = published.keys
@@ -62,7 +62,7 @@ def test_devices_and_users_have_different_keys(home: Home) -> None:
 
 @pytest.mark.parametrize("name", ["secrets.json", "device-token-key.pem", "user-token-key.pem", "user-jwks.json"])
 @pytest.mark.parametrize("content", [b"", b'{"half', b"\xff\xfe", b"[]", b"null", b"-----BEGIN PRIVATE KEY-----\nMIGH"])
-def test_a_damaged_file_is_named_with_what_to_do_and_is_not_replaced(home: Home, name: str, content: bytes) -> None:
+def test_a_damaged_secret_file_is_named_with_advice_and_not_replaced(home: Home, name: str, content: bytes) -> None:
     load_secrets(home)
     (home.secrets / name).write_bytes(content)
     with pytest.raises(UserError, match=rf"{name} is damaged: restore it from a copy, or .*reset"):
@@ -71,24 +71,24 @@ def test_a_damaged_file_is_named_with_what_to_do_and_is_not_replaced(home: Home,
 
 
 @pytest.mark.parametrize("value", [None, 5, "", ["x"]])
-def test_a_secret_that_is_not_text_is_a_damaged_file(home: Home, value: object) -> None:
+def test_a_secret_that_is_not_text_counts_as_damage(home: Home, value: object) -> None:
     found = load_secrets(home).values
     (home.secrets / "secrets.json").write_text(json.dumps({**found, "secret_key": value}))
     with pytest.raises(UserError, match=r"secrets\.json is damaged"):
         load_secrets(home)
 
 
-def test_a_key_that_cannot_be_read_is_named_when_a_token_is_to_be_signed(home: Home) -> None:
+def test_an_unreadable_signing_key_is_named_when_a_token_is_signed(home: Home) -> None:
     load_secrets(home)
     (home.secrets / "user-token-key.pem").write_text("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")
     with pytest.raises(UserError, match=r"user-token-key\.pem is damaged"):
         UserTokens(home)
 
 
-def test_a_deleted_signing_key_is_made_again_with_its_public_half(home: Home) -> None:
+def test_a_deleted_signing_key_is_recreated_with_its_public_key(home: Home) -> None:
     before = load_secrets(home)
     device_key = before.device_token_key_file.read_bytes()
     before.user_token_key_file.unlink()
     load_secrets(home)
     assert device_key == before.device_token_key_file.read_bytes()
-    test_a_user_token_signed_with_the_key_is_good_under_the_published_set(home)
+    test_a_user_token_verifies_with_the_published_jwks(home)

@@ -21,17 +21,17 @@ def secrets(tmp_path: Path) -> Secrets:
     return load_secrets(open_home(tmp_path / "state"))
 
 
-def test_every_part_stands_in_exactly_one_tier() -> None:
+def test_every_service_is_in_exactly_one_tier() -> None:
     assert sorted(part for tier in services.TIERS for part in tier) == sorted(services.ALL_SERVICES)
 
 
-def test_what_needs_the_schema_brings_the_migration_along(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_services_that_need_the_schema_add_the_migration(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(services, "SOURCES", {})
     assert services.check_services(["api", "postgres"]) == ("postgres", "migrate", "api")
     assert services.check_services(["flower", "valkey"]) == ("valkey", "flower")
 
 
-def test_an_unknown_part_and_a_missing_one_are_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_or_missing_service_is_reported_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="database is not a service"):
         services.check_services(["database"])
     monkeypatch.setattr(services, "SOURCES", {"sandbox": "sandbox/absent.py"})
@@ -39,7 +39,7 @@ def test_an_unknown_part_and_a_missing_one_are_sentences(monkeypatch: pytest.Mon
         services.check_services(["sandbox"])
 
 
-def test_the_sandbox_is_sent_to_no_route_that_does_not_exist(secrets: Secrets, tmp_path: Path) -> None:
+def test_the_sandbox_webhook_url_is_an_existing_route_or_empty(secrets: Secrets, tmp_path: Path) -> None:
     routes = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
     variables = product_environment(open_home(tmp_path / "state"), urls_of(PORTS, secrets, {}), secrets)
     path = variables.get("MPAC_SANDBOX_WEBHOOK_URL", "").partition("/api/v1")[2]
@@ -47,7 +47,7 @@ def test_the_sandbox_is_sent_to_no_route_that_does_not_exist(secrets: Secrets, t
     assert variables["MPAC_SANDBOX_WEBHOOK_SECRET"], "who names an address of their own gets signed events"
 
 
-def test_the_users_own_variables_win(secrets: Secrets, tmp_path: Path) -> None:
+def test_variables_of_the_user_override_those_of_the_stack(secrets: Secrets, tmp_path: Path) -> None:
     home = open_home(tmp_path / "state")
     user = {
         "MPAC_DATABASE_URL": "postgresql://elsewhere/x",
@@ -63,13 +63,13 @@ def test_the_users_own_variables_win(secrets: Secrets, tmp_path: Path) -> None:
     assert "HOME" not in merged
 
 
-def test_what_was_not_asked_for_has_no_url(secrets: Secrets, tmp_path: Path) -> None:
+def test_services_that_were_not_requested_have_no_url(secrets: Secrets, tmp_path: Path) -> None:
     urls = urls_of({"postgres": 4}, secrets, {})
     assert urls == Urls(database=urls.database)
     assert "MPAC_BROKER_URL" not in product_environment(open_home(tmp_path / "state"), urls, secrets)
 
 
-def test_no_command_line_holds_a_secret(secrets: Secrets, tmp_path: Path) -> None:
+def test_no_command_line_contains_a_secret(secrets: Secrets, tmp_path: Path) -> None:
     home = open_home(tmp_path / "state")
     environment = product_environment(home, urls_of(PORTS, secrets, {}), secrets)
     product = services.ServiceInputs(home, PORTS, environment, workers=2)
@@ -79,7 +79,9 @@ def test_no_command_line_holds_a_secret(secrets: Secrets, tmp_path: Path) -> Non
     assert all(secrets["flower_password"] not in repr(program) for program in programs)
 
 
-def test_each_payment_worker_has_a_name_of_its_own_and_others_do_the_rest(secrets: Secrets, tmp_path: Path) -> None:
+def test_payment_workers_have_distinct_names_and_another_worker_serves_the_other_queues(
+    secrets: Secrets, tmp_path: Path
+) -> None:
     home = open_home(tmp_path / "state")
     product = services.ServiceInputs(home, PORTS, product_environment(home, Urls(), secrets), workers=3)
     programs = services.processes_of("worker", product)
@@ -90,12 +92,12 @@ def test_each_payment_worker_has_a_name_of_its_own_and_others_do_the_rest(secret
     assert len({program.environment["WORKER_READY_FILE"] for program in programs}) == 4
 
 
-def test_sweeps_are_loaded_only_where_they_are_worked_on() -> None:
+def test_only_the_worker_for_other_queues_loads_the_sweeps() -> None:
     assert "mpac.stack.celery_ready_hook,beat.sweeps" in commands.worker(queues=commands.OTHER_QUEUES, name="other")
     assert "mpac.stack.celery_ready_hook" in commands.worker(queues="payments", name="payments")
 
 
-def test_flower_is_read_only_unless_told_otherwise() -> None:
+def test_flower_is_read_only_by_default() -> None:
     assert "--read_only=True" in commands.flower(host="127.0.0.1", port=1)
     assert "--read_only=False" in commands.flower(host="127.0.0.1", port=1, mode="operate")
 
@@ -112,5 +114,5 @@ def test_flower_is_read_only_unless_told_otherwise() -> None:
         ),
     ],
 )
-def test_the_newest_revision_is_the_one_no_other_follows(sources: list[str], newest: set[str]) -> None:
+def test_the_newest_revision_is_the_one_that_no_other_revision_follows(sources: list[str], newest: set[str]) -> None:
     assert newest_revisions(sources) == newest

@@ -12,19 +12,19 @@ def mode(path: Path) -> int:
     return path.stat().st_mode & 0o777
 
 
-def test_the_folder_and_its_files_are_for_the_owner_alone(tmp_path: Path) -> None:
+def test_the_state_folder_and_its_files_are_accessible_to_the_owner_only(tmp_path: Path) -> None:
     home = open_home(tmp_path / "new" / "state")
     write_private(home.run_file, "{}")
     assert mode(home.path) == 0o700
     assert mode(home.run_file) == 0o600
 
 
-def test_an_empty_folder_is_taken_and_made_private(tmp_path: Path) -> None:
+def test_an_empty_folder_becomes_a_private_state_folder(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir(mode=0o755)
     assert mode(open_home(tmp_path / "empty").path) == 0o700
 
 
-def test_a_folder_with_other_files_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_refused_and_left_unchanged(tmp_path: Path) -> None:
     folder = tmp_path / "mine"
     folder.mkdir(mode=0o755)
     (folder / "thesis.txt").write_text("years of work")
@@ -36,13 +36,13 @@ def test_a_folder_with_other_files_is_refused_and_left_as_it_is(tmp_path: Path) 
     assert [path.name for path in folder.iterdir()] == ["thesis.txt"]
 
 
-def test_a_file_in_the_way_is_a_sentence(tmp_path: Path) -> None:
+def test_a_file_at_the_path_of_the_state_folder_is_reported_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"can't be used.*--home"):
         open_home(tmp_path / "file")
 
 
-def test_emptying_leaves_a_folder_that_can_be_used_again(tmp_path: Path) -> None:
+def test_an_emptied_state_folder_can_be_used_again(tmp_path: Path) -> None:
     home = open_home(tmp_path / "state")
     (home.path / "postgres" / "data").mkdir(parents=True)
     write_private(home.run_file, "{}")
@@ -51,7 +51,7 @@ def test_emptying_leaves_a_folder_that_can_be_used_again(tmp_path: Path) -> None
     assert open_home(home.path).is_marked
 
 
-def test_a_failed_write_leaves_the_old_content_and_no_rest(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_the_old_content_and_no_temporary_file(tmp_path: Path) -> None:
     target = tmp_path / "run.json"
     write_private(target, "old")
     with pytest.raises(TypeError):
@@ -60,7 +60,7 @@ def test_a_failed_write_leaves_the_old_content_and_no_rest(tmp_path: Path) -> No
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
 
 
-def test_a_command_that_is_told_reaches_the_folder_it_is_told_about(
+def test_a_suggested_command_names_the_state_folder_unless_it_is_the_default(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MPAC_HOME", str(tmp_path / "state"))  # as commands set it for their child processes

@@ -25,7 +25,7 @@ def without_checks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("without_checks")
-def test_both_phases_run_and_their_failures_are_the_end_of_the_output(
+def test_both_phases_run_and_the_output_ends_with_their_failures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     phases = {
@@ -45,7 +45,7 @@ def test_both_phases_run_and_their_failures_are_the_end_of_the_output(
 
 
 @pytest.mark.usefixtures("without_checks")
-def test_the_coverage_of_the_domain_is_shown_and_a_run_without_failures_ends_well(
+def test_domain_coverage_is_printed_and_a_run_without_failures_exits_with_0(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r})\nimport tests, workflows.money\ndef test_one(): pass"
@@ -58,7 +58,7 @@ def test_the_coverage_of_the_domain_is_shown_and_a_run_without_failures_ends_wel
     assert summary.startswith("1 passed in ")
 
 
-def test_what_starts_stacks_is_left_out_of_the_parallel_phase_and_is_all_of_the_other() -> None:
+def test_tests_that_start_stacks_run_only_in_the_sequential_phase() -> None:
     parallel, alone = command.PHASES.values()
     for folder in command.ALONE:
         assert (ROOT / folder).is_dir()

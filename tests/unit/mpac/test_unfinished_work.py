@@ -31,19 +31,19 @@ GROUPS = {
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_each_group_but_the_open_ones_ends_with_3_unless_a_rule_is_broken(group: str) -> None:
+def test_unfinished_work_exits_with_3_unless_a_rule_is_broken(group: str) -> None:
     waiting = count_unfinished_work(overview(GROUPS[group]))
     assert [(part.count, part.amount) for part in waiting.groups[group]] == [(1, 700)]
     assert exit_code(proof(waiting)) == 3
     assert exit_code(proof(waiting, violations=1)) == 1
 
 
-def test_dead_letters_end_with_3_and_what_is_merely_open_with_0() -> None:
+def test_dead_letters_exit_with_3_and_merely_open_rows_with_0() -> None:
     assert exit_code(proof(count_unfinished_work(overview(ROW, letters=1)))) == 3
     assert exit_code(proof(count_unfinished_work(overview(ROW)))) == 0
 
 
-def test_statuses_and_providers_are_added_up_and_currencies_never() -> None:
+def test_open_work_is_summed_over_statuses_and_providers_but_not_currencies() -> None:
     other = dataclasses.replace(
         ROW, status="pending", provider="cash", open=1, open_amount=500, open_oldest_seconds=7_300.0
     )

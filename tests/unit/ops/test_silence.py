@@ -128,7 +128,7 @@ def logged(caplog: pytest.LogCaptureFixture) -> Callable[[], list[tuple[str, str
 
 
 @pytest.mark.parametrize(("broken", "faults"), FAULTS.items(), ids="+".join)
-def test_each_fault_is_put_on_the_part_that_has_it(
+def test_each_fault_is_attributed_to_the_faulty_part(
     world: World, logged: Callable[[], list[tuple[str, str]]], broken: tuple[str, ...], faults: dict[str, str]
 ) -> None:
     logged()
@@ -150,7 +150,7 @@ def test_each_fault_is_put_on_the_part_that_has_it(
     assert {level for level, _ in ended} == {"WARNING"}
 
 
-def test_a_silence_is_reported_within_seconds_of_the_limit_then_every_now_and_then(
+def test_a_silence_is_logged_shortly_after_the_limit_and_then_periodically(
     world: World, logged: Callable[[], list[tuple[str, str]]]
 ) -> None:
     world.broken = {"gone other@a"}
@@ -166,7 +166,7 @@ def test_a_silence_is_reported_within_seconds_of_the_limit_then_every_now_and_th
 
 
 @pytest.mark.parametrize("jump", [86_400.0, -86_400.0, 45.0, -45.0])
-def test_a_database_clock_that_is_moved_makes_nothing_silent(
+def test_a_moved_database_clock_makes_no_part_silent(
     world: World, logged: Callable[[], list[tuple[str, str]]], jump: float
 ) -> None:
     world.now += jump
@@ -178,7 +178,7 @@ def test_a_database_clock_that_is_moved_makes_nothing_silent(
 
 
 @pytest.mark.parametrize("jump", [86_400.0, -86_400.0, -60.0])
-def test_a_database_clock_that_is_moved_hides_no_silence(world: World, jump: float) -> None:
+def test_a_moved_database_clock_hides_no_silence(world: World, jump: float) -> None:
     world.broken = {"gone other@a", "deaf payments@a"}
     world.passes(LIMIT / 2)
     world.now += jump
@@ -191,7 +191,7 @@ def test_a_database_clock_that_is_moved_hides_no_silence(world: World, jump: flo
     assert expected.items() <= world.faults.items()
 
 
-def test_a_laptop_that_slept_wakes_without_an_alarm(world: World, logged: Callable[[], list[tuple[str, str]]]) -> None:
+def test_a_machine_that_slept_raises_no_alarm(world: World, logged: Callable[[], list[tuple[str, str]]]) -> None:
     world.now += 8 * 3_600  # the monotonic clock stopped during sleep
     world.look()
     world.passes(LIMIT)
@@ -205,7 +205,7 @@ def test_a_laptop_that_slept_wakes_without_an_alarm(world: World, logged: Callab
     assert logged() == []
 
 
-def test_a_process_that_has_just_started_names_what_was_silent_before(world: World) -> None:
+def test_a_restarted_process_reports_parts_that_were_already_silent(world: World) -> None:
     world.broken = {"gone other@a"}
     world.passes(2 * LIMIT)
     world.silences = SilenceTracker(silence_monitor.QUEUES, limit=LIMIT, clock=lambda: world.steady)
@@ -215,7 +215,7 @@ def test_a_process_that_has_just_started_names_what_was_silent_before(world: Wor
     assert world.faults == FAULTS["gone other@a",]
 
 
-def test_a_database_that_does_not_answer_is_named_and_puts_no_blame_on_others_when_it_is_back(
+def test_an_unreachable_database_is_reported_alone_even_after_its_return(
     world: World, logged: Callable[[], list[tuple[str, str]]]
 ) -> None:
     for _ in range(20):
@@ -232,7 +232,7 @@ def test_a_database_that_does_not_answer_is_named_and_puts_no_blame_on_others_wh
     assert logged() == [("ERROR", "database.silent"), ("WARNING", "database.heard")]
 
 
-def test_a_worker_that_stopped_is_not_expected_any_more(
+def test_a_worker_that_stopped_orderly_is_not_reported_as_silent(
     world: World, logged: Callable[[], list[tuple[str, str]]]
 ) -> None:
     world.broken = {"gone payments@a"}
@@ -244,7 +244,7 @@ def test_a_worker_that_stopped_is_not_expected_any_more(
     assert logged() == [("WARNING", "worker.forgotten")]
 
 
-def test_a_queue_without_any_canary_is_unknown_and_one_that_was_never_consumed_is_silent() -> None:
+def test_a_queue_without_canaries_is_unknown_and_with_unconsumed_canaries_silent() -> None:
     clock = [0.0]
     silences = SilenceTracker(("payments",), limit=LIMIT, clock=lambda: clock[0])
 

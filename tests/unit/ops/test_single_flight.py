@@ -23,7 +23,7 @@ class Probe:
         return run
 
 
-async def test_callers_at_the_same_time_share_one_run_and_its_error() -> None:
+async def test_concurrent_callers_share_one_run_and_its_error() -> None:
     probe = Probe()
     shared = SingleFlight(probe)
     asking = [asyncio.ensure_future(shared.result()) for _ in range(20)]
@@ -37,7 +37,7 @@ async def test_callers_at_the_same_time_share_one_run_and_its_error() -> None:
     assert await shared.result() == 2
 
 
-def test_a_run_that_another_event_loop_left_behind_is_not_joined() -> None:
+def test_an_unfinished_run_of_another_event_loop_is_not_joined() -> None:
     runs = 0
 
     async def probe() -> int:

@@ -35,7 +35,7 @@ MIDNIGHT = time(0)
         ("2028-02-28T18:30:00", "Asia/Kolkata", MIDNIGHT, "2028-02-29"),
     ],
 )
-def test_a_day_begins_at_its_cut_off(at: str, zone: str, cut_off: time, day: str) -> None:
+def test_a_business_day_begins_at_the_stores_cut_off(at: str, zone: str, cut_off: time, day: str) -> None:
     instant = datetime.fromisoformat(at).replace(tzinfo=UTC)
     assert business_date(instant, time_zone=zone, cut_off=cut_off) == date.fromisoformat(day)
 

@@ -32,7 +32,7 @@ def test_rounding_per_item_would_have_given_another_tax() -> None:
     assert totals(*[line(1, 18, "0.08")] * 3).tax_amount == 4
 
 
-def test_the_same_rate_spelled_twice_is_one_rate() -> None:
+def test_two_spellings_of_a_tax_rate_are_one_rate() -> None:
     assert totals(line(1, 5, "0.1"), line(1, 5, "0.10")).tax_amount == 1  # two rates would have given 1 + 1
 
 

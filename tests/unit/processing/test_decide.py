@@ -203,7 +203,7 @@ def test_a_first_not_found_proves_nothing() -> None:
 
 
 @pytest.mark.parametrize("seconds", [0, 1, 30, 59.9])
-def test_second_not_found_too_soon_is_repeated_when_it_can_be_a_proof(seconds: float) -> None:
+def test_a_second_not_found_that_came_too_soon_is_inquired_again_later(seconds: float) -> None:
     found = decided(
         Step.INQUIRE, NotFound(), facts("unknown", doubted_hours=0.1, not_found_seconds_ago=seconds, inquiries=7)
     )
@@ -229,7 +229,7 @@ def test_nothing_is_ever_resent_to_a_provider_that_does_not_deduplicate() -> Non
 
 
 @pytest.mark.parametrize("step", ASKING)
-def test_a_code_is_shown_once_and_polled_as_providers_advise(step: Step) -> None:
+def test_a_qr_code_is_shown_once_and_polled_as_the_provider_advises(step: Step) -> None:
     found = decided(step, ActionRequired(CODE, "r1"))
     assert (found.event, found.status) == (Remark.ASK_CUSTOMER, None)
     assert found.next_action == CODE
@@ -246,7 +246,7 @@ def test_code_found_after_a_doubt_is_shown_again() -> None:
     assert found.outcome_known
 
 
-def test_a_withdrawal_that_finds_nothing_again_is_neither_sent_again_nor_repeated_without_a_pause() -> None:
+def test_a_withdrawal_answered_not_found_twice_is_repeated_only_after_a_pause() -> None:
     lost = facts("unknown", doubted_hours=0.1, cancelled=True, not_found_seconds_ago=61, inquiries=5)
     found = decided(Step.WITHDRAW, NotFound(), lost)
     assert (found.status, found.outcome_known, found.attempt_outcome) == (None, False, "unknown")

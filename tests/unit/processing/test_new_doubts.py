@@ -20,7 +20,7 @@ ASKING = (Step.CHARGE, Step.RETRY, Step.RESEND, Step.INQUIRE, Step.WITHDRAW)
 
 
 @pytest.mark.parametrize("step", [Step.CHARGE, Step.RETRY, Step.RESEND])
-def test_a_lost_answer_to_a_new_call_begins_the_schedule_again(step: Step) -> None:
+def test_a_lost_answer_to_a_new_call_restarts_the_schedule(step: Step) -> None:
     outcome = {Step.RESEND: "not_found"}.get(step, "unavailable")
     found = decided(step, Unknown("read time-out"), facts(outcome, doubted_hours=5, inquiries=8, cancelled=True))
     assert (found.due_in_seconds, found.inquiries, found.attempt_outcome) == (2, 1, "unknown")
@@ -40,14 +40,14 @@ def test_schedule_starts_again_with_the_first_reversal_only() -> None:
 
 @pytest.mark.parametrize("answer", [Unavailable("503"), Unknown("?"), NotFound()])
 @pytest.mark.parametrize("step", [Step.INQUIRE, Step.WITHDRAW])
-def test_a_call_whose_worker_died_begins_the_schedule_again_once(step: Step, answer: Answer) -> None:
+def test_a_call_whose_worker_died_restarts_the_schedule_once(step: Step, answer: Answer) -> None:
     found = decided(step, answer, facts(None, doubted_hours=5, inquiries=8))
     assert (found.due_in_seconds, found.inquiries, found.attempt_outcome) == (2, 1, "unknown")
     later = decided(step, Unavailable("503"), facts("unknown", doubted_hours=5, inquiries=1))
     assert (later.due_in_seconds, later.inquiries) == (5, 2)
 
 
-def test_the_review_is_measured_from_the_first_doubt_whatever_was_sent_since() -> None:
+def test_the_review_is_due_from_the_first_unknown_outcome_despite_later_calls() -> None:
     found = decided(Step.RESEND, Unknown("read time-out"), facts("not_found", doubted_hours=24, inquiries=9))
     assert (found.event, found.needs_review, found.due_in_seconds) == (Remark.REQUEST_REVIEW, True, 2)
 

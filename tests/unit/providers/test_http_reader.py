@@ -45,7 +45,7 @@ def pieces_of(whole: bytes, cuts: Iterable[int]) -> list[bytes]:
 
 @pytest.mark.parametrize("kind", ANSWERS)
 @given(cuts=st.lists(st.integers(0, 10_000), max_size=12))
-def test_an_answer_is_the_same_however_it_is_cut(kind: str, cuts: list[int]) -> None:
+def test_an_answer_is_the_same_however_its_bytes_are_split(kind: str, cuts: list[int]) -> None:
     reader = read(pieces_of(ANSWERS[kind], cuts))
     answer = reader.answer()
     assert (reader.is_complete, reader.is_followed) == (True, False)
@@ -54,7 +54,7 @@ def test_an_answer_is_the_same_however_it_is_cut(kind: str, cuts: list[int]) -> 
 
 @pytest.mark.parametrize("kind", ANSWERS)
 @given(behind=st.sampled_from(BEHIND), cuts=st.lists(st.integers(0, 10_000), max_size=12))
-def test_bytes_behind_an_answer_are_noticed_however_they_are_cut(kind: str, behind: bytes, cuts: list[int]) -> None:
+def test_bytes_after_an_answer_are_noticed_however_they_are_split(kind: str, behind: bytes, cuts: list[int]) -> None:
     reader = read(pieces_of(ANSWERS[kind] + behind, cuts))
     assert (reader.is_complete, reader.is_followed, reader.answer().body) == (True, True, BODY)
 

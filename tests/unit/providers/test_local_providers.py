@@ -20,12 +20,10 @@ def reported(**facts: Any) -> Charge:
     [({"card_arn": ARN, "slip_number": SLIP}, ARN), ({"slip_number": SLIP}, SLIP), ({}, None)],
     ids=str,
 )
-def test_the_acquirer_finds_a_card_sale_by_what_the_terminal_reported(
-    facts: dict[str, str], reference: str | None
-) -> None:
+def test_a_reported_card_sale_has_the_references_of_its_terminal(facts: dict[str, str], reference: str | None) -> None:
     answer = local.charge_external(reported(external_result="approved", **facts))
     assert answer == Succeeded(amount=1_000, provider_reference=reference)
 
 
-def test_what_the_terminal_did_not_report_as_approved_is_declined() -> None:
+def test_a_sale_not_reported_as_approved_is_declined() -> None:
     assert isinstance(local.charge_external(reported(external_result="declined", card_arn=ARN)), Declined)

@@ -49,20 +49,20 @@ def vouchers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", remote_names())
-async def test_a_remote_provider_is_called_in_the_table_as_it_calls_itself(name: str) -> None:
+async def test_a_remote_provider_has_the_same_name_in_the_table_and_in_its_adapter(name: str) -> None:
     providers = open_providers(SETTINGS)
     assert providers.remote[name].name == name
     await providers.close()
 
 
-def test_a_provider_without_an_address_does_not_exist() -> None:
+def test_a_provider_without_an_address_is_not_opened() -> None:
     assert "sandbox" not in open_providers(SETTINGS.model_copy(update={"sandbox_url": None})).remote
 
 
 @pytest.mark.parametrize(
     "named", [TypeAdapter(StoreProvider), TypeAdapter(StatementProvider)], ids=["store", "statement"]
 )
-def test_a_row_of_the_table_is_in_requests_messages_and_the_document(
+def test_a_provider_of_the_table_is_accepted_by_schemas_and_listed_in_messages(
     acme: FakeProvider, named: TypeAdapter[str]
 ) -> None:
     assert named.validate_python("acme") == "acme"
@@ -71,18 +71,18 @@ def test_a_row_of_the_table_is_in_requests_messages_and_the_document(
         named.validate_python("nobody")
 
 
-def test_a_row_of_the_table_is_opened_and_outlasted_by_leases_and_its_files_are_read(acme: FakeProvider) -> None:
+def test_a_provider_of_the_table_is_opened_covered_by_leases_and_its_files_are_mapped(acme: FakeProvider) -> None:
     assert open_providers(SETTINGS).remote["acme"] is acme
     assert longest_step(SETTINGS).total_seconds() == 26  # its longest call plus one database statement
     assert default_mapping("acme", ["Your reference", "Gross", "Currency"]) is MAPPING
 
 
-def test_a_local_row_is_settled_here_and_named_by_no_store_and_no_statement(vouchers: None) -> None:
+def test_a_local_provider_is_charged_locally_and_not_offered_to_stores_or_statements(vouchers: None) -> None:
     charge = Charge("pay_1:1", "pay_1", 1_000, "JPY", "voucher", None, 300.0)
     assert (is_local("vouchers"), charge_locally("vouchers", charge)) == (True, Declined("spent"))
     assert "vouchers" not in {*remote_names(), *reporting_names(), *open_providers(SETTINGS).remote}
 
 
-def test_a_name_that_is_not_in_the_table_is_nobodys() -> None:
+def test_an_unknown_provider_name_is_not_local() -> None:
     charge = Charge("pay_1:1", "pay_1", 1_000, "JPY", "qr", "cpm", 300.0)
     assert (is_local("gone"), charge_locally("gone", charge)) == (False, None)

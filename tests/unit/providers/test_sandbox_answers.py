@@ -55,7 +55,7 @@ def error(code: str, *, message: str = "no", **changes: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("code", "status"), NOTHING_DONE.items())
-def test_the_providers_own_error_about_this_charge_proves_that_nothing_was_done(code: str, status: int) -> None:
+def test_an_error_that_names_this_charge_proves_that_nothing_happened(code: str, status: int) -> None:
     assert isinstance(read(status, error(code)), Unavailable)
     assert isinstance(read(status, {"error": {"code": code}, "reference": "pay_1:1"}), Unavailable)
 
@@ -86,13 +86,13 @@ def test_the_providers_own_error_about_this_charge_proves_that_nothing_was_done(
     ],
     ids=repr,
 )
-def test_no_other_error_proves_anything(status: int, body: Any) -> None:
+def test_every_other_error_leaves_the_outcome_unknown(status: int, body: Any) -> None:
     for refusal in (400, None):
         assert isinstance(read(status, body, refusal=refusal), Unknown)
 
 
 @pytest.mark.parametrize(("code", "status"), NOTHING_DONE.items())
-def test_a_code_that_comes_with_another_status_says_nothing(code: str, status: int) -> None:
+def test_an_error_code_with_the_wrong_http_status_proves_nothing(code: str, status: int) -> None:
     for other in {200, 400, 401, 403, 404, 409, 429, 500, 502, 503, 504} - {status}:
         assert isinstance(read(other, error(code)), Unknown)
 
@@ -100,7 +100,7 @@ def test_a_code_that_comes_with_another_status_says_nothing(code: str, status: i
 @pytest.mark.parametrize("word", ANSWERS)
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("said", ["another", None, 7, "missing"])
-def test_an_answer_that_does_not_name_what_was_asked_is_unknown(word: str, name: str, said: Any) -> None:
+def test_an_answer_about_another_charge_is_unknown(word: str, name: str, said: Any) -> None:
     body = {**BODIES[word], name: said}
     if said == "missing":
         del body[name]
@@ -119,19 +119,19 @@ def test_an_answer_about_a_payment_is_unknown_for_its_refund() -> None:
     ("said", "seconds"),
     [("7", 7.0), ("999999999999", 3_600.0), ("9" * 400, 3_600.0), ("-1", None), ("²", None), ("٧", None), ("", None)],
 )
-def test_the_provider_says_how_long_to_wait(said: str, seconds: float | None) -> None:
+def test_retry_after_of_the_provider_is_used(said: str, seconds: float | None) -> None:
     answer = read(429, error("rate_limited"), headers={"retry-after": said})
     assert isinstance(answer, Unavailable)
     assert answer.retry_after_seconds == seconds
 
 
 @pytest.mark.parametrize("status", [100, 202, 204, 301, 402, 405, 408, 422, 500, 501, 502, 504, 599])
-def test_every_other_status_is_unknown(status: int) -> None:
+def test_every_other_http_status_is_unknown(status: int) -> None:
     assert isinstance(read(status, SUCCESS), Unknown)
 
 
 @pytest.mark.parametrize("raw", [b"", b"\x00\xff", b"<html>", b"[]", b"null", b"1", b"{}", b'{"status":"succeeded"}'])
-def test_a_200_that_cannot_be_read_is_unknown(raw: bytes) -> None:
+def test_a_200_with_an_unreadable_body_is_unknown(raw: bytes) -> None:
     assert isinstance(read(200, raw), Unknown)
 
 
@@ -160,7 +160,7 @@ def test_an_unknown_status_is_reported_and_proves_nothing(word: str) -> None:
         {**CODE, "qr_content": None},
     ],
 )
-def test_a_200_whose_fields_are_not_what_they_should_be_is_unknown(body: dict[str, object]) -> None:
+def test_a_200_with_invalid_fields_is_unknown(body: dict[str, object]) -> None:
     assert isinstance(read(200, body), Unknown)
 
 
@@ -175,21 +175,21 @@ def test_a_200_whose_fields_are_not_what_they_should_be_is_unknown(body: dict[st
         ({"status": "expired"}, Withdrawn()),
     ],
 )
-def test_each_word_of_the_provider_means_one_outcome(body: dict[str, object], answer: Answer) -> None:
+def test_each_status_of_the_provider_means_one_outcome(body: dict[str, object], answer: Answer) -> None:
     assert read(200, {**NAMES, **body}) == answer
 
 
-def test_a_waiting_code_says_what_to_show_and_until_when() -> None:
+def test_a_pending_qr_code_has_its_content_and_expiry() -> None:
     answer = read(200, CODE)
     assert isinstance(answer, ActionRequired)
     assert answer.next_action == {"type": "display_qr", "qr_content": "q", "expires_at": CODE["expires_at"]}
 
 
-def test_a_conflict_brings_the_charge_that_was_quicker() -> None:
+def test_a_conflict_contains_the_charge_that_came_first() -> None:
     assert isinstance(read(409, SUCCESS), Succeeded)
 
 
-def test_nothing_found_is_an_answer_of_its_own() -> None:
+def test_not_found_is_distinct_from_unknown() -> None:
     assert read(404, error("not_found")) == NotFound()
     assert read(404, {"error": {"code": "not_found"}, "reference": "pay_1:1"}) == NotFound()
 
@@ -202,7 +202,7 @@ def test_the_last_four_digits_are_four_digits(said: str) -> None:
 
 
 @pytest.mark.parametrize("said", [CARD, "424", "42424", "42a4", "４２４２", "²²²²", " 4242", 4242, None, ["4242"], {}])
-def test_other_last_digits_are_dropped_and_the_success_counts(said: Any) -> None:
+def test_invalid_last_digits_are_dropped_and_the_success_counts(said: Any) -> None:
     answer = read(200, {**SUCCESS, "card_last_4": said})
     assert answer == Succeeded(1_000, "r1", "A1", fee=30)
 

@@ -26,7 +26,7 @@ def test_every_category_of_break_can_be_planted() -> None:
     assert set(CHANGES) == set(Category) - NO_BREAK
 
 
-def test_the_truth_names_each_break_once() -> None:
+def test_the_list_of_planted_breaks_names_each_break_once() -> None:
     wanted = dict.fromkeys(CHANGES, 2)
     statement, truth = inject_breaks(lines(60), wanted, seed=5)
     assert Counter(one.category for one in truth) == wanted
@@ -35,7 +35,7 @@ def test_the_truth_names_each_break_once() -> None:
     assert len(statement) == 60 - 2 - 2 + 2 + 2 + 2
 
 
-def test_the_same_seed_plants_the_same() -> None:
+def test_the_same_seed_plants_the_same_breaks() -> None:
     wanted = {"amount_mismatch": 3, "missing_internally": 3}
     assert inject_breaks(lines(40), wanted, seed=1) == inject_breaks(lines(40), wanted, seed=1)
     assert inject_breaks(lines(40), wanted, seed=1) != inject_breaks(lines(40), wanted, seed=2)

@@ -135,7 +135,7 @@ def test_an_error_quotes_a_value_short_printable_and_without_card_data() -> None
     [{"thousands_mark": ","}, {"decimal_mark": ",", "thousands_mark": ","}, {"decimal_mark": ";"},
      {"decimal_mark": ".", "amounts": "minor"}, {"decimal_mark": ".", "thousands_mark": "0"}],
 )  # fmt: skip
-def test_impossible_marks_are_refused(words: dict[str, Any]) -> None:
+def test_impossible_decimal_and_thousands_marks_are_refused(words: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         mapping_of("EUR", **words)
 
@@ -148,7 +148,9 @@ def test_an_amount_printed_for_a_currency_is_read_to_the_unit(amount: int, curre
 
 
 @given(st.integers(0, 10**9), st.sampled_from(["JPY", "EUR", "KWD"]), st.sampled_from(["", ".", ","]))
-def test_without_marks_an_amount_is_the_declared_one_or_refused(amount: int, currency: str, thousands: str) -> None:
+def test_an_amount_without_declared_marks_is_read_correctly_or_refused(
+    amount: int, currency: str, thousands: str
+) -> None:
     """Format an amount in every style: without declared marks, it is read correctly or refused."""
     point = "," if thousands == "." else "."
     written = f"{Money(amount, currency).decimal():{',' if thousands else ''}f}"

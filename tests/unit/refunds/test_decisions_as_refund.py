@@ -82,7 +82,7 @@ def test_every_decision_for_a_refund_is_an_edge_or_remark_of_its_table(
         (Decision(), None, None),
     ],
 )
-def test_only_two_events_of_a_refund_have_names_of_their_own(
+def test_only_two_events_of_a_refund_differ_in_name_from_a_payments(
     said: Decision, event: str | None, status: str | None
 ) -> None:
     found = as_refund(said)

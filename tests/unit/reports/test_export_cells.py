@@ -15,7 +15,7 @@ SIGNS = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"  # includes the full-width forms
 
 
 @pytest.mark.parametrize("sign", SIGNS)
-def test_a_text_that_begins_like_a_formula_gets_an_apostrophe(sign: str) -> None:
+def test_text_that_begins_like_a_formula_is_prefixed_with_an_apostrophe(sign: str) -> None:
     for text in (sign, f"{sign}HYPERLINK(1)", f"{sign}1+1|cmd"):
         assert cell(text) == f"'{text}"
 

@@ -9,7 +9,7 @@ from workflows.errors import InvalidRequest
 TONIGHT = {"business_date": "2026-11-23", "ends_at_local": "2026-11-24T03:00"}
 
 
-def test_an_evening_that_ends_at_three_is_accepted() -> None:
+def test_an_override_to_three_in_the_morning_is_accepted() -> None:
     request = OverrideIn.model_validate(TONIGHT).to_request()
     assert (request.business_date.isoformat(), request.ends_at_local.isoformat()) == (
         "2026-11-23",

@@ -48,7 +48,9 @@ def utc(text: str) -> datetime:
         ("Asia/Tokyo", "00:00", "2026-12-31T15:00Z", 24),  # year end
     ],
 )
-def test_the_day_that_begins_at_a_boundary_has_its_length(zone: str, cut_off: str, boundary: str, hours: float) -> None:
+def test_a_business_day_has_its_expected_length_across_clock_changes(
+    zone: str, cut_off: str, boundary: str, hours: float
+) -> None:
     rule = CutoffRule(zone, time.fromisoformat(cut_off))
     start = utc(boundary)
     assert period_from(start - timedelta(seconds=1), rule).end == start  # it is a boundary
@@ -79,7 +81,7 @@ def test_a_day_that_a_time_zone_skipped_has_no_period() -> None:
     assert first_period(before.end, rule) == after
 
 
-def test_an_override_moves_one_end_and_the_next_day_is_shorter() -> None:
+def test_an_override_moves_the_end_of_its_day_and_shortens_the_next() -> None:
     tonight = date(2026, 11, 23)
     rule = CutoffRule("Asia/Tokyo", time(0), {tonight: datetime(2026, 11, 24, 3)})  # noqa: DTZ001 - by the store's clocks
     period = period_from(utc("2026-11-22T15:00Z"), rule)
@@ -113,7 +115,7 @@ def test_an_early_override_ends_the_day_early_and_the_next_begins_then() -> None
         (CutoffRule("America/New_York", time(0)), "2026-11-24T05:00Z"),
     ],
 )
-def test_a_running_period_ends_at_the_next_boundary_by_the_new_rule(new: CutoffRule, ends: str) -> None:
+def test_a_running_period_ends_at_the_next_boundary_of_a_changed_rule(new: CutoffRule, ends: str) -> None:
     start, changed = utc("2026-11-22T15:00Z"), utc("2026-11-23T06:00Z")  # 00:00 and 15:00 in Tokyo
     period = reschedule(start, changed_at=changed, rule=new)
     assert (period.start, period.end) == (start, utc(ends))
@@ -159,7 +161,7 @@ def test_the_day_of_an_order_number_is_the_business_date(rule: CutoffRule, insta
 
 @given(RULES, INSTANTS, st.lists(st.tuples(RULES, st.integers(0, 72 * 60)), max_size=4))
 @settings(max_examples=200)
-def test_a_chain_has_no_gap_and_no_overlap_whatever_changes(
+def test_a_chain_of_periods_has_no_gap_or_overlap_after_any_change(
     rule: CutoffRule, opened: datetime, changes: list[tuple[CutoffRule, int]]
 ) -> None:
     """Build the chain as the product does: a period begins where the last one ends, and a change re-plans the running one."""

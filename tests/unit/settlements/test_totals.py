@@ -29,7 +29,7 @@ def _groups(breakdown: dict[str, Any]) -> list[dict[str, int]]:
 
 
 @given(ROWS)
-def test_the_parts_add_up_to_the_whole_and_each_to_its_net(rows: list[dict[str, Any]]) -> None:
+def test_the_parts_of_a_settlement_sum_to_its_totals_and_each_to_its_net(rows: list[dict[str, Any]]) -> None:
     figures = add_up(rows)
     groups = _groups(figures["breakdown"])
     for name in (*AMOUNTS, "net"):

@@ -13,7 +13,7 @@ def test_sealed_credentials_can_be_decrypted() -> None:
     assert vault.open(vault.seal(CREDENTIALS, row_id="spv_1"), row_id="spv_1") == CREDENTIALS
 
 
-def test_the_ciphertext_shows_nothing_and_never_repeats() -> None:
+def test_the_ciphertext_contains_no_plain_text_and_never_repeats() -> None:
     vault = Vault(SECRET)
     first, second = vault.seal(CREDENTIALS, row_id="spv_1"), vault.seal(CREDENTIALS, row_id="spv_1")
     assert first is not None

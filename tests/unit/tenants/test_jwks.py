@@ -29,7 +29,7 @@ def _read_always(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "left", [[], public_jwks(new_private_key())["keys"], [{"kty": "oct", "k": "c2VjcmV0"}]], ids=len
 )
-async def test_a_withdrawn_key_ends_its_tokens(
+async def test_tokens_of_a_withdrawn_key_are_refused(
     tmp_path: Path, jwks_file: Path, monkeypatch: pytest.MonkeyPatch, left: list[Any]
 ) -> None:
     _read_always(monkeypatch)
@@ -61,7 +61,7 @@ UNREADABLE = ["", "{}", "[]", "not json", '{"keys": {}}', '{"keys": [], "keys": 
 
 
 @pytest.mark.parametrize("content", UNREADABLE, ids=lambda content: content[:20])
-async def test_keys_that_cannot_be_read_leave_the_known_ones_for_an_hour(
+async def test_known_keys_remain_valid_for_an_hour_while_the_jwks_is_unreadable(
     tmp_path: Path, jwks_file: Path, content: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _read_always(monkeypatch)

@@ -48,7 +48,7 @@ async def test_device_token_identifies_its_device(tokens: Tokens) -> None:
         ("STORE_MANAGER", ("merchant_id", "store_id")),
     ],
 )
-async def test_user_token_yields_the_ids_of_its_scope_only(tokens: Tokens, role: str, known: tuple[str, ...]) -> None:
+async def test_a_user_token_yields_only_the_ids_of_its_scope(tokens: Tokens, role: str, known: tuple[str, ...]) -> None:
     tenant = {name: TENANT[name] for name in known}
     assert await tokens.verify(user(role=role)) == Caller("usr_1", CallerRole[role.upper()], **tenant)
 
@@ -100,7 +100,7 @@ async def test_user_token_that_names_the_device_issuer_is_refused(tokens: Tokens
     await refusal(tokens, user(iss=DEVICE_ISSUER, aud=AUDIENCE))
 
 
-async def test_a_token_of_another_key_is_refused(tokens: Tokens) -> None:
+async def test_a_token_signed_with_another_key_is_refused(tokens: Tokens) -> None:
     await refusal(tokens, user(new_private_key()))
     stranger = new_private_key()
     assert "not known" in await refusal(tokens, user(stranger, kid=public_jwks(stranger)["keys"][0]["kid"]))
@@ -126,7 +126,7 @@ async def test_user_token_of_another_issuer_or_audience_is_refused(
     assert said in await refusal(tokens, user(**claims))
 
 
-async def test_one_of_several_audiences_may_be_ours(tokens: Tokens) -> None:
+async def test_a_token_with_several_audiences_is_accepted_if_ours_is_among_them(tokens: Tokens) -> None:
     assert (await tokens.verify(user(aud=["https://elsewhere.example", OUR_AUDIENCE]))).id == "usr_1"
 
 

@@ -3,7 +3,7 @@
 from workers.concurrency_limit import ConcurrencyLimit
 
 
-def test_as_many_enter_as_there_are_places_and_the_others_follow_in_turn() -> None:
+def test_ids_beyond_the_limit_wait_and_enter_in_order() -> None:
     limit = ConcurrencyLimit(slots=2, max_waiting=10)
     assert [limit.acquire(one) for one in "abcdc"] == [True, True, False, False, False]
     assert limit.release() == "c"
@@ -12,13 +12,13 @@ def test_as_many_enter_as_there_are_places_and_the_others_follow_in_turn() -> No
     assert [limit.acquire(one) for one in "ef"] == [True, True]
 
 
-def test_no_more_wait_than_there_is_room_for() -> None:
+def test_the_number_of_waiting_ids_is_limited() -> None:
     limit = ConcurrencyLimit(slots=1, max_waiting=2)
     assert [limit.acquire(one) for one in "abcd"] == [True, False, False, False]
     assert [limit.release() for _ in range(3)] == ["b", "c", None]
 
 
-def test_an_id_with_a_place_does_not_wait_for_another() -> None:
+def test_an_id_that_has_entered_does_not_wait_for_others() -> None:
     limit = ConcurrencyLimit(slots=1, max_waiting=2)
     assert [limit.acquire("a"), limit.acquire("b")] == [True, False]
     assert limit.release() == "b"

@@ -55,7 +55,7 @@ def nudger(broker: Broker) -> Nudger:
     return made
 
 
-def test_a_lone_id_goes_at_once_and_by_itself_with_the_id_of_its_request(nudger: Nudger, broker: Broker) -> None:
+def test_a_lone_id_is_sent_at_once_with_its_request_id(nudger: Nudger, broker: Broker) -> None:
     nudger.payment("pay_1", request_id="req_1")
     broker.wait_for(1)
     nudger.stop()
@@ -75,7 +75,7 @@ def test_ids_that_wait_for_a_slow_broker_share_full_messages(nudger: Nudger, bro
     assert len(broker.messages) <= 4
 
 
-def test_full_messages_follow_each_other_at_once(broker: Broker) -> None:
+def test_full_messages_are_sent_without_a_pause(broker: Broker) -> None:
     nudger = Nudger(spacing_seconds=10 * DEADLINE_SECONDS)  # a pause before the third message would exceed the limit
     for number in range(2 * MAX_IDS + 1):
         nudger.payment(f"pay_{number}", request_id="req_1")
@@ -84,7 +84,7 @@ def test_full_messages_follow_each_other_at_once(broker: Broker) -> None:
     assert [len(message) for message in broker.messages] == [MAX_IDS, MAX_IDS, 1]
 
 
-def test_a_nudge_returns_at_once_though_the_broker_hangs(nudger: Nudger, broker: Broker) -> None:
+def test_a_nudge_returns_at_once_while_the_broker_hangs(nudger: Nudger, broker: Broker) -> None:
     broker.is_open.clear()
     for number in range(1_000):
         nudger.payment(f"pay_{number}", request_id="req_1")
@@ -93,7 +93,7 @@ def test_a_nudge_returns_at_once_though_the_broker_hangs(nudger: Nudger, broker:
     nudger.stop()
 
 
-def test_a_lost_nudge_stays_lost_and_the_next_ones_are_published_again(
+def test_a_failed_nudge_is_not_repeated_and_later_nudges_are_published(
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failing = Broker(fails=1)
@@ -115,7 +115,7 @@ def test_stopping_publishes_what_is_still_waiting(broker: Broker) -> None:
     assert len(broker.wait_for(30)) == 30
 
 
-def test_a_limited_number_of_ids_waits_while_the_broker_is_away() -> None:
+def test_the_number_of_waiting_ids_is_limited_while_the_broker_is_unreachable() -> None:
     nudger = Nudger(spacing_seconds=0.0)
     for number in range(MAX_WAITING + 10):
         nudger.payment(f"pay_{number}", request_id="req_1")

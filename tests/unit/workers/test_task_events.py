@@ -93,14 +93,14 @@ def test_calls_in_flight_are_reported_when_they_have_ended() -> None:
     assert events.sent[0]["runtime"] >= 0.1  # until the last call has ended
 
 
-def test_all_ids_of_a_message_are_shown_and_nothing_else_of_its_arguments() -> None:
+def test_flower_shows_all_ids_of_a_message_and_no_other_argument() -> None:
     made, _ = request(ReportingRequest, args=f"({PAYMENTS!r}, '{CARD}', {{'amount': 1200, 'note': 'for Ms. Sato'}})")
     assert made.argsrepr == ", ".join(PAYMENTS)
     assert made.kwargsrepr == ""
 
 
 @pytest.mark.parametrize("header", [None, 4111111111111111, {"amount": 1200}, [], b"\xff"])
-def test_a_header_of_any_kind_is_shown_as_no_ids_and_stops_no_consumer(header: Any) -> None:
+def test_a_malformed_header_is_shown_without_ids_and_stops_no_consumer(header: Any) -> None:
     made, _ = request(ReportingRequest)
     made._argsrepr = header
     assert made.argsrepr == ""
@@ -129,11 +129,11 @@ def test_housekeeping_that_found_nothing_is_not_shown_and_one_that_failed_or_fou
 
 
 @pytest.mark.parametrize("code", ["4111111111111111", "Do not honour, Ms. Sato", "card_4111", "", None, "a" * 5 + "\n"])
-def test_a_code_that_is_not_plain_words_is_not_shown(code: str | None) -> None:
+def test_a_failure_code_with_special_characters_is_not_shown(code: str | None) -> None:
     assert failed(code) == "failed"
 
 
-def test_several_outcomes_are_open_if_one_of_them_is() -> None:
+def test_several_outcomes_count_as_open_if_any_is_open() -> None:
     both = combined([Summary("2 matched"), Summary("no statement of sandbox", is_open=True)], waiting=3)
     assert repr(both) == "2 matched; no statement of sandbox; 3 wait for a place"
     assert both.is_open

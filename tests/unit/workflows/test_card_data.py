@@ -41,7 +41,7 @@ HARMLESS = (
 
 @pytest.mark.parametrize("number", NUMBERS)
 @pytest.mark.parametrize("shape", ["{0}", "paid with {0}.", "{0}x", "x{0}", '{{"n":"{0}"}}'])
-def test_a_card_number_is_found_wherever_it_stands(number: str, shape: str) -> None:
+def test_a_card_number_is_found_in_any_field(number: str, shape: str) -> None:
     assert looks_like_card_data(shape.format(number))
 
 
@@ -75,7 +75,7 @@ def test_a_card_number_written_as_a_fraction_is_found() -> None:
 
 
 @pytest.mark.parametrize("text", HARMLESS)
-def test_what_merely_has_many_digits_is_left_alone(text: str) -> None:
+def test_values_that_merely_have_many_digits_are_ignored(text: str) -> None:
     assert not looks_like_card_data(text)
 
 
@@ -110,7 +110,7 @@ UNLUCKY = (
 
 @pytest.mark.parametrize("token", UNLUCKY)
 @pytest.mark.parametrize("shape", ["{0}", "SN-{0}", "pay_{0}:1", "till 3, {0}."])
-def test_an_unlucky_uuid_or_hash_is_left_alone_wherever_it_stands(token: str, shape: str) -> None:
+def test_a_uuid_or_hash_that_contains_a_valid_card_number_is_ignored(token: str, shape: str) -> None:
     assert not looks_like_card_data(shape.format(token))
     assert not looks_like_card_data(shape.format(token.upper()))
 
@@ -138,7 +138,7 @@ BEGINNINGS = (
 
 
 @pytest.mark.parametrize(("beginning", "length"), BEGINNINGS)
-def test_a_number_of_each_brand_is_found(beginning: str, length: int) -> None:
+def test_a_card_number_of_each_brand_is_found(beginning: str, length: int) -> None:
     number = with_check_digit(beginning.ljust(length - 1, "7"))
     assert looks_like_card_data(number)
     wrong = number[:-1] + str((int(number[-1]) + 1) % 10)
@@ -153,14 +153,14 @@ def test_a_number_of_each_brand_is_found(beginning: str, length: int) -> None:
         ("36", 13), ("45", 18),
     ],
 )  # fmt: skip
-def test_a_number_that_no_brand_issues_is_left_alone(beginning: str, length: int) -> None:
+def test_a_number_that_no_brand_issues_is_ignored(beginning: str, length: int) -> None:
     assert not looks_like_card_data(with_check_digit(beginning.ljust(length - 1, "7")))
 
 
 @pytest.mark.parametrize(
     "text", ["23456789012340005", "4901234567894", "4512345678906", "4006381333931", "9784873119328"]
 )
-def test_a_shop_number_or_a_bar_code_is_left_alone(text: str) -> None:
+def test_a_shop_number_or_a_bar_code_is_ignored(text: str) -> None:
     assert not looks_like_card_data(text)
     assert find_card_data({"n": int(text)}) == []
 
@@ -196,7 +196,7 @@ SEPARATORS = (
 
 @pytest.mark.parametrize("separator", SEPARATORS)
 @pytest.mark.parametrize("sizes", [(4, 4, 4, 4), (1,) * 16, (2,) * 8, (8, 8), (6, 10), (5, 5, 5, 1)])
-def test_a_separator_of_any_kind_does_not_hide_a_number(separator: str, sizes: tuple[int, ...]) -> None:
+def test_no_separator_hides_a_card_number(separator: str, sizes: tuple[int, ...]) -> None:
     rest = iter("4242424242424242")
     number = separator.join("".join(next(rest) for _ in range(size)) for size in sizes)
     assert looks_like_card_data(number)
@@ -207,7 +207,7 @@ def test_a_separator_of_any_kind_does_not_hide_a_number(separator: str, sizes: t
 @pytest.mark.parametrize(
     "shape", ["x{0}", "{0}x", "\u30ab\u30fc\u30c9{0}", "{0}\u5186", "x{0}x42", "till3x{0}", "000{0}", "0000{0}"]
 )
-def test_a_neighbour_does_not_hide_a_number(shape: str) -> None:
+def test_adjacent_text_does_not_hide_a_card_number(shape: str) -> None:
     assert looks_like_card_data(shape.format("4242424242424242"))
 
 
@@ -220,11 +220,11 @@ def test_a_neighbour_does_not_hide_a_number(shape: str) -> None:
         "1,000,000,000,000", "03-1234-5678, 090-1234-5678",
     ],
 )  # fmt: skip
-def test_a_longer_number_a_date_or_an_address_is_left_alone(text: str) -> None:
+def test_a_longer_number_a_date_or_an_address_is_ignored(text: str) -> None:
     assert not looks_like_card_data(text)
 
 
-def test_a_mask_leaves_everything_but_the_number() -> None:
+def test_masking_replaces_only_the_card_number() -> None:
     assert mask_digits("caf\u00e9 4242 4242 4242 4242 x5") == "caf\u00e9 **** **** **** **** x5"
     assert mask_digits("x\uff14\uff12" + "42" * 7) == "x" + "*" * 16
     assert (
@@ -233,7 +233,7 @@ def test_a_mask_leaves_everything_but_the_number() -> None:
 
 
 @pytest.mark.parametrize("number", [*NUMBERS, *(with_check_digit(b.ljust(n - 1, "1")) for b, n in BEGINNINGS)])
-def test_the_table_of_brands_decides(number: str) -> None:
+def test_only_numbers_in_the_table_of_brands_are_card_numbers(number: str) -> None:
     lengths = {length for _beginning, lengths in BRANDS.values() for length in lengths}
     assert len(number) in lengths
     assert could_be_card_number(number)
@@ -247,14 +247,14 @@ def test_the_table_of_brands_decides(number: str) -> None:
         "\uff23\uff36\uff36", "card_pin",
     ],
 )  # fmt: skip
-def test_a_field_named_for_a_secret_is_refused_whatever_it_holds(name: str) -> None:
+def test_a_field_named_like_a_card_secret_is_refused_with_any_value(name: str) -> None:
     assert list(find_card_data({"metadata": {name: "x"}})) == [f"metadata.{name}"]
 
 
 @pytest.mark.parametrize(
     "name", ["pinned", "company", "opinion", "discount", "card_brand", "card_last_4", "span", "number", "no"]
 )
-def test_a_field_that_merely_contains_such_a_word_is_not(name: str) -> None:
+def test_a_field_whose_name_merely_contains_such_a_word_is_accepted(name: str) -> None:
     assert list(find_card_data({"metadata": {name: "x"}})) == []
 
 
@@ -268,11 +268,11 @@ def test_a_field_that_merely_contains_such_a_word_is_not(name: str) -> None:
         ({"ok": True, "n": 1, "f": 1.5, "none": None}, []),
     ],
 )
-def test_each_place_is_told_without_the_number(value: Any, paths: list[str]) -> None:
+def test_each_location_is_reported_without_the_card_number(value: Any, paths: list[str]) -> None:
     assert list(find_card_data(value)) == paths
 
 
-def test_a_masked_text_holds_no_number() -> None:
+def test_masked_text_contains_no_card_number() -> None:
     assert mask("4111111111111111") == "…"
     assert mask("harmless") == "harmless"
 

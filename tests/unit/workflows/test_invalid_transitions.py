@@ -29,12 +29,12 @@ from workflows.transitions import invalid_transition_error
         (SETTLEMENT, "reconciled", "take a statement", "This settlement is reconciled and cannot take a statement"),
     ],
 )
-def test_a_refusal_says_what_was_asked_for_in_the_words_of_the_route(
+def test_a_refusal_names_the_requested_operation_like_its_route(
     machine: StateMachine, status: str, event: str, message: str
 ) -> None:
     assert invalid_transition_error(machine, status, event).text == message
 
 
-def test_what_is_possible_is_said_in_the_words_of_the_routes_too() -> None:
+def test_a_refusal_names_the_possible_operations_like_their_routes() -> None:
     refusal = invalid_transition_error(ORDER, "paid", OrderEvent.SUBMIT)
     assert refusal.details[0].issue == "The order is paid; possible: complete, cancel"

@@ -59,7 +59,7 @@ def logger(paper: Paper) -> Iterator[logging.Logger]:
     handler.close()
 
 
-def test_what_a_logging_call_adds_is_a_mark_and_reaches_the_line() -> None:
+def test_extra_fields_of_a_logging_call_are_known_and_reach_the_line() -> None:
     added = {
         (path.name, key.value)
         for package in ("api", "workers", "workflows", "beat")
@@ -77,7 +77,7 @@ def test_what_a_logging_call_adds_is_a_mark_and_reaches_the_line() -> None:
     assert json.loads(JsonLines().format(record)).items() >= {"settlement_id": "stl_1", "refund_id": "rfd_1"}.items()
 
 
-def test_lines_of_a_moment_share_a_write_and_keep_their_order(
+def test_log_lines_written_together_share_a_write_and_keep_their_order(
     logger: logging.Logger, paper: Paper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logs, "SPACING_SECONDS", 0.2)  # even a busy machine logs all lines within it
@@ -89,19 +89,21 @@ def test_lines_of_a_moment_share_a_write_and_keep_their_order(
     assert paper.writes < 10
 
 
-def test_a_line_is_written_without_anybody_asking_for_it(logger: logging.Logger, paper: Paper) -> None:
+def test_a_log_line_is_written_without_a_flush(logger: logging.Logger, paper: Paper) -> None:
     logger.info("alone")
     assert paper.written.wait(10)
     assert paper.messages == ["alone"]
 
 
-def test_an_error_is_written_at_once_with_what_was_said_before_it(logger: logging.Logger, paper: Paper) -> None:
+def test_an_error_is_written_at_once_with_the_lines_before_it(logger: logging.Logger, paper: Paper) -> None:
     logger.info("before")
     logger.error("now")
     assert paper.messages == ["before", "now"]
 
 
-def test_nothing_is_kept_without_bounds(logger: logging.Logger, paper: Paper, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_buffered_log_lines_is_limited(
+    logger: logging.Logger, paper: Paper, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(logs, "MAX_WAITING", 3)
     monkeypatch.setattr(logs, "SPACING_SECONDS", 60)
     for number in range(3):
@@ -137,18 +139,18 @@ def test_a_full_pipe_does_not_block_threads_that_log(monkeypatch: pytest.MonkeyP
     assert len(lines) < 1_000
 
 
-def test_after_its_end_a_line_is_written_by_itself(logger: logging.Logger, paper: Paper) -> None:
+def test_a_log_line_after_shutdown_is_written_immediately(logger: logging.Logger, paper: Paper) -> None:
     logger.handlers[0].close()
     logger.info("late")
     assert paper.messages == ["late"]
 
 
-def test_a_stream_that_nobody_reads_breaks_nothing(logger: logging.Logger, paper: Paper) -> None:
+def test_a_closed_stream_does_not_break_logging(logger: logging.Logger, paper: Paper) -> None:
     paper.close()
     logger.error("unheard")
 
 
-def test_a_process_that_ends_in_order_has_said_everything() -> None:
+def test_a_process_that_exits_orderly_has_written_all_log_lines() -> None:
     code = "import logging; from workflows.logs import configure_logs; configure_logs('INFO'); logging.info('farewell')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert json.loads(done.stderr)["message"] == "farewell"

@@ -21,7 +21,7 @@ def test_a_split_sums_to_the_whole_to_the_last_unit(amount: int, parts: list[int
 
 
 @given(amount=amounts, parts=weights)
-def test_no_part_is_a_whole_unit_away_from_its_share(amount: int, parts: list[int]) -> None:
+def test_every_part_differs_from_its_exact_share_by_less_than_a_unit(amount: int, parts: list[int]) -> None:
     for part, weight in zip(Money(amount, "JPY").split(parts), parts, strict=True):
         assert abs(part.amount * sum(parts) - amount * weight) < sum(parts)
 
@@ -40,12 +40,12 @@ def test_a_part_without_weight_gets_nothing(amount: int, parts: list[int]) -> No
 
 
 @given(left=amounts, right=amounts)
-def test_what_is_added_can_be_taken_away(left: int, right: int) -> None:
+def test_subtraction_reverses_addition(left: int, right: int) -> None:
     assert Money(left, "JPY") + Money(right, "JPY") - Money(right, "JPY") == Money(left, "JPY")
 
 
 @pytest.mark.parametrize("wrong", [[], [0], [0, 0], [1, -1], [-1]])
-def test_weights_that_mean_nothing_are_refused(wrong: list[int]) -> None:
+def test_invalid_weights_are_refused(wrong: list[int]) -> None:
     with pytest.raises(ValueError, match="parts need weights"):
         Money(100, "JPY").split(wrong)
 
@@ -83,7 +83,7 @@ def test_minor_units_become_major_ones_exactly(amount: int, currency: str, major
     assert Money(amount, currency).decimal() == Decimal(major)
 
 
-def test_a_thousand_yen_is_written_as_a_thousand_yen() -> None:
+def test_a_thousand_yen_is_formatted_without_decimals() -> None:
     assert Money(1000, "JPY").text() == "¥1,000"
 
 
@@ -121,13 +121,13 @@ def test_only_whole_numbers_are_amounts(wrong: Any) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["", "jpy", "XXX", "XAU", "ZZZ", "DEM"])
-def test_only_currencies_in_use_are_taken(wrong: str) -> None:
+def test_only_currencies_in_use_are_accepted(wrong: str) -> None:
     with pytest.raises(ValueError, match="not a currency in use"):
         Money(1, wrong)
     assert wrong not in currencies()
 
 
-def test_two_currencies_do_not_add_up() -> None:
+def test_amounts_of_two_currencies_cannot_be_added() -> None:
     with pytest.raises(ValueError, match="do not add up"):
         Money(1, "JPY") + Money(1, "USD")
     with pytest.raises(ValueError, match="do not add up"):

@@ -33,5 +33,5 @@ def test_a_business_day_begins_at_the_cut_off_of_its_date(at: str, zone: str, cu
 
 
 @pytest.mark.parametrize(("number", "text"), [(1, "20261123-0001"), (9999, "20261123-9999"), (10000, "20261123-10000")])
-def test_numbers_are_read_aloud(number: int, text: str) -> None:
+def test_numbers_are_formatted_to_be_read_aloud(number: int, text: str) -> None:
     assert format_number(date(2026, 11, 23), number) == text

@@ -20,18 +20,18 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 @pytest.mark.parametrize("missing", NEEDED)
-def test_a_process_without_a_secret_says_which_and_stops(environment: pytest.MonkeyPatch, missing: str) -> None:
+def test_a_missing_secret_stops_the_process_and_is_named(environment: pytest.MonkeyPatch, missing: str) -> None:
     environment.delenv(missing)
     with pytest.raises(ValidationError, match=missing.removeprefix("MPAC_").lower()):
         load_settings()
 
 
-def test_no_secret_is_ever_shown(environment: pytest.MonkeyPatch) -> None:
+def test_settings_do_not_show_secrets(environment: pytest.MonkeyPatch) -> None:
     shown = f"{load_settings()!r} {load_settings()!s} {load_settings().model_dump_json()}"
     assert "hidden" not in shown
 
 
-def test_a_secret_is_not_told_by_the_error_about_another_setting(environment: pytest.MonkeyPatch) -> None:
+def test_an_error_about_another_setting_does_not_show_secrets(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("MPAC_LEASE_SECONDS", "-1")
     with pytest.raises(ValidationError) as raised:
         load_settings()
@@ -57,7 +57,7 @@ def test_settings_cannot_be_changed_afterwards(environment: pytest.MonkeyPatch) 
         ("MPAC_LEASE_SECONDS", "soon"),
     ],
 )
-def test_a_value_that_makes_no_sense_stops_the_process(environment: pytest.MonkeyPatch, name: str, value: str) -> None:
+def test_an_invalid_setting_stops_the_process(environment: pytest.MonkeyPatch, name: str, value: str) -> None:
     environment.setenv(name, value)
     with pytest.raises(ValidationError):
         load_settings()
@@ -79,5 +79,5 @@ def test_by_default_a_lease_outlasts_a_step_and_a_message_outlasts_a_lease() -> 
     assert step < defaults["lease_seconds"] < defaults["visibility_timeout_seconds"]
 
 
-def test_every_setting_says_what_it_is_for() -> None:
+def test_every_setting_has_a_description() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []

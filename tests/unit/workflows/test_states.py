@@ -91,7 +91,7 @@ EVERY_QUESTION = [
 
 
 @every_machine
-def test_edges_are_those_of_the_specification(machine: StateMachine) -> None:
+def test_transition_tables_match_the_specification(machine: StateMachine) -> None:
     edges = {(str(edge.source), str(edge.event), str(edge.target)) for edge in machine.transitions}
     assert edges == PROMISED[machine.name]
 
@@ -112,7 +112,7 @@ def test_an_entity_begins_in_one_status_from_which_every_other_can_be_reached(ma
 
 
 @pytest.mark.parametrize(("machine", "status", "event"), EVERY_QUESTION)
-def test_every_event_in_every_status_leads_where_the_table_says_or_nowhere(
+def test_every_event_in_every_status_follows_the_table_or_is_refused(
     machine: StateMachine, status: str, event: str
 ) -> None:
     promised = {target for source, name, target in PROMISED[machine.name] if (source, name) == (status, event)}
@@ -122,12 +122,12 @@ def test_every_event_in_every_status_leads_where_the_table_says_or_nowhere(
 
 
 @every_machine
-def test_final_statuses_are_left_by_nothing(machine: StateMachine) -> None:
+def test_no_event_leaves_a_final_status(machine: StateMachine) -> None:
     assert {str(status) for status in machine.statuses if machine.is_terminal(status)} == FINAL[machine.name]
 
 
 @every_machine
-def test_no_remark_has_the_name_of_an_event_that_moves(machine: StateMachine) -> None:
+def test_no_remark_has_the_name_of_a_status_changing_event(machine: StateMachine) -> None:
     assert not {str(remark) for remark in machine.remarks} & {str(event) for event in machine.events}
 
 
@@ -145,7 +145,7 @@ def test_no_sequence_of_events_leaves_the_table_or_a_final_status(machine: State
     assert status in STATUSES[machine.name]
 
 
-def test_two_edges_that_leave_a_status_by_one_event_are_refused() -> None:
+def test_a_table_with_two_targets_for_one_event_is_refused() -> None:
     class Light(StrEnum):
         RED = "red"
         GREEN = "green"

@@ -16,7 +16,7 @@ NO_ZONES = ["localtime", "Factory", "posixrules", "posix/Asia/Tokyo", "right/Asi
 
 
 @pytest.mark.parametrize("name", NO_ZONES)
-def test_zones_that_are_not_places_are_not_offered(name: str) -> None:
+def test_zones_that_are_not_locations_are_not_offered(name: str) -> None:
     assert name not in offered_zones()
 
 
@@ -28,7 +28,7 @@ def test_every_offered_zone_can_be_computed_with() -> None:
         assert sql_zone(name, near=NEAR)
 
 
-def test_the_hosts_zone_files_are_not_used(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_zone_files_of_the_host_are_not_used(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """The package's Asia/Tokyo is used on a host whose Tokyo file contains the rules of New York."""
     (tmp_path / "Asia").mkdir()
     (tmp_path / "Asia" / "Tokyo").write_bytes(files("tzdata").joinpath("zoneinfo/America/New_York").read_bytes())
@@ -61,15 +61,15 @@ def test_names_that_are_no_longer_offered_are_read_as_utc() -> None:
         ("America/St_Johns", datetime(1960, 1, 1, tzinfo=UTC), "<LMT>+3:30"),
     ],
 )
-def test_postgresql_gets_rules_and_not_names(name: str, near: datetime, expected: str) -> None:
+def test_postgresql_gets_zone_rules_instead_of_names(name: str, near: datetime, expected: str) -> None:
     assert sql_zone(name, near=near) == expected
 
 
-def test_nothing_that_is_excluded_is_offered() -> None:
+def test_excluded_zones_are_not_offered() -> None:
     assert not NOT_OFFERED & offered_zones()
 
 
-def test_no_other_module_reads_zones() -> None:
+def test_no_other_module_reads_zone_files() -> None:
     root = Path(__file__).parents[3]
     modules = [
         path for package in ("api", "beat", "mpac", "workers", "workflows") for path in (root / package).rglob("*.py")
