@@ -14,13 +14,13 @@ CALLS: dict[str, tuple[Workload[Any], dict[Step, str]]] = {
     "payment": (
         PAYMENTS,
         {
-            **dict.fromkeys(SENDS, "charge"),
+            **dict.fromkeys(sorted(SENDS), "charge"),
             Step.INQUIRE: "inquire",
             Step.WITHDRAW: "withdraw",
             Step.REVERSE: "reverse",
         },
     ),
-    "refund": (REFUNDS, {**dict.fromkeys(SENDS, "refund"), Step.INQUIRE: "inquire_refund"}),
+    "refund": (REFUNDS, {**dict.fromkeys(sorted(SENDS), "refund"), Step.INQUIRE: "inquire_refund"}),
 }
 
 
