@@ -11,7 +11,7 @@ from workflows.invariants.check import check
 from workflows.invariants.rules import RULES
 
 
-async def assert_books_agree(stack: LocalStack) -> None:
+async def assert_auditors_find_nothing(stack: LocalStack) -> None:
     """Assert that no auditor reports anything: invariants, payments, balances, and the provider's net.
 
     All auditors run before the test fails; the failure shows what each of them found.

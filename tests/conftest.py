@@ -56,10 +56,10 @@ hypothesis.settings.register_profile("house", database=None, deadline=None, supp
 hypothesis.settings.load_profile("house")
 
 WAIT_SECONDS = 60
-PATIENT = {"statement_timeout_ms": WAIT_SECONDS * 1_000, "lock_timeout_ms": WAIT_SECONDS * 1_000}
+GENEROUS_TIMEOUTS = {"statement_timeout_ms": WAIT_SECONDS * 1_000, "lock_timeout_ms": WAIT_SECONDS * 1_000}
 """On a busy machine a burst of requests may take ten seconds; an installation answers 503 after three."""
 
-NOBODY_LISTENS_SECONDS = 1e6
+NO_CANARIES_SECONDS = 1e6
 """Canary interval of the API under test: practically never, because tests count the messages in the queues."""
 
 MakeTenant = Callable[[], Awaitable[Tenant]]
@@ -115,7 +115,7 @@ def settings(stack: LocalStack) -> Settings:
     Tests of timeouts pass shorter ones to ``serve``.
     """
     with variables(stack.environment):
-        return load_settings().model_copy(update={**PATIENT, "silence_seconds": NOBODY_LISTENS_SECONDS})
+        return load_settings().model_copy(update={**GENEROUS_TIMEOUTS, "silence_seconds": NO_CANARIES_SECONDS})
 
 
 @pytest.fixture(scope="session")

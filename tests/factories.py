@@ -166,10 +166,10 @@ def submission(
     request: PaymentRequest, caller: Caller, *, key: str | None = None, body: bytes = b"{}"
 ) -> PaymentSubmission:
     """Build the submission of ``request`` for the use-case; ``key`` is random by default."""
-    return PaymentSubmission(request, caller, made_key(caller, "/payments", value=key, body=body), new_id("request"))
+    return PaymentSubmission(request, caller, build_key(caller, "/payments", value=key, body=body), new_id("request"))
 
 
-def made_key(caller: Caller, path: str, *, value: str | None = None, body: bytes = b"{}") -> Key:
+def build_key(caller: Caller, path: str, *, value: str | None = None, body: bytes = b"{}") -> Key:
     """Build the ``Key`` of a POST to ``path``; ``value`` is random by default."""
     hashed = fingerprint(body, secret=SECRET)
     return Key(value or uuid_utils.uuid7().hex, "POST", f"/api/v1{path}", caller.identity, hashed, f"{hashed}:")
@@ -181,10 +181,10 @@ WHY = {"reason": "the soup was cold", "staff_code": "s-7"}
 
 def refund_key(payment_id: str, caller: Caller, *, value: str | None = None, body: bytes = b"{}") -> Key:
     """Build the ``Key`` of a POST /payments/{id}/refund; ``value`` is random by default."""
-    return made_key(caller, f"/payments/{payment_id}/refund", value=value, body=body)
+    return build_key(caller, f"/payments/{payment_id}/refund", value=value, body=body)
 
 
-async def ask_back(
+async def submit_refund(
     payment_id: str,
     amount: int | None = None,
     *,

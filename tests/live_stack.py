@@ -22,7 +22,7 @@ from psycopg.rows import dict_row
 
 from mpac.cli.errors import UserError
 from mpac.stack.local_stack import LocalStack
-from tests.auditing import assert_books_agree
+from tests.auditing import assert_auditors_find_nothing
 from tests.factories import Signer, Tenant
 from tests.harness import Answer, Api
 from tests.polling import eventually
@@ -205,7 +205,7 @@ class LiveStack:
 
     async def audit(self) -> None:
         """Assert that no auditor reports anything."""
-        await assert_books_agree(self.stack)
+        await assert_auditors_find_nothing(self.stack)
 
     def workers(self) -> list[str]:
         """Return the names of the living workers for payments."""

@@ -9,7 +9,7 @@ import psycopg
 from psycopg.rows import DictRow
 
 DEADLINE_SECONDS = 10.0
-PATIENCE_SECONDS = 20.0  # for processes: their start takes half a second, and much longer on a busy machine
+GENEROUS_SECONDS = 20.0  # for processes: their start takes half a second, and much longer on a busy machine
 HANGS_AFTER_SECONDS = 600.0
 """Timeout for programs that exit on their own. It guards against hangs only; it is not a speed limit."""
 
@@ -31,7 +31,7 @@ async def eventually(
     return seen
 
 
-async def until(fact: Callable[[], bool], *, within: float = PATIENCE_SECONDS) -> None:
+async def until(fact: Callable[[], bool], *, within: float = GENEROUS_SECONDS) -> None:
     """Wait until ``fact()`` is true; fail after ``within`` seconds."""
 
     async def look() -> bool:
@@ -48,7 +48,7 @@ def is_left(seconds: float, lowest: float, highest: float, *, since: float) -> b
     return lowest - (time.monotonic() - since) <= seconds <= highest
 
 
-async def somebody_waits_for(
+async def wait_until_blocked_by(
     holder: psycopg.AsyncConnection[Any], *, seen_by: psycopg.AsyncConnection[DictRow]
 ) -> None:
     """Wait until another connection waits for a lock that ``holder`` has.

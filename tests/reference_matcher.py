@@ -104,16 +104,20 @@ def match(books: Books) -> list[Classification]:
     pair_up("our_reference", agreeing=True, among=set(left_theirs))
     pair_up("our_reference", agreeing=False, among=set(left_theirs))
     known = _known(books)
-    strangers = {number for number in left_theirs if known(theirs[number]) is None}
-    pair_up("provider_reference", agreeing=True, among=strangers)
-    pair_up("provider_reference", agreeing=False, among=strangers & left_theirs)
+    unknown = {number for number in left_theirs if known(theirs[number]) is None}
+    pair_up("provider_reference", agreeing=True, among=unknown)
+    pair_up("provider_reference", agreeing=False, among=unknown & left_theirs)
 
-    verdicts = [_judge_pair(books, ours[our], theirs[their], has_moved=moved[their]) for our, their in pairs.items()]
+    classifications = [
+        _classify_pair(books, ours[our], theirs[their], has_moved=moved[their]) for our, their in pairs.items()
+    ]
     taken = set(pairs.values())
     alone = [number for number in theirs if number not in taken]
-    verdicts += _judge_theirs(books, theirs, moved, alone, known, {theirs[number] for number in taken})
-    verdicts += _judge_ours(books, [ours[number] for number in sorted(left_ours)], [ours[number] for number in pairs])
-    return verdicts
+    classifications += _classify_theirs(books, theirs, moved, alone, known, {theirs[number] for number in taken})
+    classifications += _classify_ours(
+        books, [ours[number] for number in sorted(left_ours)], [ours[number] for number in pairs]
+    )
+    return classifications
 
 
 def _undo(theirs: dict[int, Theirs], moved: dict[int, bool]) -> None:
@@ -146,7 +150,7 @@ def _known(books: Books) -> Any:
     return known
 
 
-def _judge_pair(books: Books, ours: Ours, theirs: Theirs, *, has_moved: bool) -> Classification:
+def _classify_pair(books: Books, ours: Ours, theirs: Theirs, *, has_moved: bool) -> Classification:
     counts = has_moved and theirs.currency == books.currency
     their_fee = (ours.fee if theirs.fee is None else theirs.fee) if counts else 0
     if not has_moved:
@@ -190,48 +194,48 @@ class _Used:
     ours: set[Hashable] = field(default_factory=set)
     theirs: set[Hashable] = field(default_factory=set)
 
-    def note(self, line: Theirs, *, is_stranger: bool) -> None:
+    def note(self, line: Theirs, *, is_unknown: bool) -> None:
         if line.our_reference:
             self.ours.add((line.provider, line.kind, line.our_reference))
-        if is_stranger and line.provider_reference:
+        if is_unknown and line.provider_reference:
             self.theirs.add((line.provider, line.kind, line.provider_reference))
 
-    def has(self, line: Theirs, *, is_stranger: bool) -> bool:
+    def has(self, line: Theirs, *, is_unknown: bool) -> bool:
         by_ours = (line.provider, line.kind, line.our_reference) in self.ours
-        return by_ours or (is_stranger and (line.provider, line.kind, line.provider_reference) in self.theirs)
+        return by_ours or (is_unknown and (line.provider, line.kind, line.provider_reference) in self.theirs)
 
 
-def _judge_theirs(
+def _classify_theirs(
     books: Books, theirs: dict[int, Theirs], moved: dict[int, bool], alone: list[int], known: Any, paired: set[Theirs]
 ) -> list[Classification]:
     used = _Used()
     for line in paired:
-        used.note(line, is_stranger=True)
-    verdicts = []
+        used.note(line, is_unknown=True)
+    classifications = []
     for number in alone:
         line = theirs[number]
         category = _name(line, known(line), used) if moved[number] else "matched"
         if moved[number]:
-            used.note(line, is_stranger=known(line) is None)
+            used.note(line, is_unknown=known(line) is None)
         counts = moved[number] and line.currency == books.currency
         amount, fee = (line.amount, line.fee or 0) if counts else (0, 0)
-        verdicts.append(Classification(category, None, line, 0, amount, 0, fee))
-    return verdicts
+        classifications.append(Classification(category, None, line, 0, amount, 0, fee))
+    return classifications
 
 
 def _name(line: Theirs, known: bool | None, used: _Used) -> str:
     if line.kind == "reversal" and known is not None:
         return "status_mismatch"
-    if used.has(line, is_stranger=known is None):
+    if used.has(line, is_unknown=known is None):
         return "duplicate_provider"
     if known is None:
         return "missing_internally"
     return "date_mismatch" if known else "status_mismatch"
 
 
-def _judge_ours(books: Books, alone: list[Ours], paired: list[Ours]) -> list[Classification]:
+def _classify_ours(books: Books, alone: list[Ours], paired: list[Ours]) -> list[Classification]:
     used = Counter((line.provider, line.kind, line.provider_reference) for line in paired)
-    verdicts = []
+    classifications = []
     for line in alone:
         key = (line.provider, line.kind, line.provider_reference)
         if line.provider_reference is not None and used[key]:
@@ -239,5 +243,5 @@ def _judge_ours(books: Books, alone: list[Ours], paired: list[Ours]) -> list[Cla
         else:
             category = "expected" if line.occurred_at + books.sla > books.as_of else "missing_at_provider"
         used[key] += 1
-        verdicts.append(Classification(category, line, None, line.amount, 0, line.fee, 0))
-    return verdicts
+        classifications.append(Classification(category, line, None, line.amount, 0, line.fee, 0))
+    return classifications

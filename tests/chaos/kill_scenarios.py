@@ -21,7 +21,7 @@ from mpac.devtools.terminal import Terminal
 from mpac.stack.local_stack import LocalStack
 from mpac.stack.probes import READY_FILE_VARIABLE
 from mpac.stack.state_folder import ROOT
-from tests.auditing import assert_books_agree
+from tests.auditing import assert_auditors_find_nothing
 from tests.chaos.crashing_worker import ORDER_VARIABLE, rows_of_crash
 from tests.chaos.queues import broker_of, queued
 from tests.live_stack import TRIES, nudge
@@ -141,8 +141,8 @@ class CrashStack:
             dead = len(self.killed())
             self.order_to_crash.write_text(point)
             ordered = await order()
-            in_hand = await self._rows_of_crashed(point, dead=dead)
-            if ordered["id"] in in_hand:
+            in_progress = await self._rows_of_crashed(point, dead=dead)
+            if ordered["id"] in in_progress:
                 return ordered
             await self.restart_killed()
         raise AssertionError(f"the worker that crashed at {point} was processing another row, {TRIES} times")
@@ -234,7 +234,7 @@ class CrashStack:
     async def audit(self) -> None:
         """Close the business day, and assert that no auditor reports anything."""
         await self.close_the_day()
-        await assert_books_agree(self.stack)
+        await assert_auditors_find_nothing(self.stack)
 
 
 def _start(name: str, *, folder: Path, variables: dict[str, str]) -> "subprocess.Popen[bytes]":

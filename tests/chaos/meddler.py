@@ -12,17 +12,17 @@ Meddle = Callable[[str, bytes], bytes]
 """A function of a request line and the provider's answer that returns the bytes to send instead."""
 
 
-def honest(_request: str, answer: bytes) -> bytes:
+def unchanged(_request: str, answer: bytes) -> bytes:
     """Return the answer unchanged."""
     return answer
 
 
-def twice(_request: str, answer: bytes) -> bytes:
+def doubled(_request: str, answer: bytes) -> bytes:
     """Return the answer twice."""
     return answer + answer
 
 
-def foreign(status: int) -> Meddle:
+def error_page(status: int) -> Meddle:
     """Return a function that replaces every answer by an error page with ``status``."""
     head = (
         f"HTTP/1.1 {status} Because\r\nContent-Type: text/html\r\nRetry-After: 1\r\nContent-Length: {len(HTML)}\r\n\r\n"
@@ -41,14 +41,14 @@ class Meddler:
     upstream: str
     url: str = ""
     meddled: str = CHARGES
-    meddle: Meddle = honest
+    meddle: Meddle = unchanged
     repeats_idle: bool = False
     count: int = 0
     _tasks: set["asyncio.Task[None]"] = field(default_factory=set)
 
-    def be_honest(self) -> None:
+    def reset(self) -> None:
         """Reset everything: relay all answers unchanged."""
-        self.meddled, self.meddle, self.repeats_idle, self.count = CHARGES, honest, False, 0
+        self.meddled, self.meddle, self.repeats_idle, self.count = CHARGES, unchanged, False, 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Relay the requests of one connection."""
@@ -63,7 +63,7 @@ class Meddler:
                 if not first.startswith(self.meddled):
                     writer.write(answer)
                     continue
-                self.count += self.meddle is not honest or self.repeats_idle
+                self.count += self.meddle is not unchanged or self.repeats_idle
                 writer.write(self.meddle(first, answer))
                 await writer.drain()
                 if self.repeats_idle:

@@ -17,7 +17,7 @@ from mpac.stack.local_stack import LocalStack
 from tests.live_stack import RECOVERY_SECONDS
 from tests.polling import eventually
 
-IN_HAND = "unacked"
+UNACKNOWLEDGED = "unacked"
 LOOKS = 10
 
 
@@ -60,8 +60,8 @@ async def consumed(broker: Redis, queue: str) -> None:
 
     async def looks_of_nothing() -> int:
         nonlocal nothing
-        in_hand = [json.loads(raw) for raw in await broker.hvals(IN_HAND)]
-        left = await broker.llen(queue) + sum(routing_key == queue for _, _, routing_key in in_hand)
+        in_progress = [json.loads(raw) for raw in await broker.hvals(UNACKNOWLEDGED)]
+        left = await broker.llen(queue) + sum(routing_key == queue for _, _, routing_key in in_progress)
         nothing = 0 if left else nothing + 1
         return nothing
 

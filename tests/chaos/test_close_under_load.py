@@ -40,7 +40,7 @@ class Day:
         self.live = live
         self.stores = stores
         self.sold: list[str] = []
-        self.given_back: list[str] = []
+        self.refund_ids: list[str] = []
         self.read: dict[str, str] = {}
         self.is_over = asyncio.Event()
         self._chance = random.Random(27)
@@ -49,7 +49,7 @@ class Day:
         """Return a token of a store's manager."""
         return self.live.api.signer.user(store, role="store_manager")
 
-    async def till(self, count: int) -> None:
+    async def make_sales(self, count: int) -> None:
         """Make ``count`` sales, and refund part of some as soon as they are paid."""
         for _ in range(count):
             store, method = self._chance.choice(self.stores), self._chance.choice(METHODS)
@@ -65,9 +65,9 @@ class Day:
             assert sold.status == 201, sold.raw
             self.sold.append(sold.body["id"])
             if self._chance.random() < 0.4:
-                await self.give_back(staff, sold.body["id"])
+                await self.request_refund(staff, sold.body["id"])
 
-    async def give_back(self, staff: str, payment_id: str) -> None:
+    async def request_refund(self, staff: str, payment_id: str) -> None:
         """Request a refund of 50 once the payment is final. A close may lock its row for a moment."""
         api = self.live.api
         await eventually(
@@ -84,7 +84,7 @@ class Day:
             within=RECOVERY_SECONDS,
         )
         if asked.status == 201:
-            self.given_back.append(asked.body["id"])
+            self.refund_ids.append(asked.body["id"])
         else:
             assert asked.status == 409, asked.raw  # the payment failed, so there is nothing to refund
 
@@ -186,11 +186,11 @@ async def test_each_of_500_payments_and_refunds_is_in_one_settlement_while_manag
     )  # the other store is mostly closed by beat
     closing = [asyncio.ensure_future(day.close_manually(store, every_seconds=pace)) for store, pace in paces]
     ending = asyncio.ensure_future(day.let_days_end())
-    await asyncio.gather(*(day.till(PAYMENTS // TILLS) for _ in range(TILLS)))
+    await asyncio.gather(*(day.make_sales(PAYMENTS // TILLS) for _ in range(TILLS)))
     ended = await live.final_statuses(day.sold)
     refunds = "SELECT status, count(*) AS count FROM refunds WHERE id = ANY(%s) GROUP BY status"
     await eventually(
-        lambda: live.sql(refunds, day.given_back),
+        lambda: live.sql(refunds, day.refund_ids),
         until=lambda rows: {row["status"] for row in rows} == {"completed"},
         within=RECOVERY_SECONDS,
     )
@@ -210,7 +210,7 @@ async def test_each_of_500_payments_and_refunds_is_in_one_settlement_while_manag
 
     lines = await lines_of(live, day.stores)
     completed = {row["id"] for row in await live.sql("SELECT id FROM payments WHERE completed_at IS NOT NULL")}
-    assert set(lines) == (completed & set(day.sold)) | set(day.given_back)
+    assert set(lines) == (completed & set(day.sold)) | set(day.refund_ids)
     assert Counter(len(each) for each in lines.values()) == {1: len(lines)}
     for (line,) in lines.values():
         assert (line["store_id"], line["currency"]) == (line["home"], line["money"])

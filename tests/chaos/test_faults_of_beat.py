@@ -20,7 +20,7 @@ from redis.asyncio import Redis
 
 from mpac.stack.health import fetch_health, health_problems
 from tests.chaos.beats import Beats, beats_beside
-from tests.chaos.queues import IN_HAND, command, consumed
+from tests.chaos.queues import UNACKNOWLEDGED, command, consumed
 from tests.factories import Tenant
 from tests.live_stack import LiveStack
 from tests.polling import eventually
@@ -81,7 +81,7 @@ async def caught_up(live: LiveStack, stores: list[str]) -> list[dict[str, Any]]:
     return await periods(live, stores)
 
 
-def judge_chains(rows: list[dict[str, Any]], stores: list[str], *, since: datetime) -> None:
+def check_chains(rows: list[dict[str, Any]], stores: list[str], *, since: datetime) -> None:
     """Assert that each store has one chain of periods from ``since`` to now, and that each was closed once and in order."""
     assert {row["store_id"] for row in rows} == set(stores)
     for store_id in stores:
@@ -107,7 +107,7 @@ async def test_several_beats_at_once_close_each_period_once(live: LiveStack, bea
     for _ in range(number):  # nudges sent concurrently, besides those of the beats
         await asyncio.to_thread(live.nudge, "settlements.open_due")
     rows = await caught_up(live, stores)
-    judge_chains(rows, stores, since=since)
+    check_chains(rows, stores, since=since)
     assert len(rows) >= 3 * len(stores)
     ids = await paying
     assert await live.final_statuses(ids) == {"completed": 100}
@@ -115,11 +115,11 @@ async def test_several_beats_at_once_close_each_period_once(live: LiveStack, bea
     assert [process.poll() for process in beats.processes.values()] == [None] * (number - 1)  # all still run
 
 
-async def days_pass(live: LiveStack) -> None:
+async def check_days_pass(live: LiveStack) -> None:
     """Assert that stores opened yesterday catch up, whichever beat sends the sweeps."""
     stores, since = await opened_before(live, 26, count=3), now() - timedelta(hours=26)
     await asyncio.to_thread(live.nudge, "settlements.open_due")
-    judge_chains(await caught_up(live, stores), stores, since=since)
+    check_chains(await caught_up(live, stores), stores, since=since)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGSTOP], ids=lambda number: number.name)
@@ -129,14 +129,14 @@ async def test_sweeps_continue_when_one_of_two_beats_stops(
     second = beats.start("second")
     await beats.tick()
     live.stack.kill("beat", number)
-    await days_pass(live)
+    await check_days_pass(live)
     if number == signal.SIGSTOP:
         live.stack.kill("beat", signal.SIGCONT)  # both beats continue
     assert second.poll() is None
-    await days_pass(live)
+    await check_days_pass(live)
 
 
-async def sweeps_go_on(live: LiveStack) -> None:
+async def check_sweeps_continue(live: LiveStack) -> None:
     """Assert that a retry, which only a sweep can start, happens within the promised 30 s."""
     before = time.monotonic()
     payment_id = await live.pay(fate="unavailable:1")
@@ -172,10 +172,10 @@ async def test_sweeps_continue_after_the_broker_lost_keys_or_connections(
     live: LiveStack, broker: Redis, fault: Callable[[Redis], Awaitable[None]]
 ) -> None:
     await fault(broker)
-    await sweeps_go_on(live)
+    await check_sweeps_continue(live)
 
 
-class Losses:
+class BrokerConnectionLosses:
     """Count, in its log, how often the worker for sweeps has lost its connection to the broker."""
 
     def __init__(self, live: LiveStack) -> None:
@@ -185,7 +185,7 @@ class Losses:
     def _count(self) -> int:
         return self._log.read_text().count("Connection to broker lost")
 
-    async def one_more(self) -> None:
+    async def wait_for_next(self) -> None:
         """Wait until the connection was lost once more than before."""
 
         async def found() -> int:
@@ -198,23 +198,23 @@ async def test_sweeps_continue_after_the_broker_was_frozen_or_replaced_by_an_emp
     live.stack.kill("valkey", signal.SIGSTOP)
     await asyncio.sleep(FROZEN_SECONDS)
     live.stack.kill("valkey", signal.SIGCONT)
-    await sweeps_go_on(live)
-    losses = Losses(live)
+    await check_sweeps_continue(live)
+    losses = BrokerConnectionLosses(live)
     live.stack.kill("valkey", signal.SIGKILL)  # no data of the broker survives
-    await losses.one_more()
+    await losses.wait_for_next()
     await live.stack.start("valkey")
-    await sweeps_go_on(live)
+    await check_sweeps_continue(live)
 
 
 async def test_workers_survive_the_loss_of_the_broker_while_they_hold_messages(live: LiveStack, broker: Redis) -> None:
-    losses, pids = Losses(live), dict(live.stack.pids)
+    losses, pids = BrokerConnectionLosses(live), dict(live.stack.pids)
     async with await psycopg.AsyncConnection.connect(live.stack.urls.database) as holder:
         await holder.execute("LOCK TABLE payments")  # each sweep waits for the lock until its statement times out
-        await eventually(lambda: broker.hlen(IN_HAND), until=bool)
+        await eventually(lambda: broker.hlen(UNACKNOWLEDGED), until=bool)
         live.stack.kill("valkey", signal.SIGKILL)
-        await losses.one_more()
+        await losses.wait_for_next()
     await live.stack.start("valkey")
-    await sweeps_go_on(live)
+    await check_sweeps_continue(live)
     assert {name: pid for name, pid in live.stack.pids.items() if name != "valkey"} == {
         name: pid for name, pid in pids.items() if name != "valkey"
     }
@@ -272,7 +272,7 @@ async def test_a_beat_that_was_stopped_for_26_hours_catches_up_in_order(live: Li
     await live.stack.start("beat")
 
     rows = await caught_up(live, stores)
-    judge_chains(rows, stores, since=now() - timedelta(hours=26))
+    check_chains(rows, stores, since=now() - timedelta(hours=26))
     (line,) = await live.sql("SELECT * FROM settlement_lines WHERE entity_id = %s", payment_id)
     (home,) = [row for row in rows if row["id"] == line["settlement_id"]]
     assert home["start_at"] <= sold_at < home["end_at"]

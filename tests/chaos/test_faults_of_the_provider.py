@@ -10,12 +10,12 @@ from tests.polling import eventually
 ENOUGH_SECONDS = 60.0
 
 
-async def charges_of(live: LiveStack, ids: list[str]) -> Counter[int]:
+async def charge_counts(live: LiveStack, ids: list[str]) -> Counter[int]:
     """Count the payments by the number of their charges."""
     return Counter([len(await live.charges(payment_id)) for payment_id in ids])
 
 
-async def doubted(live: LiveStack, ids: list[str]) -> int:
+async def count_doubted(live: LiveStack, ids: list[str]) -> int:
     """Count the payments whose outcome was unknown for a while."""
     query = (
         "SELECT count(DISTINCT payment_id) AS count FROM payment_history WHERE payment_id = ANY(%s) AND event = 'doubt'"
@@ -30,7 +30,7 @@ async def said(live: LiveStack, ids: list[str]) -> Counter[str]:
     return Counter(row["answer"] for row in await live.sql(query, ids))
 
 
-async def reconciled(live: LiveStack, settlement_id: str) -> None:
+async def reconcile_day(live: LiveStack, settlement_id: str) -> None:
     """Reconcile a closed settlement as the store's manager, retrying while a worker inquires about one of its payments."""
     manager = live.api.signer.user(live.tenant, role="store_manager")
     await eventually(
@@ -40,7 +40,7 @@ async def reconciled(live: LiveStack, settlement_id: str) -> None:
     )
 
 
-async def sent_again(live: LiveStack, ids: list[str]) -> list[int]:
+async def resend_counts(live: LiveStack, ids: list[str]) -> list[int]:
     """Return, for each successful attempt, how often it was sent again under the same key."""
     query = "SELECT resends FROM payment_attempts WHERE payment_id = ANY(%s) AND outcome = 'succeeded'"
     return [row["resends"] for row in await live.sql(query, ids)]
@@ -53,16 +53,16 @@ async def test_a_timeout_after_the_charge_is_completed_by_an_inquiry_with_one_ch
     await live.faults(timeout_after_charge=rate)
     ids = await live.pay_many(40)
     assert await live.final_statuses(ids, within=ENOUGH_SECONDS) == {"completed": 40}
-    assert await charges_of(live, ids) == {1: 40}
-    doubts = await doubted(live, ids)
+    assert await charge_counts(live, ids) == {1: 40}
+    doubts = await count_doubted(live, ids)
     assert doubts == 40 if rate == 1.0 else 0 < doubts < 40
 
 
 async def test_a_timeout_before_the_charge_is_sent_again_only_once_not_charged_is_proven(live: LiveStack) -> None:
     ids = await live.pay_many(10, fate="timeout_before_charge")
     assert await live.final_statuses(ids, within=ENOUGH_SECONDS) == {"completed": 10}
-    assert await charges_of(live, ids) == {1: 10}
-    again = await sent_again(live, ids)
+    assert await charge_counts(live, ids) == {1: 10}
+    again = await resend_counts(live, ids)
     assert (len(again), min(again) >= 1) == (10, True), again
     assert (await said(live, ids))["not_found"] >= 2 * 10
 
@@ -70,7 +70,7 @@ async def test_a_timeout_before_the_charge_is_sent_again_only_once_not_charged_i
 async def test_an_inquiry_that_wrongly_answers_not_found_causes_no_second_charge(live: LiveStack) -> None:
     ids = await live.pay_many(10, fate="not_found_lie:4000")  # "not found" for two seconds
     assert await live.final_statuses(ids, within=ENOUGH_SECONDS) == {"completed": 10}
-    assert await charges_of(live, ids) == {1: 10}
+    assert await charge_counts(live, ids) == {1: 10}
     assert (await said(live, ids))["not_found"] > 0
 
 
@@ -79,16 +79,16 @@ async def test_a_wrong_not_found_that_lasts_longer_than_the_proof_is_deduplicate
 ) -> None:
     ids = await live.pay_many(6, fate="not_found_lie:12000")
     assert await live.final_statuses(ids, within=ENOUGH_SECONDS) == {"completed": 6}
-    assert await charges_of(live, ids) == {1: 6}
-    assert sum(await sent_again(live, ids)) > 0, "the lie did not outlast the proof"
+    assert await charge_counts(live, ids) == {1: 6}
+    assert sum(await resend_counts(live, ids)) > 0, "the lie did not outlast the proof"
 
 
 @pytest.mark.parametrize("word", ["timeout_after_charge", "error_500_after_charge", "reset_after_charge"])
 async def test_a_provider_that_ignores_keys_still_charges_once(live: LiveStack, word: str) -> None:
     ids = await live.pay_many(10, fate=f"{word}+ignore_idempotency")
     assert await live.final_statuses(ids, within=ENOUGH_SECONDS) == {"completed": 10}
-    assert await charges_of(live, ids) == {1: 10}
-    assert await doubted(live, ids) == 10
+    assert await charge_counts(live, ids) == {1: 10}
+    assert await count_doubted(live, ids) == 10
 
 
 async def test_payments_among_all_kinds_of_lost_answers_end_as_the_provider_recorded_them(live: LiveStack) -> None:
@@ -98,9 +98,9 @@ async def test_payments_among_all_kinds_of_lost_answers_end_as_the_provider_reco
     ended = await live.final_statuses(ids, within=ENOUGH_SECONDS)
     assert ended["completed"] + ended["failed"] == 100
     assert ended["failed"] > 0
-    charged = await charges_of(live, ids)
+    charged = await charge_counts(live, ids)
     assert charged == {1: ended["completed"], 0: ended["failed"]}
-    assert await doubted(live, ids) > 40  # expected for four of five fates
+    assert await count_doubted(live, ids) > 40  # expected for four of five fates
 
 
 async def test_a_payment_stays_processing_while_inquiries_are_unavailable_and_completes_afterwards(
@@ -134,16 +134,16 @@ async def test_a_statement_decides_thirteen_payments_whose_inquiries_are_never_a
     await live.sql(withdrawn, ids[0])
 
     day = (await live.close_the_day())["id"]
-    await reconciled(live, day)
+    await reconcile_day(live, day)
     assert (await live.reaches(ids[0], "refunded", within=ENOUGH_SECONDS))["cancel_outcome"] == "too_late"
     assert await live.statuses(ids) == {"completed": 12, "refunded": 1}
     assert (await live.row(sale))["refunded_amount"] == 300
-    assert await charges_of(live, ids) == {1: 13}
+    assert await charge_counts(live, ids) == {1: 13}
     assert (await said(live, ids))["succeeded"] == 0
     (row,) = await live.sql("SELECT count(*) AS count FROM statement_evidence WHERE settlement_id = %s", day)
     assert row["count"] == 14
     versions = await live.sql("SELECT id, version FROM payments ORDER BY id")
-    await reconciled(live, (await live.close_the_day())["id"])  # the settlement that has their lines
+    await reconcile_day(live, (await live.close_the_day())["id"])  # the settlement that has their lines
     assert await live.sql("SELECT id, version FROM payments ORDER BY id") == versions
 
 
@@ -167,5 +167,5 @@ async def test_five_thousand_payments_among_all_faults_are_charged_exactly_once_
     ended = await live.final_statuses(ids, within=600)
     assert ended["completed"] + ended["failed"] == 5_000
     assert ended["failed"] > 250  # a tenth is declined
-    assert await doubted(live, ids) > 1_500  # of the half whose answer is lost
-    assert await charges_of(live, ids) == {1: ended["completed"], 0: ended["failed"]}
+    assert await count_doubted(live, ids) > 1_500  # of the half whose answer is lost
+    assert await charge_counts(live, ids) == {1: ended["completed"], 0: ended["failed"]}

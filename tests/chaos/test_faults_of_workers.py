@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from tests.live_stack import LEASE_SECONDS, RECOVERY_SECONDS, TRIES, LiveStack
-from tests.polling import PATIENCE_SECONDS, eventually
+from tests.polling import GENEROUS_SECONDS, eventually
 
 UNSUPERVISED = True
 """The supervisor does not restart dead workers: another worker has to take over."""
@@ -26,7 +26,7 @@ LEASE_RECOVERY_SECONDS = LEASE_SECONDS + 30
 WORKERS = ("worker-payments-1", "worker-payments-2")
 
 
-async def frozen_with(live: LiveStack, fate: str, *, charges: int) -> tuple[str, str]:
+async def freeze_worker_of(live: LiveStack, fate: str, *, charges: int) -> tuple[str, str]:
     """Freeze a worker while it processes a payment; return the payment's id and the worker's name.
 
     The provider has made ``charges`` charges for the payment by then. If the worker finishes before the test freezes it,
@@ -48,7 +48,7 @@ async def frozen_with(live: LiveStack, fate: str, *, charges: int) -> tuple[str,
 
 
 async def test_a_payment_is_charged_once_when_its_worker_is_killed_between_claim_and_record(live: LiveStack) -> None:
-    payment_id, dead = await frozen_with(live, SLOW, charges=1)
+    payment_id, dead = await freeze_worker_of(live, SLOW, charges=1)
     live.stack.kill(dead, signal.SIGKILL)
     await live.reaches(payment_id, "completed", within=LEASE_RECOVERY_SECONDS)
     assert await live.charges(payment_id) == [1_000]
@@ -57,7 +57,7 @@ async def test_a_payment_is_charged_once_when_its_worker_is_killed_between_claim
 
 
 async def test_a_payment_is_charged_once_when_its_worker_is_killed_before_the_provider_charges(live: LiveStack) -> None:
-    payment_id, dead = await frozen_with(live, "timeout_before_charge", charges=0)
+    payment_id, dead = await freeze_worker_of(live, "timeout_before_charge", charges=0)
     live.stack.kill(dead, signal.SIGKILL)
     await live.reaches(payment_id, "completed", within=LEASE_RECOVERY_SECONDS)
     assert await live.charges(payment_id) == [1_000]
@@ -83,11 +83,11 @@ async def test_payments_that_arrive_while_all_workers_are_dead_are_completed_aft
 
 
 async def test_a_worker_frozen_beyond_its_lease_changes_nothing_and_its_late_answer_is_stored(live: LiveStack) -> None:
-    payment_id, stopped = await frozen_with(live, SLOW, charges=1)
+    payment_id, stopped = await freeze_worker_of(live, SLOW, charges=1)
     row = await live.reaches(payment_id, "completed", within=LEASE_RECOVERY_SECONDS)
     live.stack.kill(stopped, signal.SIGCONT)
     kinds = await eventually(
-        lambda: live.messages(payment_id), until=lambda seen: "late_answer" in seen, within=PATIENCE_SECONDS
+        lambda: live.messages(payment_id), until=lambda seen: "late_answer" in seen, within=GENEROUS_SECONDS
     )
     assert kinds[0] == "inquiry"
     after = await live.row(payment_id)
@@ -113,7 +113,7 @@ async def test_no_accepted_payment_is_lost_when_the_api_is_killed_under_load(liv
         return len(promised)
 
     tills = [asyncio.ensure_future(till()) for _ in range(8)]
-    await eventually(count, until=lambda count: count > 100, within=PATIENCE_SECONDS)
+    await eventually(count, until=lambda count: count > 100, within=GENEROUS_SECONDS)
     live.stack.kill("api", signal.SIGKILL)
     ended = await asyncio.gather(*tills, return_exceptions=True)
     assert [

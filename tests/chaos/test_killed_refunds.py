@@ -25,10 +25,10 @@ STACK = "crashing"
 async def kill_with_refund(crashing: CrashStack, point: str) -> Killed:
     """Kill a worker at ``point`` of a refund, which must be made once and completed."""
 
-    async def give_back() -> dict[str, Any]:
+    async def make_refund() -> dict[str, Any]:
         return await crashing.post(f"/payments/{await crashing.paid()}/refund", {"amount": 300, **WHY})
 
-    refund = await crashing.crash_with(f"{REFUND}: {point}", give_back)
+    refund = await crashing.crash_with(f"{REFUND}: {point}", make_refund)
 
     async def ends_well() -> None:
         done = await crashing.final(f"/refunds/{refund['id']}")

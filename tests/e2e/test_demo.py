@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from mpac.stack.state_folder import ROOT
-from tests.e2e.turning_away import turning_away
+from tests.e2e.refusing_proxy import refusing_proxy
 from tests.polling import HANGS_AFTER_SECONDS, until
 from workflows.invariants.rules import RULES
 
@@ -92,8 +92,8 @@ async def test_a_short_demonstration_succeeds_although_the_first_request_of_each
     words = ("demo", "--home", str(home), "--ports", "free", "--terminals", "8", "--seconds", "4")
     run_file = home / "run.json"
     async with (
-        turning_away(run_file, "api") as (api, of_api),
-        turning_away(run_file, "sandbox") as (sandbox, of_sandbox),
+        refusing_proxy(run_file, "api") as (api, of_api),
+        refusing_proxy(run_file, "sandbox") as (sandbox, of_sandbox),
     ):
         variables = {"MPAC_PUBLIC_URL": api, "BEFORE_API": api, "BEFORE_SANDBOX": sandbox}
         done = await asyncio.to_thread(_run, "-c", TURNED_AWAY, *words, **variables)

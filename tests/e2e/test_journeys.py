@@ -22,7 +22,7 @@ from tests.polling import eventually
 WITHIN_SECONDS = RECOVERY_SECONDS
 
 
-async def followed(live: LiveStack, created: Answer, *, until: str) -> dict[str, Any]:
+async def follow(live: LiveStack, created: Answer, *, until: str) -> dict[str, Any]:
     """Wait for new versions of a payment until its status is ``until``, and check that versions never go backwards."""
     assert created.status == 201, created.raw
     seen: dict[str, Any] = created.body
@@ -37,7 +37,7 @@ async def followed(live: LiveStack, created: Answer, *, until: str) -> dict[str,
 
 async def test_cash_is_completed_with_its_change(live: LiveStack) -> None:
     created = await live.api.pay(live.staff, method={"type": "cash", "cash_received": 2_000})
-    done = await followed(live, created, until="completed")
+    done = await follow(live, created, until="completed")
     assert (done["change_amount"], done["captured_amount"]) == (1_000, 1_000)
 
 
@@ -46,13 +46,13 @@ async def test_the_result_of_the_terminals_own_card_application_is_recorded(
     live: LiveStack, result: str, status: str
 ) -> None:
     method = {"type": "card", "result": result, "card_brand": "visa", "card_last_4": "1111"}
-    done = await followed(live, await live.api.pay(live.staff, method=method), until=status)
+    done = await follow(live, await live.api.pay(live.staff, method=method), until=status)
     assert (done["processing_mode"], done["card_last_4"]) == ("external", "1111")
     assert bool(done["failure_code"]) == (status == "failed")
 
 
 async def test_a_customers_code_is_charged_once_by_the_provider(live: LiveStack) -> None:
-    done = await followed(live, await live.api.pay(live.staff, method={"type": "qr", "mode": "cpm"}), until="completed")
+    done = await follow(live, await live.api.pay(live.staff, method={"type": "qr", "mode": "cpm"}), until="completed")
     assert done["card_brand"] is None  # a customer's QR code is not a card
     assert done["provider_reference"]
     assert await live.charges(done["id"]) == [1_000]
@@ -70,7 +70,7 @@ async def test_a_merchants_code_is_shown_until_the_customer_pays(live: LiveStack
     assert await live.charges(shown.body["id"]) == []
     paid = await live.sandbox("POST", f"/v1/codes/{shown.body['id']}:1/pay")
     assert paid.status == 200
-    done = await followed(live, created, until="completed")
+    done = await follow(live, created, until="completed")
     assert done["next_action"] is None
     assert await live.charges(done["id"]) == [1_000]
 
@@ -83,7 +83,7 @@ async def test_a_code_that_waits_is_cancelled_and_can_no_longer_be_paid(live: Li
     )
     asked = await live.api.post(f"/payments/{payment_id}/cancel", {"reason": "changed his mind"}, as_=live.staff)
     assert (asked.status, asked.body["cancel_requested_at"] is not None) == (200, True)
-    done = await followed(live, created, until="cancelled")
+    done = await follow(live, created, until="cancelled")
     assert (done["cancel_reason"], done["cancel_outcome"]) == ("changed his mind", "cancelled")
     assert (await live.sandbox("POST", f"/v1/codes/{payment_id}:1/pay")).status == 409
     assert await live.charges(payment_id) == []
@@ -91,7 +91,7 @@ async def test_a_code_that_waits_is_cancelled_and_can_no_longer_be_paid(live: Li
 
 async def test_a_qr_code_that_is_not_scanned_expires(live: LiveStack) -> None:
     created = await live.api.pay(live.staff, method={"type": "qr", "mode": "mpm"}, expires_in=2)
-    done = await followed(live, created, until="cancelled")
+    done = await follow(live, created, until="cancelled")
     assert done["cancel_reason"] in ("expired", "withdrawn_by_provider")
 
 
@@ -99,7 +99,7 @@ async def test_a_decline_of_the_provider_fails_the_payment_with_its_code(live: L
     created = await live.api.pay(
         live.staff, method={"type": "qr", "mode": "cpm"}, metadata={"sandbox": "decline:insufficient_funds"}
     )
-    done = await followed(live, created, until="failed")
+    done = await follow(live, created, until="failed")
     assert done["failure_code"] == "insufficient_funds"
     assert await live.charges(done["id"]) == []
 
@@ -182,7 +182,7 @@ async def test_one_request_id_is_found_from_the_request_to_the_worker(live: Live
     created = await live.api.pay(
         live.staff, method={"type": "qr", "mode": "cpm"}, headers={"X-Request-Id": "till-3.trace-1"}
     )
-    await followed(live, created, until="completed")
+    await follow(live, created, until="completed")
     assert created.headers["X-Request-Id"] == "till-3.trace-1"
     logs = live.stack.home.logs
 

@@ -31,7 +31,7 @@ async def post(live: LiveStack, path: str, body: Any = None, *, until: int = 201
     return found
 
 
-async def at(live: LiveStack, path: str, status: str) -> dict[str, Any]:
+async def wait_for_status(live: LiveStack, path: str, status: str) -> dict[str, Any]:
     """Wait until the resource at ``path`` has ``status``, and return it."""
 
     async def look() -> dict[str, Any]:
@@ -55,20 +55,20 @@ async def pay(
 ) -> dict[str, Any]:
     body = {"amount": amount, "method": method, "bill_id": bill_id, **fields}
     payment = await post(live, "/payments", body)
-    return await at(live, f"/payments/{payment['id']}", until)
+    return await wait_for_status(live, f"/payments/{payment['id']}", until)
 
 
-async def give_back(
+async def make_refund(
     live: LiveStack, payment: dict[str, Any], *, until: str = "completed", **fields: Any
 ) -> dict[str, Any]:
     if payment["processing_mode"] == "external":  # the terminal has refunded it itself, and reports that
         fields["report"] = {"result": "approved"}
     refund = await post(live, f"/payments/{payment['id']}/refund", {**WHY, **fields})
     assert refund["status"] == "pending"
-    return await at(live, f"/refunds/{refund['id']}", until)
+    return await wait_for_status(live, f"/refunds/{refund['id']}", until)
 
 
-async def moved(live: LiveStack, payment_id: str) -> list[tuple[str, int]]:
+async def movements(live: LiveStack, payment_id: str) -> list[tuple[str, int]]:
     """Return the movements of a payment in the provider's ledger."""
     return [
         (row["kind"], row["amount"])
@@ -84,15 +84,15 @@ async def test_a_bill_split_in_three_is_paid_in_three_ways_and_refunded_in_part(
         await pay(live, share["id"], 330, method, tip_amount=tip)
         for share, method, tip in zip(shares, (CASH, QR, CARD), (0, 50, 0), strict=True)
     ]
-    sold = await at(live, f"/orders/{whole['order_ids'][0]}", "paid")
+    sold = await wait_for_status(live, f"/orders/{whole['order_ids'][0]}", "paid")
     assert sold["bill_ids"] == [share["id"] for share in shares]
     for payment, amount in zip(paid, (100, 100, 100), strict=True):
-        refund = await give_back(live, payment, amount=amount)
+        refund = await make_refund(live, payment, amount=amount)
         assert (refund["amount"], refund["outcome_known"]) == (amount, True)
-    assert await moved(live, paid[1]["id"]) == [("charge", 380), ("refund", 100)]
-    rest = await give_back(live, paid[1])
+    assert await movements(live, paid[1]["id"]) == [("charge", 380), ("refund", 100)]
+    rest = await make_refund(live, paid[1])
     assert rest["amount"] == 280
-    last = await at(live, f"/payments/{paid[1]['id']}", "refunded")
+    last = await wait_for_status(live, f"/payments/{paid[1]['id']}", "refunded")
     assert (last["refunded_amount"], last["captured_amount"]) == (380, 380)
     assert (await post(live, f"/orders/{sold['id']}/complete", until=200))["status"] == "completed"
 
@@ -100,11 +100,11 @@ async def test_a_bill_split_in_three_is_paid_in_three_ways_and_refunded_in_part(
 async def test_a_fully_refunded_bill_is_unpaid_again_and_can_be_voided_with_its_order(live: LiveStack) -> None:
     half = await bill(live)
     payment = await pay(live, half["id"], 490, QR)
-    assert (await at(live, f"/bills/{half['id']}", "partially_paid"))["balance_amount"] == 500
-    await give_back(live, payment, amount=90)
-    assert (await at(live, f"/bills/{half['id']}", "partially_paid"))["paid_amount"] == 400
-    await give_back(live, payment)
-    assert (await at(live, f"/bills/{half['id']}", "unpaid"))["paid_amount"] == 0
+    assert (await wait_for_status(live, f"/bills/{half['id']}", "partially_paid"))["balance_amount"] == 500
+    await make_refund(live, payment, amount=90)
+    assert (await wait_for_status(live, f"/bills/{half['id']}", "partially_paid"))["paid_amount"] == 400
+    await make_refund(live, payment)
+    assert (await wait_for_status(live, f"/bills/{half['id']}", "unpaid"))["paid_amount"] == 0
     assert (await post(live, f"/bills/{half['id']}/void", until=200))["status"] == "voided"
     cancelled = await post(live, f"/orders/{half['order_ids'][0]}/cancel", until=200)
     assert cancelled["status"] == "cancelled"
@@ -113,11 +113,11 @@ async def test_a_fully_refunded_bill_is_unpaid_again_and_can_be_voided_with_its_
 async def test_an_order_whose_two_payments_were_refunded_can_be_cancelled(live: LiveStack) -> None:
     mine = await bill(live)
     paid = [await pay(live, mine["id"], amount, QR) for amount in (400, 590)]
-    assert (await at(live, f"/bills/{mine['id']}", "paid"))["paid_at"] is not None
-    await at(live, f"/orders/{mine['order_ids'][0]}", "paid")
+    assert (await wait_for_status(live, f"/bills/{mine['id']}", "paid"))["paid_at"] is not None
+    await wait_for_status(live, f"/orders/{mine['order_ids'][0]}", "paid")
     for payment in paid:
-        await give_back(live, payment)
-    given_back = await at(live, f"/bills/{mine['id']}", "paid")
+        await make_refund(live, payment)
+    given_back = await wait_for_status(live, f"/bills/{mine['id']}", "paid")
     assert (given_back["refunded_amount"], given_back["balance_amount"]) == (990, 0)
     assert (await post(live, f"/orders/{mine['order_ids'][0]}/cancel", until=200))["status"] == "cancelled"
 
@@ -132,10 +132,10 @@ async def test_a_draft_order_can_be_submitted_or_cancelled(live: LiveStack) -> N
 
 async def test_a_refund_that_the_provider_declined_can_be_requested_again(live: LiveStack) -> None:
     payment = await pay(live, (await bill(live))["id"], 990, QR)
-    refused = await give_back(live, payment, until="failed", metadata={"sandbox": "decline:refund_window_closed"})
+    refused = await make_refund(live, payment, until="failed", metadata={"sandbox": "decline:refund_window_closed"})
     assert refused["failure_code"] == "refund_window_closed"
-    assert (await give_back(live, payment))["amount"] == 990
-    assert await moved(live, payment["id"]) == [("charge", 990), ("refund", 990)]
+    assert (await make_refund(live, payment))["amount"] == 990
+    assert await movements(live, payment["id"]) == [("charge", 990), ("refund", 990)]
 
 
 async def test_a_refund_with_an_unknown_outcome_stays_reserved_until_an_inquiry_decides_it(live: LiveStack) -> None:
@@ -156,8 +156,8 @@ async def test_a_refund_with_an_unknown_outcome_stays_reserved_until_an_inquiry_
         f"/payments/{payment['id']}/refund", {**WHY, "amount": 691}, as_=live.staff, key=uuid_utils.uuid7().hex
     )
     assert (refused.status, "690" in refused.details[0]["issue"]) == (422, True)
-    await at(live, f"/refunds/{refund['id']}", "completed")
-    assert await moved(live, payment["id"]) == [("charge", 990), ("refund", 300)]
+    await wait_for_status(live, f"/refunds/{refund['id']}", "completed")
+    assert await movements(live, payment["id"]) == [("charge", 990), ("refund", 300)]
     told = (await live.api.get(f"/payments/{payment['id']}/events", as_=live.staff)).body["data"]
     of_refund = [entry for entry in told if entry.get("refund_id") == refund["id"]]
     assert "inquiry" in [entry.get("kind") for entry in of_refund]
@@ -174,25 +174,25 @@ async def test_a_cancel_that_comes_too_late_is_refunded_automatically(live: Live
         "metadata": {"sandbox": "timeout_after_charge+inquiry_unavailable:600000"},
     }
     payment = await post(live, "/payments", body)
-    await at(live, f"/payments/{payment['id']}", "processing")
+    await wait_for_status(live, f"/payments/{payment['id']}", "processing")
     asked = await post(live, f"/payments/{payment['id']}/cancel", {"reason": "changed her mind"}, until=200)
     assert asked["status"] == "processing"
-    done = await at(live, f"/payments/{payment['id']}", "refunded")
+    done = await wait_for_status(live, f"/payments/{payment['id']}", "refunded")
     assert (done["cancel_outcome"], done["refunded_amount"]) == ("too_late", 990)
     (refund,) = (await live.api.get(f"/payments/{payment['id']}/refunds", as_=live.staff)).body["data"]
     assert (refund["status"], refund["reason"], refund["amount"]) == ("completed", "cancel came too late", 990)
-    assert await moved(live, payment["id"]) == [("charge", 990), ("refund", 990)]
-    free = await at(live, f"/bills/{mine['id']}", "unpaid")
+    assert await movements(live, payment["id"]) == [("charge", 990), ("refund", 990)]
+    free = await wait_for_status(live, f"/bills/{mine['id']}", "unpaid")
     assert (free["paid_amount"], free["refunded_amount"], free["balance_amount"]) == (0, 0, 990)
     await pay(live, mine["id"], 990, CASH)
-    await at(live, f"/bills/{mine['id']}", "paid")
-    await at(live, f"/orders/{mine['order_ids'][0]}", "paid")
+    await wait_for_status(live, f"/bills/{mine['id']}", "paid")
+    await wait_for_status(live, f"/orders/{mine['order_ids'][0]}", "paid")
 
 
 async def test_the_timeline_names_the_actor_of_each_event_of_payment_refund_and_bill(live: LiveStack) -> None:
     mine = await bill(live)
     payment = await pay(live, mine["id"], 990, QR)
-    refund = await give_back(live, payment)
+    refund = await make_refund(live, payment)
     told = (await live.api.get(f"/payments/{payment['id']}/events", as_=live.staff)).body["data"]
     moves = [
         (
@@ -229,7 +229,7 @@ async def test_late_commands_are_refused_with_the_status_that_forbids_them(live:
     mine = await bill(live)
     payment = await pay(live, mine["id"], 990, CASH)
     order_id = mine["order_ids"][0]
-    await at(live, f"/orders/{order_id}", "paid")
+    await wait_for_status(live, f"/orders/{order_id}", "paid")
     for path, body, status in (
         (f"/orders/{order_id}/submit", None, "paid"),
         (f"/orders/{order_id}/cancel", None, "paid"),

@@ -9,26 +9,26 @@ from tests.factories import Tenant
 from tests.fakes import FakeProvider
 from tests.integration.refunds.refund_helpers import RefundMaker
 from tests.integration.sandbox.harness import Sandbox
-from tests.polling import PATIENCE_SECONDS
+from tests.polling import GENEROUS_SECONDS
 from workflows.processing import executor
 from workflows.providers.registry import Providers
 from workflows.settings import Settings
 
 
 @pytest.fixture(scope="session", autouse=True)
-def patient_hands() -> Iterator[None]:
+def long_batch_timeout() -> Iterator[None]:
     """Extend the executor's batch timeout, because a busy machine may take longer than a worker's caller would wait.
 
-    Tests of that timeout use ``a_seconds_patience``.
+    Tests of that timeout use ``worker_batch_timeout``.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(executor, "BATCH_TIMEOUT_SECONDS", PATIENCE_SECONDS)
+        patch.setattr(executor, "BATCH_TIMEOUT_SECONDS", GENEROUS_SECONDS)
         patch.setattr(executor, "WAITING_CALLERS", 1_000)
         yield
 
 
 @pytest.fixture
-def a_seconds_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+def worker_batch_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     """Restore the batch timeout and the number of waiting callers that a worker has."""
     monkeypatch.setattr(executor, "BATCH_TIMEOUT_SECONDS", 1.0)
     monkeypatch.setattr(executor, "WAITING_CALLERS", 4)

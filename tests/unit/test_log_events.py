@@ -10,7 +10,7 @@ PRODUCT = ("api", "workers", "workflows", "beat")
 NAME = re.compile(r"[a-z_]+\.[a-z_]+")
 
 SILENCES = ("queue.silent", "worker.silent", "worker.deaf", "beat.silent", "broker.silent", "database.silent")
-"""The values of ``f"{part.kind}.{part.state}"`` in ``workflows/ops/silence.py``."""
+"""The values of ``f"{part.kind}.{part.state}"`` in ``workflows/ops/silence_rules.py``."""
 
 
 def patterns() -> Iterator[str]:

@@ -40,7 +40,7 @@ def users(api: Api, tenant: Tenant) -> tuple[str, str]:
     return one, other
 
 
-async def in_the_previous_release(admin: Admin, tenant: Tenant) -> None:
+async def rewrite_as_previous_release(admin: Admin, tenant: Tenant) -> None:
     """Change the tenant's idempotency records to what the previous release would have written."""
     await admin.execute(
         "UPDATE idempotency_records SET caller = '', meaning = NULL WHERE merchant_id = %s", [tenant.merchant_id]
@@ -160,7 +160,7 @@ async def test_a_record_of_the_previous_release_answers_only_the_same_caller(sho
     other = await second_till(shop.admin, shop.tenant)
     first = await posting.send(shop.api, shop.tenant, key="0001")
     assert first.status == 201, first.body
-    await in_the_previous_release(shop.admin, shop.tenant)
+    await rewrite_as_previous_release(shop.admin, shop.tenant)
     theirs = await posting.send(shop.api, other, key="0001")
     again = await posting.send(shop.api, shop.tenant, key="0001")
     assert IS_REPLAYED not in theirs.headers
@@ -169,7 +169,7 @@ async def test_a_record_of_the_previous_release_answers_only_the_same_caller(sho
 
 async def test_a_refusal_of_the_previous_release_answers_no_caller(api: Api, admin: Admin, tenant: Tenant) -> None:
     assert (await api.pay(tenant, key="0001", amount=0)).status == 422
-    await in_the_previous_release(admin, tenant)
+    await rewrite_as_previous_release(admin, tenant)
     first, again = [await api.pay(tenant, key="0001") for _ in range(2)]
     assert (first.status, again.raw, again.headers.get(IS_REPLAYED)) == (201, first.raw, "true")
 
@@ -237,6 +237,6 @@ async def test_the_bytes_of_a_body_are_compared_with_a_record_of_the_previous_re
         return await api.post("/payments", body, as_=tenant, key="0001")
 
     first = await ask(b'{"amount":1,"method":{"type":"cash"}}')
-    await in_the_previous_release(admin, tenant)
+    await rewrite_as_previous_release(admin, tenant)
     assert (await ask(b'{"amount":1,"method":{"type":"cash"}}')).raw == first.raw
     assert (await ask(b'{"method":{"type":"cash"},"amount":1}')).code == "IDEMPOTENCY_KEY_REUSED"

@@ -58,13 +58,13 @@ def operations(document: dict[str, Any]) -> list[APIOperation[Any, Any, Any, Any
 
 
 @pytest.fixture
-async def patient_api(serve: Serve) -> AsyncIterator[Api]:
+async def api_with_short_waits(serve: Serve) -> AsyncIterator[Api]:
     """Run the API with a maximum wait of one second."""
     async with serve(max_wait_seconds=1) as api:
         yield api
 
 
-def ask_everything(operation: Any, *, url: str, token: str, session: requests.Session) -> None:
+def send_generated_requests(operation: Any, *, url: str, token: str, session: requests.Session) -> None:
     """Send requests that the document allows and forbids, and check each answer."""
     modes = schemathesis.GenerationMode
 
@@ -78,12 +78,12 @@ def ask_everything(operation: Any, *, url: str, token: str, session: requests.Se
     def ask(case: Any) -> None:
         headers = {"Authorization": f"Bearer {token}"}
         answer = case.call(base_url=url, session=session, headers=headers, timeout=20)
-        judge(case, answer)
+        check_answer(case, answer)
 
     ask()
 
 
-def judge(case: Any, answer: Any) -> None:
+def check_answer(case: Any, answer: Any) -> None:
     """Check status, error envelope and request id, and everything else that the document declares about the answer."""
     said = f"{case.method} {case.formatted_path} → {answer.status_code} {answer.content[:300]!r}"
     assert answer.status_code in ALLOWED, said
@@ -97,7 +97,7 @@ def judge(case: Any, answer: Any) -> None:
 
 
 async def test_answers_to_generated_requests_match_the_document(
-    patient_api: Api, operations: list[Any], signer: Signer, tenant: Tenant
+    api_with_short_waits: Api, operations: list[Any], signer: Signer, tenant: Tenant
 ) -> None:
     def run(mine: list[Any]) -> list[str]:
         failures = []
@@ -108,7 +108,7 @@ async def test_answers_to_generated_requests_match_the_document(
                 )
                 try:
                     token = signer.user(tenant, role=role)
-                    ask_everything(operation, url=patient_api.url, token=token, session=session)
+                    send_generated_requests(operation, url=api_with_short_waits.url, token=token, session=session)
                 except BaseException as error:
                     failures.append(f"{operation.label} as {role}: {error}")
         return failures

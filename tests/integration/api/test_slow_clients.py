@@ -30,7 +30,7 @@ BODIES = {
 
 
 @asynccontextmanager
-async def _strangers(api: Api, raw: bytes, count: int) -> AsyncIterator[list[asyncio.StreamReader]]:
+async def _unread_connections(api: Api, raw: bytes, count: int) -> AsyncIterator[list[asyncio.StreamReader]]:
     """Open ``count`` connections that send ``raw`` and read nothing; ``limit`` keeps the reader from reading ahead."""
     host, port = api.url.removeprefix("http://").split(":")
     lines = [await asyncio.open_connection(host, int(port), limit=1_024) for _ in range(count)]
@@ -44,7 +44,7 @@ async def _strangers(api: Api, raw: bytes, count: int) -> AsyncIterator[list[asy
 
 
 @pytest.fixture
-def away(monkeypatch: pytest.MonkeyPatch) -> list[Admission]:
+def waiting_requests(monkeypatch: pytest.MonkeyPatch) -> list[Admission]:
     """Return the list of requests that are currently waiting for their clients."""
     now: list[Admission] = []
     usual = Admission.wait_without_slot
@@ -62,27 +62,27 @@ def away(monkeypatch: pytest.MonkeyPatch) -> list[Admission]:
 
 @pytest.mark.parametrize("what", BODIES)
 async def test_slow_unauthenticated_clients_occupy_no_slot(
-    serve: Serve, tenant: Tenant, what: str, away: list[Admission], caplog: pytest.LogCaptureFixture
+    serve: Serve, tenant: Tenant, what: str, waiting_requests: list[Admission], caplog: pytest.LogCaptureFixture
 ) -> None:
     async with serve(max_requests_in_flight=PLACES) as api:
         await api.get("/openapi.json")  # the document is built once; requests that wait for it hold slots
-        async with _strangers(api, BODIES[what], 2 * PLACES):
+        async with _unread_connections(api, BODIES[what], 2 * PLACES):
             wire = Wire(api, tenant)
-            await until(lambda: len(away) == 2 * PLACES)
+            await until(lambda: len(waiting_requests) == 2 * PLACES)
             answer = await wire.send(wire.post(CASH))
-            assert (answer.status, len(away)) == (201, 2 * PLACES), answer
+            assert (answer.status, len(waiting_requests)) == (201, 2 * PLACES), answer
     assert "unexpected error" not in caplog.text
 
 
 async def test_a_body_that_arrives_when_all_slots_are_taken_is_refused_without_effect(
-    serve: Serve, tenant: Tenant, away: list[Admission]
+    serve: Serve, tenant: Tenant, waiting_requests: list[Admission]
 ) -> None:
     others: list[Admission] = []
 
     async def another_takes_the_place(_sent: int) -> None:
-        await until(lambda: len(away) == 1)
-        others.append(away[0])
-        away[0].acquire()
+        await until(lambda: len(waiting_requests) == 1)
+        others.append(waiting_requests[0])
+        waiting_requests[0].acquire()
 
     async with serve(max_requests_in_flight=1) as api:
         wire = Wire(api, tenant)
@@ -95,7 +95,7 @@ async def test_a_body_that_arrives_when_all_slots_are_taken_is_refused_without_e
 
 
 async def test_a_client_that_does_not_read_its_answers_is_cut_off(
-    serve: Serve, away: list[Admission], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    serve: Serve, waiting_requests: list[Admission], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     lost: list[Exception | None] = []
     usual = SequentialProtocol.connection_lost
@@ -106,16 +106,16 @@ async def test_a_client_that_does_not_read_its_answers_is_cut_off(
 
     monkeypatch.setattr(SequentialProtocol, "connection_lost", noted)
     monkeypatch.setattr("api.http1.flow_control.CLIENT_READ_SECONDS", 0.2)
-    async with serve() as api, _strangers(api, DOCUMENT * 100, 1):
+    async with serve() as api, _unread_connections(api, DOCUMENT * 100, 1):
         await until(lambda: bool(lost))
-        await until(lambda: not away)
+        await until(lambda: not waiting_requests)
     assert "unexpected error" not in caplog.text
 
 
 async def test_a_client_that_reads_slowly_gets_its_answers(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("api.http1.flow_control.MIN_BYTES_READ", 0)
     monkeypatch.setattr("api.http1.flow_control.CLIENT_READ_SECONDS", 0.01)
-    async with serve() as api, _strangers(api, DOCUMENT * 100, 1) as [reader]:
+    async with serve() as api, _unread_connections(api, DOCUMENT * 100, 1) as [reader]:
         async with asyncio.timeout(ARRIVAL_TIMEOUT_SECONDS):
             for _ in range(100):
                 head = (await reader.readuntil(b"\r\n\r\n")).lower()

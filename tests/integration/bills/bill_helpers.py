@@ -92,7 +92,7 @@ async def release_shares(*shares: BillAmount) -> None:
         await release_reservations(connection, shares)
 
 
-async def give_back_shares(*shares: BillAmount) -> None:
+async def refund_shares(*shares: BillAmount) -> None:
     """Apply completed refunds as a worker does."""
     async with transaction(Role.WORKER) as connection:
         await apply_refunds(connection, shares)

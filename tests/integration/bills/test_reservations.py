@@ -12,11 +12,11 @@ from tests.harness import Api
 from tests.integration.bills.bill_helpers import (
     Admin,
     bill_of,
-    give_back_shares,
     history,
     hold,
     pay_shares,
     read,
+    refund_shares,
     release_shares,
     reserve_shares,
     share,
@@ -171,7 +171,7 @@ async def test_groups_that_share_bills_never_deadlock(api: Api, tenant: Tenant) 
         dice.shuffle(shares)
         await pay_shares(*shares[:2])
         await release_shares(*shares[2:])
-        await give_back_shares(*[share(each.bill_id, 5) for each in shares[:1]])
+        await refund_shares(*[share(each.bill_id, 5) for each in shares[:1]])
 
     await asyncio.gather(*(one_group() for _ in range(40)))
     now = [await read(api, tenant, bill["id"]) for bill in bills]

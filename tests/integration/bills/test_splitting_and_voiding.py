@@ -10,7 +10,6 @@ from tests.integration.bills.bill_helpers import (
     AMOUNTS,
     Admin,
     bill_of,
-    give_back_shares,
     history,
     hold,
     order_status,
@@ -18,6 +17,7 @@ from tests.integration.bills.bill_helpers import (
     pay_whole,
     post_bill,
     read,
+    refund_shares,
     release_shares,
     share,
     split,
@@ -93,9 +93,9 @@ async def test_bill_that_was_refunded_in_full_can_be_voided(api: Api, tenant: Te
     order = await open_order(api, tenant)
     bill = await bill_of(api, tenant, order["id"])
     await pay_shares(await hold(tenant, bill["id"], 100))
-    await give_back_shares(share(bill["id"], 40))
+    await refund_shares(share(bill["id"], 40))
     assert (await read(api, tenant, bill["id"]))["paid_amount"] == 60
-    await give_back_shares(share(bill["id"], 60))
+    await refund_shares(share(bill["id"], 60))
     voided = await api.post(f"/bills/{bill['id']}/void", as_=tenant)
     assert (voided.status, voided.body["status"], voided.body["balance_amount"]) == (200, "voided", 0)
     assert [event for event, _, _ in await history(admin, bill["id"])] == [
@@ -147,9 +147,13 @@ async def test_paid_order_can_be_cancelled_once_everything_is_refunded(api: Api,
            WHERE id = %s""",
         [paid.body["id"]],
     )
-    await give_back_shares(share(bill["id"], 990))
-    given_back = await read(api, tenant, bill["id"])
-    assert (given_back["status"], given_back["paid_amount"], given_back["refunded_amount"]) == ("paid", 990, 990)
-    assert given_back["balance_amount"] == 0
+    await refund_shares(share(bill["id"], 990))
+    refunded_in_full = await read(api, tenant, bill["id"])
+    assert (refunded_in_full["status"], refunded_in_full["paid_amount"], refunded_in_full["refunded_amount"]) == (
+        "paid",
+        990,
+        990,
+    )
+    assert refunded_in_full["balance_amount"] == 0
     cancelled = await api.post(f"/orders/{order['id']}/cancel", as_=tenant)
     assert (cancelled.status, cancelled.body["status"]) == (200, "cancelled")

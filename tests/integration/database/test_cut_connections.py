@@ -10,7 +10,7 @@ from mpac.stack.local_stack import LocalStack
 from tests.conftest import WAIT_SECONDS, Serve
 from tests.factories import Tenant
 from tests.harness import Api
-from tests.integration.database.cutting import Cut, Proxy, proxied
+from tests.integration.database.cutting_proxy import Cut, Proxy, proxied
 from tests.polling import eventually
 from workflows.database import connection_health
 from workflows.database import engines as database

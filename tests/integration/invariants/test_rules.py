@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from mpac.stack.local_stack import LocalStack
 from tests.harness import clone_of_template
 from tests.integration.invariants import valid_settlements
-from tests.integration.invariants.valid_rows import plant_honest_rows, run, tie_hands
+from tests.integration.invariants.valid_rows import drop_constraints, insert_valid_rows, run
 from workflows.invariants.check import check
 from workflows.invariants.rule import Finding
 from workflows.invariants.rules import RULES
@@ -167,8 +167,8 @@ async def connection(database: str) -> AsyncIterator[AsyncConnection]:
     """Yield a transaction with valid rows and without constraints, which is rolled back afterwards."""
     engine = create_async_engine(make_url(database).set(drivername="postgresql+psycopg"))
     async with engine.connect() as connection:
-        await tie_hands(connection)
-        await plant_honest_rows(connection)
+        await drop_constraints(connection)
+        await insert_valid_rows(connection)
         yield connection
         await connection.rollback()
     await engine.dispose()

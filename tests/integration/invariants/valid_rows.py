@@ -96,7 +96,7 @@ _PLANT = (
 )
 
 
-async def plant_honest_rows(connection: AsyncConnection) -> None:
+async def insert_valid_rows(connection: AsyncConnection) -> None:
     """Insert valid rows, as the product writes them.
 
     They are a completed, a pending and a failed payment, a refund in progress, an order whose bill was split for these
@@ -105,7 +105,7 @@ async def plant_honest_rows(connection: AsyncConnection) -> None:
     await run(connection, *_PLANT, *valid_settlements.PLANT)
 
 
-async def tie_hands(connection: AsyncConnection) -> None:
+async def drop_constraints(connection: AsyncConnection) -> None:
     """Drop every constraint and trigger that would refuse an invalid row, because the rules have to find it without them."""
     await run(connection, "SET LOCAL session_replication_role = replica")  # disables triggers and foreign keys
     for table, names in CONSTRAINTS.items():

@@ -43,7 +43,7 @@ async def test_cash_goes_into_the_drawer_and_has_no_fee(shop: SettlementShop) ->
 
 
 async def test_a_refund_posts_the_refunded_amounts(shop: SettlementShop) -> None:
-    back = await shop.give_back(await shop.sell(1_000, cash=True), 300)
+    back = await shop.make_refund(await shop.sell(1_000, cash=True), 300)
     assert await entries(shop, back) == {("refund", "refunds", "cash", 300), ("refund", "cash", "cash", -300)}
 
 
@@ -59,7 +59,7 @@ async def test_declined_refund_posts_nothing(shop: SettlementShop) -> None:
     declined = await shop.payments.pending(tip_amount=50)
     await shop.payments.process(declined)
     shop.provider.refunds.append(Declined("too_late"))
-    refused = await shop.give_back(sold, 300)
+    refused = await shop.make_refund(sold, 300)
     assert (await entries(shop, declined), await entries(shop, refused)) == (set(), set())
     statuses = await shop.admin.execute(
         "SELECT status FROM payments WHERE id = %s UNION ALL SELECT status FROM refunds WHERE id = %s",
@@ -167,7 +167,7 @@ async def test_the_ledger_is_append_only(shop: SettlementShop, table: str) -> No
 async def test_balances_and_journals_over_http(api: Api, shop: SettlementShop, signer: Signer) -> None:
     admin = signer.user(shop.tenant, role="merchant_admin")
     sold = await shop.sell(1_000, fee=34)
-    await shop.give_back(sold, 300)
+    await shop.make_refund(sold, 300)
     accounts = (await api.get("/ledger/accounts", as_=admin)).body["data"]
     assert {row["kind"]: row["balance"] for row in accounts} == {
         "receivable": 1_000 - 34 - 300,

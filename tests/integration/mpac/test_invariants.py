@@ -21,7 +21,7 @@ from mpac.stack.local_stack import LocalStack
 from mpac.stack.state_folder import ROOT
 from tests.factories import CASH, QR, PaymentMaker
 from tests.harness import variables
-from tests.integration.invariants.valid_rows import plant_honest_rows, run, tie_hands
+from tests.integration.invariants.valid_rows import drop_constraints, insert_valid_rows, run
 from tests.polling import HANGS_AFTER_SECONDS
 
 MOVEMENTS = 12
@@ -108,8 +108,8 @@ async def plant(database_url: str, *statements: str) -> None:
     async with engine.begin() as connection:
         await run(connection, "SET LOCAL session_replication_role = replica")
         if not statements:
-            await tie_hands(connection)
-            await plant_honest_rows(connection)
+            await drop_constraints(connection)
+            await insert_valid_rows(connection)
         await run(connection, *statements)
     await engine.dispose()
 

@@ -38,7 +38,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
 
 
 @contextmanager
-def in_the_foreground(home: Home, *, stdout: int | IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+def foreground_stack(home: Home, *, stdout: int | IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
     """Start `up` as a shell does, with its output in ``stdout``, and stop it after the block."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MPAC_")}
     words = [sys.executable, "-m", "mpac", "up", *SERVERS, "--home", str(home.path)]
@@ -61,7 +61,7 @@ async def complete(home: Home) -> RunInfo:
     return read_run(home) or {}
 
 
-async def still_works(info: RunInfo) -> None:
+async def check_postgres_works(info: RunInfo) -> None:
     """Assert twice that PostgreSQL serves a connection that makes it log many errors."""
     for _ in range(2):
         async with (
@@ -74,33 +74,33 @@ async def still_works(info: RunInfo) -> None:
 
 
 async def test_a_stopped_supervisor_blocks_no_other_process(home: Home) -> None:
-    with in_the_foreground(home, stdout=subprocess.PIPE) as up:
+    with foreground_stack(home, stdout=subprocess.PIPE) as up:
         info = await complete(home)
         up.send_signal(signal.SIGSTOP)
-        await still_works(info)
+        await check_postgres_works(info)
 
 
 async def test_a_blocked_terminal_delays_neither_the_processes_nor_their_restart(home: Home) -> None:
-    with in_the_foreground(home, stdout=subprocess.PIPE):
+    with foreground_stack(home, stdout=subprocess.PIPE):
         info = await complete(home)
-        await still_works(info)
+        await check_postgres_works(info)
         os.kill(info["pids"]["valkey"], signal.SIGKILL)
         await until(lambda: (read_run(home) or info)["pids"].get("valkey", 0) not in {0, info["pids"]["valkey"]})
     assert not any(lives(pid) for pid in info["pids"].values()), "it stops in spite of the full pipe"
 
 
 async def test_a_closed_output_pipe_does_not_end_the_stack(home: Home) -> None:
-    with in_the_foreground(home, stdout=subprocess.PIPE) as up:
+    with foreground_stack(home, stdout=subprocess.PIPE) as up:
         info = await complete(home)
         assert up.stdout
         up.stdout.close()  # as `up | head` does
-        await still_works(info)
+        await check_postgres_works(info)
         assert up.poll() is None
 
 
 async def test_closing_the_terminal_stops_the_stack_orderly(home: Home) -> None:
     ours, theirs = pty.openpty()
-    with in_the_foreground(home, stdout=theirs) as up:
+    with foreground_stack(home, stdout=theirs) as up:
         os.close(theirs)
         info = await complete(home)
         os.close(ours)
@@ -110,7 +110,7 @@ async def test_closing_the_terminal_stops_the_stack_orderly(home: Home) -> None:
 
 
 async def test_passwords_are_masked_unless_the_output_is_a_terminal(home: Home, tmp_path: Path) -> None:
-    with (tmp_path / "kept").open("wb") as kept, in_the_foreground(home, stdout=kept):
+    with (tmp_path / "kept").open("wb") as kept, foreground_stack(home, stdout=kept):
         info = await complete(home)
         await until(lambda: "Ready." in (tmp_path / "kept").read_text())
     said = (tmp_path / "kept").read_text()
@@ -126,7 +126,7 @@ async def test_servers_keep_serving_when_their_log_cannot_be_written(tmp_path: P
     for name in ("postgres", "valkey", "supervisor"):
         (home.logs / f"{name}.log").symlink_to("/dev/full")
     async with LocalStack(home.path, services=["postgres", "valkey"], durable=False) as stack:
-        await still_works(stack.info())
+        await check_postgres_works(stack.info())
         stack.kill("valkey", signal.SIGKILL)
         await stack.wait_ready("valkey")
 

@@ -36,7 +36,7 @@ def homes(tmp_path: Path) -> Iterator[list[Path]]:
 
 
 @asynccontextmanager
-async def stranger(port: int) -> AsyncIterator[None]:
+async def foreign_server(port: int) -> AsyncIterator[None]:
     """Run a server that answers 200 to every request, on a port that was chosen for another process."""
 
     async def yes(_request: web.Request) -> web.Response:
@@ -73,7 +73,7 @@ async def test_a_foreign_process_on_the_port_does_not_count_as_ready(tmp_path: P
     stack = LocalStack(tmp_path / "state", services=["sandbox"])
     port = urlsplit(stack.urls.sandbox).port
     assert port
-    async with stranger(port):
+    async with foreign_server(port):
         with pytest.raises(UserError, match=r"sandbox ended before it was ready; its last line: .*in use"):
             await stack.__aenter__()
     assert "sandbox" not in stack.pids

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mpac.stack.state_folder import ROOT
-from tests.polling import HANGS_AFTER_SECONDS, PATIENCE_SECONDS
+from tests.polling import GENEROUS_SECONDS, HANGS_AFTER_SECONDS
 
 AWAY = {
     "MPAC_DATABASE_URL": "postgresql://mpac:secret@127.0.0.1:1/mpac",
@@ -158,5 +158,5 @@ def test_a_child_process_may_clean_up_after_ctrl_c(tmp_path: Path) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
         process.send_signal(signal.SIGINT)
-        assert process.wait(PATIENCE_SECONDS) != 0
+        assert process.wait(GENEROUS_SECONDS) != 0
     assert trace.read_text() == "tidied"

@@ -7,7 +7,7 @@ import psycopg
 from psycopg.rows import DictRow
 
 from mpac.stack.local_stack import LocalStack
-from tests.factories import Tenant, made_key
+from tests.factories import Tenant, build_key
 from tests.polling import eventually
 from workflows.ids import new_id
 from workflows.orders.create import Creation, OrderIntake, OrderRequest
@@ -18,7 +18,7 @@ REQUEST = OrderRequest("takeaway", (OrderLine("Tea", 1, 300, Decimal("0.08")),),
 
 
 def creation(tenant: Tenant, key: str) -> Creation:
-    return Creation(REQUEST, tenant.device, made_key(tenant.device, "/orders", value=key), new_id("request"))
+    return Creation(REQUEST, tenant.device, build_key(tenant.device, "/orders", value=key), new_id("request"))
 
 
 async def test_two_processes_with_the_same_key_create_one_order(tenant: Tenant, engines: None, admin: Admin) -> None:

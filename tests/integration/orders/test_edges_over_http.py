@@ -22,8 +22,8 @@ VERBS = {"submit": OrderEvent.SUBMIT, "cancel": OrderEvent.CANCEL, "complete": O
 PARTICIPLES = {"submit": "submitted", "cancel": "cancelled", "complete": "completed"}
 
 
-async def order_in(api: Api, refunds: RefundMaker, status: str, *, given_back: bool = True) -> dict[str, Any]:
-    """Return the id of an order in ``status``; a paid or completed order is fully refunded if ``given_back``."""
+async def order_in(api: Api, refunds: RefundMaker, status: str, *, refunded_in_full: bool = True) -> dict[str, Any]:
+    """Return the id of an order in ``status``; a paid or completed order is fully refunded if ``refunded_in_full``."""
     tenant = refunds.tenant
     order = (await post_order(api, tenant, submit=status != "draft")).body
     if status in ("paid", "completed"):
@@ -32,7 +32,7 @@ async def order_in(api: Api, refunds: RefundMaker, status: str, *, given_back: b
     verb = {"completed": "complete", "cancelled": "cancel"}.get(status)
     if verb:  # an order that was fully refunded before cannot be completed
         assert (await api.post(f"/orders/{order['id']}/{verb}", as_=tenant)).status == 200
-    if status in ("paid", "completed") and given_back:
+    if status in ("paid", "completed") and refunded_in_full:
         await refunds.refunded(payment_id)
     found: dict[str, Any] = (await api.get(f"/orders/{order['id']}", as_=tenant)).body
     assert found["status"] == status
@@ -50,7 +50,7 @@ def refuses(answer: Answer, status: str) -> None:
 async def test_verb_takes_its_edge_or_is_refused_with_the_status(
     api: Api, refunds: RefundMaker, admin: Admin, status: str, verb: str
 ) -> None:
-    order = await order_in(api, refunds, status, given_back=verb == "cancel")
+    order = await order_in(api, refunds, status, refunded_in_full=verb == "cancel")
     answer = await api.post(f"/orders/{order['id']}/{verb}", as_=refunds.tenant)
     target = ORDER.target(status, VERBS[verb])
     if target is None:
@@ -95,7 +95,7 @@ async def test_only_an_open_order_is_billed(api: Api, refunds: RefundMaker, stat
 
 
 async def test_paid_order_with_an_unrefunded_payment_cannot_be_cancelled(api: Api, refunds: RefundMaker) -> None:
-    order = await order_in(api, refunds, "paid", given_back=False)
+    order = await order_in(api, refunds, "paid", refunded_in_full=False)
     answer = await api.post(f"/orders/{order['id']}/cancel", as_=refunds.tenant)
     refuses(answer, "paid")
     assert answer.details[1] == {"field": "payments", "issue": "1 of its payments are not fully refunded"}

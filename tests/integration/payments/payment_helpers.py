@@ -10,7 +10,7 @@ from workflows.payments.accept import PaymentIntake
 from workflows.payments.check_request import PaymentSubmission
 
 
-async def together(accepting: PaymentIntake, *submissions: PaymentSubmission) -> list[Any]:
+async def submit_concurrently(accepting: PaymentIntake, *submissions: PaymentSubmission) -> list[Any]:
     """Submit requests concurrently and return their outcomes. The first runs alone; the others form one group."""
     return await asyncio.gather(*map(accepting.accept_payment, submissions), return_exceptions=True)
 
@@ -23,7 +23,9 @@ async def count(admin: Admin, tenant: Tenant, table: str = "payments") -> int:
     return int(row["n"])
 
 
-async def in_hand(payments: PaymentMaker, provider: FakeProvider, **changes: object) -> tuple[str, asyncio.Task[None]]:
+async def charge_in_progress(
+    payments: PaymentMaker, provider: FakeProvider, **changes: object
+) -> tuple[str, asyncio.Task[None]]:
     """Return a payment that was charged but not answered, and the task of the worker that processes it."""
     payment_id = await payments.pending(QR, **changes)
     provider.hold()

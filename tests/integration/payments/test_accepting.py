@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from tests.conftest import MakeTenant
 from tests.factories import CASH, QR, PaymentMaker, Tenant, submission
 from tests.integration.payments.evidence import Admin, all_of, evidence, seconds_until
-from tests.integration.payments.payment_helpers import count, together
+from tests.integration.payments.payment_helpers import count, submit_concurrently
 from tests.polling import is_left
 from workflows.errors import (
     InvalidRequest,
@@ -58,7 +58,7 @@ async def test_wrong_request_fails_without_the_others_of_its_group(
         submission(replace(QR, method_type="emoney"), tenant.device),
     ]
     good = [submission(CASH, tenant.device) for _ in range(6)]
-    results = await together(accepting, *good[:3], *wrong, *good[3:])
+    results = await submit_concurrently(accepting, *good[:3], *wrong, *good[3:])
     assert [type(result) for result in results[3:7]] == [
         ResourceNotFound,
         InvalidRequest,
@@ -120,7 +120,7 @@ async def test_a_caller_that_hangs_up_leaves_a_whole_payment_behind(
 async def test_five_hundred_at_once_are_five_hundred_payments(
     accepting: PaymentIntake, tenant: Tenant, admin: Admin
 ) -> None:
-    results = await together(accepting, *[submission(CASH, tenant.device) for _ in range(500)])
+    results = await submit_concurrently(accepting, *[submission(CASH, tenant.device) for _ in range(500)])
     assert len({result.resource_id for result in results}) == 500
     assert await count(admin, tenant) == await count(admin, tenant, "payment_history") == 500
 
@@ -130,7 +130,7 @@ async def test_request_that_the_database_refuses_fails_without_the_others_of_its
 ) -> None:
     good = [submission(CASH, tenant.device) for _ in range(5)]
     bad = submission(replace(CASH, metadata={"note": "no database of ours holds \x00"}), tenant.device)
-    outcomes = await together(accepting, good[0], good[1], good[2], bad, good[3], good[4])
+    outcomes = await submit_concurrently(accepting, good[0], good[1], good[2], bad, good[3], good[4])
     assert isinstance(outcomes.pop(3), DBAPIError)
     assert [outcome.status for outcome in outcomes] == [201] * 5
     assert await count(admin, tenant) == 5

@@ -139,7 +139,7 @@ async def test_poison_candidates_are_processed_one_after_the_other(
     assert len({reference for _, reference in provider.calls}) == 2
 
 
-class ClaimsAndIsStopped(PaymentWorkload):
+class StopsAfterClaim(PaymentWorkload):
     """A workload whose process stops for a while after it has claimed payments."""
 
     async def claim(self, ids: list[str], **rest: Any) -> list[Claim[Charge]]:
@@ -152,7 +152,7 @@ async def test_a_worker_that_was_stopped_between_claim_and_call_sends_nothing_wh
     payments: PaymentMaker, worker: Worker, provider: FakeProvider, admin: Admin
 ) -> None:
     processor = worker(lease_seconds=0.4)
-    processor._workload = ClaimsAndIsStopped(refund_late_cancels)
+    processor._workload = StopsAfterClaim(refund_late_cancels)
     payment_id = await payments.pending()
     await processor.process([payment_id])
     assert provider.calls == []

@@ -8,7 +8,7 @@ import pytest
 from tests.factories import CASH, QR, TERMINAL, PaymentMaker
 from tests.fakes import FakeProvider
 from tests.integration.payments.evidence import Admin, all_of, evidence, seconds_until
-from tests.integration.payments.payment_helpers import in_hand
+from tests.integration.payments.payment_helpers import charge_in_progress
 from workflows.providers.base import NEVER, Declined, Succeeded
 from workflows.settings import Settings
 
@@ -61,7 +61,7 @@ async def test_a_decline_fails_the_payment_and_says_why(
 async def test_attempt_is_written_before_the_provider_is_called(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin, settings: Settings
 ) -> None:
-    payment_id, working = await in_hand(payments, provider)
+    payment_id, working = await charge_in_progress(payments, provider)
     found = await evidence(admin, payment_id)
     assert (found.status, found.outcomes) == ("processing", [None])
     assert found.attempts[0]["reference"] == provider.calls[0][1] == f"{payment_id}:1"
@@ -74,7 +74,7 @@ async def test_attempt_is_written_before_the_provider_is_called(
 async def test_no_connection_is_held_during_a_provider_call(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:
-    _, working = await in_hand(payments, provider)
+    _, working = await charge_in_progress(payments, provider)
     workers = b"SELECT query FROM pg_stat_activity WHERE application_name = 'mpac_worker'"  # without those of the API
     assert await all_of(admin, workers) != []
     assert await all_of(admin, workers + b" AND state LIKE 'idle in transaction%%'") == []
@@ -83,7 +83,7 @@ async def test_no_connection_is_held_during_a_provider_call(
 
 
 async def test_slow_payment_does_not_delay_the_others_of_its_batch(
-    a_seconds_patience: None, payments: PaymentMaker, provider: FakeProvider, admin: Admin
+    worker_batch_timeout: None, payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     slow = await payments.pending()
     fast = [await payments.pending(CASH) for _ in range(5)]

@@ -65,7 +65,7 @@ async def ahead(settings: Settings) -> set[str]:
     return {due.id for due in await find_payments_ahead(limit=ALL, settings=settings)}
 
 
-async def taken_up(payments: PaymentMaker, settings: Settings, *payment_ids: str) -> None:
+async def process_rows_ahead(payments: PaymentMaker, settings: Settings, *payment_ids: str) -> None:
     """Assert that the rows are found as due too far ahead, and process them."""
     assert set(payment_ids) <= await ahead(settings)
     await payments.process(*payment_ids)
@@ -76,7 +76,7 @@ async def test_new_payment_is_claimed_after_the_clock_was_set_back(
 ) -> None:
     sold, cash = await payments.pending(), await payments.pending(CASH)
     await set_clock(admin, 0)
-    await taken_up(payments, settings, sold, cash)
+    await process_rows_ahead(payments, settings, sold, cash)
     assert {(await evidence(admin, payment_id)).status for payment_id in (sold, cash)} == {"completed"}
     assert provider.calls == [("charge", f"{sold}:1")]
 
@@ -88,7 +88,7 @@ async def test_payment_of_a_dead_worker_is_inquired_about_after_the_clock_was_se
     await PAYMENTS.claim([payment_id], worker="dies", lease_seconds=settings.lease_seconds)
     provider.moved[f"{payment_id}:1"] = 1_000
     await set_clock(admin, 0)
-    await taken_up(payments, settings, payment_id)
+    await process_rows_ahead(payments, settings, payment_id)
     assert (await evidence(admin, payment_id)).status == "completed"
     assert provider.calls == [("inquire", f"{payment_id}:1")]
 
@@ -106,7 +106,7 @@ async def test_inquiry_and_retry_are_made_after_the_clock_was_set_back(
     await payments.process(payment_id)
     provider.inquiries.append(Succeeded(1_000))
     await set_clock(admin, 0)
-    await taken_up(payments, settings, payment_id)
+    await process_rows_ahead(payments, settings, payment_id)
     assert (await evidence(admin, payment_id)).status == "completed"
 
 
@@ -130,7 +130,7 @@ async def test_a_second_not_found_proves_nothing_if_the_first_one_lies_in_the_fu
     await set_clock(admin, HOUR + 3)
     await payments.process(payment_id)
     await set_clock(admin, 0)
-    await taken_up(payments, settings, payment_id)
+    await process_rows_ahead(payments, settings, payment_id)
     found = await evidence(admin, payment_id)
     assert found.outcomes == ["unknown"]
     now = (await (await admin.execute("SELECT clock_timestamp() AS now")).fetchone() or {})["now"]

@@ -38,7 +38,7 @@ async def in_doubt(payments: PaymentMaker, provider: FakeProvider, *, moved: boo
     return payment_id
 
 
-async def next_question(payments: PaymentMaker, admin: Admin, payment_id: str, *, after: float = 0) -> None:
+async def process_next_inquiry(payments: PaymentMaker, admin: Admin, payment_id: str, *, after: float = 0) -> None:
     """Advance time to the next inquiry, at least by ``after`` seconds, and process the payment."""
     left = await seconds_until(admin, payment_id, "due_at")
     await time_passes(admin, payment_id, seconds=max(left, after) + 0.1)
@@ -62,7 +62,7 @@ async def test_charge_that_did_arrive_is_completed_by_the_first_inquiry(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     payment_id = await in_doubt(payments, provider, moved=True)
-    await next_question(payments, admin, payment_id)
+    await process_next_inquiry(payments, admin, payment_id)
     found = await evidence(admin, payment_id)
     assert (found.status, found.row["outcome_known"], found.row["in_doubt_since"]) == ("completed", True, None)
     assert found.kinds == ["inquiry"]
@@ -78,7 +78,7 @@ async def test_a_certain_answer_ends_the_doubt(
 ) -> None:
     payment_id = await in_doubt(payments, provider, moved=False)
     provider.inquiries.append(answer)
-    await next_question(payments, admin, payment_id)
+    await process_next_inquiry(payments, admin, payment_id)
     assert (await evidence(admin, payment_id)).status == status
 
 
@@ -89,15 +89,15 @@ async def test_inquiries_follow_the_schedule_while_the_provider_does_not_answer(
     provider.inquiries.extend([Unavailable("503")] * 9)
     for delay in (5, 15, 30, 60, 120, 300, 900, 3_600):
         began = time.monotonic()
-        await next_question(payments, admin, payment_id)
+        await process_next_inquiry(payments, admin, payment_id)
         left = await seconds_until(admin, payment_id, "due_at")
         assert is_left(left, delay * 0.8, delay * 1.2, since=began), delay
     found = await evidence(admin, payment_id)
     assert (found.status, found.outcomes) == ("processing", ["unknown"])
     assert found.events == ["create", "claim", "doubt"]
     assert {kind for kind, _ in provider.calls} == {"charge", "inquire"}
-    await next_question(payments, admin, payment_id)
-    await next_question(payments, admin, payment_id)
+    await process_next_inquiry(payments, admin, payment_id)
+    await process_next_inquiry(payments, admin, payment_id)
     assert (await evidence(admin, payment_id)).status == "completed"
     assert [kind for kind, _ in provider.calls].count("charge") == 1
 
@@ -108,11 +108,11 @@ async def test_second_doubt_starts_the_schedule_again(
     payment_id = await in_doubt(payments, provider, moved=False)
     provider.inquiries.extend([*[Unavailable("503")] * 5, Declined("processor_busy", is_retriable=True)])
     for _ in range(6):
-        await next_question(payments, admin, payment_id)
+        await process_next_inquiry(payments, admin, payment_id)
     assert (await evidence(admin, payment_id)).outcomes == ["declined"]
     provider.charges.append(Unknown("read time-out"))
     began = time.monotonic()
-    await next_question(payments, admin, payment_id)
+    await process_next_inquiry(payments, admin, payment_id)
     found = await evidence(admin, payment_id)
     assert (found.outcomes, found.row["outcome_known"]) == (["declined", "unknown"], False)
     assert is_left(await seconds_until(admin, payment_id, "due_at"), 1.6, 2.4, since=began)
@@ -126,9 +126,9 @@ async def test_lost_answer_to_a_resend_starts_the_schedule_again(
     await payments.process(payment_id)
     provider.inquiries.extend([Unavailable("503")] * 5)
     for _ in range(6):
-        await next_question(payments, admin, payment_id)
+        await process_next_inquiry(payments, admin, payment_id)
     first = (await evidence(admin, payment_id)).row["in_doubt_since"]
-    await next_question(payments, admin, payment_id, after=61)
+    await process_next_inquiry(payments, admin, payment_id, after=61)
     provider.charges.append(Unknown("read time-out"))
     began = time.monotonic()
     await payments.process(payment_id)
@@ -138,7 +138,7 @@ async def test_lost_answer_to_a_resend_starts_the_schedule_again(
     assert found.row["in_doubt_since"] < first  # changed only by ``time_passes``: the first time of doubt remains
     provider.inquiries.append(Unavailable("503"))
     began = time.monotonic()
-    await next_question(payments, admin, payment_id)
+    await process_next_inquiry(payments, admin, payment_id)
     assert is_left(await seconds_until(admin, payment_id, "due_at"), 4, 6, since=began)
 
 
@@ -146,8 +146,8 @@ async def test_a_worker_that_dies_during_a_resend_begins_the_schedule_again(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     payment_id = await in_doubt(payments, provider, moved=False)
-    await next_question(payments, admin, payment_id)
-    await next_question(payments, admin, payment_id, after=61)
+    await process_next_inquiry(payments, admin, payment_id)
+    await process_next_inquiry(payments, admin, payment_id, after=61)
     await admin.execute("UPDATE payments SET inquiries = 7 WHERE id = %s", [payment_id])
     assert len(await PAYMENTS.claim([payment_id], worker="dies", lease_seconds=30)) == 1
     await time_passes(admin, payment_id, seconds=31)
@@ -175,7 +175,7 @@ async def test_a_single_not_found_or_two_close_ones_prove_nothing(
 ) -> None:
     payment_id = await in_doubt(payments, provider, moved=False)
     for _ in range(3):
-        await next_question(payments, admin, payment_id)
+        await process_next_inquiry(payments, admin, payment_id)
         found = await evidence(admin, payment_id)
         assert (found.status, found.outcomes) == ("processing", ["unknown"])
     assert [kind for kind, _ in provider.calls] == ["charge", "inquire", "inquire", "inquire"]
@@ -185,8 +185,8 @@ async def test_two_not_founds_as_far_apart_as_the_provider_works_send_the_same_r
     payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     payment_id = await in_doubt(payments, provider, moved=False)
-    await next_question(payments, admin, payment_id)
-    await next_question(payments, admin, payment_id, after=provider.max_processing_seconds)
+    await process_next_inquiry(payments, admin, payment_id)
+    await process_next_inquiry(payments, admin, payment_id, after=provider.max_processing_seconds)
     assert (await evidence(admin, payment_id)).outcomes == ["not_found"]
     await payments.process(payment_id)
     found = await evidence(admin, payment_id)
@@ -199,9 +199,9 @@ async def test_answer_between_two_not_founds_restarts_the_proof(
 ) -> None:
     payment_id = await in_doubt(payments, provider, moved=False)
     provider.inquiries.extend([NotFound(), ActionRequired(None), NotFound()])
-    await next_question(payments, admin, payment_id)
-    await next_question(payments, admin, payment_id, after=61)
-    await next_question(payments, admin, payment_id, after=61)
+    await process_next_inquiry(payments, admin, payment_id)
+    await process_next_inquiry(payments, admin, payment_id, after=61)
+    await process_next_inquiry(payments, admin, payment_id, after=61)
     assert (await evidence(admin, payment_id)).outcomes == ["unknown"]
 
 
@@ -211,7 +211,7 @@ async def test_provider_without_deduplication_never_gets_a_resend(
     provider.deduplicates = False
     payment_id = await in_doubt(payments, provider, moved=False)
     for _ in range(4):  # the payment expires after 300 s
-        await next_question(payments, admin, payment_id, after=61)
+        await process_next_inquiry(payments, admin, payment_id, after=61)
     assert [kind for kind, _ in provider.calls].count("charge") == 1
     assert (await evidence(admin, payment_id)).status == "processing"
 
@@ -222,11 +222,11 @@ async def test_review_is_requested_once_after_a_day_while_the_payment_stays_proc
     payment_id = await in_doubt(payments, provider, moved=True)
     provider.inquiries.extend([Unavailable("503")] * 3)
     for _ in range(3):
-        await next_question(payments, admin, payment_id, after=DAY)
+        await process_next_inquiry(payments, admin, payment_id, after=DAY)
     found = await evidence(admin, payment_id)
     assert (found.status, found.row["needs_review"]) == ("processing", True)
     assert found.events == ["create", "claim", "doubt", "request_review"]
-    await next_question(payments, admin, payment_id)
+    await process_next_inquiry(payments, admin, payment_id)
     done = await evidence(admin, payment_id)
     assert (done.status, done.row["needs_review"]) == ("completed", False)
 
@@ -235,8 +235,8 @@ async def test_worker_that_dies_during_a_resend_leads_to_an_inquiry(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     payment_id = await in_doubt(payments, provider, moved=False)
-    await next_question(payments, admin, payment_id)
-    await next_question(payments, admin, payment_id, after=61)
+    await process_next_inquiry(payments, admin, payment_id)
+    await process_next_inquiry(payments, admin, payment_id, after=61)
     provider.hold()
     provider.heard.clear()
     working = asyncio.ensure_future(payments.process(payment_id))
@@ -286,14 +286,14 @@ async def test_review_is_requested_for_a_payment_that_its_provider_accepted_and_
     payment_id = await payments.pending()
     await payments.process(payment_id)
     provider.withdrawals.extend([ActionRequired(None)] * 3)
-    await next_question(payments, admin, payment_id, after=301)
+    await process_next_inquiry(payments, admin, payment_id, after=301)
     assert not (await evidence(admin, payment_id)).row["needs_review"]
-    await next_question(payments, admin, payment_id, after=601)
-    await next_question(payments, admin, payment_id)
+    await process_next_inquiry(payments, admin, payment_id, after=601)
+    await process_next_inquiry(payments, admin, payment_id)
     found = await evidence(admin, payment_id)
     assert (found.status, found.row["needs_review"], found.row["outcome_known"]) == ("processing", True, True)
     assert found.events == ["create", "claim", "ask_customer", "request_review"]
     provider.withdrawals.append(Withdrawn())
-    await next_question(payments, admin, payment_id)
+    await process_next_inquiry(payments, admin, payment_id)
     done = await evidence(admin, payment_id)
     assert (done.status, done.row["needs_review"]) == ("cancelled", False)

@@ -44,7 +44,7 @@ async def test_a_payment_whose_retries_outlast_it_is_cancelled_as_expired(
     assert len(provider.calls) == 1
 
 
-class ComesTooLate(PaymentWorkload):
+class ExpiresAfterClaim(PaymentWorkload):
     """A workload in which payments expire between their claim and their call."""
 
     async def claim(self, ids: list[str], **rest: Any) -> list[Claim[Charge]]:
@@ -62,9 +62,9 @@ async def test_a_payment_that_expired_between_claim_and_call_is_not_sent(
         await payments.process(payment_id)
         await time_passes(admin, payment_id, seconds=10)
     elif before == "resend":
-        await lost_before_it_arrived(payments, provider, admin, payment_id)
+        await lose_charge(payments, provider, admin, payment_id)
     sent = [call for call in provider.calls if call[0] == "charge"]
-    payments.processor._workload = ComesTooLate(refund_late_cancels)
+    payments.processor._workload = ExpiresAfterClaim(refund_late_cancels)
     await payments.process(payment_id)
     assert [call for call in provider.calls if call[0] == "charge"] == sent
     payments.processor._workload = PAYMENTS
@@ -85,7 +85,7 @@ async def test_charge_carries_the_time_after_which_it_must_not_be_sent(
     assert 0 < provider.not_after - asyncio.get_running_loop().time() <= left
 
 
-async def lost_before_it_arrived(payments: PaymentMaker, provider: FakeProvider, admin: Admin, payment_id: str) -> None:
+async def lose_charge(payments: PaymentMaker, provider: FakeProvider, admin: Admin, payment_id: str) -> None:
     """Process a payment whose charge is lost on its way, which two inquiries a minute apart then prove."""
     provider.charges.append(Unknown("read time-out"))
     await payments.process(payment_id)

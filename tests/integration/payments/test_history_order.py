@@ -8,7 +8,7 @@ from psycopg.rows import DictRow
 
 from tests.factories import QR, PaymentMaker
 from tests.fakes import FakeProvider
-from tests.polling import somebody_waits_for
+from tests.polling import wait_until_blocked_by
 
 OVERTAKES = """
     UPDATE payments SET version = version + 1, status = 'processing', lease_until = now() + interval '30 s', fence = fence + 1
@@ -29,7 +29,7 @@ async def test_a_cancel_that_waited_for_a_lock_is_dated_after_it(
     async with await psycopg.AsyncConnection.connect(stack.urls.database) as other:
         await other.execute(OVERTAKES, {"id": payment_id})
         cancelling = asyncio.create_task(payments.cancel(payment_id))
-        await somebody_waits_for(other, seen_by=admin)
+        await wait_until_blocked_by(other, seen_by=admin)
         await other.execute(TELLS, {"id": payment_id})
     await cancelling
     assert await _dates_run_forward(admin, payment_id, versions=3)
@@ -45,7 +45,7 @@ async def test_an_answer_that_waited_for_a_lock_is_dated_after_it(
     async with await psycopg.AsyncConnection.connect(stack.urls.database) as other:
         await other.execute("UPDATE payments SET version = version + 1 WHERE id = %(id)s", {"id": payment_id})
         provider.release()
-        await somebody_waits_for(other, seen_by=admin)
+        await wait_until_blocked_by(other, seen_by=admin)
         await other.execute(TELLS, {"id": payment_id})
     await processing
     assert await _dates_run_forward(admin, payment_id, versions=4)

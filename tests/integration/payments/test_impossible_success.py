@@ -12,7 +12,7 @@ from tests.harness import Api
 from tests.integration.bills.bill_helpers import bill_of
 from tests.integration.orders.order_helpers import RAMEN, open_order
 from tests.integration.payments.evidence import Admin, evidence, seconds_until
-from tests.integration.payments.payment_helpers import in_hand
+from tests.integration.payments.payment_helpers import charge_in_progress
 from tests.integration.refunds.refund_helpers import RefundMaker, bill_row
 from tests.integration.sandbox.harness import KEY, Sandbox
 from workflows.providers.base import Answer, Declined, NotFound, Succeeded, Unavailable, Unknown
@@ -24,7 +24,7 @@ NOT_BELIEVED = [Succeeded(400), Succeeded(1_000, fee=1_001), Succeeded(1_000, fe
 IDS = ["part", "fee above its amount", "negative fee", "endless fee"]
 
 
-async def not_believed(payments: PaymentMaker, provider: FakeProvider, answer: Succeeded) -> str:
+async def impossible_success(payments: PaymentMaker, provider: FakeProvider, answer: Succeeded) -> str:
     """Return a payment whose provider answered with an impossible success."""
     provider.charges.append(answer)
     payment_id = await payments.pending()
@@ -32,7 +32,7 @@ async def not_believed(payments: PaymentMaker, provider: FakeProvider, answer: S
     return payment_id
 
 
-async def look_again(payments: PaymentMaker, admin: Admin, payment_id: str) -> None:
+async def process_when_due(payments: PaymentMaker, admin: Admin, payment_id: str) -> None:
     """Advance time to the due time, and let a worker process the payment."""
     left = await seconds_until(admin, payment_id, "due_at")
     await time_passes(admin, payment_id, seconds=max(left, 0) + 0.1)
@@ -43,7 +43,7 @@ async def look_again(payments: PaymentMaker, admin: Admin, payment_id: str) -> N
 async def test_impossible_success_waits_for_a_review(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin, answer: Succeeded
 ) -> None:
-    payment_id = await not_believed(payments, provider, answer)
+    payment_id = await impossible_success(payments, provider, answer)
     found = await evidence(admin, payment_id)
     assert (found.status, found.row["needs_review"], found.row["outcome_known"]) == ("processing", True, False)
     assert (found.row["due_at"], found.row["fee"], found.row["captured_amount"]) == (None, 0, 0)
@@ -53,7 +53,7 @@ async def test_impossible_success_waits_for_a_review(
 async def test_cancel_of_an_impossible_success_reverses_it_and_cancels_the_payment(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin, answer: Succeeded
 ) -> None:
-    payment_id = await not_believed(payments, provider, answer)
+    payment_id = await impossible_success(payments, provider, answer)
     await payments.cancel(payment_id)
     await payments.process(payment_id)
     found = await evidence(admin, payment_id)
@@ -66,7 +66,7 @@ async def test_cancel_during_the_charge_reverses_an_impossible_success(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     provider.charges.append(Succeeded(400))
-    payment_id, working = await in_hand(payments, provider)
+    payment_id, working = await charge_in_progress(payments, provider)
     await payments.cancel(payment_id, on_too_late="refund")
     provider.release()
     await working
@@ -94,13 +94,13 @@ async def test_cancel_in_doubt_finds_a_partial_charge_and_reverses_it(
 async def test_lost_answer_to_a_reversal_leads_to_an_inquiry(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin, lost: Answer
 ) -> None:
-    payment_id = await not_believed(payments, provider, Succeeded(400))
+    payment_id = await impossible_success(payments, provider, Succeeded(400))
     await payments.cancel(payment_id)
     provider.reversals.append(lost)
     await payments.process(payment_id)
     assert (await evidence(admin, payment_id)).status == "processing"
     assert await seconds_until(admin, payment_id, "due_at") <= 2.4
-    await look_again(payments, admin, payment_id)
+    await process_when_due(payments, admin, payment_id)
     assert provider.calls[-1] == ("withdraw", f"{payment_id}:1")  # an inquiry: it reverses no money that has moved
     await payments.process(payment_id)
     assert (await evidence(admin, payment_id)).status == "cancelled"
@@ -110,7 +110,7 @@ async def test_lost_answer_to_a_reversal_leads_to_an_inquiry(
 async def test_a_worker_that_dies_during_the_reversal_leaves_it_to_the_next(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:
-    payment_id = await not_believed(payments, provider, Succeeded(400))
+    payment_id = await impossible_success(payments, provider, Succeeded(400))
     await payments.cancel(payment_id)
     assert len(await PAYMENTS.claim([payment_id], worker="dies", lease_seconds=30)) == 1
     await time_passes(admin, payment_id, seconds=31)
@@ -121,12 +121,12 @@ async def test_a_worker_that_dies_during_the_reversal_leaves_it_to_the_next(
 async def test_a_reversal_is_repeated_while_the_provider_is_unavailable(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:
-    payment_id = await not_believed(payments, provider, Succeeded(400))
+    payment_id = await impossible_success(payments, provider, Succeeded(400))
     await payments.cancel(payment_id)
     provider.reversals.extend([Unavailable("503")] * 2)
     await payments.process(payment_id)
     for _ in range(2):
-        await look_again(payments, admin, payment_id)
+        await process_when_due(payments, admin, payment_id)
     assert (await evidence(admin, payment_id)).status == "cancelled"
     assert [kind for kind, _ in provider.calls] == ["charge", "reverse", "reverse", "reverse"]
 
@@ -134,7 +134,7 @@ async def test_a_reversal_is_repeated_while_the_provider_is_unavailable(
 async def test_refused_reversal_waits_for_a_review_and_another_cancel_retries_it(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:
-    payment_id = await not_believed(payments, provider, Succeeded(400))
+    payment_id = await impossible_success(payments, provider, Succeeded(400))
     await payments.cancel(payment_id)
     provider.reversals.append(Succeeded(400))
     await payments.process(payment_id)
@@ -149,7 +149,7 @@ async def test_refused_reversal_waits_for_a_review_and_another_cancel_retries_it
 async def test_reversal_that_is_never_granted_is_retried_less_often_and_reviewed_once(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin, refusal: Unknown | Unavailable
 ) -> None:
-    payment_id = await not_believed(payments, provider, Succeeded(400))
+    payment_id = await impossible_success(payments, provider, Succeeded(400))
     await payments.cancel(payment_id)
     reviewed_version = (await evidence(admin, payment_id)).row["version"]
     provider.reversals.extend([refusal] * 99)
@@ -157,7 +157,7 @@ async def test_reversal_that_is_never_granted_is_retried_less_often_and_reviewed
     for _ in range(9):
         reversals = provider.calls.count(("reverse", f"{payment_id}:1"))
         while provider.calls.count(("reverse", f"{payment_id}:1")) == reversals:
-            await look_again(payments, admin, payment_id)
+            await process_when_due(payments, admin, payment_id)
         waits.append(await seconds_until(admin, payment_id, "due_at"))
     assert (waits[4] > 20, waits[-1] > 2_000) == (True, True)  # a minute and an hour, with a jitter of a fifth
     found = await evidence(admin, payment_id)
@@ -180,7 +180,7 @@ async def test_a_cancel_of_a_quarantined_payment_is_acted_on(
 
 
 async def test_two_cancels_at_once_reverse_once(payments: PaymentMaker, provider: FakeProvider, admin: Admin) -> None:
-    payment_id = await not_believed(payments, provider, Succeeded(400))
+    payment_id = await impossible_success(payments, provider, Succeeded(400))
     await asyncio.gather(*(payments.cancel(payment_id) for _ in range(5)))
     await asyncio.gather(*(payments.process(payment_id) for _ in range(5)))
     assert [kind for kind, _ in provider.calls] == ["charge", "reverse"]
@@ -216,7 +216,7 @@ async def test_the_sandbox_takes_a_partial_charge_back_with_its_fee(
         await payments.process(payment_id)
         await payments.cancel(payment_id)
         while (await evidence(admin, payment_id)).row["due_at"] is not None:  # on a busy machine more answers are lost
-            await look_again(payments, admin, payment_id)
+            await process_when_due(payments, admin, payment_id)
         assert (await evidence(admin, payment_id)).status == "cancelled"
         part = int(fate.partition(":")[2].partition("+")[0])
         assert await sandbox.moved(payment_id) == [("charge", part), ("reversal", part)]

@@ -11,8 +11,8 @@ from mpac.stack.local_stack import LocalStack
 from tests.conftest import MakeTenant
 from tests.factories import CASH, QR, PaymentMaker, Tenant, submission
 from tests.integration.payments.evidence import Admin, all_of
-from tests.integration.payments.payment_helpers import count, together
-from tests.polling import eventually, somebody_waits_for
+from tests.integration.payments.payment_helpers import count, submit_concurrently
+from tests.polling import eventually, wait_until_blocked_by
 from workflows.errors import (
     DuplicateResource,
     IdempotencyKeyInUse,
@@ -55,7 +55,7 @@ async def test_replay_returns_its_answer_although_the_request_would_now_be_refus
 
 async def test_two_merchants_may_use_one_key(accepting: PaymentIntake, tenant: Tenant, make_tenant: MakeTenant) -> None:
     other = await make_tenant()
-    results = await together(
+    results = await submit_concurrently(
         accepting, submission(CASH, tenant.device, key="k-1"), submission(CASH, other.device, key="k-1", body=b"other")
     )
     assert [result.status for result in results] == [201, 201]
@@ -64,7 +64,7 @@ async def test_two_merchants_may_use_one_key(accepting: PaymentIntake, tenant: T
 async def test_a_hundred_concurrent_uses_of_a_key_make_one_payment(
     accepting: PaymentIntake, tenant: Tenant, admin: Admin
 ) -> None:
-    results = await together(accepting, *[submission(CASH, tenant.device, key="k-1") for _ in range(100)])
+    results = await submit_concurrently(accepting, *[submission(CASH, tenant.device, key="k-1") for _ in range(100)])
     bodies = {result.body for result in results if isinstance(result, StoredAnswer)}
     assert len(bodies) == 1
     assert all(isinstance(result, StoredAnswer | IdempotencyKeyInUse) for result in results)
@@ -124,7 +124,7 @@ async def test_a_client_reference_used_twice_in_a_group_makes_one_payment_and_on
     accepting: PaymentIntake, tenant: Tenant, admin: Admin
 ) -> None:
     asked = replace(CASH, client_reference="till-1")
-    results = await together(
+    results = await submit_concurrently(
         accepting,
         *[submission(CASH, tenant.device) for _ in range(3)],
         *[submission(asked, tenant.device) for _ in range(3)],
@@ -189,7 +189,7 @@ async def test_a_reference_taken_concurrently_fails_only_its_request(
             await quicker.execute(statement, [model])
         asked = [submission(CASH, tenant.device) for _ in range(6)]
         asked[4] = submission(replace(CASH, client_reference="till-1"), tenant.device)
-        waiting = asyncio.ensure_future(together(accepting, *asked))
+        waiting = asyncio.ensure_future(submit_concurrently(accepting, *asked))
         blocked = b"SELECT 1 FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'"
         await eventually(lambda: all_of(admin, blocked), until=bool)
     results = await waiting
@@ -223,8 +223,8 @@ async def test_groups_with_the_same_references_in_another_order_do_not_deadlock(
         else:
             for statement in (TAKES_THE_REFERENCE, TELLS):
                 await quicker.execute(statement, [model])
-        waiting = asyncio.ensure_future(together(payments.accepting, asked(0), asked(2), asked(1)))
-        await somebody_waits_for(quicker, seen_by=admin)
+        waiting = asyncio.ensure_future(submit_concurrently(payments.accepting, asked(0), asked(2), asked(1)))
+        await wait_until_blocked_by(quicker, seen_by=admin)
         # All groups take references in sorted order, so this group has not taken its second reference yet.
         assert isinstance(await asyncio.wait_for(other.accept_payment(asked(2)), timeout=2), StoredAnswer)
         await quicker.rollback()

@@ -5,7 +5,7 @@ import asyncio
 from tests.factories import PaymentMaker, Tenant, time_passes
 from tests.fakes import FakeProvider
 from tests.integration.payments.evidence import Admin, all_of, evidence
-from tests.integration.payments.payment_helpers import in_hand
+from tests.integration.payments.payment_helpers import charge_in_progress
 from workflows.processing.executor import LeaseExecutor
 from workflows.providers.base import Charge, Declined, Succeeded, Unavailable
 from workflows.refunds.workload import PAYMENTS
@@ -35,7 +35,7 @@ async def test_late_message_changes_nothing(payments: PaymentMaker, provider: Fa
 async def test_a_leased_payment_is_not_claimed_again_until_the_lease_ends(
     payments: PaymentMaker, other_worker: LeaseExecutor[Charge], provider: FakeProvider, admin: Admin
 ) -> None:
-    payment_id, working = await in_hand(payments, provider)
+    payment_id, working = await charge_in_progress(payments, provider)
     await admin.execute("UPDATE payments SET due_at = now() WHERE id = %s", [payment_id])  # only the lease protects it
     await other_worker.process([payment_id])
     assert provider.calls == [("charge", f"{payment_id}:1")]
@@ -46,7 +46,7 @@ async def test_a_leased_payment_is_not_claimed_again_until_the_lease_ends(
 async def test_after_the_lease_another_worker_inquires_and_never_charges(
     payments: PaymentMaker, other_worker: LeaseExecutor[Charge], provider: FakeProvider, admin: Admin
 ) -> None:
-    payment_id, working = await in_hand(payments, provider)
+    payment_id, working = await charge_in_progress(payments, provider)
     await time_passes(admin, payment_id, seconds=LEASE_SECONDS + 1)
     await other_worker.process([payment_id])
     found = await evidence(admin, payment_id)
@@ -60,7 +60,7 @@ async def test_late_answer_of_a_worker_without_its_lease_is_stored_as_evidence_o
     payments: PaymentMaker, other_worker: LeaseExecutor[Charge], provider: FakeProvider, admin: Admin
 ) -> None:
     provider.charges.append(Declined("lost_card"))
-    payment_id, working = await in_hand(payments, provider)
+    payment_id, working = await charge_in_progress(payments, provider)
     await time_passes(admin, payment_id, seconds=LEASE_SECONDS + 1)
     provider.inquiries.append(Succeeded(1_000, "r1"))
     await other_worker.process([payment_id])
@@ -79,7 +79,7 @@ async def test_late_answer_is_fenced_off_while_the_next_worker_inquires(
     payments: PaymentMaker, other_worker: LeaseExecutor[Charge], provider: FakeProvider, admin: Admin
 ) -> None:
     provider.charges.append(Declined("lost_card"))
-    payment_id, working = await in_hand(payments, provider)
+    payment_id, working = await charge_in_progress(payments, provider)
     await time_passes(admin, payment_id, seconds=LEASE_SECONDS + 1)
     provider.hold_inquiries()
     provider.inquiries.append(Succeeded(1_000, "r1"))
@@ -100,7 +100,7 @@ async def test_late_answer_is_fenced_off_while_the_next_worker_inquires(
 async def test_late_success_of_a_failed_payment_is_stored_as_an_exception(
     payments: PaymentMaker, other_worker: LeaseExecutor[Charge], provider: FakeProvider, admin: Admin
 ) -> None:
-    payment_id, working = await in_hand(payments, provider)
+    payment_id, working = await charge_in_progress(payments, provider)
     await time_passes(admin, payment_id, seconds=LEASE_SECONDS + 1)
     provider.inquiries.append(Declined("lost_card"))
     await other_worker.process([payment_id])

@@ -17,7 +17,7 @@ CODES = {400: "invalid_request", 404: "not_found", 429: "rate_limited"}
 
 
 @asynccontextmanager
-async def at(settings: Settings, said: Said) -> AsyncIterator[tuple[SandboxProvider, list[str]]]:
+async def server_answering(settings: Settings, said: Said) -> AsyncIterator[tuple[SandboxProvider, list[str]]]:
     """Run a server that answers ``said`` to every call; yield the adapter and the list of received requests."""
     heard: list[str] = []
 
@@ -52,7 +52,7 @@ async def ask(provider: SandboxProvider, what: str) -> Answer:
 
 @pytest.mark.parametrize("what", ["charge", "refund"])
 async def test_404_to_a_charge_or_refund_leaves_the_outcome_unknown(settings: Settings, what: str) -> None:
-    async with at(settings, (404, {})) as (provider, _):
+    async with server_answering(settings, (404, {})) as (provider, _):
         assert isinstance(await ask(provider, what), Unknown)
 
 
@@ -60,20 +60,20 @@ async def test_404_to_a_charge_or_refund_leaves_the_outcome_unknown(settings: Se
 @pytest.mark.parametrize("what", ["charge", "refund"])
 async def test_redirect_of_a_charge_or_refund_is_not_followed(settings: Settings, what: str, status: int) -> None:
     # If it were followed, a 503 of the new address would count as "certainly nothing happened" and repeat the charge.
-    async with at(settings, (status, {"Location": "/elsewhere"})) as (provider, heard):
+    async with server_answering(settings, (status, {"Location": "/elsewhere"})) as (provider, heard):
         assert isinstance(await ask(provider, what), Unknown)
         assert len(heard) == 1
 
 
 @pytest.mark.parametrize("what", ["charge", "refund"])
 async def test_refusal_of_a_charge_or_refund_is_a_decline(settings: Settings, what: str) -> None:
-    async with at(settings, (400, {})) as (provider, _):
+    async with server_answering(settings, (400, {})) as (provider, _):
         assert await ask(provider, what) == Declined("refused_by_provider", "the api version is not supported")
 
 
 @pytest.mark.parametrize("question", ["inquire", "inquire_refund", "withdraw"])
 async def test_refusal_of_an_inquiry_says_nothing_about_the_charge(settings: Settings, question: str) -> None:
-    async with at(settings, (400, {})) as (provider, _):
+    async with server_answering(settings, (400, {})) as (provider, _):
         assert isinstance(
             await getattr(provider, question)(REFUND if question == "inquire_refund" else CHARGE),
             Unknown | Unavailable,
@@ -84,7 +84,7 @@ async def test_refusal_of_an_inquiry_says_nothing_about_the_charge(settings: Set
     ("retry_after", "seconds"), [("7", 7.0), ("²", None), ("-1", None), ("Wed, 21 Oct 2026 07:28:00 GMT", None)]
 )
 async def test_unreadable_retry_after_is_ignored(settings: Settings, retry_after: str, seconds: float | None) -> None:
-    async with at(settings, (429, {"Retry-After": retry_after})) as (provider, _):
+    async with server_answering(settings, (429, {"Retry-After": retry_after})) as (provider, _):
         answer = await provider.charge(CHARGE)
         assert isinstance(answer, Unavailable)
         assert answer.retry_after_seconds == seconds

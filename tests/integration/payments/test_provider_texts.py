@@ -43,7 +43,7 @@ async def talking(settings: Settings, tenant: Tenant, say_it: Say) -> AsyncItera
             await asyncio.wait_for(processor.drain(60), timeout=60)
 
 
-async def look_now(admin: Admin, table: str, row_id: str) -> None:
+async def make_due(admin: Admin, table: str, row_id: str) -> None:
     """Make the row due now."""
     await admin.execute(f"UPDATE {table} SET due_at = now() WHERE id = %s".encode(), [row_id])
 
@@ -66,11 +66,11 @@ async def test_card_numbers_in_successes_are_not_stored(
     async with talking(settings, tenant, say_it) as (maker, _):
         payment_id = await maker.paid()
         if is_lost:
-            await look_now(admin, "payments", payment_id)
+            await make_due(admin, "payments", payment_id)
             await maker.payments.process(payment_id)
         refund_id = await maker.refunded(payment_id, 400)
         if is_lost:
-            await look_now(admin, "refunds", refund_id)
+            await make_due(admin, "refunds", refund_id)
             await maker.process(refund_id)
         payment, refund = await evidence_of(admin, "payment", payment_id), await evidence_of(admin, "refund", refund_id)
     assert (payment.status, refund.status) == ("refunded", "completed")
@@ -125,11 +125,11 @@ async def test_foreign_refusal_of_a_charge_or_refund_leads_to_inquiries_only(
         payment_id = await maker.paid()
         doubted = await evidence_of(admin, "payment", payment_id)
         assert (doubted.status, doubted.row["outcome_known"], doubted.outcomes) == ("processing", False, ["unknown"])
-        await look_now(admin, "payments", payment_id)
+        await make_due(admin, "payments", payment_id)
         await maker.payments.process(payment_id)
         refund_id = await maker.refunded(payment_id, 400)
         assert (await evidence_of(admin, "refund", refund_id)).row["outcome_known"] is False
-        await look_now(admin, "refunds", refund_id)
+        await make_due(admin, "refunds", refund_id)
         await maker.process(refund_id)
         refund = await evidence_of(admin, "refund", refund_id)
     assert refund.status == "completed"

@@ -7,7 +7,7 @@ import pytest
 
 from tests.factories import Tenant, time_passes
 from tests.integration.payments.evidence import Admin, evidence, evidence_of, seconds_until
-from tests.integration.payments.test_provider_texts import look_now, success, talking
+from tests.integration.payments.test_provider_texts import make_due, success, talking
 from tests.integration.providers.peer import Heard, Peer, error, http
 from tests.integration.refunds.refund_helpers import sums
 from workflows.settings import Settings
@@ -49,13 +49,13 @@ async def test_wrong_answer_to_a_charge_or_refund_leads_to_an_inquiry(
         payment_id = await maker.paid()
         doubted = await evidence(admin, payment_id)
         assert (doubted.status, doubted.row["outcome_known"], doubted.outcomes) == ("processing", False, ["unknown"])
-        await look_now(admin, "payments", payment_id)
+        await make_due(admin, "payments", payment_id)
         await maker.payments.process(payment_id)
         assert (await evidence(admin, payment_id)).status == "completed"
         refund_id = await maker.refunded(payment_id, 400)
         refund = await evidence_of(admin, "refund", refund_id)
         assert (refund.status, refund.row["outcome_known"], refund.outcomes) == ("processing", False, ["unknown"])
-        await look_now(admin, "refunds", refund_id)
+        await make_due(admin, "refunds", refund_id)
         await maker.process(refund_id)
         assert (await evidence_of(admin, "refund", refund_id)).status == "completed"
         assert (sent(peer, "/v1/charges"), sent(peer, "/v1/refunds")) == ([f"{payment_id}:1"], [f"{refund_id}:1"])
@@ -129,7 +129,7 @@ async def test_a_refused_withdrawal_leaves_the_payment_open_and_is_repeated(
         found = await evidence(admin, payment_id)
         assert (found.status, found.row["outcome_known"]) == ("processing", False)
         refused.append(False)
-        await look_now(admin, "payments", payment_id)
+        await make_due(admin, "payments", payment_id)
         await maker.payments.process(payment_id)
         assert (await evidence(admin, payment_id)).status == "cancelled"
         assert sent(peer, "/v1/charges") == [f"{payment_id}:1"]
@@ -145,7 +145,7 @@ async def test_a_refund_that_is_always_refused_fails_with_nothing_moved_and_noth
         payment_id = await maker.paid()
         refund_id = await maker.pending(payment_id, 400)
         for _ in range(6):
-            await look_now(admin, "refunds", refund_id)
+            await make_due(admin, "refunds", refund_id)
             await maker.process(refund_id)
         found = await evidence_of(admin, "refund", refund_id)
         assert (found.status, found.row["failure_code"]) == ("failed", "provider_unavailable")

@@ -121,16 +121,16 @@ def error(reference: str, code: str, **changes: Any) -> dict[str, Any]:
     return {"error": {"code": code, "message": "said by the provider"}, **names(reference), **changes}
 
 
-def truth(heard: Heard) -> bytes:
+def correct_answer(heard: Heard) -> bytes:
     """Return the correct answer to a request."""
     word = heard.path.removeprefix("/v1/").split("/")[-1]
     status = {"cancel": "cancelled", "reverse": "reversed", "codes": "waiting"}.get(word, "succeeded")
     return http(200, operation(heard.reference, status), Mpac_Call_Id=heard.headers["mpac-call-id"])
 
 
-async def honest(heard: Heard, writer: asyncio.StreamWriter) -> None:
+async def answer_correctly(heard: Heard, writer: asyncio.StreamWriter) -> None:
     """Send the correct answer."""
-    await say(writer, truth(heard))
+    await say(writer, correct_answer(heard))
 
 
 def charge(letter: str, *, mode: str = "cpm") -> Charge:

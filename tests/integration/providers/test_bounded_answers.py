@@ -10,8 +10,8 @@ import orjson
 import pytest
 
 from tests.integration.providers.conftest import Run
-from tests.integration.providers.peer import QUESTIONS, Heard, honest, http, operation, peer_of, say
-from tests.polling import PATIENCE_SECONDS
+from tests.integration.providers.peer import QUESTIONS, Heard, answer_correctly, http, operation, peer_of, say
+from tests.polling import GENEROUS_SECONDS
 from workflows.providers.base import Succeeded, Unknown
 from workflows.providers.http_reader import LARGEST_BODY, LARGEST_HEAD, MOST_HEADERS, MOST_INTERIM
 from workflows.settings import Settings
@@ -57,7 +57,7 @@ def test_an_endless_answer_is_unknown_and_its_connection_closed(
     async def script(heard: Heard, writer: asyncio.StreamWriter) -> None:
         nonlocal sent
         if heard.connection:
-            await honest(heard, writer)
+            await answer_correctly(heard, writer)
             return
         for piece in ENDLESS[kind]():
             await say(writer, piece)
@@ -66,7 +66,7 @@ def test_an_endless_answer_is_unknown_and_its_connection_closed(
     async def scenario() -> None:
         async with peer_of(settings, script) as (peer, provider):
             assert isinstance(await QUESTIONS[question](provider, "a"), Unknown)
-            await asyncio.wait_for(peer.hung_up[0].wait(), PATIENCE_SECONDS)
+            await asyncio.wait_for(peer.hung_up[0].wait(), GENEROUS_SECONDS)
             assert not isinstance(await QUESTIONS[question](provider, "b"), Unknown)
             assert len(peer.writers) == 2
         assert sent < MOST_SENT
@@ -106,7 +106,7 @@ def test_an_answer_that_drips_ends_with_the_calls_time(run: Run, settings: Setti
 
     async def scenario() -> None:
         async with peer_of(settings, script, sandbox_timeout_seconds=2) as (_, provider):
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(GENEROUS_SECONDS):
                 assert await QUESTIONS["charge"](provider, "a") == Unknown("no answer: no answer in time")
 
     run(scenario())

@@ -13,9 +13,9 @@ from tests.integration.providers.peer import (
     MOVING,
     QUESTIONS,
     Heard,
+    answer_correctly,
     charge,
     error,
-    honest,
     http,
     operation,
     peer_of,
@@ -91,9 +91,12 @@ def test_a_refused_connection_proves_that_nothing_happened(
     async def scenario() -> None:
         with socket.socket() as held:
             held.bind(("127.0.0.1", 0))  # no process listens on this port
-            async with peer_of(settings, honest) as (peer, _):
+            async with peer_of(settings, answer_correctly) as (peer, _):
                 url = address.format(free=held.getsockname()[1], plain=peer.port)
-                async with peer_of(settings, honest, sandbox_url=url, sandbox_timeout_seconds=1) as (_, provider):
+                async with peer_of(settings, answer_correctly, sandbox_url=url, sandbox_timeout_seconds=1) as (
+                    _,
+                    provider,
+                ):
                     assert isinstance(await QUESTIONS[question](provider, "a"), Unavailable)
                 assert not peer.heard
 
@@ -104,7 +107,10 @@ def test_a_connection_timeout_proves_that_nothing_happened(run: Run, settings: S
     async def scenario() -> None:
         with without_room() as full:
             url = f"http://127.0.0.1:{full.getsockname()[1]}"
-            async with peer_of(settings, honest, sandbox_url=url, sandbox_timeout_seconds=0.3) as (_, provider):
+            async with peer_of(settings, answer_correctly, sandbox_url=url, sandbox_timeout_seconds=0.3) as (
+                _,
+                provider,
+            ):
                 assert isinstance(await QUESTIONS["charge"](provider, "a"), Unavailable)
 
     run(scenario())
@@ -126,7 +132,7 @@ def without_room() -> Iterator[socket.socket]:
 @pytest.mark.parametrize("is_open", [True, False], ids=["an open connection", "a new connection"])
 def test_a_charge_is_not_sent_after_its_deadline(run: Run, settings: Settings, *, is_open: bool, mode: str) -> None:
     async def scenario() -> None:
-        async with peer_of(settings, honest) as (peer, provider):
+        async with peer_of(settings, answer_correctly) as (peer, provider):
             if is_open:
                 assert isinstance(await QUESTIONS["inquire"](provider, "a"), Succeeded)
             now = asyncio.get_running_loop().time()
@@ -144,7 +150,7 @@ def test_a_charge_is_not_sent_over_a_connection_that_opens_after_its_deadline(ru
         loop = asyncio.get_running_loop()
         with without_room() as full:
             url = f"http://127.0.0.1:{full.getsockname()[1]}"
-            async with peer_of(settings, honest, sandbox_url=url) as (_, provider):
+            async with peer_of(settings, answer_correctly, sandbox_url=url) as (_, provider):
                 not_after = loop.time() + 0.3
                 calling = asyncio.ensure_future(provider.charge(charge("a"), not_after=not_after))
                 await until(lambda: loop.time() > not_after)
@@ -194,7 +200,7 @@ def test_a_connection_that_ended_while_idle_is_replaced_and_the_request_sent_onc
     run: Run, settings: Settings, question: str
 ) -> None:
     async def script(heard: Heard, writer: asyncio.StreamWriter) -> None:
-        await honest(heard, writer)
+        await answer_correctly(heard, writer)
         if heard.connection == 0:
             writer.close()
 
@@ -214,7 +220,7 @@ def test_a_call_that_gets_no_slot_in_time_is_not_sent(run: Run, settings: Settin
 
     async def script(heard: Heard, writer: asyncio.StreamWriter) -> None:
         await free.wait()
-        await honest(heard, writer)
+        await answer_correctly(heard, writer)
 
     async def ask(client: HttpClient) -> int:
         async with client.exchange("GET", "/v1/charges/pay_a:1") as answer:
@@ -239,7 +245,7 @@ def test_a_call_that_gets_no_slot_in_time_is_not_sent(run: Run, settings: Settin
 def test_a_call_that_is_cancelled_leaves_no_connection_to_the_next(run: Run, settings: Settings) -> None:
     async def script(heard: Heard, writer: asyncio.StreamWriter) -> None:
         if heard.reference != "pay_a:1":
-            await honest(heard, writer)
+            await answer_correctly(heard, writer)
 
     async def scenario() -> None:
         async with peer_of(settings, script) as (peer, provider):

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.integration.providers.conftest import Run
-from tests.integration.providers.peer import Heard, Peer, charge, honest, say, truth
+from tests.integration.providers.peer import Heard, Peer, answer_correctly, charge, correct_answer, say
 from workflows import clock
 from workflows.providers.base import Answer, Succeeded, Unavailable
 from workflows.providers.sandbox import SandboxProvider
@@ -46,9 +46,9 @@ async def asked(settings: Settings, certificate: Path, *, repeats: bool = False)
     """Send five charges to a peer over TLS; return the answers, and the numbers of their connections."""
 
     async def twice(heard: Heard, writer: asyncio.StreamWriter) -> None:
-        await say(writer, truth(heard) + truth(heard))
+        await say(writer, correct_answer(heard) + correct_answer(heard))
 
-    peer = Peer(twice if repeats else honest)
+    peer = Peer(twice if repeats else answer_correctly)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     server = await asyncio.start_server(peer.serve, "127.0.0.1", 0, ssl=context)

@@ -13,16 +13,16 @@ from tests.integration.providers.peer import (
     QUESTIONS,
     Heard,
     Peer,
+    answer_correctly,
+    correct_answer,
     error,
-    honest,
     http,
     operation,
     peer_of,
     reference_of,
     say,
-    truth,
 )
-from tests.polling import PATIENCE_SECONDS
+from tests.polling import GENEROUS_SECONDS
 from workflows.providers.base import ActionRequired, Answer, Declined, Succeeded, Unknown, Withdrawn
 from workflows.settings import Settings
 
@@ -67,10 +67,10 @@ OWN: dict[str, type[Answer]] = {
 @pytest.mark.parametrize("stray", STRAYS)
 def test_a_stray_answer_on_an_idle_connection_ends_it(run: Run, settings: Settings, stray: str, question: str) -> None:
     async def scenario() -> None:
-        async with peer_of(settings, honest) as (peer, provider):
+        async with peer_of(settings, answer_correctly) as (peer, provider):
             assert isinstance(await QUESTIONS[question](provider, "a"), OWN[question])
             await say(peer.writers[0], STRAYS[stray](reference_of(question, "a")))
-            await asyncio.wait_for(peer.hung_up[0].wait(), PATIENCE_SECONDS)
+            await asyncio.wait_for(peer.hung_up[0].wait(), GENEROUS_SECONDS)
             assert isinstance(await QUESTIONS[question](provider, "b"), OWN[question])
             assert [heard.connection for heard in peer.heard] == [0, 1]
 
@@ -80,7 +80,7 @@ def test_a_stray_answer_on_an_idle_connection_ends_it(run: Run, settings: Settin
 @pytest.mark.parametrize("stray", STRAYS)
 def test_an_unread_stray_answer_ends_the_connection(run: Run, settings: Settings, stray: str) -> None:
     async def scenario() -> None:
-        async with peer_of(settings, honest) as (peer, provider):
+        async with peer_of(settings, answer_correctly) as (peer, provider):
             assert isinstance(await QUESTIONS["charge"](provider, "a"), Succeeded)
             (idle,) = provider._client._idle
             arrived = idle._transport.get_extra_info("socket").fileno()
@@ -98,7 +98,7 @@ def test_a_stray_answer_behind_the_right_one_ends_the_connection(
     run: Run, settings: Settings, stray: str, question: str
 ) -> None:
     async def script(heard: Heard, writer: asyncio.StreamWriter) -> None:
-        await say(writer, truth(heard) + STRAYS[stray](heard.reference))
+        await say(writer, correct_answer(heard) + STRAYS[stray](heard.reference))
 
     async def scenario() -> None:
         async with peer_of(settings, script) as (peer, provider):
@@ -118,9 +118,9 @@ def test_a_stray_answer_after_the_next_request_was_written_is_not_believed(
     async def script(heard: Heard, writer: asyncio.StreamWriter) -> None:
         if heard.reference == reference_of(question, "b"):
             stray_one = STRAYS[stray](reference_of(question, "a"))
-            await say(writer, *((stray_one + truth(heard),) if in_one else (stray_one, truth(heard))))
+            await say(writer, *((stray_one + correct_answer(heard),) if in_one else (stray_one, correct_answer(heard))))
         else:
-            await honest(heard, writer)
+            await answer_correctly(heard, writer)
 
     async def scenario() -> None:
         async with peer_of(settings, script) as (peer, provider):
@@ -142,8 +142,10 @@ def test_an_answer_that_was_not_believed_ends_its_connection(run: Run, settings:
             await say(writer, STRAYS["decline"](reference_of(question, "z")))
         else:
             with suppress(RuntimeError):  # uvloop raises it if the connection is closed, as it should be
-                peers[0].writers[0].write(truth(peers[0].heard[0]))  # the answer to A, late, where B might read it
-            await honest(heard, writer)
+                peers[0].writers[0].write(
+                    correct_answer(peers[0].heard[0])
+                )  # the answer to A, late, where B might read it
+            await answer_correctly(heard, writer)
 
     async def scenario() -> None:
         async with peer_of(settings, script) as (peer, provider):
@@ -211,7 +213,7 @@ def test_a_request_id_for_logs_that_a_gateway_replaced_is_accepted(run: Run, set
     async def script(heard: Heard, writer: asyncio.StreamWriter) -> None:
         ours, theirs = heard.headers["x-request-id"].encode(), b"the-gateway's-own"
         assert ours != theirs
-        await say(writer, truth(heard).replace(b"\r\n", b"\r\nX-Request-Id: " + theirs + b"\r\n", 1))
+        await say(writer, correct_answer(heard).replace(b"\r\n", b"\r\nX-Request-Id: " + theirs + b"\r\n", 1))
 
     async def scenario() -> None:
         async with peer_of(settings, script) as (peer, provider):
@@ -224,7 +226,7 @@ def test_a_request_id_for_logs_that_a_gateway_replaced_is_accepted(run: Run, set
 
 def test_a_thousand_correct_answers_use_few_connections(run: Run, settings: Settings) -> None:
     async def scenario() -> None:
-        async with peer_of(settings, honest) as (peer, provider):
+        async with peer_of(settings, answer_correctly) as (peer, provider):
             for _ in range(50):
                 answers = await asyncio.gather(*(QUESTIONS["charge"](provider, letter) for letter in "abcdefghij" * 2))
                 assert {type(answer) for answer in answers} == {Succeeded}

@@ -22,7 +22,7 @@ from workflows.clock import now
 from workflows.providers.base import Succeeded
 
 
-async def strangers(
+async def unmatched_breaks(
     api: Api, admin: Admin, tenant: Tenant, *theirs: Theirs
 ) -> tuple[str, list[Ours], list[dict[str, Any]]]:
     """Reconcile a settlement of two sales whose statement also has the lines ``theirs``, which match no sale of ours.
@@ -36,7 +36,7 @@ async def strangers(
     return settlement_id, sales, sorted(await breaks(api, tenant, settlement_id), key=lambda one: one["theirs"])
 
 
-def stranger(amount: int, **changes: Any) -> Theirs:
+def unmatched_line(amount: int, **changes: Any) -> Theirs:
     """Return a line of the provider that refers to nothing of ours."""
     facts = {"our_reference": None, "provider_reference": f"x-{amount}", "fee": 0, **changes}
     return Theirs("payment", amount=amount, **facts)
@@ -54,7 +54,7 @@ async def a_sale(payments: PaymentMaker, provider: Any, amount: int, *, cash: bo
 async def test_a_link_that_differs_needs_a_note(
     api: Api, admin: Admin, tenant: Tenant, payments: PaymentMaker, provider: Any
 ) -> None:
-    _, _, (found,) = await strangers(api, admin, tenant, stranger(60_000))
+    _, _, (found,) = await unmatched_breaks(api, admin, tenant, unmatched_line(60_000))
     coin = await a_sale(payments, provider, 1, cash=True)
     answer = await resolve(api, tenant, found["id"], resolution="link", reference=coin)
     assert (answer.status, answer.details[0]["field"]) == (422, "note")
@@ -66,7 +66,7 @@ async def test_a_link_that_differs_needs_a_note(
 async def test_a_link_that_differs_is_stored_with_its_note(
     api: Api, admin: Admin, tenant: Tenant, payments: PaymentMaker, provider: Any
 ) -> None:
-    settlement_id, _, (found,) = await strangers(api, admin, tenant, stranger(1_001))
+    settlement_id, _, (found,) = await unmatched_breaks(api, admin, tenant, unmatched_line(1_001))
     sale = await a_sale(payments, provider, 1_000)
     body = {"resolution": "link", "reference": sale, "note": "rounded by the acquirer"}
     answer = await resolve(api, tenant, found["id"], **body)
@@ -77,8 +77,8 @@ async def test_a_link_that_differs_is_stored_with_its_note(
 async def test_a_payment_explains_one_break_only(
     api: Api, admin: Admin, tenant: Tenant, payments: PaymentMaker, provider: Any
 ) -> None:
-    twins = [stranger(500, provider_reference=name) for name in ("a", "b")]
-    _, _, (first, second) = await strangers(api, admin, tenant, *twins)
+    twins = [unmatched_line(500, provider_reference=name) for name in ("a", "b")]
+    _, _, (first, second) = await unmatched_breaks(api, admin, tenant, *twins)
     sale = await a_sale(payments, provider, 500)
     assert (await resolve(api, tenant, first["id"], resolution="link", reference=sale)).status == 200
     answer = await resolve(api, tenant, second["id"], resolution="link", reference=sale, note="the same again")
@@ -88,7 +88,7 @@ async def test_a_payment_explains_one_break_only(
 async def test_a_link_is_to_money_that_moved_and_is_final(
     api: Api, admin: Admin, tenant: Tenant, payments: PaymentMaker, make_tenant: MakeTenant
 ) -> None:
-    settlement_id, sales, (found,) = await strangers(api, admin, tenant, stranger(1_000))
+    settlement_id, sales, (found,) = await unmatched_breaks(api, admin, tenant, unmatched_line(1_000))
     waiting = await payments.pending()
     gone = await payments.pending()
     await payments.cancel(gone)
@@ -129,7 +129,7 @@ async def test_a_currency_mismatch_is_booked_and_reversed_in_both_currencies(
     open_break = mirror(sales[1], amount=1)
     dollars = mirror(sales[0], amount=700, currency="USD", fee=20)
     if is_alone:
-        told = [mirror(sales[0]), stranger(700, currency="USD", fee=20), open_break, mirror(sales[2])]
+        told = [mirror(sales[0]), unmatched_line(700, currency="USD", fee=20), open_break, mirror(sales[2])]
     else:
         told = [dollars, open_break, mirror(sales[2])]
     await upload(tenant, settlement_id, told)
@@ -171,7 +171,7 @@ async def test_breaks_whose_sums_differ_can_only_be_linked_with_a_note(api: Api,
     sales = old_sales(2)
     settlement_id = await closed_settlement(admin, tenant, sales)
     at = now() - timedelta(hours=30)
-    await upload(tenant, settlement_id, [stranger(1, at=at), mirror(sales[1])])
+    await upload(tenant, settlement_id, [unmatched_line(1, at=at), mirror(sales[1])])
     await reconcile(api, tenant, settlement_id)
     ours, theirs = (one["id"] for one in await breaks(api, tenant, settlement_id))
     answer = await resolve(api, tenant, ours, resolution="link", reference=theirs)

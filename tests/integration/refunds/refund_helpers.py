@@ -9,7 +9,7 @@ import uuid_utils
 from psycopg.rows import DictRow
 
 from tests import factories
-from tests.factories import QR, WHY, PaymentMaker, Tenant, ask_back
+from tests.factories import QR, WHY, PaymentMaker, Tenant, submit_refund
 from tests.harness import Answer, Api
 from tests.integration.payments.evidence import Evidence, all_of, evidence_of, seconds_until
 from workflows.payments.check_request import PaymentRequest
@@ -38,7 +38,7 @@ class RefundMaker:
 
     async def ask(self, payment_id: str, amount: int | None = None, **rest: Any) -> StoredAnswer:
         """Request a refund as POST /payments/{id}/refund does; by default as the tenant's device."""
-        return await ask_back(payment_id, amount, **{"caller": self.tenant.device, **rest})
+        return await submit_refund(payment_id, amount, **{"caller": self.tenant.device, **rest})
 
     async def pending(self, payment_id: str, amount: int | None = None, **rest: Any) -> str:
         """Request a refund, and return its id."""

@@ -15,7 +15,7 @@ from workflows.settings import Settings
 
 TIMEOUT_SECONDS = 0.3
 MAX_PROCESSING_SECONDS = 60.0
-PATIENCE_SECONDS = 10.0
+GENEROUS_SECONDS = 10.0
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ async def refunds(settings: Settings, engines: None, tenant: Tenant, sandbox: Sa
 async def ended(refunds: RefundMaker, admin: Admin, refund_id: str) -> str:
     """Process a refund until it is final or is never due again, and return its status."""
     await refunds.process(refund_id)
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + GENEROUS_SECONDS
     while True:
         row = (await evidence(admin, refund_id)).row
         if row["due_at"] is None:

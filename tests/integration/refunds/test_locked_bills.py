@@ -1,7 +1,7 @@
 """While one bill is locked, payments and refunds of other bills continue, even in the same group.
 
-The lock timeout is longer than any wait of these tests (``tests.conftest.PATIENT``), so a row that waited for the bill
-would fail its test.
+The lock timeout is longer than any wait of these tests (``tests.conftest.GENEROUS_TIMEOUTS``), so a row that
+waited for the bill would fail its test.
 """
 
 import asyncio
@@ -17,11 +17,11 @@ from tests.integration.bills.bill_helpers import split
 from tests.integration.payments.evidence import all_of
 from tests.integration.refunds.refund_helpers import Admin, RefundMaker, sums
 from tests.integration.refunds.test_update_bills import new_bill
-from tests.polling import DEADLINE_SECONDS, eventually, somebody_waits_for
+from tests.polling import DEADLINE_SECONDS, eventually, wait_until_blocked_by
 
 
 @asynccontextmanager
-async def sitting_on(stack: LocalStack, bill_id: str) -> AsyncIterator[None]:
+async def locked_bill(stack: LocalStack, bill_id: str) -> AsyncIterator[None]:
     """Lock the bill's row inside the block."""
     async with await psycopg.AsyncConnection.connect(stack.urls.database) as foreign:
         await foreign.execute("SELECT FROM bills WHERE id = %s FOR UPDATE", [bill_id])
@@ -44,7 +44,7 @@ async def test_answers_for_other_bills_of_the_same_group_are_recorded(
         await refunds.payments.pending(CASH, amount=500, bill_id=free["id"]),
         *[await refunds.payments.pending(CASH) for _ in range(3)],
     ]
-    async with sitting_on(stack, locked["id"]):
+    async with locked_bill(stack, locked["id"]):
         working = asyncio.ensure_future(refunds.payments.process(stuck, *others))
         await eventually(
             lambda: statuses(admin, "payments", others),
@@ -61,7 +61,7 @@ async def test_refunds_of_other_bills_in_the_same_message_are_recorded(
 ) -> None:
     bills = [await new_bill(api, refunds, 1_000) for _ in range(3)]
     asked = [await refunds.pending(await refunds.paid(CASH, bill_id=bill["id"])) for bill in bills]
-    async with sitting_on(stack, bills[0]["id"]):
+    async with locked_bill(stack, bills[0]["id"]):
         working = asyncio.ensure_future(refunds.process(*asked))
         await eventually(
             lambda: statuses(admin, "refunds", asked[1:]),
@@ -97,7 +97,7 @@ async def test_locked_bill_delays_no_other_payment(
     async with await psycopg.AsyncConnection.connect(stack.urls.database) as foreign:
         await foreign.execute("SELECT FROM bills WHERE id = %s FOR UPDATE", [locked["id"]])
         stuck = asyncio.ensure_future(api.pay(refunds.tenant, amount=500, bill_id=locked["id"]))
-        await somebody_waits_for(foreign, seen_by=admin)
+        await wait_until_blocked_by(foreign, seen_by=admin)
         async with asyncio.timeout(DEADLINE_SECONDS):
             answers = await asyncio.gather(
                 api.pay(refunds.tenant, amount=500, bill_id=free["id"]), *(api.pay(refunds.tenant) for _ in range(5))
@@ -118,7 +118,7 @@ async def test_refund_with_a_locked_bill_delays_no_other_refund(
     async with await psycopg.AsyncConnection.connect(stack.urls.database) as foreign:
         await foreign.execute("SELECT FROM bills WHERE id = %s FOR UPDATE", [bill["id"]])
         stuck = asyncio.ensure_future(refunds.refunded(mine))
-        await somebody_waits_for(foreign, seen_by=admin)
+        await wait_until_blocked_by(foreign, seen_by=admin)
         async with asyncio.timeout(DEADLINE_SECONDS):
             await refunds.refunded(others)
         assert await sums(admin, others) == ("refunded", 1_000, 1_000)

@@ -144,10 +144,10 @@ async def test_payments_ledger_and_provider_agree_to_the_unit(
         given[2]: -(first - 1),
     }
     assert await posted(admin, tenant) == {"completion": (3, gross, 0), "refund": (3, back, 0)}
-    await tells_where_it_was_settled(api, tenant, qr, settlement, {None: second, given[0]: -1, given[1]: 1 - second})
+    await check_settlement(api, tenant, qr, settlement, {None: second, given[0]: -1, given[1]: 1 - second})
 
 
-async def tells_where_it_was_settled(
+async def check_settlement(
     api: Api, tenant: Tenant, payment_id: str, settlement: dict[str, Any], amounts: dict[str | None, int]
 ) -> None:
     """Check that payment and refunds name the settlement, and that the timeline has its lines (``None``: the payment's)."""

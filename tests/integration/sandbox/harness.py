@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar
 import aiohttp
 import orjson
 
-from tests.polling import PATIENCE_SECONDS, eventually
+from tests.polling import GENEROUS_SECONDS, eventually
 
 ROOT = Path(__file__).parents[3]
 KEY = "key-of-the-tests"
@@ -74,7 +74,7 @@ class Sandbox:
         assert process.stderr is not None
         seen = ""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(GENEROUS_SECONDS):
                 while line := (await process.stderr.readline()).decode():
                     seen += line
                     if found := re.search(r"listening on (http://\S+)", line):
@@ -103,7 +103,7 @@ class Sandbox:
 
     async def _gone(self) -> None:
         await self._session.close()
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(GENEROUS_SECONDS):
             await self.process.wait()
             await self._reader
 

@@ -11,14 +11,14 @@ import pytest
 from tests.integration.sandbox.harness import HOUR_MS, Sandbox, fresh
 from tests.polling import eventually
 
-PATIENCE_SECONDS = 0.3  # timeout of a client that never gets an answer
+GENEROUS_SECONDS = 0.3  # timeout of a client that never gets an answer
 BROKEN = (aiohttp.ClientError, ValueError)  # ValueError: a 200 whose body is not JSON
 CHARGED = [("charge", 1_000)]
 SILENT = ["timeout_after_charge", "not_found_lie:1"]
 LOST = ["error_500_after_charge", "reset_after_charge", "garbage_after_charge"]
 
 
-async def lost(call: Awaitable[object]) -> bool:
+async def is_lost(call: Awaitable[object]) -> bool:
     """Return whether a call brought no usable answer: an error, or a 500."""
     try:
         answer = await call
@@ -34,7 +34,7 @@ async def test_after_charge_loses_the_answer_and_not_the_money(sandbox: Sandbox,
     if fate in SILENT:
         await sandbox.hang_up_once_moved(charge, payment)
     else:
-        assert await lost(charge)
+        assert await is_lost(charge)
     assert await sandbox.moved(payment) == CHARGED
     again = await sandbox.charge(f"{payment}:1", fate=fate)
     assert (again.status, again.body["status"]) == (200, "succeeded")
@@ -43,8 +43,8 @@ async def test_after_charge_loses_the_answer_and_not_the_money(sandbox: Sandbox,
 
 async def test_an_error_before_the_charge_moves_nothing_until_it_is_sent_again(sandbox: Sandbox) -> None:
     payment = fresh()
-    assert await lost(sandbox.charge(f"{payment}:1", fate="error_500_before_charge"))
-    await unmoved_until_sent_again(sandbox, payment, fate="error_500_before_charge")
+    assert await is_lost(sandbox.charge(f"{payment}:1", fate="error_500_before_charge"))
+    await check_unmoved_until_repeated(sandbox, payment, fate="error_500_before_charge")
 
 
 async def test_a_timeout_before_the_charge_moves_nothing_until_it_is_sent_again(sandbox: Sandbox) -> None:
@@ -53,10 +53,10 @@ async def test_a_timeout_before_the_charge_moves_nothing_until_it_is_sent_again(
     charge = sandbox.charge(f"{payment}:1", fate=fate)
     await sandbox.hang_up_once(charge, lambda: sandbox.ask(f"{payment}:1"), done=lambda answer: answer.status == 503)
     await sandbox.later()
-    await unmoved_until_sent_again(sandbox, payment, fate=fate)
+    await check_unmoved_until_repeated(sandbox, payment, fate=fate)
 
 
-async def unmoved_until_sent_again(sandbox: Sandbox, payment: str, *, fate: str) -> None:
+async def check_unmoved_until_repeated(sandbox: Sandbox, payment: str, *, fate: str) -> None:
     """Assert that nothing has happened, and that a repeated call charges once."""
     assert await sandbox.moved(payment) == []
     assert (await sandbox.ask(f"{payment}:1")).status == 404
@@ -68,7 +68,7 @@ async def unmoved_until_sent_again(sandbox: Sandbox, payment: str, *, fate: str)
 async def test_each_fault_has_its_response(sandbox: Sandbox) -> None:
     for fate in ("timeout_after_charge", "timeout_before_charge"):
         with pytest.raises(TimeoutError):
-            await sandbox.charge(f"{fresh()}:1", fate=fate, timeout=PATIENCE_SECONDS)
+            await sandbox.charge(f"{fresh()}:1", fate=fate, timeout=GENEROUS_SECONDS)
     with pytest.raises(aiohttp.ClientOSError):  # a reset; an orderly close would raise ServerDisconnectedError
         await sandbox.charge(f"{fresh()}:1", fate="reset_after_charge")
     with pytest.raises(orjson.JSONDecodeError):
@@ -149,7 +149,7 @@ async def test_an_unavailable_inquiry_answers_503_for_its_time(sandbox: Sandbox)
 async def test_an_inquiry_can_be_unavailable_for_a_charge_that_was_never_made(sandbox: Sandbox) -> None:
     payment = fresh()
     fate = f"error_500_before_charge+inquiry_unavailable:{HOUR_MS}"
-    assert await lost(sandbox.charge(f"{payment}:1", fate=fate))
+    assert await is_lost(sandbox.charge(f"{payment}:1", fate=fate))
     assert (await sandbox.ask(f"{payment}:1")).status == 503
 
 
@@ -217,6 +217,6 @@ async def test_a_refund_can_be_lost_too(sandbox: Sandbox, fate: str) -> None:
     if fate in SILENT:
         await sandbox.hang_up_once_moved(first, payment)
     else:
-        assert await lost(first)
+        assert await is_lost(first)
     assert (await again).status == 200
     assert await sandbox.moved(payment) == [*CHARGED, ("refund", 400)]

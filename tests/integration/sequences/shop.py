@@ -16,11 +16,11 @@ import orjson
 import psycopg
 from psycopg.rows import DictRow
 
-from tests.factories import CASH, QR, TERMINAL, made_key
+from tests.factories import CASH, QR, TERMINAL, build_key
 from tests.fakes import FakeProvider
 from tests.integration.refunds.refund_helpers import RefundMaker
-from tests.integration.sequences.passing import TIME_PASSES
 from tests.integration.sequences.step_preconditions import SUITED
+from tests.integration.sequences.time_passing import TIME_PASSES
 from workflows.bills.create import bill_orders
 from workflows.bills.void_and_split import BillSplit, split_bill, void_bill
 from workflows.errors import DomainError, ResourceNotFound
@@ -173,7 +173,7 @@ class Shop:
         refund_id = await self.maker.pending(payment_id, amount)
         self.made["refunds"].append(refund_id)
 
-    async def give_back(self, step: Step) -> None:
+    async def make_refund(self, step: Step) -> None:
         """Let a worker process one refund."""
         refund_id = await self._one(step)
         found = await self.admin.execute("SELECT amount FROM refunds WHERE id = %s", [refund_id])
@@ -263,7 +263,7 @@ class Shop:
         self.made[what].append(orjson.loads(stored.body)["id"])
 
     def _key(self, path: str) -> Key:
-        return made_key(self.tenant.device, path)
+        return build_key(self.tenant.device, path)
 
     def _who(self) -> dict[str, Any]:
         return {"caller": self.tenant.device, "request_id": new_id("request")}
@@ -283,7 +283,7 @@ ACTS: dict[str, Callable[[Shop, Step], Awaitable[None]]] = {
     "work": Shop.work,
     "cancel": Shop.cancel,
     "refund": Shop.refund,
-    "give back": Shop.give_back,
+    "give back": Shop.make_refund,
     "report": Shop.report,
     "time": Shop.time,
 }

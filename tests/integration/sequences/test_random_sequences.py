@@ -24,9 +24,9 @@ from mpac.stack.local_stack import LocalStack
 from tests.factories import new_tenant
 from tests.fakes import FakeProvider
 from tests.integration.refunds.refund_helpers import RefundMaker
+from tests.integration.sequences.handwritten import BEGINNING, TOUR
 from tests.integration.sequences.shop import ACTS, FATES, HIGHEST, OFTEN, Shop, Step
 from tests.integration.sequences.store_audit import STATEMENTS, StoreAudit, open_audit
-from tests.integration.sequences.stories import BEGINNING, TOUR
 from workflows.bills.balance import share_of_refund
 from workflows.bills.states import BILL
 from workflows.orders.states import ORDER
@@ -71,7 +71,7 @@ async def audit(stack: LocalStack) -> AsyncIterator[StoreAudit]:
         yield found
 
 
-class Evenings:
+class SequencePlayer:
     """Play sequences, and count what happened in all of them."""
 
     def __init__(self, settings: Settings, admin: Admin, audit: StoreAudit) -> None:
@@ -126,7 +126,7 @@ class Evenings:
         return missing
 
 
-async def run(evenings: Evenings, sequences: int, *, phases: Sequence[Phase] = tuple(Phase)) -> None:
+async def run(player: SequencePlayer, sequences: int, *, phases: Sequence[Phase] = tuple(Phase)) -> None:
     """Let hypothesis generate ``sequences`` in its own thread, and play each in this event loop."""
     loop = asyncio.get_running_loop()
 
@@ -139,52 +139,50 @@ async def run(evenings: Evenings, sequences: int, *, phases: Sequence[Phase] = t
     )
     @given(SEQUENCES)
     def each(steps: list[Step]) -> None:
-        asyncio.run_coroutine_threadsafe(evenings.play(steps), loop).result(LONGEST_STEP_SECONDS)
+        asyncio.run_coroutine_threadsafe(player.play(steps), loop).result(LONGEST_STEP_SECONDS)
 
     await asyncio.to_thread(each)
 
 
-def tell(evenings: Evenings, seconds: float) -> None:
+def log_counts(player: SequencePlayer, seconds: float) -> None:
     """Log the counts, which are shown with ``--log-cli-level=INFO``."""
-    refused = sum(evenings.refused.values())
-    logger.info(
-        "%d sequences, %d steps audited, %d refused, %.0f s", evenings.sequences, evenings.steps, refused, seconds
-    )
-    logger.info("done: %s", dict(evenings.done))
-    logger.info("refused: %s", dict(evenings.refused))
+    refused = sum(player.refused.values())
+    logger.info("%d sequences, %d steps audited, %d refused, %.0f s", player.sequences, player.steps, refused, seconds)
+    logger.info("done: %s", dict(player.done))
+    logger.info("refused: %s", dict(player.refused))
 
 
 async def test_handwritten_sequence_takes_every_edge_of_the_four_tables(
     settings: Settings, engines: None, admin: Admin, audit: StoreAudit
 ) -> None:
-    evenings = Evenings(settings, admin, audit)
-    await evenings.play(TOUR)
-    assert evenings.refused == Counter()
-    assert await evenings.edges_never_taken() == []
+    player = SequencePlayer(settings, admin, audit)
+    await player.play(TOUR)
+    assert player.refused == Counter()
+    assert await player.edges_never_taken() == []
 
 
 async def test_sixty_random_sequences_keep_every_invariant(
     settings: Settings, engines: None, admin: Admin, audit: StoreAudit
 ) -> None:
-    evenings = Evenings(settings, admin, audit)
+    player = SequencePlayer(settings, admin, audit)
     began = time.monotonic()
-    await run(evenings, SEQUENCES_IN_SHORT)
-    tell(evenings, time.monotonic() - began)
-    assert evenings.sequences >= SEQUENCES_IN_SHORT
-    logger.info("never: %s", await evenings.edges_never_taken())
-    assert len(evenings.done) >= len(ACTS) - 2
-    assert sum(evenings.done.values()) >= evenings.steps / 3
+    await run(player, SEQUENCES_IN_SHORT)
+    log_counts(player, time.monotonic() - began)
+    assert player.sequences >= SEQUENCES_IN_SHORT
+    logger.info("never: %s", await player.edges_never_taken())
+    assert len(player.done) >= len(ACTS) - 2
+    assert sum(player.done.values()) >= player.steps / 3
 
 
 @pytest.mark.long
 async def test_ten_thousand_random_sequences_keep_every_invariant(
     settings: Settings, engines: None, admin: Admin, audit: StoreAudit
 ) -> None:
-    evenings = Evenings(settings, admin, audit)
+    player = SequencePlayer(settings, admin, audit)
     began = time.monotonic()
-    await run(evenings, SEQUENCES_IN_FULL)
-    tell(evenings, time.monotonic() - began)
-    assert await evenings.edges_never_taken() == []
+    await run(player, SEQUENCES_IN_FULL)
+    log_counts(player, time.monotonic() - began)
+    assert await player.edges_never_taken() == []
 
 
 async def test_audit_finds_a_wrong_version_and_a_wrong_refund_reservation(
@@ -242,7 +240,7 @@ class Fault:
     rule: str
 
 
-async def forgets(*_: Any, **__: Any) -> None:
+async def does_nothing(*_: Any, **__: Any) -> None:
     """Do nothing, in place of the replaced function."""
 
 
@@ -254,7 +252,7 @@ FAULTS = {
         "workflows.refunds.record", "share_of_refund", lambda *, refund, **_: max(refund - 150, 0), "I12 bill sums"
     ),
     "a payment that failed keeps its reservation": Fault(
-        "workflows.payments.update_bills", "release_reservations", forgets, "I12 bill sums"
+        "workflows.payments.update_bills", "release_reservations", does_nothing, "I12 bill sums"
     ),
     "a payment that is being refunded counts for its bill": Fault(
         "workflows.payments.update_bills", "_OFF_BILL", text("SELECT CAST(:ids AS text[])"), "I12 bill sums"
@@ -263,7 +261,7 @@ FAULTS = {
         "workflows.refunds.request", "_RESERVE", text("SELECT :id, :amount"), "I4 refund sums"
     ),
     "a refund begins without history": Fault(
-        "workflows.refunds.request", "append_history", forgets, "I5 counted versions of a refund"
+        "workflows.refunds.request", "append_history", does_nothing, "I5 counted versions of a refund"
     ),
 }
 
@@ -272,7 +270,7 @@ FAULTS = {
 async def test_sequences_find_a_planted_fault_of_the_product(
     settings: Settings, engines: None, admin: Admin, audit: StoreAudit, monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
-    """If sequences missed an injected fault, their finding no other fault would prove nothing."""
+    """Sequences must find an injected fault; otherwise their finding no fault would prove nothing."""
     monkeypatch.setattr(f"{fault.module}.{fault.name}", fault.wrong)
     with pytest.raises(AssertionError, match=fault.rule):
-        await run(Evenings(settings, admin, audit), SEQUENCES_IN_SHORT, phases=(Phase.generate,))
+        await run(SequencePlayer(settings, admin, audit), SEQUENCES_IN_SHORT, phases=(Phase.generate,))

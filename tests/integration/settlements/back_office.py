@@ -25,7 +25,7 @@ WORKER = Actor(worker="worker-of-the-test")
 BOOKED = [{"resolution": "adjust"}, {"resolution": "write_off", "note": "small enough"}]
 
 
-def said_of(line: dict[str, Any], **changes: Any) -> Theirs:
+def statement_line_of(line: dict[str, Any], **changes: Any) -> Theirs:
     """Return the provider's statement line that agrees with a settlement line."""
     facts = (line["kind"], line["our_reference"], line["provider_reference"], line["amount"], line["fee"])
     return replace(Theirs(*facts), **changes)
@@ -41,7 +41,7 @@ class BackOffice:
         """Close the running settlement, and upload a statement with its lines and ``more``; return the settlement's id."""
         settlement_id: str = (await self.shop.close_now())["id"]
         lines = [one for one in (await self.shop.lines(settlement_id)).values() if one["provider"] == "sandbox"]
-        own = [said_of(line) for line in lines if line["kind"] != "adjustment"] if upload_lines else []
+        own = [statement_line_of(line) for line in lines if line["kind"] != "adjustment"] if upload_lines else []
         await upload(self.shop.tenant, settlement_id, [*own, *(more or [])])
         return settlement_id
 
@@ -65,7 +65,7 @@ class BackOffice:
         """Return the settlement's status."""
         return str((await self.shop.settlement(settlement_id))["status"])
 
-    async def held(self, currency: str = "JPY") -> int:
+    async def provider_total(self, currency: str = "JPY") -> int:
         """Return the total of the provider in all settlements of the shop: with corrections, less fees."""
         found = await self.shop.admin.execute(
             """SELECT coalesce(sum(amount - fee), 0)::bigint AS held FROM settlement_lines
@@ -92,7 +92,7 @@ class BackOffice:
         return next((one.why for one in found if one.id == settlement_id), None)
 
 
-async def in_doubt(shop: SettlementShop, amount: int) -> str:
+async def payment_in_doubt(shop: SettlementShop, amount: int) -> str:
     """Return a payment that the provider has charged, but whose outcome we do not know."""
     shop.provider.charges.append(Unknown("the answer was lost"))
     payment_id = await shop.payments.pending(amount=amount)
@@ -101,17 +101,17 @@ async def in_doubt(shop: SettlementShop, amount: int) -> str:
     return payment_id
 
 
-async def in_doubt_refund(shop: SettlementShop, amount: int) -> tuple[str, str]:
+async def refund_in_doubt(shop: SettlementShop, amount: int) -> tuple[str, str]:
     """Return the ids of a sale, and of its refund of ``amount`` that was made, but whose outcome we do not know."""
     payment_id = await shop.sell(5_000)
     shop.provider.refunds.append(Unknown("the answer was lost"))
-    refund_id = await shop.ask_back(payment_id, amount)
+    refund_id = await shop.request_refund(payment_id, amount)
     await shop.refunds.process([refund_id])
     shop.provider.moved[f"{refund_id}:1"] = amount
     return payment_id, refund_id
 
 
-async def ends(shop: SettlementShop, entity_id: str) -> None:
+async def end_doubt(shop: SettlementShop, entity_id: str) -> None:
     """Let the provider answer the next inquiry, so that the outcome is known."""
     entity = "payment" if entity_id.startswith("pay_") else "refund"
     await time_passes(shop.admin, entity_id, seconds=3_600, entity=entity)

@@ -8,7 +8,7 @@ import psycopg
 import uuid_utils
 from psycopg.rows import DictRow
 
-from tests.factories import CASH, QR, PaymentMaker, Tenant, ask_back
+from tests.factories import CASH, QR, PaymentMaker, Tenant, submit_refund
 from workflows.ids import new_id
 from workflows.processing.executor import LeaseExecutor
 from workflows.providers.base import ChargeRefund, Succeeded
@@ -69,17 +69,17 @@ class SettlementShop:
             [at, began or at, entity_id],
         )
 
-    async def ask_back(self, payment_id: str, amount: int | None = None, **rest: Any) -> str:
+    async def request_refund(self, payment_id: str, amount: int | None = None, **rest: Any) -> str:
         """Request a refund, and return its id."""
-        stored = await ask_back(payment_id, amount, caller=self.tenant.device, grace_seconds=5, **rest)
+        stored = await submit_refund(payment_id, amount, caller=self.tenant.device, grace_seconds=5, **rest)
         assert stored.resource_id
         return stored.resource_id
 
-    async def give_back(
+    async def make_refund(
         self, payment_id: str, amount: int | None = None, *, at: datetime | None = None, **rest: Any
     ) -> str:
         """Request and complete a refund, and return its id."""
-        refund_id = await self.ask_back(payment_id, amount, **rest)
+        refund_id = await self.request_refund(payment_id, amount, **rest)
         await self.refunds.process([refund_id])
         if at:
             await self.move(refund_id, at)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.factories import TERMINAL
 from tests.harness import Api
-from tests.integration.settlements.back_office import BackOffice, said_of
+from tests.integration.settlements.back_office import BackOffice, statement_line_of
 from tests.integration.settlements.settlement_helpers import SettlementShop
 from tests.integration.settlements.test_corrections_and_known_money import upload_external
 from tests.reconciliation_helpers import upload
@@ -35,7 +35,7 @@ async def test_the_auditor_finds_money_that_is_in_the_settlements_twice(
     await open_due_periods(worker="worker-of-the-test")
     back_office = BackOffice(shop, api, settings)
     sale = await shop.sell(6_773, fee=73)
-    entity_id = await shop.give_back(sale, 700) if kind == "refund" else sale
+    entity_id = await shop.make_refund(sale, 700) if kind == "refund" else sale
     settlement_id = await back_office.close()
     line = (await shop.lines(settlement_id))[entity_id]
     hidden = {} if by == "our_reference" else {"our_reference": None, "provider_reference": line["provider_reference"]}
@@ -43,8 +43,8 @@ async def test_the_auditor_finds_money_that_is_in_the_settlements_twice(
     assert await back_office.audited() == []  # nothing was reconciled yet
     assert (await back_office.run(settlement_id))["status"] == "reconciled"
     (problem,) = await back_office.audited()
-    held, told = line["amount"] * 2 - line["fee"], line["amount"] - line["fee"]
-    assert problem.endswith(f"hold {held}, the provider says {told}")
+    provider_total, told = line["amount"] * 2 - line["fee"], line["amount"] - line["fee"]
+    assert problem.endswith(f"hold {provider_total}, the provider says {told}")
 
 
 async def test_the_auditor_finds_a_file_of_two_days_that_was_booked_into_both(
@@ -57,7 +57,7 @@ async def test_the_auditor_finds_a_file_of_two_days_that_was_booked_into_both(
     sale = await shop.sell(4_838)
     second = await back_office.close()
     line = (await shop.lines(second))[sale]
-    both = [said_of(one) for place in (first, second) for one in (await shop.lines(place)).values()]
+    both = [statement_line_of(one) for place in (first, second) for one in (await shop.lines(place)).values()]
     await upload(shop.tenant, first, both)
     await back_office.run(first)
     (found,) = await back_office.breaks(first)
@@ -83,7 +83,7 @@ async def test_a_slip_number_that_a_terminal_used_twice_is_not_a_finding(back_of
     shop = back_office.shop
     days = [await sell_at_a_terminal(shop, "00017", amount) for amount in (700, 800)]
     lines = [(await shop.lines(settlement_id))[sale] for sale, settlement_id in days]
-    told = [said_of(line, provider="external", our_reference=None) for line in lines]
+    told = [statement_line_of(line, provider="external", our_reference=None) for line in lines]
     for place, (_, settlement_id) in enumerate(days):
         if place == 1 and second == "accepted":
             boss = back_office.api.signer.user(shop.tenant, role="store_manager")
@@ -107,7 +107,7 @@ async def test_the_auditor_finds_a_terminals_sale_that_was_booked_twice(
     back_office = BackOffice(shop, api, settings)
     sale, settlement_id = await sell_at_a_terminal(shop, "00018", 700)
     line = (await shop.lines(settlement_id))[sale]
-    await upload_external(shop, settlement_id, [said_of(line, provider="external", our_reference=None)])
+    await upload_external(shop, settlement_id, [statement_line_of(line, provider="external", our_reference=None)])
     assert (await back_office.run(settlement_id))["status"] == "reconciled"
     await book(shop, sale, 700, provider="external", our_reference=None, provider_reference="00018")
     assert (await back_office.audited())[0].endswith("hold 1400, the provider says 700")

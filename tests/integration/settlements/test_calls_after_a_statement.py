@@ -3,7 +3,7 @@
 import pytest
 
 from tests.factories import time_passes
-from tests.integration.settlements.back_office import BackOffice, in_doubt
+from tests.integration.settlements.back_office import BackOffice, payment_in_doubt
 from tests.integration.settlements.statement_api import fetched, listed, row_of
 from workflows.providers.base import NotFound, Unknown
 from workflows.refunds.workload import PAYMENTS
@@ -14,7 +14,7 @@ async def test_a_withdrawal_whose_workers_crashed_still_blocks_evidence_after_a_
     back_office: BackOffice, again_by: str
 ) -> None:
     shop = back_office.shop
-    payment_id = await in_doubt(shop, 1_000)
+    payment_id = await payment_in_doubt(shop, 1_000)
     code = "UPDATE payment_attempts SET outcome = 'action_required' WHERE payment_id = %s"
     await shop.admin.execute(code, [payment_id])
     expired = "UPDATE payments SET expires_at = now() - interval '1 minute', unanswered_claims = 3 WHERE id = %s"
@@ -40,7 +40,7 @@ async def test_a_reversed_charge_proves_nothing_if_the_request_was_repeated_afte
     back_office: BackOffice, heard: str
 ) -> None:
     shop = back_office.shop
-    payment_id = await in_doubt(shop, 1_000)
+    payment_id = await payment_in_doubt(shop, 1_000)
     reference = f"{payment_id}:1"
     told = [listed(reference, 1_000), listed(reference, -1_000, kind="reversal")]
     for _ in range(2):

@@ -71,15 +71,15 @@ async def complete_refunds(shop: SettlementShop, next_close: Callable[[], Awaita
     """Request one refund more for each sale than its amount allows."""
     sales = [await shop.sell(1_000) for _ in range(SALES)]
 
-    async def give_back(payment_id: str) -> str | None:
+    async def make_refund(payment_id: str) -> str | None:
         try:
-            return await shop.give_back(payment_id, REFUND)
+            return await shop.make_refund(payment_id, REFUND)
         except InvalidRequest:
             return None
 
     completed: list[str | None] = []
     for _ in range(REFUNDS_PER_SALE + 1):
-        completed += await asyncio.gather(*(give_back(payment_id) for payment_id in sales))
+        completed += await asyncio.gather(*(make_refund(payment_id) for payment_id in sales))
         await next_close()
     refunds = {refund_id for refund_id in completed if refund_id}
     assert len(refunds) == SALES * REFUNDS_PER_SALE
@@ -110,10 +110,10 @@ async def test_each_payment_and_refund_is_in_one_settlement_during_repeated_clos
     assert sum(1 for each in lines.values() if each) > 1, "the load has to be spread over several settlements"
     assert sum(row["net_amount"] for row in periods) == net_amount
     found = await shop.admin.execute(_LEDGER, [shop.tenant.store_id])
-    held = {row["settlement_id"]: row["held"] for row in await found.fetchall()}
+    provider_total = {row["settlement_id"]: row["held"] for row in await found.fetchall()}
     for row in periods:
         amounts = [line["amount"] for line in lines[row["id"]].values()]
         assert (row["line_count"], row["net_amount"]) == (len(amounts), sum(amounts))
-        assert row["net_amount"] == held.get(row["id"], 0)
+        assert row["net_amount"] == provider_total.get(row["id"], 0)
     assert [before["end_at"] for before in periods[:-1]] == [after["start_at"] for after in periods[1:]]
     assert periods[-1]["id"] == last["id"]

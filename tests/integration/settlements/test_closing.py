@@ -24,7 +24,7 @@ async def test_a_close_takes_payments_completed_before_the_end_and_adds_them_up(
     first = (await shop.periods())[0]
     qr = await shop.sell(2_000, fee=65, at=OPENED, tip_amount=100)
     cash = await shop.sell(1_000, cash=True, at=OPENED)
-    back = await shop.give_back(qr, 500, at=OPENED)
+    back = await shop.make_refund(qr, 500, at=OPENED)
     later = await shop.sell(700, at=first["end_at"])  # the end itself belongs to the next period
 
     await shop.close(first["id"])
@@ -89,7 +89,7 @@ async def test_lines_of_terminal_sales_and_refunds_have_the_acquirers_references
     reported = {**TERMINAL.facts, "card_arn": "V26110105280"}
     sold = await shop.payments.pending(replace(TERMINAL, facts=reported), amount=5_280)
     await shop.payments.process(sold)
-    back = await shop.give_back(sold, 280, report={"result": "approved"})
+    back = await shop.make_refund(sold, 280, report={"result": "approved"})
     bare = await shop.payments.pending(TERMINAL, amount=700)
     await shop.payments.process(bare)
     lines = await shop.lines((await shop.close_now())["id"])
@@ -213,10 +213,10 @@ async def test_a_close_and_refunds_of_the_same_payments_do_not_deadlock(shop: Se
     await shop.since()
     sold = [await shop.sell(1_000) for _ in range(20)]
 
-    async def give_back() -> None:
-        await shop.refunds.process([await shop.ask_back(payment_id, 100) for payment_id in reversed(sold)])
+    async def make_refund() -> None:
+        await shop.refunds.process([await shop.request_refund(payment_id, 100) for payment_id in reversed(sold)])
 
-    _, closed = await asyncio.gather(give_back(), shop.close_now())
+    _, closed = await asyncio.gather(make_refund(), shop.close_now())
     last = await shop.close_now()
     assert (closed["status"], closed["gross_amount"]) == ("closed", 20_000)
     assert closed["refunds_amount"] + last["refunds_amount"] == 2_000

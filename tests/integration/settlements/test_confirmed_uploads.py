@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.settlements.back_office import WORKER, BackOffice, in_doubt
+from tests.integration.settlements.back_office import WORKER, BackOffice, payment_in_doubt
 from tests.integration.settlements.statement_api import outcome, reconciled_by_workers, row_of
 from tests.reference_matcher import Theirs
 from workflows.reconciliation.reconcile import reconcile_settlement
@@ -13,7 +13,7 @@ from workflows.reconciliation.reconcile import reconcile_settlement
 
 async def test_a_confirmed_line_of_an_uploaded_file_completes_the_payment(back_office: BackOffice) -> None:
     shop = back_office.shop
-    payment_id = await in_doubt(shop, 1_000)
+    payment_id = await payment_in_doubt(shop, 1_000)
     day = await back_office.close(more=[Theirs("payment", f"{payment_id}:1", f"ref-{payment_id}:1", 1_000, 30)])
     await reconciled_by_workers(back_office, day)
     assert (await row_of(shop, payment_id))["status"] == "processing", "an uploaded file ends nothing by itself"
@@ -41,7 +41,7 @@ async def test_a_confirmed_line_of_an_uploaded_file_completes_the_payment(back_o
 async def test_a_file_that_disagrees_cannot_be_confirmed(
     back_office: BackOffice, changes: dict[str, Any], issue: str
 ) -> None:
-    payment_id = await in_doubt(back_office.shop, 1_000)
+    payment_id = await payment_in_doubt(back_office.shop, 1_000)
     before = await outcome(back_office.shop, payment_id)
     line = Theirs("payment", f"{payment_id}:1", f"ref-{payment_id}:1", 1_000, 30)
     day = await back_office.close(more=[replace(line, **changes)])
@@ -53,7 +53,7 @@ async def test_a_file_that_disagrees_cannot_be_confirmed(
 
 
 async def test_an_uploaded_file_does_not_prove_that_nothing_was_charged(back_office: BackOffice) -> None:
-    payment_id = await in_doubt(back_office.shop, 1_000)
+    payment_id = await payment_in_doubt(back_office.shop, 1_000)
     charge = Theirs("payment", f"{payment_id}:1", f"ref-{payment_id}:1", 1_000, 0)
     parts = [replace(charge, kind="reversal", amount=amount) for amount in (-400, -600)]
     day = await back_office.close(more=[charge, *parts])
@@ -66,7 +66,7 @@ async def test_an_uploaded_file_does_not_prove_that_nothing_was_charged(back_off
 
 async def test_a_late_line_missing_in_its_statement_is_linked_to_the_day_that_lists_it(back_office: BackOffice) -> None:
     shop = back_office.shop
-    payment_id = await in_doubt(shop, 1_000)
+    payment_id = await payment_in_doubt(shop, 1_000)
     day = await back_office.close(more=[Theirs("payment", f"{payment_id}:1", f"ref-{payment_id}:1", 1_000, 0)])
     await back_office.run(day)
     (found,) = await back_office.breaks(day)
@@ -78,4 +78,4 @@ async def test_a_late_line_missing_in_its_statement_is_linked_to_the_day_that_li
     run = await reconcile_settlement(second, actor=WORKER, settings=settings)
     assert run["summary"]["categories"]["missing_at_provider"]["count"] == 1
     assert (run["status"], run["open_breaks"]) == ("reconciled", 0)
-    assert await back_office.held() == 1_000
+    assert await back_office.provider_total() == 1_000

@@ -13,10 +13,10 @@ from tests.integration.settlements.back_office import (
     BOOKED,
     WORKER,
     BackOffice,
-    ends,
-    in_doubt,
-    in_doubt_refund,
-    said_of,
+    end_doubt,
+    payment_in_doubt,
+    refund_in_doubt,
+    statement_line_of,
 )
 from tests.integration.settlements.settlement_helpers import SettlementShop
 from tests.polling import eventually
@@ -38,9 +38,9 @@ async def test_a_break_about_an_unknown_outcome_waits_and_is_compared_again_auto
 ) -> None:
     shop = back_office.shop
     if kind == "payment":
-        entity_id, amount, already = await in_doubt(shop, 6_773), 6_773, 0
+        entity_id, amount, already = await payment_in_doubt(shop, 6_773), 6_773, 0
     else:
-        (_, entity_id), amount, already = await in_doubt_refund(shop, 700), -700, 5_000
+        (_, entity_id), amount, already = await refund_in_doubt(shop, 700), -700, 5_000
     settlement_id = await back_office.close(more=[Theirs(kind, f"{entity_id}:1", f"ref-{entity_id}:1", amount, 0)])
     await back_office.run(settlement_id)
     (found,) = await back_office.breaks(settlement_id)
@@ -56,7 +56,7 @@ async def test_a_break_about_an_unknown_outcome_waits_and_is_compared_again_auto
     )
     assert await back_office.due(settlement_id) is None
 
-    await ends(shop, entity_id)
+    await end_doubt(shop, entity_id)
     assert await back_office.due(settlement_id) == "final"
     providers = Providers({"sandbox": shop.provider})
     await reconcile_due(settlement_id, worker="worker-of-the-test", settings=back_office.settings, providers=providers)
@@ -69,13 +69,13 @@ async def test_a_break_about_an_unknown_outcome_waits_and_is_compared_again_auto
     assert await back_office.status(settlement_id) == "reconciled"
     second = await back_office.close()
     assert (await back_office.run(second))["status"] == "reconciled"
-    assert await back_office.held() == already + amount
+    assert await back_office.provider_total() == already + amount
 
 
 async def test_a_break_that_quotes_an_open_payment_by_the_providers_reference_waits_for_it(
     back_office: BackOffice,
 ) -> None:
-    payment_id = await in_doubt(back_office.shop, 800)
+    payment_id = await payment_in_doubt(back_office.shop, 800)
     await back_office.shop.admin.execute(
         "UPDATE payments SET provider_reference = 'code-1' WHERE id = %s", [payment_id]
     )
@@ -95,14 +95,14 @@ async def test_a_line_about_a_payment_of_another_day_can_only_be_linked_to_it(
     await shop.sell(1_000)
     first = (await shop.close_now())["id"]
     sale = await shop.sell(4_838, fee=100)
-    refund = await shop.give_back(sale, 800)
+    refund = await shop.make_refund(sale, 800)
     other = await shop.sell(4_838)
     second = (await shop.close_now())["id"]
-    lines = [said_of(one) for one in (await shop.lines(first)).values()]
+    lines = [statement_line_of(one) for one in (await shop.lines(first)).values()]
     later = await shop.lines(second)
     for entity_id in (sale, refund):
         hidden = {"our_reference": None} if by == "provider_reference" else {}
-        lines.append(said_of(later[entity_id], **hidden))
+        lines.append(statement_line_of(later[entity_id], **hidden))
     await upload(shop.tenant, first, lines)  # a file that covers two days
     await back_office.run(first)
     found = {one["kind"]: one for one in await back_office.breaks(first)}
@@ -136,7 +136,7 @@ async def test_a_payment_of_another_store_of_the_merchant_is_not_booked_again(
     assert (
         await back_office.resolve(found["id"], resolution="link", reference=sale, note="their other shop")
     ).status == 200
-    assert await back_office.held() == 1_000
+    assert await back_office.provider_total() == 1_000
 
 
 async def test_a_failed_payment_that_moved_at_the_provider_can_be_booked(back_office: BackOffice) -> None:
@@ -151,25 +151,25 @@ async def test_a_failed_payment_that_moved_at_the_provider_can_be_booked(back_of
     linked = await back_office.resolve(found["id"], resolution="link", reference=payment_id)
     assert (linked.status, linked.details[0]["field"]) == (422, "reference")
     assert (await back_office.resolve(found["id"], resolution="adjust")).status == 200
-    assert await back_office.held() == 900
+    assert await back_office.provider_total() == 900
 
 
 async def test_a_reversed_sale_whose_refund_is_in_doubt_waits_for_the_refund(back_office: BackOffice) -> None:
     shop = back_office.shop
-    payment_id, refund_id = await in_doubt_refund(shop, 5_000)
+    payment_id, refund_id = await refund_in_doubt(shop, 5_000)
     settlement_id = (await shop.close_now())["id"]
     line = (await shop.lines(settlement_id))[payment_id]
-    undone = said_of(line, kind="reversal", amount=-5_000)
-    await upload(shop.tenant, settlement_id, [said_of(line), undone])
+    undone = statement_line_of(line, kind="reversal", amount=-5_000)
+    await upload(shop.tenant, settlement_id, [statement_line_of(line), undone])
     await back_office.run(settlement_id)
     (found,) = await back_office.breaks(settlement_id)
     assert (found["category"], found["difference"]) == ("status_mismatch", 5_000)
     assert (await back_office.resolve(found["id"], resolution="adjust")).status == 409
-    await ends(shop, refund_id)
+    await end_doubt(shop, refund_id)
     assert refund_id in (await back_office.resolve(found["id"], resolution="adjust")).details[0]["issue"]
     assert (await back_office.resolve(found["id"], resolution="link", reference=refund_id)).status == 200
     await back_office.close()
-    assert await back_office.held() == 0
+    assert await back_office.provider_total() == 0
 
 
 async def test_money_that_an_earlier_correction_removed_may_be_booked_again(back_office: BackOffice) -> None:
@@ -182,13 +182,13 @@ async def test_money_that_an_earlier_correction_removed_may_be_booked_again(back
     found = {one["category"]: one for one in await back_office.breaks(first)}
     for one in found.values():
         assert (await back_office.resolve(one["id"], resolution="adjust")).status == 200
-    assert await back_office.held() == 1
-    second = await back_office.close(more=[said_of(line)])  # the provider reports the line a day late
+    assert await back_office.provider_total() == 1
+    second = await back_office.close(more=[statement_line_of(line)])  # the provider reports the line a day late
     await back_office.run(second)
     (late,) = await back_office.breaks(second)
     assert late["category"] == "date_mismatch"
     assert (await back_office.resolve(late["id"], resolution="adjust")).status == 200
-    assert await back_office.held() == 2_001
+    assert await back_office.provider_total() == 2_001
 
 
 async def test_a_line_missing_here_and_reported_there_is_linked_across_settlements(back_office: BackOffice) -> None:
@@ -197,7 +197,7 @@ async def test_a_line_missing_here_and_reported_there_is_linked_across_settlemen
     first = (await shop.close_now())["id"]
     sale = await shop.sell(2_000)
     second = (await shop.close_now())["id"]
-    told = [said_of(one) for place in (first, second) for one in (await shop.lines(place)).values()]
+    told = [statement_line_of(one) for place in (first, second) for one in (await shop.lines(place)).values()]
     await upload(shop.tenant, first, told)
     await upload(shop.tenant, second, [Theirs("payment", "nothing-of-ours", "no", 0, 0, is_settled=False)])
     settings = back_office.settings.model_copy(update={"statement_sla_hours": 0.0})
@@ -210,7 +210,7 @@ async def test_a_line_missing_here_and_reported_there_is_linked_across_settlemen
     assert (await back_office.resolve(theirs["id"], resolution="link", reference=sale)).status == 200
     assert (await back_office.resolve(ours["id"], resolution="link", reference=theirs["id"])).status == 200
     assert [await back_office.status(one) for one in (first, second)] == ["reconciled", "reconciled"]
-    assert await back_office.held() == 3_000
+    assert await back_office.provider_total() == 3_000
 
 
 @pytest.mark.parametrize("booked", BOOKED, ids=["adjust", "write_off"])
@@ -223,14 +223,14 @@ async def test_a_correction_for_a_sale_that_arrives_later_is_reversed_automatica
     await back_office.run(first)
     (found,) = await back_office.breaks(first)
     assert (await back_office.resolve(found["id"], **booked)).status == 200
-    assert (await back_office.status(first), await back_office.held()) == ("reconciled", 1_500)
+    assert (await back_office.status(first), await back_office.provider_total()) == ("reconciled", 1_500)
     sale = await shop.sell(1_500)  # the terminal was offline
     await shop.admin.execute("UPDATE payments SET provider_reference = %s WHERE id = %s", [reference, sale])
     second = await back_office.close()
     for _ in range(2):  # once, not with every run
         if await back_office.status(second) == "closed":
             assert (await back_office.run(second))["status"] == "reconciled"
-        assert await back_office.held() == 1_500
+        assert await back_office.provider_total() == 1_500
     row = await (await shop.admin.execute("SELECT * FROM breaks WHERE id = %s", [found["id"]])).fetchone()
     assert row is not None
     assert (row["resolution"], row["reference"]) == ("link", sale)
@@ -246,10 +246,10 @@ async def test_a_sale_of_the_terminal_with_a_slip_number_of_another_day_is_anoth
         await shop.payments.process(sale)
         settlement_id = (await shop.close_now())["id"]
         line = (await shop.lines(settlement_id))[sale]
-        theirs = [said_of(line, provider="external")]
+        theirs = [statement_line_of(line, provider="external")]
         if amount == 800:
             theirs.append(
-                said_of(line, provider="external", our_reference=None, amount=900, provider_reference="00018")
+                statement_line_of(line, provider="external", our_reference=None, amount=900, provider_reference="00018")
             )
         await upload_external(shop, settlement_id, theirs)
         await back_office.run(settlement_id)
@@ -265,7 +265,7 @@ async def upload_external(shop: SettlementShop, settlement_id: str, lines: list[
 
 async def test_a_resolution_that_waited_for_the_lock_reads_the_break_again(back_office: BackOffice) -> None:
     shop = back_office.shop
-    payment_id = await in_doubt(shop, 3_000)
+    payment_id = await payment_in_doubt(shop, 3_000)
     settlement_id = await back_office.close(more=[Theirs("payment", f"{payment_id}:1", "x", 3_000, 0)])
     await back_office.run(settlement_id)
     (found,) = await back_office.breaks(settlement_id)
@@ -275,11 +275,11 @@ async def test_a_resolution_that_waited_for_the_lock_reads_the_break_again(back_
         waiting = asyncio.create_task(back_office.resolve(found["id"], resolution="adjust"))
         locks = "SELECT 1 FROM pg_locks WHERE NOT granted AND locktype IN ('transactionid', 'tuple')"
         await eventually(lambda: rows(shop, locks), until=bool, within=60)
-        await ends(shop, payment_id)
+        await end_doubt(shop, payment_id)
         await other.rollback()
     answer = await waiting
     assert (answer.status, f"{payment_id}, which is completed" in answer.details[0]["issue"]) == (409, True)
-    assert await back_office.held() == 0
+    assert await back_office.provider_total() == 0
 
 
 async def rows(shop: SettlementShop, query: str) -> list[Any]:

@@ -4,7 +4,7 @@ import asyncio
 
 import psycopg
 
-from tests.integration.settlements.back_office import BackOffice, said_of
+from tests.integration.settlements.back_office import BackOffice, statement_line_of
 from tests.integration.settlements.test_corrections_and_known_money import rows
 from tests.polling import eventually
 from tests.reconciliation_helpers import upload
@@ -25,7 +25,7 @@ async def test_concurrent_corrections_in_the_same_two_currencies_do_not_deadlock
         settlement_id = (await shop.running(currency))["id"]
         await close_manually(settlement_id, caller=shop.manager, request_id=new_id("request"))
         (line,) = (await shop.lines(settlement_id)).values()
-        await upload(shop.tenant, settlement_id, [said_of(line, currency=told)])
+        await upload(shop.tenant, settlement_id, [statement_line_of(line, currency=told)])
         await back_office.run(settlement_id)
         (found,) = await back_office.breaks(settlement_id)
         assert found["category"] == "currency_mismatch"

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.integration.settlements.back_office import BOOKED, WORKER, BackOffice, said_of
+from tests.integration.settlements.back_office import BOOKED, WORKER, BackOffice, statement_line_of
 from tests.integration.settlements.test_corrections_and_known_money import rows, upload_external
 from tests.integration.settlements.test_corrections_in_two_currencies import WAITING
 from tests.polling import eventually
@@ -37,7 +37,7 @@ async def days(
     for amount in (1_000, 2_000):
         await back_office.shop.sell(amount)
         settlements.append((await back_office.shop.close_now())["id"])
-        lines += [said_of(line) for line in (await back_office.shop.lines(settlements[-1])).values()]
+        lines += [statement_line_of(line) for line in (await back_office.shop.lines(settlements[-1])).values()]
     found = []
     for place, settlement_id in enumerate(settlements):
         own = told[place] if len(told) > 1 else told[0]
@@ -67,7 +67,7 @@ async def test_an_unknown_line_of_a_file_for_two_days_is_booked_once(
     refused = await back_office.resolve(second["id"], **booked)
     assert refused.status == 409
     assert f"booked for {first['settlement_id']} ({first['id']})" in refused.details[0]["issue"]
-    assert await back_office.held(told.currency) == told.amount + (3_000 if told.currency == "JPY" else 0)
+    assert await back_office.provider_total(told.currency) == told.amount + (3_000 if told.currency == "JPY" else 0)
     assert (
         await back_office.resolve(second["id"], resolution="ignore", note="booked for the day before")
     ).status == 200
@@ -78,11 +78,11 @@ async def test_a_line_whose_correction_was_reversed_can_be_booked_where_it_is_re
     first, second = await days(back_office, UNKNOWN, links=False)
     assert (await back_office.resolve(first["id"], resolution="adjust")).status == 200
     own = (await back_office.shop.lines(first["settlement_id"])).values()
-    await upload(back_office.shop.tenant, first["settlement_id"], map(said_of, own))
+    await upload(back_office.shop.tenant, first["settlement_id"], map(statement_line_of, own))
     assert (await back_office.run(first["settlement_id"]))["status"] == "reconciled"
-    assert await back_office.held() == 3_000
+    assert await back_office.provider_total() == 3_000
     assert (await back_office.resolve(second["id"], resolution="adjust")).status == 200
-    assert await back_office.held() == 3_000 + 9_999
+    assert await back_office.provider_total() == 3_000 + 9_999
 
 
 async def test_concurrent_corrections_of_one_line_book_it_once(back_office: BackOffice) -> None:
@@ -95,7 +95,7 @@ async def test_concurrent_corrections_of_one_line_book_it_once(back_office: Back
         await eventually(lambda: rows(shop, WAITING), until=bool, within=60)
         await other.rollback()
     assert sorted([answer.status for answer in await asyncio.gather(*waiting)]) == [200, 409]
-    assert await back_office.held() == 3_000 + 9_999
+    assert await back_office.provider_total() == 3_000 + 9_999
 
 
 async def test_a_slip_number_with_two_dates_is_two_sales(back_office: BackOffice) -> None:
@@ -104,7 +104,7 @@ async def test_a_slip_number_with_two_dates_is_two_sales(back_office: BackOffice
     first, second = await days(back_office, slip, replace(slip, at=at.replace(year=at.year - 1)), provider="external")
     for one in (first, second):
         assert (await back_office.resolve(one["id"], resolution="adjust")).status == 200
-    assert await back_office.held() == 3_000 + 2 * 9_999
+    assert await back_office.provider_total() == 3_000 + 2 * 9_999
 
 
 async def test_a_slip_of_a_file_for_two_days_is_booked_once(back_office: BackOffice) -> None:
@@ -124,11 +124,11 @@ async def test_a_refund_reported_under_its_sale_is_linked_and_a_second_one_booke
 ) -> None:
     shop = back_office.shop
     sale = await shop.sell(1_000)
-    refund = await shop.give_back(sale, 300)
+    refund = await shop.make_refund(sale, 300)
     settlement_id = (await shop.close_now())["id"]
     ours = await shop.lines(settlement_id)
-    told = said_of(ours[sale], kind=kind, amount=-300, fee=0)
-    await upload(shop.tenant, settlement_id, [said_of(ours[sale]), told, told])
+    told = statement_line_of(ours[sale], kind=kind, amount=-300, fee=0)
+    await upload(shop.tenant, settlement_id, [statement_line_of(ours[sale]), told, told])
     await back_office.run(settlement_id)
     first, second = [one for one in await back_office.breaks(settlement_id) if one["our_line"] is None]
     refused = await back_office.resolve(first["id"], **booked)
@@ -136,19 +136,19 @@ async def test_a_refund_reported_under_its_sale_is_linked_and_a_second_one_booke
     linked = await back_office.resolve(first["id"], resolution="link", reference=refund, note="told under its sale")
     assert linked.status == 200, linked.raw
     assert (await back_office.resolve(second["id"], **booked)).status == 200
-    assert await back_office.held() == 1_000 - 2 * 300
+    assert await back_office.provider_total() == 1_000 - 2 * 300
 
 
 @pytest.mark.parametrize("by", ["our_reference", "provider_reference"])
 async def test_a_refund_and_the_line_reported_under_its_sale_are_only_linked(back_office: BackOffice, by: str) -> None:
     shop = back_office.shop
     sale = await shop.sell(1_000)
-    await shop.give_back(sale, 300)
+    await shop.make_refund(sale, 300)
     settlement_id = (await shop.close_now())["id"]
     ours = await shop.lines(settlement_id)
     hidden = {"our_reference": None} if by == "provider_reference" else {"provider_reference": None}
-    told = said_of(ours[sale], kind="refund", amount=-300, fee=0, **hidden)
-    await upload(shop.tenant, settlement_id, [said_of(ours[sale]), told])
+    told = statement_line_of(ours[sale], kind="refund", amount=-300, fee=0, **hidden)
+    await upload(shop.tenant, settlement_id, [statement_line_of(ours[sale]), told])
     at_once = back_office.settings.model_copy(update={"statement_sla_hours": 0})
     await reconcile_settlement(settlement_id, actor=WORKER, settings=at_once)
     found = await back_office.breaks(settlement_id)
@@ -157,4 +157,4 @@ async def test_a_refund_and_the_line_reported_under_its_sale_are_only_linked(bac
         refused = await back_office.resolve(one["id"], resolution="adjust")
         assert (refused.status, "link to" in refused.details[0]["issue"]) == (409, True), one["category"]
     assert (await back_office.resolve(found[0]["id"], resolution="link", reference=found[1]["id"])).status == 200
-    assert (await back_office.status(settlement_id), await back_office.held()) == ("reconciled", 700)
+    assert (await back_office.status(settlement_id), await back_office.provider_total()) == ("reconciled", 700)

@@ -20,7 +20,7 @@ async def reported(shop: SettlementShop, settlement_id: str, **amounts: int) -> 
 async def test_a_payment_lists_the_corrections_of_itself_and_its_refund(shop: SettlementShop, api: Api) -> None:
     await open_due_periods(worker="worker-of-the-test")
     payment_id, other_id = await shop.sell(1_000), await shop.sell(10, cash=True)
-    await shop.give_back(payment_id, 300)
+    await shop.make_refund(payment_id, 300)
     settlement = await shop.close_now()
     await upload(shop.tenant, settlement["id"], await reported(shop, settlement["id"], payment=900, refund=-200))
 

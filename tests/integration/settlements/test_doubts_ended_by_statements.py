@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from tests.factories import time_passes
-from tests.integration.settlements.back_office import BackOffice, in_doubt, in_doubt_refund
+from tests.integration.settlements.back_office import BackOffice, payment_in_doubt, refund_in_doubt
 from tests.integration.settlements.statement_api import fetched, listed, outcome, reconciled_by_workers, row_of
 from workflows.clock import now
 from workflows.errors import ServiceUnavailable
@@ -15,7 +15,7 @@ from workflows.providers.base import NotFound, Succeeded, Unknown
 
 async def test_thirteen_payments_in_doubt_are_completed_by_the_fetched_statement(back_office: BackOffice) -> None:
     shop = back_office.shop
-    payment_ids = [await in_doubt(shop, 1_000 + n) for n in range(13)]
+    payment_ids = [await payment_in_doubt(shop, 1_000 + n) for n in range(13)]
     day = await fetched(back_office, [listed(f"{one}:1", 1_000 + n, fee=30) for n, one in enumerate(payment_ids)])
     for n, payment_id in enumerate(payment_ids):
         row = await row_of(shop, payment_id)
@@ -31,7 +31,7 @@ async def test_thirteen_payments_in_doubt_are_completed_by_the_fetched_statement
     assert run["summary"]["ended_by_statement"] == {"count": 13, "amount": sum(1_000 + n for n in range(13))}
     second = await fetched(back_office, [])
     assert await back_office.status(second) == "reconciled"
-    assert await back_office.held() == sum(1_000 + n - 30 for n in range(13))
+    assert await back_office.provider_total() == sum(1_000 + n - 30 for n in range(13))
 
 
 @pytest.mark.parametrize("is_newest_first", [False, True])
@@ -39,7 +39,7 @@ async def test_a_reversal_just_after_the_day_belongs_to_its_charge(
     back_office: BackOffice, is_newest_first: bool
 ) -> None:
     shop = back_office.shop
-    payment_id = await in_doubt(shop, 1_000)
+    payment_id = await payment_in_doubt(shop, 1_000)
     charge = listed(f"{payment_id}:1", 1_000)
     day = str((await shop.close_now())["id"])
     told = [charge, listed(f"{payment_id}:1", -1_000, kind="reversal")]
@@ -67,7 +67,7 @@ STATES = {
 @pytest.mark.parametrize("state", STATES)
 async def test_a_statement_ends_a_doubt_in_any_state(back_office: BackOffice, state: str) -> None:
     shop = back_office.shop
-    payment_id = await in_doubt(shop, 1_000)
+    payment_id = await payment_in_doubt(shop, 1_000)
     await shop.admin.execute(f"UPDATE payments SET {STATES[state]} WHERE id = %s".encode(), [payment_id])
     if state == "unanswered":
         await shop.admin.execute("UPDATE payment_attempts SET outcome = NULL WHERE payment_id = %s", [payment_id])
@@ -85,7 +85,7 @@ async def test_a_statement_ends_a_doubt_in_any_state(back_office: BackOffice, st
 
 async def test_a_payment_that_a_worker_is_processing_is_skipped_and_tried_again(back_office: BackOffice) -> None:
     shop = back_office.shop
-    payment_id = await in_doubt(shop, 1_000)
+    payment_id = await payment_in_doubt(shop, 1_000)
     await time_passes(shop.admin, payment_id, seconds=60)
     shop.provider.hold_inquiries()
     asking = asyncio.create_task(shop.payments.process(payment_id))
@@ -106,7 +106,7 @@ async def test_a_payment_that_a_worker_is_processing_is_skipped_and_tried_again(
 
 async def test_an_answer_that_comes_after_the_statement_changes_nothing(back_office: BackOffice) -> None:
     shop = back_office.shop
-    payment_id = await in_doubt(shop, 1_000)
+    payment_id = await payment_in_doubt(shop, 1_000)
     await time_passes(shop.admin, payment_id, seconds=60)
     shop.provider.hold_inquiries()
     shop.provider.inquiries.append(NotFound())
@@ -128,7 +128,7 @@ async def test_a_fetched_statement_ends_the_doubt_about_a_refund(
     back_office: BackOffice, told: int, status: str
 ) -> None:
     shop = back_office.shop
-    payment_id, refund_id = await in_doubt_refund(shop, 700)
+    payment_id, refund_id = await refund_in_doubt(shop, 700)
     day = await fetched(back_office, [listed(f"{refund_id}:1", told)])
     row = await row_of(shop, refund_id)
     assert (row["status"], row["needs_review"]) == (status, status == "processing")
@@ -161,7 +161,7 @@ async def test_a_reversal_in_doubt_ends_when_the_statement_lists_it(back_office:
 @pytest.mark.parametrize("table", ["payment_history", "ledger_journals", "statement_evidence"])
 async def test_a_failed_try_records_nothing_and_the_next_one_everything(back_office: BackOffice, table: str) -> None:
     shop = back_office.shop
-    payment_id = await in_doubt(shop, 1_000)
+    payment_id = await payment_in_doubt(shop, 1_000)
     before = await outcome(shop, payment_id)
     condition = f"NEW.merchant_id = '{shop.tenant.merchant_id}'"
     trigger = f"BEFORE INSERT ON {table} FOR EACH ROW WHEN ({condition}) EXECUTE FUNCTION refuse_rewriting()"

@@ -42,17 +42,17 @@ async def test_a_closed_day_has_the_length_of_its_local_day(
     shop: SettlementShop, zone: str, cut_off: str, boundary: str, hours: float
 ) -> None:
     begins = datetime.fromisoformat(boundary).astimezone(UTC)
-    ends = begins + timedelta(hours=hours)
+    end_doubt = begins + timedelta(hours=hours)
     at = begins - timedelta(seconds=1)
     await shop.since(time_zone=zone, cut_off=time.fromisoformat(cut_off), created_at=at, updated_at=at)
-    moments = (begins - timedelta(microseconds=1), begins, ends - timedelta(microseconds=1), ends)
+    moments = (begins - timedelta(microseconds=1), begins, end_doubt - timedelta(microseconds=1), end_doubt)
     before, first, last, after = [await shop.sell(100, at=moment) for moment in moments]
     for _ in range(3):
         await shop.close((await shop.running())["id"])
     days = (await shop.periods())[:3]
     assert [row["status"] for row in days] == ["closed"] * 3
     assert [set(await shop.lines(row["id"])) for row in days] == [{before}, {first, last}, {after}]
-    assert (days[1]["start_at"], days[1]["end_at"]) == (begins, ends)
+    assert (days[1]["start_at"], days[1]["end_at"]) == (begins, end_doubt)
     assert not any(row["late_count"] for row in days)
 
 
@@ -71,7 +71,7 @@ async def test_expected_cash_includes_tips_and_refunds_but_not_change(shop: Sett
     facts = {"cash_received": 2_000, "change_amount": 900}
     sold = await shop.sell(1_000, cash=True, tip_amount=100, facts=facts)
     await shop.sell(500, cash=True)
-    await shop.give_back(sold, 300)
+    await shop.make_refund(sold, 300)
     await shop.sell(700)  # by QR code, so not in the drawer
     closed = await shop.close_now()
     assert closed["cash_expected"] == 1_000 + 100 + 500 - 300 == await balance(shop, "cash")
@@ -84,7 +84,7 @@ async def test_a_refund_of_an_earlier_sale_may_make_the_expected_cash_negative(s
     await shop.since()
     sold = await shop.sell(1_000, cash=True)
     yesterday = await shop.close_now()
-    back = await shop.give_back(sold, 400)
+    back = await shop.make_refund(sold, 400)
     today = await shop.close_now()
     assert (yesterday["refunds_amount"], yesterday["cash_expected"]) == (0, 1_000)
     assert set(await shop.lines(today["id"])) == {back}
@@ -148,7 +148,7 @@ async def test_the_largest_possible_sale_is_sold_closed_and_reconciled(
     answer = await api.post(f"/payments/{by_code}/refund", body, as_=shop.tenant, key="k-1")
     assert answer.status == 201, answer.raw
     await shop.refunds.process([answer.body["id"]])
-    await shop.give_back(cash)
+    await shop.make_refund(cash)
     closed = await shop.close_now()
     assert (closed["gross_amount"], closed["refunds_amount"]) == (8 * MAX_AMOUNT, 4 * MAX_AMOUNT)
     assert closed["cash_expected"] == 4 * MAX_AMOUNT

@@ -8,7 +8,7 @@ from mpac.stack.local_stack import LocalStack
 from tests.factories import time_passes
 from tests.integration.bills.bill_helpers import order_status, read
 from tests.integration.bills.test_reservations import new_bill
-from tests.integration.settlements.back_office import WORKER, BackOffice, in_doubt
+from tests.integration.settlements.back_office import WORKER, BackOffice, payment_in_doubt
 from tests.integration.settlements.statement_api import fetched, listed, reconciled_by_workers, row_of
 from workflows.errors import InvalidStatusTransition
 from workflows.providers.base import NotFound, Unknown
@@ -21,7 +21,7 @@ async def test_a_bill_that_was_locked_is_paid_by_the_next_try(back_office: BackO
     shop.provider.charges.append(Unknown("the answer was lost"))
     payment_id = await shop.payments.pending(amount=1_000, tip_amount=50, bill_id=bill["id"])
     await shop.payments.process(payment_id)
-    other = await in_doubt(shop, 700)
+    other = await payment_in_doubt(shop, 700)
     async with await psycopg.AsyncConnection.connect(stack.urls.database) as foreign:
         await foreign.execute("SELECT FROM bills WHERE id = %s FOR UPDATE", [bill["id"]])
         day = await fetched(back_office, [listed(f"{payment_id}:1", 1_050), listed(f"{other}:1", 700)])
@@ -37,7 +37,7 @@ async def test_a_bill_that_was_locked_is_paid_by_the_next_try(back_office: BackO
 
 async def test_concurrent_runs_end_each_doubt_once(back_office: BackOffice) -> None:
     shop = back_office.shop
-    ids = [await in_doubt(shop, 1_000) for _ in range(20)]
+    ids = [await payment_in_doubt(shop, 1_000) for _ in range(20)]
     lines = [listed(f"{one}:1", 1_000) for one in ids]
     for payment_id in ids:
         await time_passes(shop.admin, payment_id, seconds=60)

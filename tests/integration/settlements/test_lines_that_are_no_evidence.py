@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.factories import time_passes
-from tests.integration.settlements.back_office import WORKER, BackOffice, ends, in_doubt, in_doubt_refund
+from tests.integration.settlements.back_office import WORKER, BackOffice, end_doubt, payment_in_doubt, refund_in_doubt
 from tests.integration.settlements.statement_api import fetched, listed, outcome, reconciled_by_workers, row_of
 from tests.reconciliation_helpers import upload
 from tests.reference_matcher import Theirs
@@ -33,7 +33,7 @@ DISAGREEING: dict[str, tuple[dict[str, Any], str | None]] = {
 async def test_a_line_that_disagrees_completes_nothing(back_office: BackOffice, name: str) -> None:
     changes, code = DISAGREEING[name]
     shop = back_office.shop
-    payment_id = await in_doubt(shop, 1_000)
+    payment_id = await payment_in_doubt(shop, 1_000)
     known = "UPDATE payment_attempts SET provider_reference = 'ref-known' WHERE payment_id = %s"
     await shop.admin.execute(known, [payment_id])
     line = listed(f"{payment_id}:1", 1_000, provider_reference="ref-known")._replace(**changes)
@@ -50,7 +50,7 @@ async def test_a_line_that_disagrees_completes_nothing(back_office: BackOffice, 
 
 
 async def test_a_refund_line_of_zero_does_not_prove_that_nothing_was_refunded(back_office: BackOffice) -> None:
-    payment_id, refund_id = await in_doubt_refund(back_office.shop, 700)
+    payment_id, refund_id = await refund_in_doubt(back_office.shop, 700)
     await fetched(back_office, [listed(f"{refund_id}:1", 0, kind="refund")])
     assert (await row_of(back_office.shop, refund_id))["status"] == "processing"
     assert (await row_of(back_office.shop, payment_id))["refund_reserved"] == 700, "nobody gives it back a second time"
@@ -59,7 +59,7 @@ async def test_a_refund_line_of_zero_does_not_prove_that_nothing_was_refunded(ba
 async def test_two_charges_of_one_attempt_complete_it_once_and_the_second_stays_a_break(
     back_office: BackOffice,
 ) -> None:
-    payment_id = await in_doubt(back_office.shop, 1_000)
+    payment_id = await payment_in_doubt(back_office.shop, 1_000)
     line = listed(f"{payment_id}:1", 1_000)
     day = await fetched(back_office, [line, line])
     assert (await row_of(back_office.shop, payment_id))["status"] == "completed"
@@ -77,7 +77,7 @@ async def test_a_charge_and_its_reversal_cancel_the_payment_in_doubt(
     back_office: BackOffice, amounts: tuple[int, ...], status: str
 ) -> None:
     shop = back_office.shop
-    payment_id = await in_doubt(shop, 1_000)
+    payment_id = await payment_in_doubt(shop, 1_000)
     reference = f"{payment_id}:1"
     told = [listed(reference, one, kind="payment" if one > 0 else "reversal") for one in amounts]
     day = await fetched(back_office, told)
@@ -91,7 +91,7 @@ async def test_a_withdrawal_whose_answer_was_lost_keeps_a_charge_from_ending_the
     back_office: BackOffice, heard: str
 ) -> None:
     shop = back_office.shop
-    payment_id = await in_doubt(shop, 1_000)
+    payment_id = await payment_in_doubt(shop, 1_000)
     await shop.payments.cancel(payment_id)
     if heard == "lost":
         shop.provider.withdrawals.append(Unknown("the answer was lost"))
@@ -106,13 +106,13 @@ async def test_a_withdrawal_whose_answer_was_lost_keeps_a_charge_from_ending_the
     assert found["waits_for"] == payment_id
     refused = await back_office.resolve(found["id"], resolution="confirm")
     assert (refused.status, "withdrawal may have taken effect" in refused.details[0]["issue"]) == (409, True)
-    await ends(shop, payment_id)
+    await end_doubt(shop, payment_id)
     assert (await row_of(shop, payment_id))["status"] == "completed"
 
 
 async def test_evidence_that_contradicts_an_inquiry_is_left_to_a_person(back_office: BackOffice) -> None:
     shop = back_office.shop
-    payment_id = await in_doubt(shop, 1_000)
+    payment_id = await payment_in_doubt(shop, 1_000)
     shop.provider.inquiries.append(Succeeded(400, f"ref-{payment_id}:1"))
     await time_passes(shop.admin, payment_id, seconds=60)
     await shop.payments.process(payment_id)
@@ -142,7 +142,7 @@ async def test_a_charge_of_a_failed_payment_does_not_change_its_status(back_offi
 
 async def test_withdrawn_evidence_requests_a_review_and_changes_no_status(back_office: BackOffice) -> None:
     shop = back_office.shop
-    payment_id, other = await in_doubt(shop, 1_000), await in_doubt(shop, 500)
+    payment_id, other = await payment_in_doubt(shop, 1_000), await payment_in_doubt(shop, 500)
     lines = [listed(f"{payment_id}:1", 1_000), listed(f"{other}:1", 500), listed("theirs-alone", 5)]
     day = await fetched(back_office, lines)
     assert await back_office.status(day) == "closed"
@@ -165,7 +165,7 @@ async def test_withdrawn_evidence_requests_a_review_and_changes_no_status(back_o
 
 async def test_the_review_of_withdrawn_evidence_ends_with_the_break_of_that_line(back_office: BackOffice) -> None:
     shop = back_office.shop
-    payment_id = await in_doubt(shop, 1_000)
+    payment_id = await payment_in_doubt(shop, 1_000)
     strange = listed("theirs-alone", 5)
     day = await fetched(back_office, [listed(f"{payment_id}:1", 1_000), strange])
     shop.provider.statements = [[strange]]
@@ -184,11 +184,11 @@ async def test_the_review_of_withdrawn_evidence_ends_with_the_break_of_that_line
     assert (row["status"], row["needs_review"]) == ("completed", False)
     events = await shop.admin.execute("SELECT event FROM payment_history WHERE payment_id = %s", [payment_id])
     assert [one["event"] for one in await events.fetchall()][-2:] == ["request_review", "reviewed"]
-    assert await back_office.held() == 0
+    assert await back_office.provider_total() == 0
 
 
 async def test_a_statement_without_the_payment_does_not_end_its_doubt(back_office: BackOffice) -> None:
-    payment_id = await in_doubt(back_office.shop, 1_000)
+    payment_id = await payment_in_doubt(back_office.shop, 1_000)
     before = await outcome(back_office.shop, payment_id)
     day = await fetched(back_office, [])
     assert await outcome(back_office.shop, payment_id) == before

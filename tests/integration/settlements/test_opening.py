@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from tests.factories import new_tenant
 from tests.integration.settlements.settlement_helpers import WORKER, SettlementShop
-from tests.polling import somebody_waits_for
+from tests.polling import wait_until_blocked_by
 from workflows.clock import now
 from workflows.ids import new_id
 from workflows.settlements.close import find_due_settlements
@@ -48,7 +48,7 @@ async def test_a_worker_that_finds_an_uncommitted_period_waits_and_skips_it(shop
             [new_id("settlement"), other.tenant.store_id, other.tenant.merchant_id, made["id"]],
         )
         beat = asyncio.create_task(open_due_periods(worker=WORKER))
-        await somebody_waits_for(shop.admin, seen_by=shop.admin)
+        await wait_until_blocked_by(shop.admin, seen_by=shop.admin)
     await beat
     assert len(await other.periods()) == 1
 

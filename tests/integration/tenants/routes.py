@@ -7,7 +7,7 @@ import uuid_utils
 
 from tests.factories import Tenant
 from tests.harness import Answer, Api
-from tests.integration.tenants.planted import TENANTS
+from tests.integration.tenants.planted_rows import TENANTS
 
 OPEN, DEVICE = "anybody", "device"
 ROLES = (DEVICE, "staff", "store_manager", "merchant_admin", "psp_admin", "system_op")

@@ -1,7 +1,7 @@
 """Test who may call each route: roles, other tenants, neighbour stores, mixed tokens and suspended devices (F35).
 
 The table ``LEAST`` is compared with the OpenAPI document, so a new route has to be added to it. Rows of other tenants are
-inserted into every table (``planted``). The requests run with both filters, and with the application's own filter alone,
+inserted into every table (``planted_rows``). The requests run with both filters, and with the application's own filter alone,
 that is with row-level security disabled.
 """
 
@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from tests.conftest import Serve
 from tests.factories import Tenant
 from tests.harness import Api
-from tests.integration.tenants.planted import plant
+from tests.integration.tenants.planted_rows import plant
 from tests.integration.tenants.routes import (
     ABOUT_ONE,
     DEVICE,

@@ -10,7 +10,7 @@ from psycopg.sql import SQL, Identifier
 
 from mpac.stack.local_stack import LocalStack
 from tests.harness import clone_of_template
-from tests.integration.tenants.planted import TAGS, TENANTS, Connection, Table, plant
+from tests.integration.tenants.planted_rows import TAGS, TENANTS, Connection, Table, plant
 
 SCOPES = ("none", "store", "merchant", "psp", "system")
 OPERATORS_ONLY = {"dead_letters", "switches"}

@@ -19,7 +19,7 @@ from workflows.refunds.workload import PAYMENTS
 
 
 @pytest.fixture
-def buried(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+def stored_letters(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Collect dead letters in a list instead of the database, and return the list."""
     letters: list[dict[str, Any]] = []
     monkeypatch.setattr(
@@ -43,17 +43,17 @@ def message(stack: LocalStack) -> Iterator[Any]:
     app.close()
 
 
-def test_deliveries_of_an_ordinary_message_are_not_counted(message: Any, buried: list[Any]) -> None:
+def test_deliveries_of_an_ordinary_message_are_not_counted(message: Any, stored_letters: list[Any]) -> None:
     message.request.delivery_info = {"redelivered": False}
     assert not any(dead_letters.exceeded_max_deliveries(message) for _ in range(10))
     message.request.delivery_info = None
     assert not dead_letters.exceeded_max_deliveries(message)
-    assert buried == []
+    assert stored_letters == []
 
 
-def test_a_redelivered_message_is_tried_three_times(message: Any, buried: list[Any]) -> None:
+def test_a_redelivered_message_is_tried_three_times(message: Any, stored_letters: list[Any]) -> None:
     assert [dead_letters.exceeded_max_deliveries(message) for _ in range(3)] == [False, False, True]
-    assert buried == [
+    assert stored_letters == [
         {"task": "payments.process", "id": message.request.id, "arguments": [[["pay_1"]], {}], "deliveries": 4}
     ]
 

@@ -14,7 +14,7 @@ import pytest
 
 from mpac.stack.commands import WORKER_THREADS
 from mpac.stack.local_stack import LocalStack
-from tests.polling import PATIENCE_SECONDS
+from tests.polling import GENEROUS_SECONDS
 from workers import concurrency_limit
 from workflows.processing.task_summary import Summary
 
@@ -33,7 +33,7 @@ class Statements:
 
     def reconcile(self, one: str) -> Summary:
         self.begun.append(one)
-        assert self.may_end.wait(PATIENCE_SECONDS)
+        assert self.may_end.wait(GENEROUS_SECONDS)
         if self.raises:
             raise TimeoutError
         return Summary(f"compared {one}")
@@ -78,7 +78,7 @@ def hold_all(tasks: Any, threads: ThreadPoolExecutor) -> list[Future[None]]:
     sent = [threads.submit(tasks.reconcile, [one]) for one in IDS]
     done: set[Future[None]] = set()
     while len(done) < len(IDS) - tasks.RECONCILED_AT_ONCE:
-        ended, left = wait(set(sent) - done, timeout=PATIENCE_SECONDS, return_when=FIRST_COMPLETED)
+        ended, left = wait(set(sent) - done, timeout=GENEROUS_SECONDS, return_when=FIRST_COMPLETED)
         assert ended, f"{len(left)} threads are held"
         for one in ended:
             one.result()
@@ -105,9 +105,9 @@ def test_a_waiting_reconciliation_is_nudged_when_another_ends_or_fails(
     for heard in range(len(IDS) - tasks.RECONCILED_AT_ONCE):
         # Each finished reconciliation nudges one waiting id, and so does each of those.
         while len(statements.nudged) <= heard:
-            assert statements.published.wait(PATIENCE_SECONDS)
+            assert statements.published.wait(GENEROUS_SECONDS)
             statements.published.clear()
-        wait([threads.submit(tasks.reconcile, [statements.nudged[heard]])], timeout=PATIENCE_SECONDS)
+        wait([threads.submit(tasks.reconcile, [statements.nudged[heard]])], timeout=GENEROUS_SECONDS)
     assert sorted(statements.begun) == sorted(IDS)
 
 
@@ -121,5 +121,5 @@ def test_an_unreachable_broker_loses_a_nudge_but_no_slot(
     held = hold_all(tasks, threads)
     statements.may_end.set()
     for one in held:
-        assert one.exception(timeout=PATIENCE_SECONDS) is None
+        assert one.exception(timeout=GENEROUS_SECONDS) is None
     assert tasks._reconciliations._free_slots == tasks.RECONCILED_AT_ONCE

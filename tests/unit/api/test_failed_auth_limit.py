@@ -22,7 +22,7 @@ def _scope(peer: str | None, *forwarded: str) -> Any:
     }
 
 
-def _use_up(counted: FailedAuthLimit, scope: Any) -> int:
+def _attempts_left(counted: FailedAuthLimit, scope: Any) -> int:
     """Fail until the caller is limited, and return the number of attempts that were left."""
     for attempts in range(100):
         try:
@@ -57,14 +57,14 @@ OTHER = [
 @pytest.mark.parametrize(("one", "another", "left"), [*((*pair, 0) for pair in SAME), *((*pair, 3) for pair in OTHER)])
 def test_refused_attempts_are_counted_per_address(one: str, another: str, left: int) -> None:
     counted = FailedAuthLimit(_settings())
-    assert _use_up(counted, _scope(one)) == 3
-    assert _use_up(counted, _scope(another)) == left
+    assert _attempts_left(counted, _scope(one)) == 3
+    assert _attempts_left(counted, _scope(another)) == left
 
 
 def test_forwarded_header_from_an_untrusted_peer_is_ignored() -> None:
     counted = FailedAuthLimit(_settings())
-    assert _use_up(counted, _scope("192.0.2.1")) == 3
-    assert _use_up(counted, _scope("192.0.2.1", "198.51.100.7")) == 0
+    assert _attempts_left(counted, _scope("192.0.2.1")) == 3
+    assert _attempts_left(counted, _scope("192.0.2.1", "198.51.100.7")) == 0
 
 
 @pytest.mark.parametrize(
@@ -94,9 +94,9 @@ def test_behind_trusted_proxies_the_last_untrusted_address_is_counted(forwarded:
 
 def test_count_of_refused_attempts_restarts_each_minute(minute: list[float]) -> None:
     counted = FailedAuthLimit(_settings())
-    assert _use_up(counted, _scope("192.0.2.1")) == 3
+    assert _attempts_left(counted, _scope("192.0.2.1")) == 3
     minute[0] += 60
-    assert _use_up(counted, _scope("192.0.2.1")) == 3
+    assert _attempts_left(counted, _scope("192.0.2.1")) == 3
 
 
 def test_number_of_counted_addresses_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +110,7 @@ def test_number_of_counted_addresses_is_bounded(monkeypatch: pytest.MonkeyPatch)
             refused += 1
     assert len(counted._counts) == 11
     assert refused == 1_000 - 10 - 3
-    assert _use_up(counted, _scope("192.0.0.0")) == 2  # a network that was counted before keeps its counter
+    assert _attempts_left(counted, _scope("192.0.0.0")) == 2  # a network that was counted before keeps its counter
 
 
 def test_a_limit_of_zero_disables_the_counting_of_refused_attempts() -> None:

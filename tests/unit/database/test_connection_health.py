@@ -1,4 +1,4 @@
-"""One table, by SQLSTATE, decides which errors of the database pass."""
+"""A table of SQLSTATEs decides which database errors are transient."""
 
 import psycopg
 import pytest

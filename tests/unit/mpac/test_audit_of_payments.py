@@ -10,7 +10,7 @@ from mpac.audit.recorded_payments import RecordedPayment
 
 
 def payment(status: str = "completed", **changes: Any) -> RecordedPayment:
-    honest: dict[str, Any] = {
+    correct: dict[str, Any] = {
         "id": "pay_1",
         "status": status,
         "due": 1_050,
@@ -20,7 +20,7 @@ def payment(status: str = "completed", **changes: Any) -> RecordedPayment:
         "is_at_provider": True,
         "references": ["pay_1:1", "rfd_1:1"],
     }
-    return RecordedPayment(**{**honest, **changes})
+    return RecordedPayment(**{**correct, **changes})
 
 
 def moved(*movements: tuple[str, int], reference: str = "pay_1:1", currency: str = "JPY") -> PaymentMovements:
@@ -67,21 +67,21 @@ DISAGREE = (
 )
 
 
-def judged(one: RecordedPayment | None, other: PaymentMovements) -> set[str]:
+def broken_rules(one: RecordedPayment | None, other: PaymentMovements) -> set[str]:
     ledger = ProviderLedger(movements=1, by_payment={"pay_1": other} if other.references else {})
     return {broken.rule for broken in compare_payments({"pay_1": one} if one else {}, ledger).broken}
 
 
 @pytest.mark.parametrize(("ours", "theirs"), AGREE)
 def test_no_difference_is_reported_if_both_ledgers_agree(ours: RecordedPayment, theirs: PaymentMovements) -> None:
-    assert judged(ours, theirs) == set()
+    assert broken_rules(ours, theirs) == set()
 
 
 @pytest.mark.parametrize(("rules", "ours", "theirs"), DISAGREE)
 def test_each_disagreement_is_reported_with_its_rule(
     rules: set[str], ours: RecordedPayment | None, theirs: PaymentMovements
 ) -> None:
-    assert judged(ours, theirs) == rules
+    assert broken_rules(ours, theirs) == rules
 
 
 def test_every_rule_of_the_payment_auditor_has_a_violation_here() -> None:

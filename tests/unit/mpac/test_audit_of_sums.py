@@ -13,7 +13,7 @@ SOLD = Figures(taken=1_050, refunded=300, fees=34, adjusted=-5)
 CASH = Figures(taken=500, counted=-20)
 
 
-def honest() -> OurBalances:
+def correct_books() -> OurBalances:
     """Return the books of a store with provider and cash sales, refunds, a correction and twenty yen missing in the drawer."""
     closed = {STORE: Figures(taken=1_550, refunded=300, fees=34, adjusted=-5)}
     return OurBalances(
@@ -34,13 +34,13 @@ def more(sums: dict[Place, Figures], place: Place, **units: int) -> None:
 
 
 def test_no_difference_is_reported_if_all_books_agree() -> None:
-    found = compare(honest(), moved=MOVED)
+    found = compare(correct_books(), moved=MOVED)
     assert found.differences == ()
     assert found.checked == {"totals": 1, "accounts": 2, "movements": 1}
 
 
 def test_provider_movements_are_not_compared_without_a_provider() -> None:
-    assert compare(honest(), moved=None).checked.keys() == {"totals", "accounts"}
+    assert compare(correct_books(), moved=None).checked.keys() == {"totals", "accounts"}
 
 
 @pytest.mark.parametrize("unit", [1, -1])
@@ -57,7 +57,7 @@ def test_provider_movements_are_not_compared_without_a_provider() -> None:
 def test_a_difference_of_one_unit_in_our_books_is_reported(
     book: str, place: Place, rules: set[str], name: str, unit: int
 ) -> None:
-    books = honest()
+    books = correct_books()
     more(getattr(books, book), place, **{name: unit})
     found = compare(books, moved=MOVED).differences
     assert {difference.rule for difference in found} == rules
@@ -69,27 +69,27 @@ def test_a_difference_of_one_unit_in_our_books_is_reported(
 def test_a_difference_of_one_unit_to_the_provider_is_reported(name: str) -> None:
     moved = dict(MOVED)
     more(moved, STORE, **{name: 1})
-    assert [difference.rule for difference in compare(honest(), moved=moved).differences] == ["movements"]
-    books = honest()
+    assert [difference.rule for difference in compare(correct_books(), moved=moved).differences] == ["movements"]
+    books = correct_books()
     more(books.settled, AT_PROVIDER, **{name: 1})
     assert [difference.rule for difference in compare(books, moved=MOVED).differences] == ["accounts", "movements"]
 
 
 @pytest.mark.parametrize("place", [("sto_2", "JPY"), ("sto_1", "USD"), (NOBODY, "JPY")])
 def test_provider_money_of_an_unknown_store_or_currency_is_reported(place: Place) -> None:
-    found = compare(honest(), moved={**MOVED, place: Figures(taken=1)}).differences
+    found = compare(correct_books(), moved={**MOVED, place: Figures(taken=1)}).differences
     assert [(difference.rule, difference.place) for difference in found] == [("movements", " ".join(place))]
 
 
 def test_money_on_the_wrong_account_is_reported() -> None:
-    books = honest()
+    books = correct_books()
     books.net_amount[AT_PROVIDER] += 1
     (found,) = compare(books, moved=MOVED).differences
     assert (found.rule, found.problem) == ("accounts", "there must be 711, and the accounts hold 712")
 
 
 def test_our_corrections_are_not_compared_with_provider_movements() -> None:
-    books = honest()
+    books = correct_books()
     for sums in (books.settled, books.accounts):
         more(sums, AT_PROVIDER, adjusted=100)
     books.net_amount[AT_PROVIDER] += 100
@@ -97,5 +97,5 @@ def test_our_corrections_are_not_compared_with_provider_movements() -> None:
 
 
 def test_every_rule_of_the_balance_auditor_has_a_sentence() -> None:
-    checked: dict[str, Any] = compare(honest(), moved=MOVED).checked
+    checked: dict[str, Any] = compare(correct_books(), moved=MOVED).checked
     assert checked.keys() == SENTENCES.keys()

@@ -1,4 +1,4 @@
-"""Few ids run at once; the others wait without a thread, in order."""
+"""A limited number of ids runs at once; the others wait in order, without occupying a thread."""
 
 from workers.concurrency_limit import ConcurrencyLimit
 

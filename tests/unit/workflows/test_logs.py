@@ -19,7 +19,7 @@ from workflows.logs import EXTRA_FIELDS, GroupedLines, JsonLines
 ROOT = Path(__file__).parents[3]
 
 
-class Paper(io.StringIO):
+class RecordingStream(io.StringIO):
     """A stream that signals each write and counts them."""
 
     def __init__(self) -> None:
@@ -39,19 +39,19 @@ class Paper(io.StringIO):
 
 
 @pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+def long_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     """Extend the timeout of the stream, because on a busy machine the writing thread may be late."""
     monkeypatch.setattr(logs, "FLUSH_SECONDS", 60)
 
 
 @pytest.fixture
-def paper() -> Paper:
-    return Paper()
+def stream() -> RecordingStream:
+    return RecordingStream()
 
 
 @pytest.fixture
-def logger(paper: Paper) -> Iterator[logging.Logger]:
-    handler = GroupedLines(paper)
+def logger(stream: RecordingStream) -> Iterator[logging.Logger]:
+    handler = GroupedLines(stream)
     handler.setFormatter(JsonLines())
     logger = logging.Logger("alone", logging.INFO)
     logger.addHandler(handler)
@@ -78,37 +78,37 @@ def test_extra_fields_of_a_logging_call_are_known_and_reach_the_line() -> None:
 
 
 def test_log_lines_written_together_share_a_write_and_keep_their_order(
-    logger: logging.Logger, paper: Paper, monkeypatch: pytest.MonkeyPatch
+    logger: logging.Logger, stream: RecordingStream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logs, "SPACING_SECONDS", 0.2)  # even a busy machine logs all lines within it
     for number in range(50):
         logger.info("line %d", number)
-    assert paper.written.wait(10)
+    assert stream.written.wait(10)
     logger.handlers[0].flush()
-    assert paper.messages == [f"line {number}" for number in range(50)]
-    assert paper.writes < 10
+    assert stream.messages == [f"line {number}" for number in range(50)]
+    assert stream.writes < 10
 
 
-def test_a_log_line_is_written_without_a_flush(logger: logging.Logger, paper: Paper) -> None:
+def test_a_log_line_is_written_without_a_flush(logger: logging.Logger, stream: RecordingStream) -> None:
     logger.info("alone")
-    assert paper.written.wait(10)
-    assert paper.messages == ["alone"]
+    assert stream.written.wait(10)
+    assert stream.messages == ["alone"]
 
 
-def test_an_error_is_written_at_once_with_the_lines_before_it(logger: logging.Logger, paper: Paper) -> None:
+def test_an_error_is_written_at_once_with_the_lines_before_it(logger: logging.Logger, stream: RecordingStream) -> None:
     logger.info("before")
     logger.error("now")
-    assert paper.messages == ["before", "now"]
+    assert stream.messages == ["before", "now"]
 
 
 def test_the_number_of_buffered_log_lines_is_limited(
-    logger: logging.Logger, paper: Paper, monkeypatch: pytest.MonkeyPatch
+    logger: logging.Logger, stream: RecordingStream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logs, "MAX_WAITING", 3)
     monkeypatch.setattr(logs, "SPACING_SECONDS", 60)
     for number in range(3):
         logger.info("line %d", number)
-    assert paper.messages == ["line 0", "line 1", "line 2"]
+    assert stream.messages == ["line 0", "line 1", "line 2"]
 
 
 def test_a_full_pipe_does_not_block_threads_that_log(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,14 +139,14 @@ def test_a_full_pipe_does_not_block_threads_that_log(monkeypatch: pytest.MonkeyP
     assert len(lines) < 1_000
 
 
-def test_a_log_line_after_shutdown_is_written_immediately(logger: logging.Logger, paper: Paper) -> None:
+def test_a_log_line_after_shutdown_is_written_immediately(logger: logging.Logger, stream: RecordingStream) -> None:
     logger.handlers[0].close()
     logger.info("late")
-    assert paper.messages == ["late"]
+    assert stream.messages == ["late"]
 
 
-def test_a_closed_stream_does_not_break_logging(logger: logging.Logger, paper: Paper) -> None:
-    paper.close()
+def test_a_closed_stream_does_not_break_logging(logger: logging.Logger, stream: RecordingStream) -> None:
+    stream.close()
     logger.error("unheard")
 
 

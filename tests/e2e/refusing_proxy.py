@@ -25,7 +25,7 @@ HOP_BY_HOP = {"transfer-encoding", "content-length", "content-encoding", "connec
 HANGS_AFTER_SECONDS = 60
 
 
-class TurningAway:
+class RefusingProxy:
     """A proxy for one server of a stack. ``attempts`` counts requests by kind."""
 
     def __init__(self, run_file: Path, server: str, session: aiohttp.ClientSession) -> None:
@@ -55,12 +55,12 @@ class TurningAway:
 
 
 @asynccontextmanager
-async def turning_away(run_file: Path, server: str) -> AsyncIterator[tuple[str, TurningAway]]:
+async def refusing_proxy(run_file: Path, server: str) -> AsyncIterator[tuple[str, RefusingProxy]]:
     """Run a proxy for ``server`` ("api" or "sandbox") of the stack in ``run_file``; yield its address and the proxy."""
     timeout = aiohttp.ClientTimeout(total=HANGS_AFTER_SECONDS)
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
-        proxy = TurningAway(run_file, server, session)
+        proxy = RefusingProxy(run_file, server, session)
         app = web.Application(client_max_size=0)
         app.router.add_route("*", "/{path:.*}", proxy.handle)
         async with TestServer(app, host="127.0.0.1") as listening:

@@ -10,7 +10,7 @@ import uuid_utils
 
 from mpac.stack.environment import CONTROL_KEY_VARIABLE
 from tests.chaos.conftest import SharedStacks
-from tests.chaos.meddler import Meddler, foreign, meddler_before, twice
+from tests.chaos.meddler import Meddler, doubled, error_page, meddler_before
 from tests.integration.sandbox.harness import CONTROL_KEY, KEY, Sandbox
 from tests.live_stack import WITHOUT_FLOWER, LiveStack, live_stack
 from tests.polling import eventually
@@ -34,23 +34,23 @@ async def relayed(folder: Path) -> AsyncIterator[tuple[LiveStack, Meddler]]:
 
 
 @pytest.fixture
-async def between(shared_stacks: SharedStacks) -> Meddler:
+async def relay(shared_stacks: SharedStacks) -> Meddler:
     """Return the relay in front of the provider."""
     return (await shared_stacks.get(STACK, relayed))[1]
 
 
 @pytest.fixture
-async def shared_live_stack(shared_stacks: SharedStacks, between: Meddler) -> LiveStack:
+async def shared_live_stack(shared_stacks: SharedStacks, relay: Meddler) -> LiveStack:
     """Return the stack behind the relay, and reset the relay."""
-    between.be_honest()
+    relay.reset()
     return (await shared_stacks.get(STACK, relayed))[0]
 
 
 @pytest.fixture(autouse=True)
-def honest_at_the_end(live: LiveStack, between: Meddler) -> Iterator[None]:
+def reset_at_the_end(live: LiveStack, relay: Meddler) -> Iterator[None]:
     """Reset the relay after the test, before the auditors run."""
     yield
-    between.be_honest()
+    relay.reset()
 
 
 async def charged(live: LiveStack, ids: list[str]) -> Counter[int]:
@@ -60,19 +60,19 @@ async def charged(live: LiveStack, ids: list[str]) -> Counter[int]:
 
 @pytest.mark.parametrize("is_idle", [True, False], ids=["when it is idle", "in one piece"])
 async def test_an_answer_that_arrives_twice_does_not_decide_the_next_payment(
-    live: LiveStack, between: Meddler, is_idle: bool
+    live: LiveStack, relay: Meddler, is_idle: bool
 ) -> None:
     if is_idle:
-        between.repeats_idle = True
+        relay.repeats_idle = True
     else:
-        between.meddle = twice
+        relay.meddle = doubled
     approved, declined = [], []
     for _ in range(10):  # sequentially, so that each request reuses the connection of the previous one
         approved.append(await live.pay())
         await live.final_statuses([approved[-1]], within=ENOUGH_SECONDS)
         declined.append(await live.pay(fate="decline:lost_card"))
         await live.final_statuses([declined[-1]], within=ENOUGH_SECONDS)
-    assert between.count >= 20
+    assert relay.count >= 20
     assert await live.statuses(approved) == {"completed": 10}
     assert await live.statuses(declined) == {"failed": 10}
     assert (await charged(live, approved), await charged(live, declined)) == ({1: 10}, {0: 10})
@@ -80,21 +80,21 @@ async def test_an_answer_that_arrives_twice_does_not_decide_the_next_payment(
 
 @pytest.mark.parametrize("status", [503, 429, 403, 401, 404])
 async def test_a_payment_is_charged_once_when_a_relay_answers_with_an_error_after_the_charge(
-    live: LiveStack, between: Meddler, status: int
+    live: LiveStack, relay: Meddler, status: int
 ) -> None:
-    between.meddle = foreign(status)
+    relay.meddle = error_page(status)
     ids = await live.pay_many(5)
     assert await live.final_statuses(ids, within=ENOUGH_SECONDS) == {"completed": 5}
-    assert between.count >= 5
+    assert relay.count >= 5
     assert await charged(live, ids) == {1: 5}
 
 
 async def test_a_refund_is_made_once_when_a_relay_answers_with_an_error_after_the_refund(
-    live: LiveStack, between: Meddler
+    live: LiveStack, relay: Meddler
 ) -> None:
     payment_id = await live.pay()
     await live.reaches(payment_id, "completed")
-    between.meddled, between.meddle = "POST /v1/refunds ", foreign(503)
+    relay.meddled, relay.meddle = "POST /v1/refunds ", error_page(503)
     key = uuid_utils.uuid7().hex
     asked = await live.api.post(f"/payments/{payment_id}/refund", {"amount": 400, **WHY}, as_=live.staff, key=key)
     assert asked.status == 201, asked.raw
@@ -105,7 +105,7 @@ async def test_a_refund_is_made_once_when_a_relay_answers_with_an_error_after_th
         within=ENOUGH_SECONDS,
     )
 
-    assert between.count >= 1
+    assert relay.count >= 1
     assert (await live.api.get(path, as_=live.staff)).body["status"] == "completed"
     ledger = (await live.sandbox("GET", f"/control/ledger/{payment_id}")).body["data"]
     assert [(entry["kind"], entry["amount"]) for entry in ledger] == [("charge", 1_000), ("refund", 400)]

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from mpac.audit.balance_audit import NOBODY, BalanceAudit, audit_balances
 from mpac.cli.errors import UserError
-from tests.integration.invariants.valid_rows import plant_honest_rows, run, tie_hands
+from tests.integration.invariants.valid_rows import drop_constraints, insert_valid_rows, run
 
 CHARGE = {
     "kind": "charge",
@@ -25,12 +25,12 @@ REVERSED = [{**CHARGE, "reference": "pay_3:1"}, {**CHARGE, "reference": "pay_3:1
 Provider = Callable[[list[dict[str, Any]]], Awaitable[str]]
 
 
-async def tell(url: str, *lies: str) -> None:
+async def commit_rows(url: str, *lies: str) -> None:
     """Commit valid rows, changed by the statements ``lies``."""
     engine = create_async_engine(make_url(url).set(drivername="postgresql+psycopg"))
     async with engine.begin() as connection:
-        await tie_hands(connection)
-        await plant_honest_rows(connection)
+        await drop_constraints(connection)
+        await insert_valid_rows(connection)
         await run(connection, *lies)
     await engine.dispose()
 
@@ -59,7 +59,7 @@ async def judged(url: str, provider: Provider, *movements: dict[str, Any]) -> Ba
 
 
 async def test_no_difference_is_reported_for_correct_books(own_database: str, provider: Provider) -> None:
-    await tell(own_database)
+    await commit_rows(own_database)
     found = await judged(own_database, provider, CHARGE, *REVERSED)
     assert found.differences == ()
     assert found.checked == {"totals": 1, "accounts": 1, "movements": 1}
@@ -86,7 +86,7 @@ async def test_no_difference_is_reported_for_correct_books(own_database: str, pr
 async def test_a_difference_of_one_unit_in_our_books_is_found(
     own_database: str, provider: Provider, rules: set[str], lie: str
 ) -> None:
-    await tell(own_database, lie)
+    await commit_rows(own_database, lie)
     found = await judged(own_database, provider, CHARGE)
     assert {difference.rule for difference in found.differences} == rules
     assert all(difference.place.startswith("sto_") for difference in found.differences)
@@ -106,7 +106,7 @@ async def test_a_difference_of_one_unit_in_our_books_is_found(
 async def test_a_difference_of_one_unit_in_the_providers_ledger_is_found(
     own_database: str, provider: Provider, place: str, movements: list[dict[str, Any]]
 ) -> None:
-    await tell(own_database)
+    await commit_rows(own_database)
     found = await judged(own_database, provider, *movements)
     assert {difference.rule for difference in found.differences} == {"movements"}
     assert place in {difference.place for difference in found.differences}
@@ -115,14 +115,14 @@ async def test_a_difference_of_one_unit_in_the_providers_ledger_is_found(
 async def test_money_whose_end_is_open_is_set_aside(own_database: str, provider: Provider) -> None:
     attempt = """INSERT INTO {0}_attempts ({0}_id, number, merchant_id, store_id, provider, reference, sent_at)
                  VALUES ('{1}', 1, 'mer_1', 'sto_1', 'sandbox', '{1}:1', now())"""
-    await tell(own_database, attempt.format("payment", "pay_2"), attempt.format("refund", "rfd_1"))
+    await commit_rows(own_database, attempt.format("payment", "pay_2"), attempt.format("refund", "rfd_1"))
     refund = {**CHARGE, "kind": "refund", "reference": "rfd_1:1", "amount": 300, "fee": 0}
     found = await judged(own_database, provider, CHARGE, {**CHARGE, "reference": "pay_2:1"}, refund)
     assert (found.differences, found.set_aside) == ((), 2)
 
 
 async def test_without_a_provider_our_books_are_compared_with_each_other(own_database: str) -> None:
-    await tell(own_database, "UPDATE settlement_lines SET amount = 1049")
+    await commit_rows(own_database, "UPDATE settlement_lines SET amount = 1049")
     found = await audit_balances(database_url=own_database, sandbox_url=None)
     assert {difference.rule for difference in found.differences} == {"totals", "accounts"}
 
