@@ -97,7 +97,7 @@ def check_chains(rows: list[dict[str, Any]], stores: list[str], *, since: dateti
 
 
 @pytest.mark.parametrize("number", [2, 3])
-async def test_several_beats_at_once_close_each_period_once(live: LiveStack, beats: Beats, number: int) -> None:
+async def test_several_concurrent_beats_close_each_period_once(live: LiveStack, beats: Beats, number: int) -> None:
     for each in range(1, number):
         beats.start(f"beat-{each + 1}")
     await beats.tick()
@@ -194,7 +194,7 @@ class BrokerConnectionLosses:
         self._before = await eventually(found, until=lambda count: count > self._before, within=NOTICED_WITHIN_SECONDS)
 
 
-async def test_sweeps_continue_after_the_broker_was_frozen_or_replaced_by_an_empty_one(live: LiveStack) -> None:
+async def test_sweeps_continue_after_the_broker_was_frozen_or_lost_its_data(live: LiveStack) -> None:
     live.stack.kill("valkey", signal.SIGSTOP)
     await asyncio.sleep(FROZEN_SECONDS)
     live.stack.kill("valkey", signal.SIGCONT)
@@ -227,9 +227,7 @@ async def complaints_of(live: LiveStack) -> list[str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=lambda number: number.name)
-async def test_a_beat_that_is_dead_or_frozen_is_reported_by_others_until_it_is_back(
-    live: LiveStack, number: signal.Signals
-) -> None:
+async def test_a_dead_or_frozen_beat_is_reported_until_it_returns(live: LiveStack, number: signal.Signals) -> None:
     async def state() -> str:
         answer = await live.api.get("//health/ready")
         assert answer.status == 200

@@ -26,7 +26,7 @@ async def test_content_type_json_is_accepted_in_any_spelling(api: Api, tenant: T
     assert (answer.status, answer.details[0]["field"]) == (422, "colour")  # so the body was read
 
 
-async def test_without_a_body_the_type_does_not_matter(api: Api, tenant: Tenant) -> None:
+async def test_the_content_type_does_not_matter_without_a_body(api: Api, tenant: Tenant) -> None:
     manager = api.signer.user(tenant, role="store_manager")
     for headers in ({}, {"Content-Type": "text/plain"}):
         answer = await api.post("/terminals/dev_0/suspend", as_=manager, headers=headers)

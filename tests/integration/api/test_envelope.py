@@ -130,13 +130,13 @@ async def test_query_value_in_the_documented_spelling_is_accepted(api: Api, tena
     assert (await api.get(path, as_=tenant)).status == 200
 
 
-async def test_a_body_over_the_limit_is_refused_when_it_is_announced(api: Api, tenant: Tenant) -> None:
+async def test_a_content_length_over_the_limit_is_refused(api: Api, tenant: Tenant) -> None:
     answer = await api.post("/payments", b'{"x":"' + b"x" * 65_536, as_=tenant, key="k")
     assert is_refused(answer, 400, "VALIDATION_ERROR", "body")
     assert "64 KiB" in answer.details[0]["issue"]
 
 
-async def test_a_body_over_the_limit_is_refused_when_it_comes_in_chunks(api: Api, tenant: Tenant) -> None:
+async def test_a_chunked_body_over_the_limit_is_refused(api: Api, tenant: Tenant) -> None:
     host, port = api.url.removeprefix("http://").split(":")
     head = (
         f"POST /api/v1/payments HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.signer.device(tenant)}\r\n"
@@ -190,7 +190,7 @@ async def test_a_suspended_device_is_refused_on_its_very_next_request(
         assert is_refused(answer, 403, "AUTHORIZATION_ERROR")
 
 
-async def test_answer_has_a_request_id_and_repeats_a_valid_one_of_the_caller(api: Api, tenant: Tenant) -> None:
+async def test_every_answer_has_a_request_id_which_may_be_the_callers(api: Api, tenant: Tenant) -> None:
     assert (await api.get("/payments", as_=tenant)).headers["X-Request-Id"].startswith("req_")
     named = await api.get("/payments", as_=tenant, headers={"X-Request-Id": "till-3.42"})
     assert named.headers["X-Request-Id"] == "till-3.42"

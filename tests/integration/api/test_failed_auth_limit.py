@@ -90,7 +90,7 @@ async def test_limited_unknown_caller_gets_retry_after(serve: Serve) -> None:
     assert 1 <= int(refused.headers["Retry-After"]) <= 60
 
 
-async def test_terminals_behind_one_address_all_get_their_tokens_at_once(
+async def test_concurrent_terminals_behind_one_address_all_get_tokens(
     serve: Serve, active: tuple[Terminal, str], session: aiohttp.ClientSession
 ) -> None:
     async with serve(**{**LIMITS, "rate_limit_overall": 10, "rate_limit_per_merchant": 10}) as api:

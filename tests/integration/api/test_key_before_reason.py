@@ -102,7 +102,7 @@ async def test_payments_of_a_whole_bill_with_one_key_in_several_processes_get_on
     assert isinstance(other, BalanceUnavailable)
 
 
-async def test_repeat_of_an_abandoned_request_gets_the_answer_to_its_key(shop: Shop, stack: LocalStack) -> None:
+async def test_a_repeat_of_an_abandoned_request_gets_the_answer_of_its_key(shop: Shop, stack: LocalStack) -> None:
     """The first request ends in a 503 while it waits, but continues; meanwhile the second is sent to the same process."""
     tenant = shop.tenant
     posting = await a_payment_of_a_whole_bill(shop)
@@ -120,9 +120,7 @@ async def test_repeat_of_an_abandoned_request_gets_the_answer_to_its_key(shop: S
     assert await count(shop.admin, tenant) == 1
 
 
-async def test_a_client_reference_is_used_by_a_stored_payment_and_not_by_a_refused_one(
-    shop: Shop, stack: LocalStack
-) -> None:
+async def test_a_client_reference_is_used_up_only_by_a_stored_payment(shop: Shop, stack: LocalStack) -> None:
     """In one group: two requests for too much, then one that fits, then one more, all with the same reference."""
     tenant: Tenant = shop.tenant
     posting = await a_payment_of_a_whole_bill(shop)

@@ -73,7 +73,9 @@ async def test_same_key_from_two_tills_makes_two_sales(api: Api, admin: Admin, t
     assert [answer.headers.get(IS_REPLAYED) for answer in answers] == [None, None, "true", "true"]
 
 
-async def test_same_key_from_twenty_tills_at_once_makes_twenty_sales(api: Api, admin: Admin, tenant: Tenant) -> None:
+async def test_the_same_key_from_twenty_concurrent_tills_makes_twenty_sales(
+    api: Api, admin: Admin, tenant: Tenant
+) -> None:
     tills = [tenant, *[await second_till(admin, tenant) for _ in range(19)]]
     for _ in range(2):  # the second round repeats all requests
         answers = await asyncio.gather(*(api.pay(till, key="0001") for till in tills))

@@ -113,7 +113,7 @@ async def test_a_payment_after_a_refused_request_is_made(wire: Wire, admin: Admi
     assert await _made(admin, tenant) == ["r001"]
 
 
-async def test_later_answers_wait_for_a_slow_one_on_their_connection(wire: Wire, api: Api, tenant: Tenant) -> None:
+async def test_pipelined_answers_wait_for_a_slow_earlier_answer(wire: Wire, api: Api, tenant: Tenant) -> None:
     waits = (await api.pay(tenant)).body["id"].encode()  # no worker processes it in this test
     slow = wire.get(b"/api/v1/payments/" + waits + b"?wait=1&since_version=1")
     async with Connection(wire) as connection:

@@ -128,7 +128,7 @@ WAYS = {"one read": None, "pieces": 4_000}
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_headers_at_the_limit_are_accepted_and_one_byte_more_is_refused(
+async def test_headers_are_accepted_up_to_the_limit_and_refused_one_byte_above(
     wire: Wire, admin: Admin, tenant: Tenant, way: str
 ) -> None:
     (await _only_answer(wire, _padded(wire, MAX_HEAD_BYTES + 1), piece=WAYS[way])).check_refusal()

@@ -43,7 +43,7 @@ SPELLINGS: dict[str, Callable[[Any], bytes]] = {
 
 @pytest.mark.parametrize("spelled", SPELLINGS)
 @pytest.mark.parametrize("making", OF_TILLS, ids=lambda making: making.__name__)
-async def test_a_body_in_another_spelling_gets_the_same_answer(shop: Shop, making: Making, spelled: str) -> None:
+async def test_a_body_written_differently_gets_the_same_answer(shop: Shop, making: Making, spelled: str) -> None:
     posting = await making(shop)
     first = await posting.send(shop.api, shop.tenant, key="k")
     again = await posting.send(shop.api, shop.tenant, key="k", body=SPELLINGS[spelled](posting.body))

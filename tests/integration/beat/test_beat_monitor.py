@@ -127,7 +127,7 @@ async def test_a_jumping_database_clock_hides_no_silence_and_a_false_alarm_ends_
 
 
 @pytest.mark.parametrize("jump", ["1 h", "-1 h"])
-async def test_a_queue_that_falls_silent_after_the_clock_has_jumped_is_reported(
+async def test_a_queue_that_falls_silent_after_a_clock_jump_is_reported(
     look: Callable[[], Awaitable[list[str]]], admin: Admin, jump: str
 ) -> None:
     await look()

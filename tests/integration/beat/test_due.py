@@ -152,9 +152,7 @@ async def test_a_queue_that_is_no_longer_consumed_is_silent(engines: None, admin
     await admin.execute("DELETE FROM canaries WHERE queue = 'once'")
 
 
-async def test_a_queue_that_was_never_consumed_is_silent_however_many_canaries_it_gets(
-    engines: None, admin: Admin
-) -> None:
+async def test_a_queue_that_was_never_consumed_is_silent_despite_new_canaries(engines: None, admin: Admin) -> None:
     await note_sent(["orphan"])
     await admin.execute("UPDATE canaries SET sent_at = sent_at - interval '2 min' WHERE queue = 'orphan'")
     await note_sent(["orphan"])

@@ -36,7 +36,7 @@ async def test_a_bill_has_the_amounts_of_its_order(api: Api, tenant: Tenant, adm
     assert await history(admin, bill["id"]) == [("create", None, "unpaid")]
 
 
-async def test_table_of_three_is_ordered_split_paid_and_refunded(api: Api, tenant: Tenant, admin: Admin) -> None:
+async def test_a_table_of_three_orders_splits_pays_and_is_refunded(api: Api, tenant: Tenant, admin: Admin) -> None:
     order = await open_order(api, tenant, items=[{**RAMEN, "quantity": 1, "unit_price": 100, "tax_rate": "0"}])
     bill = await bill_of(api, tenant, order["id"])
     parts = (await split(api, tenant, bill["id"], parts=3)).body["data"]
@@ -64,7 +64,7 @@ async def test_table_of_three_is_ordered_split_paid_and_refunded(api: Api, tenan
     assert (refused.status, "completed" in refused.details[0]["issue"]) == (409, True)
 
 
-async def test_an_order_with_a_live_bill_gets_no_second_and_does_not_change(api: Api, tenant: Tenant) -> None:
+async def test_an_order_with_a_bill_cannot_be_billed_again_or_changed(api: Api, tenant: Tenant) -> None:
     order = await open_order(api, tenant)
     bill = await bill_of(api, tenant, order["id"])
     second = await post_bill(api, tenant, order["id"])

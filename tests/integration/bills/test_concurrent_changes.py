@@ -107,7 +107,7 @@ async def test_concurrent_combines_of_the_same_orders_create_one_bill(api: Api, 
     )
 
 
-async def test_conflict_is_not_stored_as_the_answer_to_its_key(api: Api, refunds: RefundMaker) -> None:
+async def test_a_conflict_is_not_stored_for_its_idempotency_key(api: Api, refunds: RefundMaker) -> None:
     """A request that was refused because of a concurrent change may be repeated later with the same key."""
     order = await open_order(api, refunds.tenant)
     bill = await bill_of(api, refunds.tenant, order["id"])

@@ -124,7 +124,7 @@ async def test_a_reservation_ends_with_its_payment(api: Api, tenant: Tenant, adm
     assert isinstance(refused, BalanceUnavailable)
 
 
-async def test_a_group_may_pay_a_bill_in_one_go(api: Api, tenant: Tenant, admin: Admin) -> None:
+async def test_payments_of_one_group_can_pay_a_bill_in_full(api: Api, tenant: Tenant, admin: Admin) -> None:
     bill = await new_bill(api, tenant, 100)
     shares = [await hold(tenant, bill["id"], 50) for _ in range(2)]
     assert await pay_shares(*shares) == bill["order_ids"]
@@ -142,7 +142,7 @@ async def test_cancel_by_a_caller_releases_the_reservation_with_the_callers_righ
     assert (await read(api, tenant, bill["id"]))["balance_amount"] == 100
 
 
-async def test_parts_paid_at_once_pay_their_order_once(api: Api, tenant: Tenant, admin: Admin) -> None:
+async def test_parts_paid_concurrently_pay_their_order_once(api: Api, tenant: Tenant, admin: Admin) -> None:
     for _ in range(5):
         bill = await new_bill(api, tenant, 120)
         parts = (await split(api, tenant, bill["id"], parts=12)).body["data"]

@@ -99,7 +99,7 @@ def _new_public_key() -> str:
     return Terminal("", "", _new_key()).public_key_pem
 
 
-async def test_ten_concurrent_uses_of_a_code_activate_once(provisioning: Provisioning) -> None:
+async def test_ten_concurrent_uses_of_an_activation_code_activate_once(provisioning: Provisioning) -> None:
     terminal = await provisioning.register()
     code = await provisioning.code(terminal)
     answers = await asyncio.gather(*(provisioning.activate(terminal, code) for _ in range(10)))
@@ -139,7 +139,7 @@ async def test_concurrent_wrong_tries_are_all_counted(provisioning: Provisioning
     assert _is_the_refusal(await provisioning.activate(terminal, code))
 
 
-async def test_a_new_code_replaces_the_old_one_and_its_tries(provisioning: Provisioning) -> None:
+async def test_a_new_activation_code_replaces_the_old_code_and_its_tries(provisioning: Provisioning) -> None:
     terminal = await provisioning.register()
     old = await provisioning.code(terminal)
     for _ in range(5):

@@ -37,7 +37,7 @@ async def test_an_event_is_applied_to_a_device_only_if_the_table_allows_it(
 
 
 @pytest.mark.parametrize("status", DeviceStatus)
-async def test_any_device_but_a_deactivated_one_is_activated_with_a_code(
+async def test_every_device_except_a_deactivated_device_can_be_activated_with_a_code(
     provisioning: Provisioning, status: DeviceStatus
 ) -> None:
     terminal = await provisioning.in_status(status)

@@ -127,6 +127,6 @@ async def test_without_a_provider_our_books_are_compared_with_each_other(own_dat
     assert {difference.rule for difference in found.differences} == {"totals", "accounts"}
 
 
-async def test_a_database_that_is_away_is_a_sentence() -> None:
+async def test_an_unreachable_database_is_reported_in_a_sentence() -> None:
     with pytest.raises(UserError, match="can't be audited"):
         await audit_balances(database_url="postgresql://mpac@127.0.0.1:9/mpac", sandbox_url=None)

@@ -112,7 +112,7 @@ async def test_raw_sql_may_insert_rows_only_in_the_initial_status(probe: Connect
 
 
 @every_machine
-async def test_a_version_never_goes_backwards_and_no_status_moves_without_one(
+async def test_a_version_never_decreases_and_every_status_change_increases_it(
     probe: Connection, machine: StateMachine
 ) -> None:
     source, target = next(machine.edges())

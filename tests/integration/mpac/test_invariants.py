@@ -230,6 +230,6 @@ def test_an_invalid_option_of_invariants_exits_with_2(own_database: str) -> None
     assert mpac("invariants", "--rulez", database_url=own_database).returncode == 2
 
 
-async def test_a_database_that_is_away_is_a_sentence() -> None:
+async def test_an_unreachable_database_is_reported_in_a_sentence() -> None:
     with pytest.raises(UserError, match="can't be audited"):
         await audit_payments(database_url="postgresql://mpac@127.0.0.1:9/mpac", sandbox_url="http://127.0.0.1:9")

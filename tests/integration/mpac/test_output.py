@@ -98,7 +98,7 @@ async def test_a_closed_output_pipe_does_not_end_the_stack(home: Home) -> None:
         assert up.poll() is None
 
 
-async def test_closing_the_terminal_stops_the_stack_orderly(home: Home) -> None:
+async def test_closing_the_terminal_stops_the_stack_cleanly(home: Home) -> None:
     ours, theirs = pty.openpty()
     with foreground_stack(home, stdout=theirs) as up:
         os.close(theirs)

@@ -54,7 +54,7 @@ STATEMENT = ("statement", "--settlement", "stl_1", "--out", "x.csv")
     [("invariants",), ("seed",), ("token", "--role", "staff"), STATEMENT, ("migrate",)],
     ids=lambda words: words[0],
 )
-def test_a_database_that_is_away_is_a_sentence(home: Path, words: tuple[str, ...]) -> None:
+def test_an_unreachable_database_is_reported_in_a_sentence(home: Path, words: tuple[str, ...]) -> None:
     assert "does not answer" in one_sentence(mpac(*words, home=home, **AWAY))
 
 

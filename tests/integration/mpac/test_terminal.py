@@ -84,7 +84,7 @@ def state_of(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
-async def test_enter_prints_the_addresses_again_and_ctrl_c_stops_the_stack_orderly(shell: Shell, home: Path) -> None:
+async def test_enter_prints_the_addresses_again_and_ctrl_c_stops_the_stack_cleanly(shell: Shell, home: Path) -> None:
     shell.type(f"{UP}; echo ended-$?\r")
     await shell.shows(HINT)
     broker = (read_run(Home(home)) or {})["broker_url"]

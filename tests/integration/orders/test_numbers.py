@@ -116,7 +116,7 @@ async def test_order_is_numbered_by_the_business_day_of_its_stores_cut_off(
     assert await number_at(clock["later"], "Asia/Tokyo") == clock["evening"]
 
 
-async def test_parts_of_many_bills_split_at_once_are_numbered_without_a_gap(api: Api, tenant: Tenant) -> None:
+async def test_parts_of_bills_split_concurrently_are_numbered_without_a_gap(api: Api, tenant: Tenant) -> None:
     bills = [await bill_of(api, tenant, (await open_order(api, tenant))["id"]) for _ in range(6)]
     answers = await asyncio.gather(*(split(api, tenant, bill["id"], parts=3) for bill in bills))
     numbers = [bill["bill_number"] for bill in bills]

@@ -24,7 +24,7 @@ from workflows.requests.idempotency import StoredAnswer
 from workflows.tenants.caller import Caller, CallerRole
 
 
-async def test_payment_history_and_key_are_there_when_accept_returns(
+async def test_payment_history_and_key_are_stored_when_accept_returns(
     accepting: PaymentIntake, tenant: Tenant, admin: Admin
 ) -> None:
     asked = submission(CASH, tenant.device, key="k-1")
@@ -69,7 +69,7 @@ async def test_wrong_request_fails_without_the_others_of_its_group(
 
 
 @pytest.mark.parametrize("status", ["suspended", "deactivated"])
-async def test_a_device_that_is_not_active_may_not_pay_and_may_not_even_replay(
+async def test_an_inactive_device_can_neither_pay_nor_replay(
     accepting: PaymentIntake, tenant: Tenant, admin: Admin, status: str
 ) -> None:
     await accepting.accept_payment(submission(CASH, tenant.device, key="k-1"))
@@ -117,7 +117,7 @@ async def test_a_caller_that_hangs_up_leaves_a_whole_payment_behind(
     assert (await evidence(admin, orjson.loads(again.body)["id"])).status == PaymentStatus.PENDING
 
 
-async def test_five_hundred_at_once_are_five_hundred_payments(
+async def test_five_hundred_concurrent_requests_create_five_hundred_payments(
     accepting: PaymentIntake, tenant: Tenant, admin: Admin
 ) -> None:
     results = await submit_concurrently(accepting, *[submission(CASH, tenant.device) for _ in range(500)])

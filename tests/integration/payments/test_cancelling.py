@@ -102,7 +102,7 @@ async def test_cancel_after_the_charge_completes_the_payment_as_too_late(
     assert (found.status, found.row["cancel_outcome"]) == ("completed", "too_late")
 
 
-async def test_a_waiting_code_is_withdrawn_and_its_code_is_no_longer_shown(
+async def test_a_cancelled_waiting_payment_is_withdrawn_and_its_qr_code_no_longer_shown(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     payment_id = await waiting_code(payments, provider)
@@ -148,7 +148,7 @@ async def test_a_second_cancel_of_a_processing_payment_writes_nothing(
     assert second["version"] == first["version"]
 
 
-async def test_cancels_and_claims_at_once_have_exactly_one_outcome(
+async def test_concurrent_cancels_and_claims_have_exactly_one_outcome(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     ids = [await payments.pending() for _ in range(60)]

@@ -46,7 +46,7 @@ async def test_a_tip_is_charged_and_captured_on_top(
     [(replace(TERMINAL, facts={"external_result": "declined"}), "declined"), (QR, "insufficient_funds")],
     ids=["terminal", "provider"],
 )
-async def test_a_decline_fails_the_payment_and_says_why(
+async def test_a_decline_fails_the_payment_with_its_reason(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin, request_: object, code: str
 ) -> None:
     provider.charges.append(Declined("insufficient_funds", "Not enough money"))

@@ -121,7 +121,7 @@ async def test_refund_is_claimed_after_the_clock_was_set_back(
     assert (await refund_evidence(admin, refund_id)).status == "completed"
 
 
-async def test_a_second_not_found_proves_nothing_if_the_first_one_lies_in_the_future(
+async def test_a_second_not_found_proves_nothing_if_the_first_is_dated_in_the_future(
     payments: PaymentMaker, settings: Settings, admin: Admin, provider: FakeProvider
 ) -> None:
     provider.charges.append(Unknown("read time-out"))
@@ -153,7 +153,7 @@ async def test_timeline_is_in_the_order_of_versions_after_the_clock_was_set_back
 
 
 @pytest.mark.parametrize("inquiries", [0, 1, 2, 6, 7, 8, 9, 31, 32, 33, 50])
-async def test_no_scheduled_due_time_counts_as_one_of_a_fast_clock(
+async def test_no_scheduled_due_time_is_mistaken_for_that_of_a_fast_clock(
     payments: PaymentMaker, settings: Settings, admin: Admin, provider: FakeProvider, inquiries: int
 ) -> None:
     latest = replace(payments.processor._retry_policy("sandbox"), spread=lambda: 1.2)

@@ -45,7 +45,7 @@ async def process_next_inquiry(payments: PaymentMaker, admin: Admin, payment_id:
     await payments.process(payment_id)
 
 
-async def test_a_lost_answer_leaves_the_payment_processing_and_says_not_to_charge_again(
+async def test_a_lost_answer_leaves_the_payment_processing_with_the_advice_not_to_charge_again(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     began = time.monotonic()

@@ -179,7 +179,9 @@ async def test_a_cancel_of_a_quarantined_payment_is_acted_on(
     assert provider.calls == [("withdraw", f"{payment_id}:1")]
 
 
-async def test_two_cancels_at_once_reverse_once(payments: PaymentMaker, provider: FakeProvider, admin: Admin) -> None:
+async def test_two_concurrent_cancels_reverse_once(
+    payments: PaymentMaker, provider: FakeProvider, admin: Admin
+) -> None:
     payment_id = await impossible_success(payments, provider, Succeeded(400))
     await asyncio.gather(*(payments.cancel(payment_id) for _ in range(5)))
     await asyncio.gather(*(payments.process(payment_id) for _ in range(5)))

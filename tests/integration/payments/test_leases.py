@@ -13,7 +13,7 @@ from workflows.refunds.workload import PAYMENTS
 LEASE_SECONDS = 30
 
 
-async def test_a_message_delivered_twice_at_once_charges_once(
+async def test_a_message_delivered_twice_concurrently_charges_once(
     payments: PaymentMaker, other_worker: LeaseExecutor[Charge], provider: FakeProvider, admin: Admin
 ) -> None:
     ids = [await payments.pending() for _ in range(20)]

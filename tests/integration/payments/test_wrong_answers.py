@@ -61,7 +61,7 @@ async def test_wrong_answer_to_a_charge_or_refund_leads_to_an_inquiry(
         assert (sent(peer, "/v1/charges"), sent(peer, "/v1/refunds")) == ([f"{payment_id}:1"], [f"{refund_id}:1"])
 
 
-async def test_two_refusals_and_a_success_are_one_charge_under_one_reference(
+async def test_two_refusals_and_a_success_make_one_charge_under_one_reference(
     settings: Settings, engines: None, tenant: Tenant, admin: Admin
 ) -> None:
     refusals = ["unavailable", "unavailable"]
@@ -135,7 +135,7 @@ async def test_a_refused_withdrawal_leaves_the_payment_open_and_is_repeated(
         assert sent(peer, "/v1/charges") == [f"{payment_id}:1"]
 
 
-async def test_a_refund_that_is_always_refused_fails_with_nothing_moved_and_nothing_reserved(
+async def test_a_refund_that_is_always_refused_fails_and_releases_its_reservation(
     settings: Settings, engines: None, tenant: Tenant, admin: Admin
 ) -> None:
     def say_it(heard: Heard, names: dict[str, Any]) -> bytes:

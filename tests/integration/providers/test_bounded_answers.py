@@ -74,7 +74,7 @@ def test_an_endless_answer_is_unknown_and_its_connection_closed(
     run(scenario())
 
 
-def test_twelve_endless_answers_at_once_take_no_memory(run: Run, settings: Settings) -> None:
+def test_twelve_concurrent_endless_answers_use_little_memory(run: Run, settings: Settings) -> None:
     async def script(_: Heard, writer: asyncio.StreamWriter) -> None:
         for piece in ENDLESS["chunks"]():
             await say(writer, piece)
@@ -121,7 +121,7 @@ def big(reference: str, size: int) -> bytes:
 
 @pytest.mark.parametrize("is_chunked", [False, True])
 @pytest.mark.parametrize(("more", "outcome"), [(0, Succeeded), (1, Unknown)])
-def test_a_body_at_the_limit_is_read_and_one_above_it_is_not(
+def test_a_body_is_read_up_to_the_limit_and_not_beyond(
     run: Run, settings: Settings, is_chunked: bool, more: int, outcome: type
 ) -> None:
     async def script(heard: Heard, writer: asyncio.StreamWriter) -> None:

@@ -94,7 +94,7 @@ def test_an_unread_stray_answer_ends_the_connection(run: Run, settings: Settings
 
 @pytest.mark.parametrize("question", QUESTIONS)
 @pytest.mark.parametrize("stray", STRAYS)
-def test_a_stray_answer_behind_the_right_one_ends_the_connection(
+def test_a_stray_answer_after_the_right_answer_ends_the_connection(
     run: Run, settings: Settings, stray: str, question: str
 ) -> None:
     async def script(heard: Heard, writer: asyncio.StreamWriter) -> None:
@@ -112,7 +112,7 @@ def test_a_stray_answer_behind_the_right_one_ends_the_connection(
 @pytest.mark.parametrize("in_one", [True, False], ids=["in one piece", "one after the other"])
 @pytest.mark.parametrize("question", QUESTIONS)
 @pytest.mark.parametrize("stray", STRAYS)
-def test_a_stray_answer_after_the_next_request_was_written_is_not_believed(
+def test_a_stray_answer_after_the_next_request_is_not_accepted(
     run: Run, settings: Settings, stray: str, question: str, in_one: bool
 ) -> None:
     async def script(heard: Heard, writer: asyncio.StreamWriter) -> None:
@@ -134,7 +134,7 @@ def test_a_stray_answer_after_the_next_request_was_written_is_not_believed(
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
-def test_an_answer_that_was_not_believed_ends_its_connection(run: Run, settings: Settings, question: str) -> None:
+def test_a_rejected_answer_ends_its_connection(run: Run, settings: Settings, question: str) -> None:
     """Its real answer is still to come, and would otherwise be read by the next request."""
 
     async def script(heard: Heard, writer: asyncio.StreamWriter) -> None:
@@ -160,7 +160,7 @@ def test_an_answer_that_was_not_believed_ends_its_connection(run: Run, settings:
 @pytest.mark.parametrize("question", QUESTIONS)
 @pytest.mark.parametrize("name", ["reference", "payment_id", "currency"])
 @pytest.mark.parametrize("status", ["succeeded", "declined", "pending", "waiting", "cancelled", "expired", "reversed"])
-def test_an_answer_that_names_less_than_was_asked_is_not_believed(
+def test_an_answer_that_lacks_fields_of_the_request_is_not_accepted(
     run: Run, settings: Settings, status: str, name: str, question: str
 ) -> None:
     async def script(heard: Heard, writer: asyncio.StreamWriter) -> None:
@@ -177,7 +177,7 @@ def test_an_answer_that_names_less_than_was_asked_is_not_believed(
 
 @pytest.mark.parametrize("question", QUESTIONS)
 @pytest.mark.parametrize("stray", ["success", "decline", "not found", "unavailable", "rate limited"])
-def test_an_answer_to_an_earlier_request_about_the_same_is_not_believed(
+def test_an_answer_to_an_earlier_request_for_the_same_charge_is_not_accepted(
     run: Run, settings: Settings, stray: str, question: str
 ) -> None:
     """A retry has the same reference, so only the request id tells the answer to an earlier try from its own."""
@@ -193,7 +193,7 @@ def test_an_answer_to_an_earlier_request_about_the_same_is_not_believed(
     run(scenario())
 
 
-def test_a_provider_that_does_not_repeat_the_id_of_a_request_is_believed(run: Run, settings: Settings) -> None:
+def test_an_answer_without_the_request_id_is_accepted(run: Run, settings: Settings) -> None:
     async def script(heard: Heard, writer: asyncio.StreamWriter) -> None:
         await say(writer, http(200, operation(heard.reference, "succeeded")))
 

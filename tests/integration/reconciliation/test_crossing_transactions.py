@@ -120,7 +120,7 @@ async def test_a_file_that_waits_while_a_run_signs_off_is_refused(
     assert [row["id"] for row in await found.fetchall()] == (await last_run(admin, settlement_id))["statement_ids"]
 
 
-async def test_a_file_that_is_being_stored_when_a_run_begins_is_compared_by_it(
+async def test_a_run_compares_a_file_whose_upload_is_not_committed_yet(
     admin: Admin, tenant: Tenant, settings: Settings
 ) -> None:
     sales = old_sales(3)

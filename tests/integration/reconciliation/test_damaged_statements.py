@@ -175,7 +175,7 @@ async def test_a_file_in_another_currency_is_a_break_for_each_line_and_no_sum(
     assert await settlement.found() == by_reference(ours, lines)
 
 
-async def test_a_repeated_file_is_a_no_op_and_a_corrected_one_preserves_resolutions(
+async def test_a_repeated_file_has_no_effect_and_a_corrected_file_preserves_resolutions(
     settlement: ComparedSettlement, ours: list[Ours], spoiled: tuple[list[Theirs], Found]
 ) -> None:
     lines, truth = spoiled

@@ -41,7 +41,7 @@ async def row_of(admin: Admin, settlement_id: str) -> dict[str, Any]:
     return found
 
 
-async def test_pages_of_the_api_become_one_statement(
+async def test_all_pages_of_the_providers_api_form_one_statement(
     admin: Admin, tenant: Tenant, provider: FakeProvider, settings: Settings
 ) -> None:
     sales = some_sales(10)

@@ -128,7 +128,9 @@ async def test_a_resolution_is_restored_when_a_wrong_file_is_replaced(api: Api, 
     assert (again["resolution"], again["note"]) == ("write_off", "let it go")
 
 
-async def test_two_ends_of_one_difference_are_linked_and_both_end(api: Api, admin: Admin, tenant: Tenant) -> None:
+async def test_two_breaks_of_one_difference_are_linked_and_both_resolved(
+    api: Api, admin: Admin, tenant: Tenant
+) -> None:
     sales = old_sales(3)
     settlement_id = await closed_settlement(admin, tenant, sales)
     garbled = mirror(sales[0], our_reference="PAY-GARBLED", provider_reference="sbx_garbled")

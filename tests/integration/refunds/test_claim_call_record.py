@@ -49,9 +49,7 @@ async def test_the_first_completed_refund_moves_the_payment_and_more_are_remarks
     assert await sums(admin, payment_id) == ("refunded", 1_000, 1_000)
 
 
-async def test_several_refunds_of_one_payment_in_one_group_are_one_version_of_it(
-    refunds: RefundMaker, admin: Admin
-) -> None:
+async def test_grouped_refunds_of_a_payment_add_a_single_version(refunds: RefundMaker, admin: Admin) -> None:
     payment_id = await refunds.paid()
     made = [await refunds.pending(payment_id, amount) for amount in (100, 200, 300)]
     await refunds.process(*made)
@@ -74,7 +72,7 @@ async def test_a_declined_refund_releases_its_reservation(
     assert await sums(admin, payment_id) == ("refunded", 1_000, 1_000)
 
 
-async def test_completed_and_failed_refunds_of_one_payment_in_one_group(
+async def test_completed_and_failed_refunds_of_a_payment_are_recorded_in_one_group(
     refunds: RefundMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     payment_id = await refunds.paid()

@@ -80,7 +80,9 @@ async def test_pending_payment_with_a_reported_decline_is_cancelled(refunds: Ref
     assert await refunds_of(admin, payment_id) == []
 
 
-async def test_cancels_and_workers_at_once_complete_each_reported_sale_once(refunds: RefundMaker, admin: Admin) -> None:
+async def test_concurrent_cancels_and_workers_complete_each_reported_sale_once(
+    refunds: RefundMaker, admin: Admin
+) -> None:
     ids = [await refunds.payments.pending(sale) for sale in (CASH, TERMINAL) * 15]
     moves: list[Any] = [refunds.payments.process(*ids[start : start + 5]) for start in range(0, 30, 5)]
     moves += [refunds.payments.cancel(payment_id, on_too_late="refund") for payment_id in ids]
@@ -140,7 +142,7 @@ async def test_report_completes_or_fails_the_refund(
         assert (row["status"], found.row["provider_reference"]) == ("refunded", "S-77")
 
 
-async def test_the_same_report_again_changes_nothing_and_another_one_is_refused(
+async def test_a_repeated_report_changes_nothing_and_a_different_report_is_refused(
     refunds: RefundMaker, admin: Admin
 ) -> None:
     refund_id = await needing_action(refunds, admin)

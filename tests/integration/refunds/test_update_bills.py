@@ -71,7 +71,7 @@ async def test_tip_is_refunded_last(api: Api, refunds: RefundMaker, admin: Admin
     assert await sums(admin, payment_id) == ("refunded", 1_150, 1_150)
 
 
-async def test_several_refunds_in_one_group_take_the_amount_first_and_the_tip_last(
+async def test_grouped_refunds_reduce_the_amount_first_and_the_tip_last(
     api: Api, refunds: RefundMaker, admin: Admin
 ) -> None:
     bill = await new_bill(api, refunds, 1_000)

@@ -50,7 +50,7 @@ async def test_a_declined_charge_moves_no_money_and_has_a_reason(sandbox: Sandbo
     assert await sandbox.moved(payment) == []
 
 
-async def test_a_partial_charge_says_how_much(sandbox: Sandbox) -> None:
+async def test_a_partial_charge_reports_the_charged_amount(sandbox: Sandbox) -> None:
     payment = fresh()
     body = (await sandbox.charge(f"{payment}:1", fate="partial:300")).body
     assert (body["status"], body["amount"], body["fee"]) == ("succeeded", 300, 10)
@@ -83,7 +83,7 @@ async def test_the_same_reference_with_another_body_is_refused(sandbox: Sandbox,
     assert await sandbox.moved(payment) == [("charge", 1_000)]
 
 
-async def test_a_hundred_calls_at_once_with_one_reference_move_money_once(sandbox: Sandbox) -> None:
+async def test_a_hundred_concurrent_calls_with_one_reference_move_money_once(sandbox: Sandbox) -> None:
     payment = fresh()
     answers = await asyncio.gather(*(sandbox.charge(f"{payment}:1") for _ in range(100)))
     assert {answer.status for answer in answers} == {200}

@@ -63,7 +63,7 @@ async def test_pending_outcomes_survive_kill_9(launch: Launch) -> None:
     await second.stop()
 
 
-async def test_a_ledger_has_one_owner(launch: Launch) -> None:
+async def test_a_second_process_cannot_open_the_same_ledger(launch: Launch) -> None:
     first = await launch()
     with pytest.raises(AssertionError, match="in use by another process"):
         await launch()

@@ -153,7 +153,7 @@ async def test_an_inquiry_can_be_unavailable_for_a_charge_that_was_never_made(sa
     assert (await sandbox.ask(f"{payment}:1")).status == 503
 
 
-async def test_without_idempotency_the_same_reference_charges_again(sandbox: Sandbox) -> None:
+async def test_a_provider_that_ignores_idempotency_charges_a_reference_again(sandbox: Sandbox) -> None:
     payment = fresh()
     first = await sandbox.charge(f"{payment}:1", fate="ignore_idempotency")
     second = await sandbox.charge(f"{payment}:1", fate="ignore_idempotency")

@@ -84,7 +84,7 @@ async def test_a_cancellation_with_invalid_names_is_refused(sandbox: Sandbox, sa
     assert (answer.status, answer.body["error"]["code"]) == (400, "invalid_request")
 
 
-async def test_a_page_of_a_statement_says_what_it_is_a_page_of(sandbox: Sandbox) -> None:
+async def test_a_statement_page_repeats_its_account_period_and_cursor(sandbox: Sandbox) -> None:
     asked = {"account": "sto 1", "from": "2020-01-01T00:00:00+00:00", "to": "2100-01-01T00:00:00Z", "cursor": "0"}
     query = "account=sto%201&from=2020-01-01T00:00:00%2B00:00&to=2100-01-01T00:00:00Z&cursor=0"
     page = (await sandbox.call("GET", f"/v1/statements?{query}")).body

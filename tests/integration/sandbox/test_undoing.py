@@ -103,7 +103,7 @@ async def test_cancel_and_reverse_ignore_a_lying_inquiry(sandbox: Sandbox) -> No
     assert await sandbox.moved(payment) == UNDONE
 
 
-async def test_charge_and_cancel_at_once_have_one_outcome(sandbox: Sandbox) -> None:
+async def test_a_concurrent_charge_and_cancel_have_one_outcome(sandbox: Sandbox) -> None:
     async def race() -> None:
         payment = fresh()
         charged, cancelled = await asyncio.gather(

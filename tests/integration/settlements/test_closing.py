@@ -149,7 +149,7 @@ async def test_a_manual_close_ends_the_period_now_and_the_next_has_the_same_date
     assert following["business_date"] == closed["business_date"]
 
 
-async def test_a_closed_settlement_or_one_out_of_scope_is_not_closed(shop: SettlementShop) -> None:
+async def test_a_closed_or_foreign_settlement_cannot_be_closed(shop: SettlementShop) -> None:
     await shop.since()
     closed = await shop.close_now()
     with pytest.raises(InvalidStatusTransition):

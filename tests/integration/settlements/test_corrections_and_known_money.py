@@ -191,7 +191,7 @@ async def test_money_that_an_earlier_correction_removed_may_be_booked_again(back
     assert await back_office.provider_total() == 2_001
 
 
-async def test_a_line_missing_here_and_reported_there_is_linked_across_settlements(back_office: BackOffice) -> None:
+async def test_a_line_missing_in_one_settlement_is_linked_to_another_that_reports_it(back_office: BackOffice) -> None:
     shop = back_office.shop
     await shop.sell(1_000)
     first = (await shop.close_now())["id"]

@@ -98,7 +98,7 @@ async def test_concurrent_corrections_of_one_line_book_it_once(back_office: Back
     assert await back_office.provider_total() == 3_000 + 9_999
 
 
-async def test_a_slip_number_with_two_dates_is_two_sales(back_office: BackOffice) -> None:
+async def test_the_same_slip_number_on_two_dates_means_two_sales(back_office: BackOffice) -> None:
     at = now().replace(microsecond=0)
     slip = replace(UNKNOWN, provider="external", provider_reference="00017", at=at)
     first, second = await days(back_office, slip, replace(slip, at=at.replace(year=at.year - 1)), provider="external")
@@ -119,7 +119,7 @@ async def test_a_slip_of_a_file_for_two_days_is_booked_once(back_office: BackOff
 
 @pytest.mark.parametrize("kind", ["refund", "reversal"])
 @pytest.mark.parametrize("booked", BOOKED, ids=["adjust", "write_off"])
-async def test_a_refund_reported_under_its_sale_is_linked_and_a_second_one_booked(
+async def test_a_refund_reported_under_its_sale_is_linked_and_a_second_line_is_booked(
     back_office: BackOffice, booked: dict[str, Any], kind: str
 ) -> None:
     shop = back_office.shop

@@ -159,7 +159,9 @@ async def test_a_reversal_in_doubt_ends_when_the_statement_lists_it(back_office:
 
 
 @pytest.mark.parametrize("table", ["payment_history", "ledger_journals", "statement_evidence"])
-async def test_a_failed_try_records_nothing_and_the_next_one_everything(back_office: BackOffice, table: str) -> None:
+async def test_a_failed_reconciliation_records_nothing_and_the_next_records_everything(
+    back_office: BackOffice, table: str
+) -> None:
     shop = back_office.shop
     payment_id = await payment_in_doubt(shop, 1_000)
     before = await outcome(shop, payment_id)

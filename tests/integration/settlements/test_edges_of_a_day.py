@@ -194,7 +194,9 @@ async def test_a_payment_that_a_close_missed_is_matched_on_the_next_statement(
     assert await categories(shop, following["id"], settings) == {"matched": 1}
 
 
-async def test_override_new_zone_and_manual_close_leave_one_chain(shop: SettlementShop, api: Api) -> None:
+async def test_an_override_a_new_zone_and_a_manual_close_leave_one_chain_of_periods(
+    shop: SettlementShop, api: Api
+) -> None:
     await shop.since()
     manager, admin = (api.signer.user(shop.tenant, role=role) for role in ("store_manager", "merchant_admin"))
     path = f"/stores/{shop.tenant.store_id}"

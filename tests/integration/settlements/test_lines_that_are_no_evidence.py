@@ -56,7 +56,7 @@ async def test_a_refund_line_of_zero_does_not_prove_that_nothing_was_refunded(ba
     assert (await row_of(back_office.shop, payment_id))["refund_reserved"] == 700, "nobody gives it back a second time"
 
 
-async def test_two_charges_of_one_attempt_complete_it_once_and_the_second_stays_a_break(
+async def test_two_charges_of_one_attempt_complete_it_once_and_the_second_remains_a_break(
     back_office: BackOffice,
 ) -> None:
     payment_id = await payment_in_doubt(back_office.shop, 1_000)
@@ -87,7 +87,7 @@ async def test_a_charge_and_its_reversal_cancel_the_payment_in_doubt(
 
 
 @pytest.mark.parametrize("heard", ["lost", "died"])
-async def test_a_withdrawal_whose_answer_was_lost_keeps_a_charge_from_ending_the_doubt(
+async def test_a_charge_line_decides_nothing_while_the_answer_to_a_withdrawal_is_lost(
     back_office: BackOffice, heard: str
 ) -> None:
     shop = back_office.shop

@@ -17,7 +17,7 @@ async def test_a_psp_admin_registers_merchants_of_its_psp(api: Api, tenant: Tena
     assert named.status == 201
 
 
-async def test_merchant_of_another_psp_is_404_like_a_missing_one(
+async def test_a_merchant_of_another_psp_is_404_like_a_missing_merchant(
     api: Api, tenant: Tenant, make_tenant: MakeTenant
 ) -> None:
     other = await make_tenant()

@@ -143,7 +143,7 @@ def test_too_little_cash_is_reported_for_the_field_cash_received(received: int, 
         (AwareDatetime, "now", TIMESTAMP_ISSUE),
     ],
 )
-def test_wrong_query_parameter_gets_our_message(parameter: Any, value: str, issue: str) -> None:
+def test_an_invalid_query_parameter_gets_a_message_of_the_contract(parameter: Any, value: str, issue: str) -> None:
     assert [detail.issue for detail in from_validation(findings(parameter, value)).details] == [issue]
 
 

@@ -7,7 +7,7 @@ from workflows.devices.activation import CODE_ALPHABET, CODE_LENGTH, code_matche
 SECRET = b"a secret of the tests"
 
 
-def test_code_has_twelve_characters_without_easily_confused_ones() -> None:
+def test_an_activation_code_has_twelve_characters_that_are_not_easily_confused() -> None:
     assert CODE_LENGTH == 12
     assert not set("01OIL") & set(CODE_ALPHABET)
     codes = {new_code() for _ in range(200)}

@@ -119,7 +119,7 @@ def test_a_sale_whose_request_was_never_answered_may_be_stored_or_not() -> None:
     assert compare(sold={"a": "pay_a"}, stored=stored, unanswered={"b", "c"}) == []
 
 
-def test_a_sale_that_is_missing_doubled_or_unknown_is_a_broken_promise() -> None:
+def test_a_missing_duplicated_or_unknown_sale_is_a_broken_promise() -> None:
     stored = {"a": (2, "pay_a"), "b": (1, "pay_b")}
     found = compare(sold={"a": "pay_a", "c": "pay_c"}, stored=stored, unanswered=set())
     assert {problem.kind for problem in found} == {ProblemKind.BROKEN}

@@ -232,7 +232,7 @@ def test_an_unreachable_database_is_reported_alone_even_after_its_return(
     assert logged() == [("ERROR", "database.silent"), ("WARNING", "database.heard")]
 
 
-def test_a_worker_that_stopped_orderly_is_not_reported_as_silent(
+def test_a_worker_that_stopped_cleanly_is_not_reported_as_silent(
     world: World, logged: Callable[[], list[tuple[str, str]]]
 ) -> None:
     world.broken = {"gone payments@a"}

@@ -105,7 +105,7 @@ def test_retries_under_one_reference_count_as_retries(resends: int) -> None:
 @pytest.mark.parametrize("number", [1, MAX_RETRIES + 1])
 @pytest.mark.parametrize("answer", [Unavailable("503", 60), Declined("processor_busy", is_retriable=True)])
 @pytest.mark.parametrize("step", [Step.CHARGE, Step.RETRY])
-def test_a_payment_that_expired_while_its_provider_did_nothing_is_cancelled_at_once(
+def test_a_payment_that_expired_after_a_call_that_moved_nothing_is_cancelled_at_once(
     step: Step, answer: Answer, number: int
 ) -> None:
     late = replace(facts("unavailable", number=number), elapsed_seconds=300)

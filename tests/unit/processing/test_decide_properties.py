@@ -126,7 +126,7 @@ turns = st.lists(st.tuples(answers, pauses, st.integers(0, 19)), min_size=4, max
 
 @settings(max_examples=250)
 @given(turns=turns, deduplicates=st.booleans())
-def test_no_sequence_of_answers_leads_to_a_new_attempt_after_an_unknown_one(
+def test_no_sequence_of_answers_leads_to_a_new_attempt_after_an_unknown_outcome(
     turns: list[tuple[Answer | None, float, int]], deduplicates: bool
 ) -> None:
     policy = RetryPolicy(MAX_PROCESSING_SECONDS, 86_400, spread=lambda: 1.0)

@@ -33,7 +33,7 @@ def every_situation() -> Iterator[tuple[str | None, bool, bool, bool, bool]]:
 
 
 @pytest.mark.parametrize(("outcome", "sent", "cancelled", "expired", "local"), list(every_situation()))
-def test_every_last_attempt_has_one_next_step(
+def test_every_state_of_the_last_attempt_has_one_next_step(
     *, outcome: str | None, sent: bool, cancelled: bool, expired: bool, local: bool
 ) -> None:
     situation = facts(outcome, sent=sent, cancelled=cancelled, expired=expired, local=local)

@@ -109,7 +109,7 @@ def test_a_malformed_amount_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["1.00", "1.0000", "1.00,5", "10.50", "1.000.00", "1,000.00", "1 000,00", "1'000"])
-def test_a_grouping_that_is_not_the_declared_one_is_refused(text: str) -> None:
+def test_a_thousands_grouping_other_than_declared_is_refused(text: str) -> None:
     refusal("EUR", text, **COMMA)
 
 

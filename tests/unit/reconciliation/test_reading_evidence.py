@@ -39,7 +39,7 @@ def test_a_line_that_agrees_with_the_request_is_a_success(agreeing: dict[str, An
     assert found.lines == (told,)
 
 
-def test_a_line_without_a_fee_is_a_success_without_one() -> None:
+def test_a_line_without_a_fee_is_a_success_without_a_fee() -> None:
     assert read_lines([line(fee=None)], ASKED, stored_at=STORED).answer == Succeeded(1_000, "ref-1")
 
 

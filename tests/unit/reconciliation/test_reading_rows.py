@@ -71,7 +71,7 @@ def test_a_card_number_in_an_unmapped_column_does_not_refuse_the_row() -> None:
 
 
 @pytest.mark.parametrize("day", ["2026-11-23", "2026/11/23", "20261123"])
-def test_dates_are_read_in_all_accepted_spellings(day: str) -> None:
+def test_dates_are_parsed_in_all_accepted_formats(day: str) -> None:
     mapping = StatementMapping(columns={"our_reference": "r", "amount": "a", "on": "d"}, currency="JPY")
     assert row_reader(mapping, ["r", "a", "d"])(2, ["x", "1", day]).occurred_on == "2026-11-23"
     with pytest.raises(UnreadableStatement):

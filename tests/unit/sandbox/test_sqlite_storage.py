@@ -78,7 +78,7 @@ async def test_the_store_accepts_writes_after_a_failure(ledger_store: SqliteStor
     assert references(ledger_store) == ["good"]
 
 
-async def test_a_ledger_has_one_owner(
+async def test_a_second_process_cannot_open_the_same_ledger(
     ledger_store: SqliteStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sandbox.sqlite_storage.LOCK_WAIT_SECONDS", 0.0)

@@ -61,7 +61,7 @@ def test_an_outcome_with_open_rows_is_shown_as_retry(outcome: Outcome | Summary)
     assert events.sent[0]["result"] == repr(outcome)
 
 
-def test_the_outcome_of_a_task_is_not_reported_for_the_next_one_on_its_thread() -> None:
+def test_the_outcome_of_a_task_is_not_reported_for_the_next_task_of_its_thread() -> None:
     made, events = request(ReportingRequest)
     remember_result(counted("in doubt", is_open=True))
     made.send_event("task-succeeded", result="", runtime=0.1)
@@ -114,7 +114,7 @@ def test_only_the_name_of_an_error_is_reported() -> None:
     ]
 
 
-def test_housekeeping_that_found_nothing_is_not_shown_and_one_that_failed_or_found_something_is() -> None:
+def test_housekeeping_is_shown_only_if_it_failed_or_found_something() -> None:
     made, events = request(HousekeepingRequest)
     remember_result(None)
     made.send_event("task-started")

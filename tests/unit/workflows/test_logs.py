@@ -150,7 +150,7 @@ def test_a_closed_stream_does_not_break_logging(logger: logging.Logger, stream: 
     logger.error("unheard")
 
 
-def test_a_process_that_exits_orderly_has_written_all_log_lines() -> None:
+def test_a_process_that_exits_cleanly_has_written_all_log_lines() -> None:
     code = "import logging; from workflows.logs import configure_logs; configure_logs('INFO'); logging.info('farewell')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert json.loads(done.stderr)["message"] == "farewell"

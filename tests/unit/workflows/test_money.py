@@ -34,7 +34,7 @@ def test_equal_parts_differ_by_one_unit_at_most_and_the_earlier_are_the_larger(a
 
 
 @given(amount=amounts, parts=weights)
-def test_a_part_without_weight_gets_nothing(amount: int, parts: list[int]) -> None:
+def test_a_part_with_weight_zero_is_zero(amount: int, parts: list[int]) -> None:
     for part, weight in zip(Money(amount, "JPY").split(parts), parts, strict=True):
         assert weight or part.amount == 0
 

@@ -102,7 +102,7 @@ def test_the_statuses_are_those_of_the_reference_and_no_others(machine: StateMac
 
 
 @every_machine
-def test_an_entity_begins_in_one_status_from_which_every_other_can_be_reached(machine: StateMachine) -> None:
+def test_every_status_can_be_reached_from_the_single_initial_status(machine: StateMachine) -> None:
     assert [str(status) for status in machine.initial] == [BEGINNINGS[machine.name]]
     reached, last = {BEGINNINGS[machine.name]}, set[str]()
     while reached != last:
@@ -160,7 +160,7 @@ def test_a_table_with_two_targets_for_one_event_is_refused() -> None:
         )
 
 
-def test_every_event_and_status_that_processing_decides_is_one_of_a_payment() -> None:
+def test_every_decided_event_and_status_exists_in_the_payment_table() -> None:
     ends = {Event.COMPLETE: FinalStatus.COMPLETED, Event.FAIL: FinalStatus.FAILED, Event.CANCEL: FinalStatus.CANCELLED}
     assert {event: PAYMENT.target("processing", event) for event in Event} == ends
     assert set(map(str, Remark)) <= set(map(str, PAYMENT.remarks))
