@@ -187,7 +187,7 @@ def _initial_counters() -> dict[str, list[tuple[str, ...]]]:
     operations = [*SENDS.values(), *(word for words in OPERATIONS.values() for word in words.values())]
     return {
         **final,
-        "provider_calls": list(product(remote_names(), operations, OUTCOMES.values())),
+        "provider_calls": list(product(remote_names(), operations, OUTCOMES)),
         "retries": [(entity, name, str(step)) for entity in SENDS for name in remote_names() for step in RETRIES],
     }
 

@@ -24,7 +24,7 @@ from workflows.processing.due import (
     find_payments_ahead,
     find_refunds_ahead,
 )
-from workflows.processing.task_summary import Summary
+from workflows.processing.task_summary import TextSummary
 from workflows.reconciliation.auto_reconcile import find_due_reconciliations
 from workflows.settlements.close import find_due_settlements
 
@@ -60,34 +60,34 @@ _nudging = threading.Lock()
 
 
 @app.task(name="sweeps.payments", **HOUSEKEEPING)
-def payments() -> Summary | None:
+def payments() -> TextSummary | None:
     """Nudge every payment that is due: lost nudges, expired leases, retries, inquiries, polls, expiry."""
     monitor.message_arrived()
     return _nudge(PAYMENTS, run(find_due_payments(limit=PAGE)))
 
 
 @app.task(name="sweeps.refunds", **HOUSEKEEPING)
-def refunds() -> Summary | None:
+def refunds() -> TextSummary | None:
     """Nudge every refund that is due."""
     monitor.message_arrived()
     return _nudge(REFUNDS, run(find_due_refunds(limit=PAGE)))
 
 
 @app.task(name="sweeps.ahead", **HOUSEKEEPING)
-def rows_due_too_late() -> Summary | None:
+def rows_due_too_late() -> TextSummary | None:
     """Nudge rows that are due later than any schedule allows, because the database's clock was set back."""
     ours = _nudge(PAYMENTS, run(find_payments_ahead(limit=PAGE, settings=settings)))
     return _nudge(REFUNDS, run(find_refunds_ahead(limit=PAGE, settings=settings))) or ours
 
 
 @app.task(name="sweeps.settlements", **HOUSEKEEPING)
-def settlements() -> Summary | None:
+def settlements() -> TextSummary | None:
     """Nudge the settlements whose period has ended, in pages."""
     monitor.message_arrived()
     return _nudge(SETTLEMENTS, run(find_due_settlements(limit=CLOSES_UNDER_WAY)), page_size=CLOSES_PER_PAGE)
 
 
-def _nudge(task: str, found: list[DueRow], *, page_size: int = MAX_IDS) -> Summary | None:
+def _nudge(task: str, found: list[DueRow], *, page_size: int = MAX_IDS) -> TextSummary | None:
     """Publish nudges for the rows found. Return a summary, or ``None`` if all were nudged a moment ago."""
     now = time.monotonic()
     due = _not_recently_nudged(found, now)
@@ -103,7 +103,7 @@ def _nudge(task: str, found: list[DueRow], *, page_size: int = MAX_IDS) -> Summa
     logger.info("nudged %s for %s", task, dict(reasons))
     if reasons.keys() == {POLL}:
         return None
-    return Summary(f"nudged {', '.join(f'{count} {why}' for why, count in reasons.items())}")
+    return TextSummary(f"nudged {', '.join(f'{count} {why}' for why, count in reasons.items())}")
 
 
 def _not_recently_nudged(found: list[DueRow], now: float) -> list[DueRow]:
@@ -114,17 +114,17 @@ def _not_recently_nudged(found: list[DueRow], now: float) -> list[DueRow]:
 
 
 @app.task(name="sweeps.reconciliations", **HOUSEKEEPING)
-def reconciliations() -> Summary | None:
+def reconciliations() -> TextSummary | None:
     """Nudge every settlement whose statements are due, or whose cash has just been counted."""
     return _nudge(RECONCILE, run(find_due_reconciliations(limit=RECONCILIATIONS, settings=settings)), page_size=1)
 
 
 @app.task(name="sweeps.invariants", **HOUSEKEEPING)
-def invariants() -> Summary | None:
+def invariants() -> TextSummary | None:
     """Check the invariants, unless they were checked within the period, for instance for a second beat."""
     period = INVARIANTS_SECONDS * settings.timetable_scale * 0.9  # a margin, because clocks and queues are not exact
     count = run(check_on_schedule(period_seconds=period, review_after_seconds=settings.review_after_seconds))
-    return Summary(f"tried {count} rules") if count else None
+    return TextSummary(f"tried {count} rules") if count else None
 
 
 @app.task(name="sweeps.canaries", **HOUSEKEEPING)
@@ -133,7 +133,7 @@ def canaries() -> None:
 
 
 @app.task(name="sweeps.forget_expired", **HOUSEKEEPING)
-def purge_expired() -> Summary | None:
+def purge_expired() -> TextSummary | None:
     """Delete expired idempotency records and client assertions."""
     count = run(forget_expired())
-    return Summary(f"deleted {count} expired") if count else None
+    return TextSummary(f"deleted {count} expired") if count else None

@@ -15,7 +15,7 @@ from workers import dead_letters, runtime, task_events
 from workers.event_loop import TASK_TIMEOUT_SECONDS
 from workflows.gc_tuning import tune_gc
 from workflows.logs import configure_logs
-from workflows.payments.workload import longest_step
+from workflows.processing.leases import longest_step
 from workflows.settings import Settings, settings_or_exit
 
 QUEUES = ("payments", "refunds", "settlements", "webhooks", "sweeps")

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 
 from workers.nudge import publish
-from workflows.processing.task_summary import Summary, combined
+from workflows.processing.task_summary import TextSummary, combine_summaries
 
 logger = logging.getLogger(__name__)
 
@@ -50,13 +50,13 @@ class ConcurrencyLimit:
 
 def limit_concurrency(
     limit: ConcurrencyLimit, *, task: str
-) -> Callable[[Callable[[list[str]], list[Summary]]], Callable[[list[str]], Summary]]:
+) -> Callable[[Callable[[list[str]], list[TextSummary]]], Callable[[list[str]], TextSummary]]:
     """Decorate the function of ``task`` so that it gets only ids with a place in ``limit``; nudge the others later."""
 
-    def decorate(work: Callable[[list[str]], list[Summary]]) -> Callable[[list[str]], Summary]:
+    def decorate(work: Callable[[list[str]], list[TextSummary]]) -> Callable[[list[str]], TextSummary]:
         @functools.wraps(work)
-        def in_turn(ids: list[str]) -> Summary:
-            summaries: list[Summary] = []
+        def in_turn(ids: list[str]) -> TextSummary:
+            summaries: list[TextSummary] = []
             for one in filter(limit.acquire, ids):
                 try:
                     summaries += work([one])
@@ -64,7 +64,7 @@ def limit_concurrency(
                     following = limit.release()
                     if following:
                         _nudge(task, following)
-            return combined(summaries, waiting=len(ids) - len(summaries))
+            return combine_summaries(summaries, waiting=len(ids) - len(summaries))
 
         return in_turn
 

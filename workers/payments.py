@@ -2,14 +2,14 @@
 
 from workers.app import app
 from workers.runtime import run, runtime
-from workflows.processing.task_summary import Outcome
+from workflows.processing.task_summary import TaskSummary
 
 
 @app.task(name="payments.process")
-def process(payment_ids: list[str]) -> Outcome:
+def process(payment_ids: list[str]) -> TaskSummary:
     """Advance these payments. The message may be delivered twice, late or not at all.
 
     The rows hold the truth and the message is only a nudge: ``beat.sweeps`` finds any payment whose nudge was lost.
     """
-    outcome: Outcome = run(runtime().payments.process(payment_ids))
+    outcome: TaskSummary = run(runtime().payments.process(payment_ids))
     return outcome

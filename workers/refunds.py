@@ -2,11 +2,11 @@
 
 from workers.app import app
 from workers.runtime import run, runtime
-from workflows.processing.task_summary import Outcome
+from workflows.processing.task_summary import TaskSummary
 
 
 @app.task(name="refunds.process")
-def process(refund_ids: list[str]) -> Outcome:
+def process(refund_ids: list[str]) -> TaskSummary:
     """Advance these refunds. The message may be delivered twice, late or not at all: see ``workers.payments``."""
-    outcome: Outcome = run(runtime().refunds.process(refund_ids))
+    outcome: TaskSummary = run(runtime().refunds.process(refund_ids))
     return outcome

@@ -4,7 +4,7 @@ from workers.app import HOUSEKEEPING, app
 from workers.concurrency_limit import ConcurrencyLimit, limit_concurrency
 from workers.nudge import RECONCILE, SETTLEMENTS, publish
 from workers.runtime import run, runtime
-from workflows.processing.task_summary import Summary
+from workflows.processing.task_summary import TextSummary
 from workflows.reconciliation.auto_reconcile import reconcile_due
 from workflows.settlements.close import CloseResult, close_settlements
 from workflows.settlements.open_periods import open_due_periods
@@ -20,7 +20,7 @@ _reconciliations = ConcurrencyLimit(slots=RECONCILED_AT_ONCE, max_waiting=MAX_WA
 
 
 @app.task(name="settlements.close")
-def close(settlement_ids: list[str]) -> Summary:
+def close(settlement_ids: list[str]) -> TextSummary:
     """Close the given settlements that are due.
 
     Safe to deliver twice, late or never (see ``workers.payments``). After an outage of days the next period of a store is due
@@ -29,22 +29,22 @@ def close(settlement_ids: list[str]) -> Summary:
     return _nudge_following(run(close_settlements(settlement_ids, worker=runtime().worker)))
 
 
-def _nudge_following(closed: CloseResult) -> Summary:
+def _nudge_following(closed: CloseResult) -> TextSummary:
     if closed.following:
         publish(SETTLEMENTS, closed.following)
     return closed.outcome
 
 
 @app.task(name="settlements.open_due", **HOUSEKEEPING)
-def open_due() -> Summary | None:
+def open_due() -> TextSummary | None:
     """Open the first periods of stores and currencies, and reschedule periods after a change of rule."""
     opened = run(open_due_periods(worker=runtime().worker))
-    return Summary(f"{opened} periods opened or rescheduled") if opened else None
+    return TextSummary(f"{opened} periods opened or rescheduled") if opened else None
 
 
 @app.task(name="settlements.reconcile")
 @limit_concurrency(_reconciliations, task=RECONCILE)
-def reconcile(settlement_ids: list[str]) -> list[Summary]:
+def reconcile(settlement_ids: list[str]) -> list[TextSummary]:
     """Fetch the statements of settlements and reconcile them. Safe to deliver twice, late or never.
 
     If no slot is free, a settlement waits without occupying a thread, and is nudged when a slot is free.

@@ -20,7 +20,7 @@ from typing import Any
 
 from celery.worker.request import Request
 
-from workflows.processing.task_summary import Outcome, Summary
+from workflows.processing.task_summary import TaskSummary, TextSummary
 
 logger = logging.getLogger(__name__)
 
@@ -34,12 +34,12 @@ _event_sender = ThreadPoolExecutor(max_workers=1, thread_name_prefix="report")
 
 def remember_result(result: Any) -> Any:
     """Remember the result of this thread's task for its request, and return it."""
-    _of_this_thread.outcome = result if isinstance(result, Outcome | Summary) else None
+    _of_this_thread.outcome = result if isinstance(result, TaskSummary | TextSummary) else None
     return result
 
 
-def _pop_result() -> Outcome | Summary | None:
-    outcome: Outcome | Summary | None = getattr(_of_this_thread, "outcome", None)
+def _pop_result() -> TaskSummary | TextSummary | None:
+    outcome: TaskSummary | TextSummary | None = getattr(_of_this_thread, "outcome", None)
     _of_this_thread.outcome = None
     return outcome
 
@@ -69,7 +69,7 @@ class ReportingRequest(Request):
             began = monotonic() - fields.get("runtime", 0.0)
             outcome.later.add_done_callback(lambda later: _event_sender.submit(self._send_outcome_later, later, began))
 
-    def _send_outcome_later(self, later: "Future[Outcome]", began: float) -> None:
+    def _send_outcome_later(self, later: "Future[TaskSummary]", began: float) -> None:
         try:
             self._send_outcome(later.result(), runtime=monotonic() - began)
         except Exception as error:  # the broker is away, and only Flower misses an event
@@ -77,7 +77,7 @@ class ReportingRequest(Request):
                 "an event for Flower was lost: %s", type(error).__name__, extra={"event": "flower.event_lost"}
             )
 
-    def _send_outcome(self, outcome: Outcome | Summary | None, **fields: Any) -> None:
+    def _send_outcome(self, outcome: TaskSummary | TextSummary | None, **fields: Any) -> None:
         words = "" if outcome is None else repr(outcome)
         if outcome is not None and outcome.is_open:
             self._send("task-retried", result=words, exception=words, runtime=fields.get("runtime"))

@@ -23,7 +23,7 @@ def long_batch_timeout() -> Iterator[None]:
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(executor, "BATCH_TIMEOUT_SECONDS", GENEROUS_SECONDS)
-        patch.setattr(executor, "WAITING_CALLERS", 1_000)
+        patch.setattr(executor, "WAITING_BATCHES", 1_000)
         yield
 
 
@@ -31,7 +31,7 @@ def long_batch_timeout() -> Iterator[None]:
 def worker_batch_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     """Restore the batch timeout and the number of waiting callers that a worker has."""
     monkeypatch.setattr(executor, "BATCH_TIMEOUT_SECONDS", 1.0)
-    monkeypatch.setattr(executor, "WAITING_CALLERS", 4)
+    monkeypatch.setattr(executor, "WAITING_BATCHES", 4)
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ from workflows.payments.states import PAYMENT, CancelOutcome, PaymentEvent, Paym
 from workflows.payments.workload import PaymentWorkload
 from workflows.processing.decide import RetryPolicy, decide
 from workflows.processing.decision import CancelReason
-from workflows.processing.workload import Answered
+from workflows.processing.workload import AnsweredClaim
 from workflows.providers.base import Succeeded
 from workflows.providers.registry import charge_locally
 from workflows.tenants.caller import Caller, caller_transaction
@@ -173,6 +173,6 @@ async def _complete_reported_sale(
     await apply(connection, PAYMENT, entity_id=payment_id, event=PaymentRemark.REQUEST_CANCEL, by=by, changes=cancel)
     answer = payments.answer_locally(claim)
     decision = decide(claim.step, answer, facts=claim.facts, policy=NO_CALLS)
-    await payments.record(connection, [Answered(claim, answer, decision)], worker=worker)
+    await payments.record(connection, [AnsweredClaim(claim, answer, decision)], worker=worker)
     row = (await connection.execute(_ROW, {"id": payment_id})).mappings().one()
     return cast(PaymentRow, dict(row))

@@ -1,25 +1,28 @@
 """Record what providers answered, for many payments in one statement.
 
-Answers arrive one by one and are recorded in the groups that happen to be ready, so a slow payment never delays a finished
-one. A row changes only if its fence is still that of the claim: a worker that was stopped beyond its lease changes nothing,
-and the answer it received is stored as evidence beside the payment.
+Answers arrive one by one and are recorded in the groups that are ready, so a slow payment never delays a finished one. A row
+changes only if its fence is still that of the claim. A worker that was stopped for longer than its lease therefore changes
+nothing, and the answer that it received is stored as evidence beside the payment.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypedDict, cast
+from collections.abc import Sequence
+from typing import Any, Protocol, cast
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database.engines import rows_parameter
-from workflows.database.metrics_buffer import FINAL, note_final
 from workflows.ledger.post_journals import post_completions
 from workflows.payments.models import RecordedPayment
 from workflows.payments.update_bills import update_bills
 from workflows.processing import shared_statements as shared
 from workflows.processing.next_step import Step
-from workflows.processing.workload import Answered
-from workflows.providers.base import Answer, Charge, Succeeded
+from workflows.processing.recorder import common_columns, tally_final
+from workflows.processing.workload import AnsweredClaim
+from workflows.providers.base import Charge, Succeeded
+
+_CANCEL_IS_NEXT = "(r.cancel_requested_at IS NOT NULL AND i.step NOT IN ('withdraw', 'reverse'))"
+"""SQL condition: a cancel was requested during the call, so the next step is due at once."""
 
 _RECORD = text(f"""
     -- record: status, history, attempt, evidence of inquiries and one NOTIFY, for every row whose fence still holds
@@ -42,15 +45,16 @@ _RECORD = text(f"""
                 WHEN i.status = 'completed' THEN 'too_late'
                 WHEN i.status IN ('cancelled', 'failed') THEN i.status
                 ELSE r.cancel_outcome END,
+            -- A JSON null in the input means that there is no action; the column is then null.
             next_action = CASE WHEN i.preserve_action THEN r.next_action ELSE nullif(i.next_action, 'null'::jsonb) END,
-            -- A cancel that was requested during the call is processed at once.
+            -- Never due again if due_in is null, because the sum is null then.
             due_at = CASE WHEN i.status IS NOT NULL THEN NULL
-                WHEN r.cancel_requested_at IS NOT NULL AND i.step NOT IN ('withdraw', 'reverse') THEN now()
+                WHEN {_CANCEL_IS_NEXT} THEN now()
                 ELSE now() + make_interval(secs => i.due_in) END,
             -- A resolved doubt resets the schedule: the next doubt starts it from the beginning. So does a call that
             -- follows, such as the withdrawal after a cancel.
             inquiries = CASE WHEN i.status IS NOT NULL THEN r.inquiries
-                WHEN i.outcome_known OR r.cancel_requested_at IS NOT NULL AND i.step NOT IN ('withdraw', 'reverse') THEN 0
+                WHEN i.outcome_known OR {_CANCEL_IS_NEXT} THEN 0
                 ELSE coalesce(i.inquiries, r.inquiries) END,
             cancelled_at = CASE WHEN i.status = 'cancelled' THEN now() END
         FROM input i
@@ -74,106 +78,51 @@ _RECORD = text(f"""
 """)
 
 # Success for a payment that has failed or was cancelled is an exception for a person.
-_LATE = "CASE WHEN i.answer = 'succeeded' AND r.status IN ('failed', 'cancelled') THEN 'late_success' ELSE 'late_answer' END"
-_EVIDENCE = text(shared.EVIDENCE.format(entity="payment", kind=_LATE))
+_KIND = "CASE WHEN i.answer = 'succeeded' AND r.status IN ('failed', 'cancelled') THEN 'late_success' ELSE 'late_answer' END"
+_EVIDENCE = text(shared.EVIDENCE.format(entity="payment", kind=_KIND))
 
 
-class Recorded(TypedDict):
-    """The fields of a recorded row that ``tally_outcomes`` reads."""
+class RecordedHook(Protocol):
+    """A step in the transaction that has recorded payments."""
 
-    status: str
-    method_type: str
-    provider: str
-    code: str | None
-    age: float
-
-
-OnRecorded = Callable[[AsyncConnection, Sequence[RecordedPayment], str], Awaitable[None]]
-"""A step in the transaction that recorded these payments; its last argument is the worker's name."""
-
-_NAMES: dict[type, str] = {}
-
-
-def answer_name(answer: Answer | None) -> str:
-    """Return the name of an answer in the database: ``Succeeded`` → ``succeeded``, ``NotFound`` → ``not_found``."""
-    kind = type(answer)
-    if kind not in _NAMES:
-        letters = "".join(f"_{c.lower()}" if c.isupper() else c for c in kind.__name__)
-        _NAMES[kind] = letters.lstrip("_")
-    return _NAMES[kind]
-
-
-def row_of(answered: Answered[Any]) -> dict[str, Any]:
-    """Return what is recorded of an answer, for payments and refunds alike."""
-    decision, claim = answered.decision, answered.claim
-    return {
-        "id": claim.id,
-        "fence": claim.fence,
-        "attempt": claim.attempt_number,
-        "step": str(claim.step),
-        "event": decision.event,
-        "status": decision.status,
-        "due_in": decision.due_in_seconds,
-        "attempt_outcome": decision.attempt_outcome,
-        "code": decision.code,
-        "message": decision.message,
-        "outcome_known": decision.outcome_known,
-        "needs_review": decision.needs_review,
-        "provider_reference": decision.provider_reference,
-        "not_found": decision.not_found,
-        "inquiries": decision.inquiries,
-        "answer": answer_name(answered.answer),
-        "fee": decision.fee,
-    }
+    async def __call__(
+        self, connection: AsyncConnection, recorded: Sequence[RecordedPayment], worker: str, /
+    ) -> None: ...
 
 
 async def record_payments(
-    connection: AsyncConnection, group: list[Answered[Charge]], *, worker: str, refund_late_cancels: OnRecorded
+    connection: AsyncConnection, group: list[AnsweredClaim[Charge]], *, worker: str, refund_late_cancels: RecordedHook
 ) -> dict[str, str]:
-    """Write ``group``, whose bills are locked, and its consequences; return the statuses of rows whose fences held.
+    """Record ``group`` and everything that follows from it, in the transaction of ``connection``.
 
-    Bills follow, then refunds of payments whose cancel came too late, then the ledger, all in the transaction of
-    ``connection``. ``worker`` is the actor in the history.
+    The calling function must have locked the bills. Return the new status of each payment by id; payments whose fence was
+    lost are absent. ``worker`` is the actor in the history.
+
+    Bills follow, then refunds of payments whose cancel came too late, then the ledger. None of the three reads what another
+    one wrote; every worker runs them in this order, so that locks are always taken in the same order.
     """
-    rows = [_row(answered) for answered in group]
+    rows = [_payment_columns(answered) for answered in group]
     parameters = {"rows": rows_parameter(rows), "ids": [row["id"] for row in rows], "worker": worker}
-    recorded = cast(Sequence[RecordedPayment], (await connection.execute(_RECORD, parameters)).mappings().all())
+    found = await connection.execute(_RECORD, parameters)
+    # tests/unit/database/test_row_types.py compares the columns of the statement with this type.
+    recorded = cast(Sequence[RecordedPayment], found.mappings().all())
     statuses: dict[str, str] = {row["id"]: row["status"] for row in recorded}
-    tally_outcomes(connection, "payment", recorded)
+    tally_final(connection, "payment", recorded)
     await update_bills(connection, recorded, worker)
     await refund_late_cancels(connection, recorded, worker)
     await post_completions(connection, recorded)
-    late = [row for row in rows if row["id"] not in statuses]
-    if late:
-        await _store_evidence(connection, late, worker)
+    evidence = [row for row in rows if row["id"] not in statuses and row["answer"] is not None]
+    if evidence:
+        await connection.execute(_EVIDENCE, {"rows": rows_parameter(evidence), "worker": worker})
     return statuses
 
 
-def tally_outcomes(connection: AsyncConnection, entity: str, recorded: Sequence[Recorded]) -> None:
-    """Count the rows that became final, for the metrics."""
-    for row in recorded:
-        if row["status"] in FINAL:
-            note_final(
-                connection,
-                entity,
-                method=row["method_type"],
-                provider=row["provider"],
-                status=row["status"],
-                code=row["code"],
-                seconds=row["age"],
-            )
-
-
-async def _store_evidence(connection: AsyncConnection, late: list[dict[str, Any]], worker: str) -> None:
-    answered = [row for row in late if row["answer"] != "none_type"]
-    await connection.execute(_EVIDENCE, {"rows": rows_parameter(answered), "worker": worker})
-
-
-def _row(answered: Answered[Charge]) -> dict[str, Any]:
+def _payment_columns(answered: AnsweredClaim[Charge]) -> dict[str, Any]:
+    """Return the row of an answer for ``_RECORD``."""
     decision = answered.decision
-    row = row_of(answered)
+    row = common_columns(answered)
     if answered.claim.step is Step.CANCEL:
-        row["attempt_outcome"] = None  # it never reached a provider, so there is no attempt
+        row["attempt_outcome"] = None  # no provider was called, so the last attempt stays as it is
     if decision.provider_reference is None and isinstance(answered.answer, Succeeded):
         row["provider_reference"] = answered.answer.provider_reference
     return {

@@ -2,19 +2,11 @@
 
 import time
 from collections.abc import Awaitable, Mapping
+from typing import get_args
 
 from workflows.database.metrics_buffer import PROCESS_COUNTS
 from workflows.processing.next_step import Step
-from workflows.providers.base import (
-    ActionRequired,
-    Answer,
-    Declined,
-    NotFound,
-    Succeeded,
-    Unavailable,
-    Unknown,
-    Withdrawn,
-)
+from workflows.providers.base import Answer
 
 OPERATIONS: Mapping[str, Mapping[Step, str]] = {
     "payment": {Step.INQUIRE: "inquire", Step.WITHDRAW: "withdraw", Step.REVERSE: "reverse"},
@@ -24,19 +16,11 @@ OPERATIONS: Mapping[str, Mapping[Step, str]] = {
 
 SENDS = {"payment": "charge", "refund": "refund"}
 
-OUTCOMES: Mapping[type, str] = {
-    Succeeded: "succeeded",
-    Declined: "declined",
-    ActionRequired: "action_required",
-    Unavailable: "unavailable",
-    Unknown: "unknown",
-    NotFound: "not_found",
-    Withdrawn: "withdrawn",
-}
-"""Type of answer → its label. The errors are ``unavailable`` (nothing happened) and ``unknown`` (outcome unknown)."""
+OUTCOMES: tuple[str, ...] = tuple(kind.name for kind in get_args(Answer))
+"""The labels of answers. The errors are ``unavailable`` (nothing happened) and ``unknown`` (the outcome is not known)."""
 
 BROKEN = "error"
-"""Label of a call whose adapter raised, which it must not."""
+"""Label of a call whose adapter raised. An adapter must not raise."""
 
 RETRIES = frozenset({Step.RETRY, Step.RESEND})
 
@@ -50,7 +34,7 @@ async def count_call(entity: str, provider: str, step: Step, call: Awaitable[Ans
     outcome = BROKEN
     try:
         answer = await call
-        outcome = OUTCOMES[type(answer)]
+        outcome = answer.name
         return answer
     finally:
         PROCESS_COUNTS.observe("provider_call_seconds", (provider, operation), time.perf_counter() - began)

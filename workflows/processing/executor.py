@@ -1,35 +1,35 @@
-"""Run payments or refunds through claim, call and record (``LeaseExecutor._advance``).
+"""Run payments or refunds through claim, call and record (``LeaseExecutor._run_claim``).
 
 | phase  | transaction   | connection | what                                                            |
 |--------|---------------|------------|-----------------------------------------------------------------|
 | claim  | one per batch | one        | status, lease, fence; the attempt is written ahead              |
-| call   | none          | none       | as many calls at once as the provider has places                |
+| call   | none          | none       | as many calls at once as the provider has slots                 |
 | record | one per group | one        | the answers that are ready, in the groups that form             |
 
-A row is claimed only if there is a place for it (``capacity``), and its call begins right after; ids that find no place wait,
-and are claimed when a place becomes free.
+A row is claimed only if there is a slot for it (``capacity``), and its call begins right after the claim. Ids for which there
+is no slot wait in a queue, and are claimed when a slot becomes free.
 
-One bad row never fails its batch, and a slow one never delays a finished one: the caller of a batch waits at most
-``BATCH_TIMEOUT_SECONDS`` for it, then the calls continue on their own. That is safe because the rows, not the message, hold
-the remaining work: if this process dies, the lease runs out and the provider is asked about the attempt.
+One bad row never fails its batch, and a slow row never delays a finished one. Once its rows are claimed, a batch waits for
+them for at most ``BATCH_TIMEOUT_SECONDS``; then the calls continue in the background. That is safe because the rows, not the
+message, hold the remaining work: if this process dies, the lease expires and the provider is asked about the attempt.
 """
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import replace
-from typing import Any, Generic
+from typing import Any, Generic, NamedTuple
 
 from workflows.ids import WELL_FORMED
 from workflows.processing.call_metrics import count_call
 from workflows.processing.capacity import Capacity, WaitingIds
 from workflows.processing.decide import RetryPolicy, decide
 from workflows.processing.decision import Decision
-from workflows.processing.leases import Claim, ClaimInDoubt, RequestT, took_effect
+from workflows.processing.leases import Claim, ClaimInDoubt, RequestT, was_committed
 from workflows.processing.next_step import SENDS, Step
-from workflows.processing.recorder import GROUP_LIMIT, Recorder, Result
-from workflows.processing.task_summary import LEFT_TO_SWEEP, Outcome, RowOutcome, collect_outcomes, row_outcome
-from workflows.processing.workload import Answered, Workload
+from workflows.processing.recorder import GROUP_LIMIT, Recorder
+from workflows.processing.task_summary import LEFT_TO_SWEEP, RowSummary, TaskSummary, summarise_row, summarise_task
+from workflows.processing.workload import AnsweredClaim, Workload
 from workflows.providers.base import Answer, Succeeded, Unavailable
 from workflows.providers.registry import Providers
 from workflows.settings import Settings
@@ -37,17 +37,21 @@ from workflows.settings import Settings
 logger = logging.getLogger(__name__)
 
 BATCH_TIMEOUT_SECONDS = 1.0
-"""How long a batch holds its worker thread: longer than a usual provider call, far shorter than a hanging one."""
+"""How long a batch waits for its claimed rows: longer than a usual provider call, far shorter than a hanging one."""
 
-WAITING_CALLERS = 4
+WAITING_BATCHES = 4
 """Batches that may hold a worker thread while providers are called, a quarter of a worker's threads: waiting paces the
 messages, and if all threads could wait, one provider that hangs would delay cash payments too."""
 
-Running = tuple[str | None, "asyncio.Task[Any]"]
-"""The provider that is called (``None``: none), and the task that ends with the row's record and returns how it ended."""
+POISON_CANDIDATES = "poison candidates"
+"""The name of the queue of rows that are claimed one by one. No provider has this name."""
 
-POISON_CANDIDATES = ""
-"""The name of the queue of rows that are claimed one by one."""
+
+class StartedRow(NamedTuple):
+    """A claimed row. ``task`` calls the provider named ``provider`` (``None``: no call is needed) and records the answer."""
+
+    provider: str | None
+    task: "asyncio.Task[RowSummary]"
 
 
 class LeaseExecutor(Generic[RequestT]):
@@ -59,120 +63,133 @@ class LeaseExecutor(Generic[RequestT]):
         self._worker = worker
         self._settings = settings
         self._providers = providers
-        self._page = min(GROUP_LIMIT, settings.payments_in_hand)
+        self._batch_limit = min(GROUP_LIMIT, settings.payments_in_hand)
         self._capacity = Capacity(providers.remote, calls=settings.calls_in_flight, rows=settings.payments_in_hand)
-        self._waiting = {name: WaitingIds() for name in providers.remote}
+        self._waiting_ids = {name: WaitingIds() for name in providers.remote}
         self._poison_candidates = WaitingIds()
-        self._queues: dict[str, asyncio.Task[Any]] = {}
-        self._callers = asyncio.Semaphore(WAITING_CALLERS)
-        self._recorder = Recorder(workload, worker=worker, insist_seconds=settings.lease_seconds / 2)
+        self._queue_tasks: dict[str, asyncio.Task[None]] = {}
+        self._waiting_batches = asyncio.Semaphore(WAITING_BATCHES)
+        self._recorder = Recorder(workload, worker=worker, retry_seconds=settings.lease_seconds / 2)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._is_ending = False
 
-    async def process(self, ids: Sequence[object]) -> Outcome:
+    async def process(self, ids: Sequence[object]) -> TaskSummary:
         """Advance these rows by one step each, and return how they ended.
 
-        Safe to call twice, late, concurrently, or never. Malformed ids are reported after the other rows were processed.
-        Raises ``TypeError`` and ``ValueError`` for these, and ``ServiceUnavailable`` if the database is away while claiming.
+        Safe to call twice, late, concurrently, or never. Raises ``TypeError`` if ``ids`` is not a list, ``ServiceUnavailable``
+        if the database is unavailable, and ``ValueError`` for malformed ids, after the other rows were processed.
         """
         if not isinstance(ids, list):
             raise TypeError(f"{self._name}s are processed by a list of their ids, not {type(ids).__name__}")
-        wanted = [one for one in ids if isinstance(one, str) and WELL_FORMED.fullmatch(one)]
-        pages = range(0, len(wanted), self._page)
-        begun = [task for start in pages for task in await self._run_batch(wanted[start : start + self._page])]
+        wanted = [row_id for row_id in ids if isinstance(row_id, str) and WELL_FORMED.fullmatch(row_id)]
+        starts = range(0, len(wanted), self._batch_limit)
+        tasks = [task for start in starts for task in await self._run_batch(wanted[start : start + self._batch_limit])]
         if len(wanted) < len(ids):
-            raise ValueError(f"{len(ids) - len(wanted)} of these {len(ids)} are no ids")
-        return collect_outcomes(begun, count=len(wanted))
+            raise ValueError(f"{len(ids) - len(wanted)} of these {len(ids)} are not valid ids")
+        return summarise_task(tasks, count=len(wanted))
 
-    async def _run_batch(self, ids: list[str]) -> list["asyncio.Task[Any]"]:
+    async def _run_batch(self, ids: list[str]) -> list["asyncio.Task[RowSummary]"]:
         """Advance ``ids``, and wait briefly for those that end soon. Return the tasks that were started."""
-        running, full = await self._advance(ids)
-        begun = [task for _, task in running]
-        if len(running) < len(ids) and (full or len(ids) > 1):
-            running += await self._enqueue(ids, full)
-        local = [task for provider, task in running if provider is None]
-        if local:
-            await asyncio.wait(local, timeout=BATCH_TIMEOUT_SECONDS)
-        remote = [task for provider, task in running if provider is not None]
-        if remote and not self._callers.locked():
-            async with self._callers:
-                await asyncio.wait(remote, timeout=BATCH_TIMEOUT_SECONDS)
-        return begun
+        started, full = await self._advance(ids)
+        give_up_at = asyncio.get_running_loop().time() + BATCH_TIMEOUT_SECONDS
+        queues = await self._enqueue(ids, full) if _may_have_waiting_rows(started, ids, full) else []
+        await _wait_until(give_up_at, [row.task for row in started if row.provider is None])
+        give_up_at = asyncio.get_running_loop().time() + BATCH_TIMEOUT_SECONDS
+        remote = [*(row.task for row in started if row.provider is not None), *queues]
+        if remote and not self._waiting_batches.locked():
+            async with self._waiting_batches:
+                await _wait_until(give_up_at, remote)
+        return [row.task for row in started]
 
-    async def _advance(self, ids: list[str]) -> tuple[list[Running], frozenset[str]]:
-        """Take those of ``ids`` that find a place through claim, call and record.
+    async def _advance(self, ids: list[str]) -> tuple[list[StartedRow], frozenset[str]]:
+        """Claim those of ``ids`` for which there is a slot, and start their calls.
 
-        Return once they are claimed: the tasks that call and record, and the providers that have no place left.
+        Return the claimed rows, and the providers that had too few free slots. Only the claim reads which provider a row has,
+        so slots for all of ``ids`` are acquired at every provider first; those that are not used are released after it.
         """
-        full = await self._capacity.take(len(ids))
-        claimed_at = asyncio.get_running_loop().time()  # before the claim: its lease is counted from within
-        claims = await self._claim(ids, full, claimed_at)  # claim: one transaction, which is over here
-
-        async def run_one(claim: Claim[RequestT]) -> RowOutcome:
-            try:
-                answer = await self._call(claim, claimed_at)  # call: no transaction and no connection is held
-                decision = self._decide(claim, answer, claimed_at)
-                status = await self._recorder.put(
-                    Answered(claim, answer, decision)
-                )  # record: one transaction per group
-                self._log_outcome(claim, status)
-                return row_outcome(status, decision)
-            except Exception:
-                # Whatever went wrong concerns this row only: its lease runs out and the sweep finds it. Counted by the row.
-                extra = {**self._log_context(claim), "event": f"{self._name}.left_to_sweep"}
-                logger.exception("%s %s was left to the sweep", self._name, claim.id, extra=extra)
-                return LEFT_TO_SWEEP
-            finally:
-                self._release(claim)
-
-        return [(self._called_provider(claim), self._start(run_one(claim))) for claim in claims], full
-
-    async def _claim(self, ids: list[str], full: frozenset[str], claimed_at: float) -> list[Claim[RequestT]]:
-        """Claim those of ``ids`` for which a place was taken, and return the places of the others."""
-        claims: list[Claim[RequestT]] = []
+        full = await self._capacity.acquire(len(ids))
+        claim_started_at = asyncio.get_running_loop().time()
+        claims: list[tuple[Claim[RequestT], str | None]] = []
         try:
-            claims = await self._claim_or_confirm(ids, full, claimed_at)
+            claims = [
+                (claim, self._provider_to_call(claim)) for claim in await self._claim(ids, full, claim_started_at)
+            ]
         finally:
-            self._capacity.return_unused(len(ids), full, map(self._called_provider, claims))
-        return claims
+            self._capacity.release_unused(len(ids), full, (provider for _, provider in claims))
+        return [
+            StartedRow(provider, self._start(self._run_claim(claim, provider, claim_started_at)))
+            for claim, provider in claims
+        ], full
 
-    async def _claim_or_confirm(self, ids: list[str], full: frozenset[str], claimed_at: float) -> list[Claim[RequestT]]:
-        """Claim ``ids``. If the answer to the COMMIT was lost, find out its outcome: no provider was called yet."""
-        forgetful = [name for name, one in self._providers.remote.items() if not one.deduplicates]
+    async def _claim(self, ids: list[str], full: frozenset[str], claim_started_at: float) -> list[Claim[RequestT]]:
+        """Claim ``ids``. If the COMMIT was not acknowledged, check whether it took effect.
+
+        That is safe because no provider has been called yet.
+        """
+        non_idempotent = [name for name, provider in self._providers.remote.items() if not provider.deduplicates]
         lease = self._settings.lease_seconds
         try:
             return await self._workload.claim(
-                ids, worker=self._worker, lease_seconds=lease, forgetful=forgetful, full=full
+                ids, worker=self._worker, lease_seconds=lease, non_idempotent=non_idempotent, full=full
             )
         except ClaimInDoubt as doubt:
-            if await took_effect(doubt, within_seconds=claimed_at + lease - asyncio.get_running_loop().time()):
+            if await was_committed(doubt, give_up_at=claim_started_at + lease):
                 return doubt.claims
             raise
 
-    async def _call(self, claim: Claim[RequestT], claimed_at: float) -> Answer | None:
+    def _provider_to_call(self, claim: Claim[RequestT]) -> str | None:
+        """Return the name of the provider that has to be called, or ``None`` for a cancel and for a local provider."""
+        is_called = claim.step is not Step.CANCEL and claim.provider in self._providers.remote
+        return claim.provider if is_called else None
+
+    async def _run_claim(self, claim: Claim[RequestT], provider: str | None, claim_started_at: float) -> RowSummary:
+        """Call and record one claimed row, then release its slot. Never raise: an error concerns this row only.
+
+        ``claim_started_at`` is the loop's time before the claim. The lease began later, so a deadline that is computed from it
+        is never too late.
+        """
+        try:
+            answer = await self._call(claim, provider, claim_started_at)  # call: no transaction, no connection
+            decision = self._decide(claim, answer, claim_started_at)
+            status = await self._recorder.put(AnsweredClaim(claim, answer, decision))  # record: with its group
+            self._log_status(claim, status)
+            return summarise_row(status, decision)
+        except Exception:
+            # The lease expires and the sweep finds the row, whose ``unanswered_claims`` has counted this claim.
+            extra = {**self._log_context(claim), "event": f"{self._name}.left_to_sweep"}
+            logger.exception("%s %s was left to the sweep", self._name, claim.id, extra=extra)
+            return LEFT_TO_SWEEP
+        finally:
+            self._capacity.release(provider)
+            if provider and self._waiting_ids[provider]:
+                self._start_queue(provider)
+
+    async def _call(self, claim: Claim[RequestT], name: str | None, claim_started_at: float) -> Answer | None:
         """Return the provider's answer to the claim's step; ``None`` if no provider has to be called."""
         if claim.step is Step.CANCEL:
             return None
-        answer = self._workload.answer_locally(claim)
-        if answer is not None:
-            return answer
-        provider = self._providers.remote.get(claim.provider)
-        if provider is None:
-            return Unavailable(f"this installation has no provider {claim.provider}")
-        # Half the lease is for the call. A process that was stopped for longer sends nothing: another may have found the
-        # attempt unanswered and decided without it.
-        elapsed = asyncio.get_running_loop().time() - claimed_at
+        if name is None:
+            answer = self._workload.answer_locally(claim)
+            return answer or Unavailable(f"this installation has no provider {claim.provider}")
+        # Half the lease is for the call. A process that was stopped for longer sends nothing, because another worker may
+        # have found the attempt unanswered and acted on it.
+        elapsed = asyncio.get_running_loop().time() - claim_started_at
         if elapsed > self._settings.lease_seconds / 2:
             return Unavailable("this process was stopped between its claim and its call")
         if claim.step in SENDS and elapsed >= claim.facts.seconds_left:
             return Unavailable("it expired before it could be sent")
-        call = self._workload.call_provider(provider, claim, not_after=claimed_at + claim.facts.seconds_left)
-        return await count_call(self._name, claim.provider, claim.step, call)
+        not_after = claim_started_at + claim.facts.seconds_left
+        call = self._workload.call_provider(self._providers.remote[name], claim, not_after=not_after)
+        return await count_call(self._name, name, claim.step, call)
 
-    def _decide(self, claim: Claim[RequestT], answer: Answer | None, claimed_at: float) -> Decision:
+    def _decide(self, claim: Claim[RequestT], answer: Answer | None, claim_started_at: float) -> Decision:
+        """Return what to record for ``answer``. It may have taken so long that the payment has expired since the claim.
+
+        A success is recorded however late it is, so the time since the claim is not computed for it.
+        """
         facts = claim.facts
         if not isinstance(answer, Succeeded):
-            facts = replace(facts, elapsed_seconds=asyncio.get_running_loop().time() - claimed_at)
+            facts = replace(facts, elapsed_seconds=asyncio.get_running_loop().time() - claim_started_at)
         return decide(claim.step, answer, facts=facts, policy=self._retry_policy(claim.provider))
 
     def _retry_policy(self, name: str) -> RetryPolicy:
@@ -183,65 +200,57 @@ class LeaseExecutor(Generic[RequestT]):
             scale=self._settings.doubt_schedule_scale,
         )
 
-    def _called_provider(self, claim: Claim[RequestT]) -> str | None:
-        """Return the name of the provider that will be called, or ``None``."""
-        is_called = claim.step is not Step.CANCEL and claim.provider in self._providers.remote
-        return claim.provider if is_called else None
+    async def _enqueue(self, ids: list[str], full: frozenset[str]) -> list["asyncio.Task[None]"]:
+        """Put those of ``ids`` that can be claimed later into their queues; return the tasks that empty these queues.
 
-    def _release(self, claim: Claim[RequestT]) -> None:
-        """Return the place of a row that ended; the next waiting id of its provider may take it."""
-        provider = self._called_provider(claim)
-        self._capacity.give(provider)
-        if provider and self._waiting[provider]:
-            self._start_queue(provider)
-
-    async def _enqueue(self, ids: list[str], full: frozenset[str]) -> list[Running]:
-        """Put those of ``ids`` that are free into their queues; return the tasks that empty these queues."""
+        A poison candidate may be claimed only on its own. So the candidates of a batch are queued apart, but a single id waits
+        for its provider, like any other row.
+        """
         names: set[str] = set()
-        for left in await self._workload.left_over(ids, full=full, lease_seconds=self._settings.lease_seconds):
-            name = POISON_CANDIDATES if left.is_poison_candidate and len(ids) > 1 else left.provider
-            waiting = self._poison_candidates if name == POISON_CANDIDATES else self._waiting.get(name)
+        for row in await self._workload.unclaimed_rows(ids, full=full, lease_seconds=self._settings.lease_seconds):
+            name = POISON_CANDIDATES if row.is_poison_candidate and len(ids) > 1 else row.provider
+            waiting = self._poison_candidates if name == POISON_CANDIDATES else self._waiting_ids.get(name)
             if waiting is not None:
-                waiting.add([left.id])
+                waiting.add([row.id])
                 names.add(name)
-        return [(name, self._queues[name]) for name in names if self._start_queue(name)]
+        for name in names:
+            self._start_queue(name)
+        return [self._queue_tasks[name] for name in names if name in self._queue_tasks]
 
-    def _start_queue(self, name: str) -> bool:
-        """Start a task for the queue ``name`` if it has none and one is possible; return whether there is a task."""
-        if self._is_ending:
-            return False
-        is_possible = name == POISON_CANDIDATES or (self._waiting[name] and self._capacity.free(name))
-        if name not in self._queues and is_possible:
-            work = self._run_poison_candidates() if name == POISON_CANDIDATES else self._run_waiting(name)
-            self._queues[name] = self._start(self._run_queue(name, work))
-        return name in self._queues
+    def _start_queue(self, name: str) -> None:
+        """Start a task for the queue ``name``, unless it has one, its provider has no free slot, or the executor drains."""
+        if self._is_ending or name in self._queue_tasks:
+            return
+        if name == POISON_CANDIDATES:
+            self._queue_tasks[name] = self._start(self._run_queue(name, self._run_poison_candidates()))
+        elif self._waiting_ids[name] and self._capacity.free_slots(name):
+            self._queue_tasks[name] = self._start(self._run_queue(name, self._run_waiting(name)))
 
     async def _run_queue(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        extra = {"event": f"{self._name}.queue_left_to_sweep"}
         try:
             await work
         except Exception as error:
-            extra = {"event": f"{self._name}.queue_left_to_sweep"}
-            logger.warning("%ss that wait for %s are left to the sweep: %s", self._name, name, error, extra=extra)
+            logger.warning("%ss in the queue %r are left to the sweep: %s", self._name, name, error, extra=extra)
         finally:
-            del self._queues[name]
+            del self._queue_tasks[name]
 
     async def _run_waiting(self, name: str) -> None:
-        """Advance as many waiting ids of the provider ``name`` as it has places; each place that becomes free starts this."""
-        waiting = self._waiting[name]
-        while (count := min(len(waiting), self._capacity.free(name), self._page)) and not self._is_ending:
-            ids = waiting.take(count)
-            running, full = await self._advance(ids)
-            # A single id that found a place belongs to another worker: a queue would try it endlessly.
-            if len(running) < count and (full or count > 1):
+        """Advance waiting ids of the provider ``name`` while it has free slots. A slot that becomes free starts this again."""
+        waiting = self._waiting_ids[name]
+        while not self._is_ending and (count := min(len(waiting), self._capacity.free_slots(name), self._batch_limit)):
+            ids = waiting.pop(count)
+            started, full = await self._advance(ids)
+            if _may_have_waiting_rows(started, ids, full):
                 await self._enqueue(ids, full)
 
     async def _run_poison_candidates(self) -> None:
         """Advance candidates one by one, so that two rows that may crash this process are never processed together."""
         while self._poison_candidates and not self._is_ending:
-            ids = self._poison_candidates.take(1)
-            running, full = await self._advance(ids)
-            if running:
-                await asyncio.wait([task for _, task in running], timeout=BATCH_TIMEOUT_SECONDS)
+            ids = self._poison_candidates.pop(1)
+            started, full = await self._advance(ids)
+            if started:
+                await asyncio.wait([row.task for row in started], timeout=BATCH_TIMEOUT_SECONDS)
             elif full:
                 await self._enqueue(ids, full)
 
@@ -259,7 +268,7 @@ class LeaseExecutor(Generic[RequestT]):
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def _log_outcome(self, claim: Claim[RequestT], status: Result) -> None:
+    def _log_status(self, claim: Claim[RequestT], status: str | None) -> None:
         if status is None:
             message = "%s %s was taken over by another worker; the answer was stored as evidence"
             extra = {**self._log_context(claim), "event": f"{self._name}.taken_over"}
@@ -270,3 +279,18 @@ class LeaseExecutor(Generic[RequestT]):
 
     def _log_context(self, claim: Claim[RequestT]) -> dict[str, Any]:
         return {f"{self._name}_id": claim.id, "request_id": claim.request_id, "attempt": claim.attempt_number}
+
+
+def _may_have_waiting_rows(started: Sequence[StartedRow], ids: Sequence[str], full: frozenset[str]) -> bool:
+    """Return whether some of ``ids`` were not claimed but may be claimed later.
+
+    A single id that was not claimed although every provider had slots is leased by another worker, or is not due. Putting it
+    into a queue would retry it endlessly.
+    """
+    return len(started) < len(ids) and bool(full or len(ids) > 1)
+
+
+async def _wait_until(deadline: float, tasks: Iterable["asyncio.Task[Any]"]) -> None:
+    """Wait for ``tasks``, at most until the loop's time ``deadline``."""
+    if tasks := list(tasks):
+        await asyncio.wait(tasks, timeout=deadline - asyncio.get_running_loop().time())

@@ -1,14 +1,15 @@
-"""Claim rows: take the exclusive, expiring right to process them. Payments and refunds are claimed alike.
+"""Claim rows: take the exclusive, expiring right to process them. Payments and refunds are claimed in the same way.
 
-| statement  | takes                                    | leaves                                                  |
-|------------|------------------------------------------|---------------------------------------------------------|
-| start      | ``pending`` rows                         | ``processing``, attempt 1 unanswered, lease, fence      |
-| resume     | ``processing`` rows due, with no lease   | lease, fence                                            |
-| write ahead| resumed rows about to be sent (again)    | the attempt that the provider is about to hear of       |
-| quarantine | rows whose claims were never answered    | no lease, no due time, a dead letter, ``needs_review``  |
+| statement   | selects                                  | writes                                                  |
+|-------------|------------------------------------------|---------------------------------------------------------|
+| start       | ``pending`` rows                         | ``processing``, attempt 1 unanswered, lease, fence      |
+| resume      | ``processing`` rows due, with no lease   | lease, fence                                            |
+| write ahead | resumed rows about to be sent (again)    | the attempt that the provider is about to receive       |
+| quarantine  | rows whose claims were never answered    | no lease, no due time, a dead letter, ``needs_review``  |
 
-All in one transaction, which ends before any provider is called. A row that another worker holds is skipped, not waited for:
-its owner or the sweep will process it. The fence grows with each claim, so a worker that wakes up late records nothing.
+All statements run in one transaction, which ends before any provider is called. A row that another worker has leased is
+skipped, not waited for: that worker or the sweep will process it. The fence grows with each claim, so a worker that continues
+after its lease has expired records nothing.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast
 
 from sqlalchemy import TextClause, text
@@ -29,25 +31,25 @@ from workflows.processing.delays import DUE_AHEAD, LEASE_AHEAD
 from workflows.processing.next_step import NOTHING_MOVED, Attempt, Facts, Step, next_step
 from workflows.processing.rows import ClaimedRow, LastAttempt, ResumedRow
 from workflows.providers.base import Charge, ChargeRefund
-from workflows.providers.registry import is_local
+from workflows.providers.registry import is_local, longest_call_seconds
+from workflows.settings import Settings
 
 MAX_UNANSWERED_CLAIMS = 3
-"""A row whose worker died this often in a row is quarantined, so that it cannot crash workers endlessly."""
+"""A row whose worker died during this many consecutive claims is quarantined, so that it cannot crash workers endlessly."""
 
 POISON_SUSPECT_CLAIMS = 2
 """From this many unanswered claims on, a row is claimed on its own. Otherwise a row that crashes its worker would drag its
-whole batch into quarantine: the rows are claimed together, lose their worker together and become due together."""
-
+whole batch into quarantine, because the rows are claimed together, lose their worker together and become due together."""
 
 CONFIRM_SECONDS = 0.1
-"""Pause between two checks of a claim whose COMMIT was not answered."""
+"""Pause between two checks of a claim whose COMMIT was not acknowledged."""
 
 RequestT = TypeVar("RequestT", bound=Charge | ChargeRefund)
 
 
 @dataclass(frozen=True, slots=True)
 class Claim(Generic[RequestT]):
-    """A row that this worker may process until its lease ends. ``request`` goes to its provider."""
+    """A row that this worker may process until its lease ends. ``request`` is what its provider receives."""
 
     id: str
     fence: int
@@ -60,8 +62,8 @@ class Claim(Generic[RequestT]):
     bill_id: str | None
 
 
-class LeftOver(NamedTuple):
-    """A row that a claim left out."""
+class UnclaimedRow(NamedTuple):
+    """A row that was not claimed but may be claimed later, because it waits for a slot or is a poison candidate."""
 
     id: str
     provider: str
@@ -69,7 +71,7 @@ class LeftOver(NamedTuple):
 
 
 class ClaimInDoubt(ServiceUnavailable):
-    """The answer to a claim's COMMIT was lost. No provider was called yet, so the claim holds if it took effect."""
+    """A claim's COMMIT was not acknowledged. No provider has been called yet, so the claim is valid if it was committed."""
 
     def __init__(self, claims: list[Claim[Any]], transaction_id: str) -> None:
         super().__init__(retry_after_seconds=1)
@@ -77,36 +79,36 @@ class ClaimInDoubt(ServiceUnavailable):
         self.transaction_id = transaction_id
 
 
-async def took_effect(doubt: ClaimInDoubt, *, within_seconds: float) -> bool:
-    """Return whether the claim's transaction was committed, as soon as the server can say; ``False`` if not in time."""
+async def was_committed(doubt: ClaimInDoubt, *, give_up_at: float) -> bool:
+    """Return whether the claim's transaction was committed, as soon as the server knows; ``False`` from ``give_up_at`` on."""
     loop = asyncio.get_running_loop()
-    give_up_at = loop.time() + within_seconds
     while loop.time() < give_up_at:
         with suppress(ServiceUnavailable):
             async with transaction(Role.WORKER) as connection:
                 found = await connection.execute(statements.COMMIT_STATUS, {"transaction_id": doubt.transaction_id})
-                if (outcome := found.scalar()) != "in progress":  # its connection may outlive ours for a moment
-                    return bool(outcome == "committed")
+                # The server may still see the transaction running for a moment after our connection broke.
+                if (status := found.scalar()) != "in progress":
+                    return bool(status == "committed")
         await asyncio.sleep(CONFIRM_SECONDS)
     return False
 
 
 class LeaseTable(ABC, Generic[RequestT]):
-    """One kind of row that is processed under a lease: the parts of the statements and of a claim that differ."""
+    """A kind of row that is processed under a lease: the parts of the statements and of a claim that depend on the kind."""
 
     entity: ClassVar[str]
     columns: ClassVar[str]
-    """SQL: the columns that ``facts`` and ``build_request`` read, with the alias ``r``."""
+    """SQL: the columns that ``facts`` and ``build_request`` read. The row's alias is ``r``."""
     first_attempt: ClassVar[str] = "1"
-    """SQL expression: the number of the first attempt; 0 means that the row is not sent."""
+    """SQL expression for the number of the first attempt. The row's alias is ``r``. 0 means that the row is not sent."""
     startable: ClassVar[str] = ""
-    """SQL: a further condition that a pending row must meet before a worker may claim it."""
+    """SQL: a further condition (``AND …``) that a pending row must meet before a worker may claim it. No alias."""
     unwanted: ClassVar[str] = "false"
-    """SQL condition: such a row is never sent, so it needs no call unless a provider has heard of it."""
+    """SQL condition: the row is not sent (any more), so it needs no call unless a provider has received it. No alias."""
 
     @abstractmethod
     def facts(self, row: Any, attempt: Attempt | None) -> Facts:
-        """Return what decides the next step of a row with this last attempt (``None``: there is none yet)."""
+        """Return the facts that decide the next step of a row. ``attempt`` is its last one, ``None`` if it has none."""
 
     @abstractmethod
     def build_request(self, row: Any, facts: Facts, reference: str) -> RequestT:
@@ -118,23 +120,30 @@ class LeaseTable(ABC, Generic[RequestT]):
         *,
         worker: str,
         lease_seconds: float,
-        forgetful: Collection[str] = (),
+        non_idempotent: Collection[str] = (),
         full: Collection[str] = (),
     ) -> list[Claim[RequestT]]:
-        """Claim those of ``ids`` that are free and due; the others are leased, final, not due, or poison candidates.
+        """Claim those of ``ids`` that are due and not leased; the others are leased, final, not due, or poison candidates.
 
-        ``forgetful`` are the providers that do not deduplicate: after a call that did nothing they get a new reference.
-        ``full`` are the providers that cannot be called now: only rows that need no call are claimed of theirs.
-        Raises ``ServiceUnavailable`` if the database is away: nothing is claimed then, and the sweep nudges again.
-        Raises ``ClaimInDoubt`` if it went away during the COMMIT.
+        ``non_idempotent`` are the providers that do not deduplicate. After a call that did nothing, they get a new reference.
+        ``full`` are the providers that cannot be called now. Of their rows, only those that need no call are claimed.
+
+        Raises ``ServiceUnavailable`` if the database is unavailable; then nothing is claimed, and the sweep nudges again.
+        Raises ``ClaimInDoubt`` if the COMMIT was not acknowledged.
         """
-        most = MAX_UNANSWERED_CLAIMS if len(ids) == 1 else POISON_SUSPECT_CLAIMS - 1
-        parameters = {"ids": ids, "lease": lease_seconds, "worker": worker, "most_unanswered": most, "full": [*full]}
+        max_unanswered = MAX_UNANSWERED_CLAIMS if len(ids) == 1 else POISON_SUSPECT_CLAIMS - 1
+        parameters = {
+            "ids": ids,
+            "lease": lease_seconds,
+            "worker": worker,
+            "max_unanswered": max_unanswered,
+            "full": [*full],
+        }
         claimed: list[Claim[RequestT]] = []
         transaction_id = ""
         try:
             async with transaction(Role.WORKER) as connection:
-                claimed, transaction_id = await self._claim(connection, ids, parameters, forgetful=forgetful)
+                claimed, transaction_id = await self._claim(connection, ids, parameters, non_idempotent=non_idempotent)
         except ServiceUnavailable as error:
             if claimed:
                 raise ClaimInDoubt(claimed, transaction_id) from error
@@ -142,7 +151,12 @@ class LeaseTable(ABC, Generic[RequestT]):
         return claimed
 
     async def _claim(
-        self, connection: AsyncConnection, ids: list[str], parameters: dict[str, Any], *, forgetful: Collection[str]
+        self,
+        connection: AsyncConnection,
+        ids: list[str],
+        parameters: dict[str, Any],
+        *,
+        non_idempotent: Collection[str],
     ) -> tuple[list[Claim[RequestT]], str]:
         """Return the claims, and the id of their transaction."""
         started = await self._start(connection, parameters)
@@ -150,7 +164,7 @@ class LeaseTable(ABC, Generic[RequestT]):
         resumed: list[ResumedRow] = []
         if len(claimed) < len(ids):
             rows = (await connection.execute(_statement(statements.RESUME, self), parameters)).mappings()
-            resumed = [cast(ResumedRow, {**row, "deduplicates": row["provider"] not in forgetful}) for row in rows]
+            resumed = [cast(ResumedRow, {**row, "deduplicates": row["provider"] not in non_idempotent}) for row in rows]
             claimed += await self._resume(connection, resumed, worker=parameters["worker"])
         return claimed, next((row["transaction_id"] for row in (*started, *resumed)), "")
 
@@ -165,16 +179,19 @@ class LeaseTable(ABC, Generic[RequestT]):
         started = (await connection.execute(_statement(statements.START, self), parameters)).mappings()
         return [cast(ClaimedRow, dict(row)) for row in started]
 
-    async def left_over(self, ids: list[str], *, full: Collection[str], lease_seconds: float) -> list[LeftOver]:
-        """Return those of ``ids`` that are free and due, but wait for a place or may only be claimed on their own."""
+    async def unclaimed_rows(
+        self, ids: list[str], *, full: Collection[str], lease_seconds: float
+    ) -> list[UnclaimedRow]:
+        """Return those of ``ids`` that are due and not leased, but wait for a slot or may only be claimed on their own."""
         parameters = {"ids": ids, "candidate_from": POISON_SUSPECT_CLAIMS, "full": [*full], "lease": lease_seconds}
         async with transaction(Role.WORKER) as connection:
             return [
-                LeftOver(*row) for row in await connection.execute(_statement(statements.LEFT_OVER, self), parameters)
+                UnclaimedRow(*row)
+                for row in await connection.execute(_statement(statements.UNCLAIMED, self), parameters)
             ]
 
     def build(self, row: ClaimedRow, attempt: Attempt | None) -> Claim[RequestT]:
-        """Return the claim of a row with its last attempt: the step, and the request to its provider."""
+        """Return the claim of a row: its next step, and the request to its provider. ``attempt`` is its last one."""
         facts = self.facts(row, attempt)
         step = next_step(facts)
         number = attempt_number(step, attempt)
@@ -244,8 +261,8 @@ def _statement(template: str, table: LeaseTable[Any]) -> TextClause:
     return _rendered[key]
 
 
-def facts_of(row: ClaimedRow | ResumedRow, attempt: Attempt | None, **special: Any) -> Facts:
-    """Return the facts that both kinds have in common, with the ``special`` ones of one kind."""
+def common_facts(row: ClaimedRow | ResumedRow, attempt: Attempt | None, **special: Any) -> Facts:
+    """Return the facts of a row: those of every kind, and ``special`` for those that depend on the kind."""
     return Facts(
         now=row["now"],
         attempt=attempt,
@@ -257,3 +274,8 @@ def facts_of(row: ClaimedRow | ResumedRow, attempt: Attempt | None, **special: A
         is_local=is_local(row["provider"]),
         **special,
     )
+
+
+def longest_step(settings: Settings) -> timedelta:
+    """Return the longest time that one step may take. A lease must be longer, which a worker checks when it starts."""
+    return timedelta(seconds=longest_call_seconds(settings) + settings.statement_timeout_ms / 1000)

@@ -1,11 +1,12 @@
 """Record answers in the groups that form, each group in one transaction.
 
-An answer whose bill is locked leaves its group and waits apart, so that a bill's lock delays only that bill.
+An answer whose bill is locked leaves its group and is recorded apart, so that a bill's lock delays only that bill.
+``common_columns`` and ``tally_final`` are the parts of recording that payments and refunds share.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Generic
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Generic, TypedDict, cast
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -13,24 +14,22 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.bills.lock import BillLocked, lock_all_bills, lock_unlocked_bills
 from workflows.database.engines import Role, transaction
 from workflows.database.group_commit import GroupCommit, KeyedGroupCommit
+from workflows.database.metrics_buffer import FINAL, note_final
 from workflows.errors import ServiceUnavailable
 from workflows.processing.leases import RequestT
-from workflows.processing.workload import Answered, Workload
+from workflows.processing.workload import AnsweredClaim, Workload
 
 CONCURRENCY = 2
-"""Groups being recorded at once: one prepares in Python while the other commits."""
+"""Groups being recorded at once: one is prepared in Python while the other commits."""
 
 BILLS_WAITED_FOR = 4
 """Bills whose locks are waited for at once: each wait holds a connection, and the rest of the pool stays usable."""
 
 RETRY_SECONDS = 0.25
-"""Pause between two tries while the database is away."""
+"""Pause between two tries while the database is unavailable."""
 
 GROUP_LIMIT = 100
-"""Rows per recording statement: a NOTIFY's payload holds 8,000 bytes, a hundred ids with their versions fit."""
-
-Result = str | BillLocked | None
-"""A row's present status, ``None`` if another worker has taken it over, ``BillLocked`` if it was not recorded."""
+"""Rows per recording statement: a NOTIFY's payload holds 8,000 bytes, and a hundred ids with their versions fit."""
 
 LockBills = Callable[[AsyncConnection, Iterable[str | None]], Awaitable[set[str | None]]]
 
@@ -38,51 +37,61 @@ LockBills = Callable[[AsyncConnection, Iterable[str | None]], Awaitable[set[str 
 class Recorder(Generic[RequestT]):
     """Records the answers of one process. It belongs to one event loop."""
 
-    def __init__(self, workload: Workload[RequestT], *, worker: str, insist_seconds: float) -> None:
+    def __init__(self, workload: Workload[RequestT], *, worker: str, retry_seconds: float) -> None:
         self._workload = workload
         self._worker = worker
-        self._insist_seconds = insist_seconds
-        self._groups: GroupCommit[Answered[RequestT], Result] = GroupCommit(
+        self._retry_seconds = retry_seconds
+        self._groups: GroupCommit[AnsweredClaim[RequestT], str | BillLocked | None] = GroupCommit(
             self._record_unlocked, limit=GROUP_LIMIT, concurrency=CONCURRENCY, split_on=(DBAPIError,)
         )
-        self._by_bill: KeyedGroupCommit[Answered[RequestT], Result] = KeyedGroupCommit(
+        self._by_bill: KeyedGroupCommit[AnsweredClaim[RequestT], str | None] = KeyedGroupCommit(
             self._record_one_bill, limit=GROUP_LIMIT, split_on=(DBAPIError,)
         )
         self._waits = asyncio.Semaphore(BILLS_WAITED_FOR)
 
-    async def put(self, answered: Answered[RequestT]) -> Result:
-        """Record one answer; return its row's present status, or ``None`` if another worker has taken it over.
+    async def put(self, answered: AnsweredClaim[RequestT]) -> str | None:
+        """Record one answer. Return its row's present status, or ``None`` if another worker has taken the row over.
 
-        Raises ``ServiceUnavailable`` if the database stays away: nothing is recorded then, the attempt stays unanswered, and
-        the sweep finds the row when its lease has run out.
+        Raises ``ServiceUnavailable`` if the database stays unavailable. Then nothing is recorded, the attempt stays
+        unanswered, and the sweep finds the row when its lease has expired.
         """
         status = await self._groups.put(answered)
         if isinstance(status, BillLocked):
             # Recorded as soon as its bill is free, in one group with the other answers for that bill.
-            status = await self._by_bill.put(status.bill_id, answered)
+            return await self._by_bill.put(status.bill_id, answered)
         return status
 
-    async def _record_unlocked(self, group: list[Answered[RequestT]]) -> list[Result | BaseException]:
-        return await self._insist(group, lock_unlocked_bills)
+    async def _record_unlocked(
+        self, group: list[AnsweredClaim[RequestT]]
+    ) -> list[str | BillLocked | BaseException | None]:
+        return [*await self._record_with_retries(group, lock_unlocked_bills)]
 
-    async def _record_one_bill(self, group: list[Answered[RequestT]]) -> list[Result | BaseException]:
+    async def _record_one_bill(self, group: list[AnsweredClaim[RequestT]]) -> list[str | BaseException | None]:
         async with self._waits:
-            return await self._insist(group, lock_all_bills)
+            statuses = await self._record_with_retries(group, lock_all_bills)
+        return cast("list[str | BaseException | None]", statuses)  # ``lock_all_bills`` waits, so no bill stays locked
 
-    async def _insist(self, group: list[Answered[RequestT]], lock_bills: LockBills) -> list[Result | BaseException]:
+    async def _record_with_retries(
+        self, group: list[AnsweredClaim[RequestT]], lock_bills: LockBills
+    ) -> list[str | BillLocked | None]:
         """Record, and try again while the leases hold: recording an answer is better than asking for it again later."""
         loop = asyncio.get_running_loop()
-        give_up_at = loop.time() + self._insist_seconds
+        give_up_at = loop.time() + self._retry_seconds
         while True:
             try:
-                return [*await self._record(group, lock_bills)]
+                return await self._record(group, lock_bills)
             except ServiceUnavailable:
                 if loop.time() > give_up_at:
                     raise
                 await asyncio.sleep(RETRY_SECONDS)
 
-    async def _record(self, group: list[Answered[RequestT]], lock_bills: LockBills) -> list[Result]:
-        """Record those of ``group`` whose bills ``lock_bills`` gets, in one transaction: the others are ``BillLocked``."""
+    async def _record(
+        self, group: list[AnsweredClaim[RequestT]], lock_bills: LockBills
+    ) -> list[str | BillLocked | None]:
+        """Record, in one transaction, the answers of ``group`` whose bills ``lock_bills`` could lock.
+
+        Return a status per answer, ``BillLocked`` for the answers whose bills are locked by another transaction.
+        """
         async with transaction(Role.WORKER) as connection:
             # Bills before payments: the order of all locks.
             locked = await lock_bills(connection, (answered.claim.bill_id for answered in group))
@@ -92,3 +101,52 @@ class Recorder(Generic[RequestT]):
             BillLocked(claim.bill_id) if claim.bill_id and claim.bill_id not in locked else statuses.get(claim.id)
             for claim in (answered.claim for answered in group)
         ]
+
+
+def common_columns(answered: AnsweredClaim[Any]) -> dict[str, Any]:
+    """Return the row of an answer for the recording statement (``shared_statements.INPUT_COLUMNS``)."""
+    decision, claim = answered.decision, answered.claim
+    return {
+        "id": claim.id,
+        "fence": claim.fence,
+        "attempt": claim.attempt_number,
+        "step": str(claim.step),
+        "event": decision.event,
+        "status": decision.status,
+        "due_in": decision.due_in_seconds,
+        "attempt_outcome": decision.attempt_outcome,
+        "code": decision.code,
+        "message": decision.message,
+        "outcome_known": decision.outcome_known,
+        "needs_review": decision.needs_review,
+        "provider_reference": decision.provider_reference,
+        "not_found": decision.not_found,
+        "inquiries": decision.inquiries,
+        "answer": answered.answer.name if answered.answer else None,
+        "fee": decision.fee,
+    }
+
+
+class FinalColumns(TypedDict):
+    """The columns of a recorded row that ``tally_final`` reads. ``age`` is in seconds, since the row's creation."""
+
+    status: str
+    method_type: str
+    provider: str
+    code: str | None
+    age: float
+
+
+def tally_final(connection: AsyncConnection, entity: str, recorded: Sequence[FinalColumns]) -> None:
+    """Count the recorded rows that became final, for the metrics."""
+    for row in recorded:
+        if row["status"] in FINAL:
+            note_final(
+                connection,
+                entity,
+                method=row["method_type"],
+                provider=row["provider"],
+                status=row["status"],
+                code=row["code"],
+                seconds=row["age"],
+            )

@@ -46,7 +46,7 @@ RESUME = """
     WITH picked AS (
         SELECT id FROM {entity}s r
         WHERE id = ANY(:ids) AND status = 'processing' AND (due_at <= now() OR {due_ahead})
-          AND (lease_until IS NULL OR lease_until <= now() OR {lease_ahead}) AND unanswered_claims <= :most_unanswered
+          AND (lease_until IS NULL OR lease_until <= now() OR {lease_ahead}) AND unanswered_claims <= :max_unanswered
           AND (provider <> ALL(CAST(:full AS text[])) OR ({unwanted} AND (
               -- A scalar by the row's own key: a cached plan of NOT EXISTS may read all attempts into a hash.
               SELECT coalesce(a.outcome, '') IN ({nothing_moved}) FROM {entity}_attempts a
@@ -65,9 +65,9 @@ RESUME = """
               last.resends
 """
 
-LEFT_OVER = """
-    -- left over: free rows that the claim left out because there was no place, or because they are poison candidates:
-    -- claimed several times and never answered
+UNCLAIMED = """
+    -- unclaimed: due rows without a lease that were not claimed because there was no slot, or because they are poison
+    -- candidates (claimed several times and never answered)
     SELECT id, provider, status = 'processing' AND unanswered_claims >= :candidate_from AS is_poison_candidate FROM {entity}s r
     WHERE id = ANY(:ids) AND ((status = 'pending' {startable}) OR (status = 'processing' AND (due_at <= now() OR {due_ahead})
           AND (lease_until IS NULL OR lease_until <= now() OR {lease_ahead})))
@@ -88,7 +88,7 @@ NEW_ATTEMPTS = """
 """
 
 RESENDS = """
-    -- write ahead: the same reference again. The first answer is overwritten in the attempt's row, so it becomes a message.
+    -- write ahead: the same reference is sent again. That overwrites the answer of the attempt, which is kept as a message
     WITH input AS (SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(id text, number integer)),
     first_answers AS (
         INSERT INTO {entity}_messages ({entity}_id, merchant_id, store_id, attempt, kind, answer, detail, at)
@@ -101,9 +101,9 @@ RESENDS = """
     FROM input i WHERE a.{entity}_id = ANY(ARRAY(SELECT id FROM input)) AND a.{entity}_id = i.id AND a.number = i.number
 """
 
-# dead_letters is a table of a higher layer: the letter is stored by the statement that stops the row, or not at all.
+# dead_letters is a table of a higher layer. One statement stops the row and stores its letter, so neither exists alone.
 QUARANTINE = """
-    -- quarantine: these are not claimed again until an operator requeues them
+    -- quarantine: these rows are not claimed again until an operator requeues them
     WITH input AS (SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(id text, letter text)),
     stopped AS (
         UPDATE {entity}s r SET due_at = NULL, lease_until = NULL, needs_review = true, outcome_known = false,
@@ -127,7 +127,7 @@ QUARANTINE = """
 INPUT_COLUMNS = """id text, fence integer, attempt integer, step text, event text, status text, due_in double precision,
             attempt_outcome text, code text, message text, outcome_known boolean, needs_review boolean,
             provider_reference text, not_found boolean, inquiries integer, answer text, fee bigint"""
-"""What is known of every answer; ``due_in`` is in seconds."""
+"""The columns of the input for every answer (``recorder.common_columns``). ``due_in`` is in seconds."""
 
 OUTCOME_COLUMNS = """provider_reference = coalesce(i.provider_reference, r.provider_reference),
             fee = CASE WHEN i.status = 'completed' THEN i.fee ELSE r.fee END,
@@ -138,7 +138,7 @@ OUTCOME_COLUMNS = """provider_reference = coalesce(i.provider_reference, r.provi
             lease_until = NULL, unanswered_claims = 0, needs_review = i.needs_review,
             completed_at = CASE WHEN i.status = 'completed' THEN now() END,
             failed_at = CASE WHEN i.status = 'failed' THEN now() END"""
-"""The columns that an answer sets in the same way for both entities, after the new status."""
+"""The assignments that are the same for payments and refunds. They follow that of the status."""
 
 HISTORY = """
         INSERT INTO {entity}_history ({entity}_id, version, merchant_id, store_id, event, from_status, to_status, at,
@@ -157,7 +157,7 @@ ATTEMPTS = """
         FROM recorded r
         WHERE a.{entity}_id = ANY({ids}) AND a.{entity}_id = r.id AND a.number = r.attempt AND r.attempt_outcome IS NOT NULL
 """
-"""``{ids}``: the ids once more as an array, or a cached plan may read the whole table."""
+"""``{ids}`` is SQL for the ids as an array. Without it, a cached plan may read the whole table."""
 
 MESSAGES = """
         INSERT INTO {entity}_messages ({entity}_id, merchant_id, store_id, attempt, kind, answer, detail, at)
@@ -180,4 +180,4 @@ EVIDENCE = """
     JOIN LATERAL (SELECT id, merchant_id, store_id, fence, status FROM {entity}s WHERE id = i.id LIMIT 1) r
         ON r.fence <> i.fence OR r.status <> coalesce(i.status, r.status)
 """
-"""``{kind}``: an SQL expression for the kind of the message."""
+"""``{kind}`` is an SQL expression for the kind of the message."""

@@ -9,30 +9,40 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from workflows.bills.lock import BillLocked
 from workflows.processing.decision import Decision
 
 CODE = re.compile(r"[a-z]+(_[a-z]+){0,5}")
 """A code that may be shown: ours, and most of the providers'. A code with digits could contain personal data."""
 
 
-@dataclass(slots=True)
-class Outcome:
-    """How many rows ended in which way. ``open`` are the ways that leave a row open.
+class RowSummary(NamedTuple):
+    """How the step of a row ended, as a short text, and whether the row is open (``TaskSummary.is_open``)."""
 
-    ``later`` is set if some rows are still at a provider: it gets the complete outcome when they have ended.
+    text: str
+    is_open: bool
+
+
+LEFT_TO_SWEEP = RowSummary("left to the sweep", is_open=True)
+
+
+@dataclass(slots=True)
+class TaskSummary:
+    """How many rows ended with which text. ``open`` has the texts that leave a row open.
+
+    ``later`` is set if some rows are still at a provider: it receives the complete summary when they have ended.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
     open: set[str] = field(default_factory=set)
-    later: "Future[Outcome] | None" = None
+    later: "Future[TaskSummary] | None" = None
 
-    def add(self, way: str, *, is_open: bool = False) -> None:
-        """Count one row that ended in this way."""
-        self.counts[way] += 1
+    def add(self, text: str, *, is_open: bool = False) -> None:
+        """Count one row that ended with this text."""
+        self.counts[text] += 1
         if is_open:
-            self.open.add(way)
+            self.open.add(text)
 
     @property
     def is_open(self) -> bool:
@@ -40,18 +50,13 @@ class Outcome:
         return bool(self.open)
 
     def __repr__(self) -> str:
-        return ", ".join(f"{count} {way}" for way, count in self.counts.items()) or "nothing to do"
+        return ", ".join(f"{count} {text}" for text, count in self.counts.items()) or "nothing to do"
 
 
-def failed(code: str | None) -> str:
-    """Return the text for a row that failed with ``code``."""
-    return f"failed: {code}" if code and CODE.fullmatch(code) else "failed"
+class TextSummary:
+    """A summary that is a given text. It is its own ``repr``, because Celery shows a task's result by its ``repr``."""
 
-
-class Summary:
-    """A text whose ``repr`` is itself: Celery shows a result by its ``repr``."""
-
-    later: "Future[Outcome] | None" = None
+    later: "Future[TaskSummary] | None" = None
 
     def __init__(self, text: str, *, is_open: bool = False) -> None:
         self.text = text
@@ -61,57 +66,60 @@ class Summary:
         return self.text
 
 
-def combined(summaries: Sequence[Summary], *, waiting: int) -> Summary:
-    """Return several outcomes as one, with how many rows wait for a place."""
-    texts = [one.text for one in summaries] + ([f"{waiting} wait for a place"] if waiting else [])
-    return Summary("; ".join(texts) or "nothing to do", is_open=any(one.is_open for one in summaries))
+def failed_text(code: str | None) -> str:
+    """Return the text for a row that failed with ``code``."""
+    return f"failed: {code}" if code and CODE.fullmatch(code) else "failed"
 
 
-RowOutcome = tuple[str, bool]
-"""How a row ended, as a short text, and whether it is still open."""
+def combine_summaries(summaries: Sequence[TextSummary], *, waiting: int) -> TextSummary:
+    """Return several summaries as one, with the number of rows that wait for a slot."""
+    texts = [summary.text for summary in summaries] + ([f"{waiting} wait for a slot"] if waiting else [])
+    return TextSummary("; ".join(texts) or "nothing to do", is_open=any(summary.is_open for summary in summaries))
 
-LEFT_TO_SWEEP: RowOutcome = ("left to the sweep", True)
 
-
-def row_outcome(status: str | BillLocked | None, decided: Decision) -> RowOutcome:
-    """Return how a row ended; ``status`` is its present status."""
+def summarise_row(status: str | None, decision: Decision) -> RowSummary:
+    """Return the summary of a row with this status (``None``: another worker has taken it over)."""
     if status is None:
-        return "taken over", False
+        return RowSummary("taken over", is_open=False)
     if status == "failed":
-        return failed(decided.code), False
+        return RowSummary(failed_text(decision.code), is_open=False)
     if status != "processing":
-        return str(status), False
-    if not decided.outcome_known:
-        return ("in doubt, needs review" if decided.needs_review else "in doubt"), True
-    if decided.needs_review:
-        return "needs review", True
-    return ("waits for the customer" if decided.next_action or decided.preserve_action else "tried again later"), False
+        return RowSummary(status, is_open=False)
+    if not decision.outcome_known:
+        return RowSummary("in doubt, needs review" if decision.needs_review else "in doubt", is_open=True)
+    if decision.needs_review:
+        return RowSummary("needs review", is_open=True)
+    waits_for_customer = decision.next_action or decision.preserve_action
+    return RowSummary("waits for the customer" if waits_for_customer else "tried again later", is_open=False)
 
 
-def collect_outcomes(begun: "Sequence[asyncio.Task[RowOutcome | None]]", *, count: int) -> Outcome:
-    """Return how these rows ended. If some are still running, ``later`` will hold the complete outcome."""
-    under_way = [task for task in begun if not task.done()]
-    if not under_way:
-        return _counted(begun, count=count)
-    later: Future[Outcome] = Future()
-    left = len(under_way)
+def summarise_task(tasks: "Sequence[asyncio.Task[RowSummary]]", *, count: int) -> TaskSummary:
+    """Return the summary of a task's ``count`` rows, of which those in ``tasks`` were claimed.
 
-    def one_less(_task: object) -> None:
+    If some are still running, the summary's ``later`` receives the complete one.
+    """
+    running = [task for task in tasks if not task.done()]
+    if not running:
+        return _count(tasks, count=count)
+    later: Future[TaskSummary] = Future()
+    left = len(running)
+
+    def on_done(_task: object) -> None:
         nonlocal left
         left -= 1
         if not left:
-            later.set_result(_counted(begun, count=count))
+            later.set_result(_count(tasks, count=count))
 
-    for task in under_way:
-        task.add_done_callback(one_less)
-    return Outcome(Counter({"at the provider": len(under_way)}), later=later)
+    for task in running:
+        task.add_done_callback(on_done)
+    return TaskSummary(Counter({"at the provider": len(running)}), later=later)
 
 
-def _counted(tasks: "Sequence[asyncio.Task[RowOutcome | None]]", *, count: int) -> Outcome:
-    outcome = Outcome()
+def _count(tasks: "Sequence[asyncio.Task[RowSummary]]", *, count: int) -> TaskSummary:
+    summary = TaskSummary()
     for task in tasks:
-        way, is_open = LEFT_TO_SWEEP if task.cancelled() else task.result() or LEFT_TO_SWEEP
-        outcome.add(way, is_open=is_open)
+        row = LEFT_TO_SWEEP if task.cancelled() else task.result()
+        summary.add(row.text, is_open=row.is_open)
     if count > len(tasks):
-        outcome.counts["not claimed"] = count - len(tasks)
-    return outcome
+        summary.counts["not claimed"] = count - len(tasks)
+    return summary

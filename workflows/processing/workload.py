@@ -1,10 +1,10 @@
-"""Define what an entity adds to the executor: how a row is claimed, how its provider is called, how the answer is recorded.
+"""Define what payments or refunds add to the executor: how a row is claimed, its provider called, and the answer recorded.
 
-| phase  | methods                                | payments and refunds differ in                                       |
-|--------|----------------------------------------|----------------------------------------------------------------------|
-| claim  | ``facts``, ``build_request`` (``leases``) | the columns that decide, and the request to the provider              |
-| call   | ``answer_locally``, ``call_provider``    | which operation of the provider a step means                          |
-| record | ``record``                             | the statement, and its effect on bills, payments and the ledger        |
+| phase  | methods                                   | payments and refunds differ in                                       |
+|--------|-------------------------------------------|----------------------------------------------------------------------|
+| claim  | ``facts``, ``build_request`` (``leases``) | the columns that decide, and the request to the provider             |
+| call   | ``answer_locally``, ``call_provider``     | the operation of the provider for a step                             |
+| record | ``record``                                | the statement, and its effect on bills, payments and the ledger      |
 """
 
 from abc import abstractmethod
@@ -20,8 +20,8 @@ from workflows.providers.base import Answer, Provider
 
 
 @dataclass(frozen=True, slots=True)
-class Answered(Generic[RequestT]):
-    """A claimed row, its provider's answer (``None``: no provider was called), and what that means."""
+class AnsweredClaim(Generic[RequestT]):
+    """A claimed row, its provider's answer (``None`` if no provider was called), and the decision what to record."""
 
     claim: Claim[RequestT]
     answer: Answer | None
@@ -29,26 +29,26 @@ class Answered(Generic[RequestT]):
 
 
 class Workload(LeaseTable[RequestT]):
-    """One kind of row that a ``LeaseExecutor`` processes. Has no state: one instance serves every executor."""
+    """A kind of row that a ``LeaseExecutor`` processes. It has no state, so one instance serves every executor."""
 
     @abstractmethod
     def answer_locally(self, claim: Claim[RequestT]) -> Answer | None:
-        """Return the answer of a local provider (cash, the terminal's own card application); ``None``: it is remote."""
+        """Return the answer of a local provider (cash, the terminal's card application); ``None`` if it is remote."""
 
     @abstractmethod
     async def call_provider(self, provider: Provider, claim: Claim[RequestT], *, not_after: float) -> Answer:
-        """Do the claim's step at a remote provider. Send nothing that moves money after ``not_after`` (the loop's time)."""
+        """Make the remote provider's call for the claim's step. Request no charge after ``not_after`` (the loop's time)."""
 
     @abstractmethod
     async def record(
-        self, connection: AsyncConnection, group: list[Answered[RequestT]], *, worker: str
+        self, connection: AsyncConnection, group: list[AnsweredClaim[RequestT]], *, worker: str
     ) -> dict[str, str]:
-        """Write ``group``, whose bills the transaction has locked, and all consequences.
+        """Record ``group``, whose bills the transaction has locked, and everything that follows from it.
 
-        Return the present status of each row whose fence held, by id. What a row without one was answered is evidence.
+        Return the new status of each row by id. A row whose fence was lost is absent; its answer is stored as evidence.
         """
 
 
 def no_call_error(step: Step) -> ValueError:
-    """Return the error for a step that calls no provider, so that an unexpected step never moves money."""
+    """Return the error to raise for a step that has no provider call. Raising it keeps such a step from moving money."""
     return ValueError(f"no provider call belongs to the step {step}")

@@ -1,30 +1,31 @@
-"""The protocol of providers: the calls to a provider, and the answers that it can give.
+"""Define the protocol of providers: the calls to a provider, and the answers that it can give.
 
-A call has five possible outcomes. The distinction that matters is between *Unavailable* (certainly nothing happened, so the
-call may be repeated) and *Unknown* (something may have happened, so the provider must be asked before anything is repeated).
-To choose between the two is the most important decision of an adapter: after the request was sent it is *Unknown*.
+A call has five possible outcomes. The most important decision of an adapter is the one between *Unavailable* (certainly
+nothing happened, so the call may be repeated) and *Unknown* (something may have happened, so the provider must be asked before
+anything is repeated). Once a request was sent, an outcome that cannot be read is *Unknown*.
 
-Two further answers exist for inquiries and withdrawals: nothing was found, and the charge is confirmed as withdrawn.
+Inquiries, withdrawals and reversals have two further answers: nothing was found, or the charge is confirmed as withdrawn. The
+``name`` of an answer is stored with attempts and messages, and it is the label of the answer in metrics.
 """
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 NEVER = float("inf")
-"""A time of the event loop that is never reached: no deadline."""
+"""A deadline that never comes, as a time of the event loop."""
 
 
 @dataclass(frozen=True, slots=True)
 class Charge:
     """A charge to request: ``amount`` minor units of ``currency``, tip included.
 
-    ``reference`` is our idempotency key, ``{payment_id}:{attempt}``. ``account`` is the store's id: the money is listed on
-    its statement. ``facts`` are values that the terminal reported or passed on (token, external result, approval code),
-    named like the payment's columns. ``expires_in_seconds`` is the time left until the payment's expiry, by the database's
-    clock.
+    ``reference`` is our idempotency key, ``{payment_id}:{attempt}``. ``account`` is the store's id; the provider lists the
+    money on the statement of this account. ``terminal_data`` are values that the terminal reported or passed on (token,
+    external result, approval code), named like the payment's columns. ``expires_in_seconds`` is the time left until the
+    payment's expiry, by the database's clock.
     """
 
     reference: str
@@ -36,7 +37,7 @@ class Charge:
     expires_in_seconds: float
     account: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
-    facts: dict[str, Any] = field(default_factory=dict)
+    terminal_data: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,9 @@ class ChargeRefund:
 
 @dataclass(frozen=True, slots=True)
 class Succeeded:
-    """The money moved: ``amount`` minor units, which the caller compares with the amount it requested."""
+    """The money moved. ``amount`` is in minor units; it is compared with the requested amount (``processing.decide``)."""
+
+    name: ClassVar[str] = "succeeded"
 
     amount: int
     provider_reference: str | None = None
@@ -73,6 +76,8 @@ class Succeeded:
 class Declined:
     """The provider refused; no money moved. ``is_retriable`` comes from the provider's own table of codes."""
 
+    name: ClassVar[str] = "declined"
+
     code: str
     message: str = "The provider declined the payment"
     is_retriable: bool = False
@@ -80,7 +85,9 @@ class Declined:
 
 @dataclass(frozen=True, slots=True)
 class ActionRequired:
-    """The provider waits for the customer or for time: ``next_action`` is what to show, if anything."""
+    """The provider accepted the request and waits: for the customer, to whom ``next_action`` is shown, or for itself."""
+
+    name: ClassVar[str] = "action_required"
 
     next_action: dict[str, Any] | None
     provider_reference: str | None = None
@@ -94,6 +101,8 @@ class Unavailable:
     An HTTP status alone proves nothing.
     """
 
+    name: ClassVar[str] = "unavailable"
+
     reason: str
     retry_after_seconds: float | None = None
 
@@ -105,21 +114,27 @@ class Unknown:
     Causes are a read timeout, a reset, a 500, a crash of our process, and every answer that does not name the request.
     """
 
+    name: ClassVar[str] = "unknown"
+
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class NotFound:
-    """An inquiry found nothing under our reference. It proves nothing: the call may still be on its way."""
+    """An inquiry found nothing under our reference. That proves nothing, because the call may still be on its way."""
+
+    name: ClassVar[str] = "not_found"
 
 
 @dataclass(frozen=True, slots=True)
 class Withdrawn:
     """The provider confirms that this reference moved no money and never will."""
 
+    name: ClassVar[str] = "withdrawn"
+
 
 class FailureCode(StrEnum):
-    """The ``failure_code`` of a payment or refund, unless the provider gave one of its own."""
+    """The ``failure_code`` of a payment or refund for which the provider gave no code."""
 
     DECLINED = "declined"  # declined without a code, or declined by the terminal's own card application
     REFUSED_BY_PROVIDER = "refused_by_provider"  # the provider refuses such a request permanently
@@ -129,7 +144,7 @@ class FailureCode(StrEnum):
 
 
 class NextActionType(StrEnum):
-    """The next action of the terminal."""
+    """The kinds of ``next_action``: what the terminal must do next."""
 
     DISPLAY_QR = "display_qr"  # show the code of qr_content until expires_at
 
@@ -137,7 +152,7 @@ class NextActionType(StrEnum):
 class StatementLine(NamedTuple):
     """A movement of money as the provider reports it.
 
-    ``amount`` and ``fee`` are signed minor units: money that left the merchant is below zero. ``at`` is a timestamp in
+    ``amount`` and ``fee`` are signed minor units; an amount below zero left the merchant. ``at`` is a timestamp in
     RFC 3339, ``kind`` is ``payment``, ``refund`` or ``reversal``.
     """
 
@@ -155,32 +170,32 @@ Answer = Outcome | NotFound | Withdrawn
 
 
 class Provider(Protocol):
-    """A way to move money. No method raises for an error of the provider: such an error is an outcome."""
+    """A way to move money. Its methods return an error of the provider as an outcome, and do not raise it."""
 
     name: str
     deduplicates: bool
-    """Whether a second call with the same reference moves no money a second time."""
+    """Whether the provider moves money only once for calls with the same reference."""
     max_processing_seconds: float
-    """The time after which the provider no longer works on a call that it never answered."""
+    """How long the provider may still work on a call that it has not answered."""
 
     async def charge(self, charge: Charge, *, not_after: float = NEVER) -> Outcome:
         """Move the money, or create the code with which the customer moves it.
 
-        ``not_after`` is the loop's time at which the payment expires. A name look-up and a connection take seconds; if they
-        end later than this, nothing is sent and the outcome is ``Unavailable``.
+        ``not_after`` is the loop's time at which the payment expires. Resolving the name and connecting can take seconds. If
+        they end after ``not_after``, nothing is sent and the outcome is ``Unavailable``.
         """
         ...
 
     async def inquire(self, charge: Charge) -> Answer:
-        """Ask for the outcome of a charge that was sent; an answer about another one is ``Unknown``."""
+        """Ask for the outcome of a charge that was sent. An answer that names a different charge is ``Unknown``."""
         ...
 
     async def withdraw(self, charge: Charge) -> Answer:
-        """Undo a charge that has not moved money yet: ``Withdrawn``, or ``Succeeded`` if it is too late."""
+        """Undo a charge that has not moved money yet. Return ``Withdrawn``, or ``Succeeded`` if it is too late."""
         ...
 
     async def reverse(self, charge: Charge) -> Answer:
-        """Undo a charge that has moved money: ``Withdrawn``, or ``Succeeded`` if the charge stands.
+        """Undo a charge that has moved money. Return ``Withdrawn``, or ``Succeeded`` if the charge stands.
 
         Repeating the call is harmless.
         """
@@ -191,13 +206,13 @@ class Provider(Protocol):
         ...
 
     async def inquire_refund(self, refund: ChargeRefund) -> Answer:
-        """Ask for the outcome of a refund that was sent; an answer about another one is ``Unknown``."""
+        """Ask for the outcome of a refund that was sent. An answer that names a different refund is ``Unknown``."""
         ...
 
     def statement(
         self, account: str, *, start: datetime, end: datetime
     ) -> AsyncIterator[list[StatementLine] | Unavailable]:
-        """Yield pages of what moved on ``account`` in ``[start, end)``.
+        """Yield the movements of money on ``account`` in ``[start, end)``, page by page.
 
         If the statement cannot be read to its end, the last item is ``Unavailable``.
         """

@@ -25,10 +25,11 @@ def charge_cash(charge: Charge) -> Outcome:
 
 def charge_external(charge: Charge) -> Outcome:
     """Return the result of the terminal's own card application."""
-    if charge.facts.get("external_result") != APPROVED:
+    if charge.terminal_data.get("external_result") != APPROVED:
         return Declined(code=FailureCode.DECLINED, message="The terminal reported that the card application declined")
     return Succeeded(
-        amount=charge.amount, provider_reference=charge.facts.get("card_arn") or charge.facts.get("slip_number")
+        amount=charge.amount,
+        provider_reference=charge.terminal_data.get("card_arn") or charge.terminal_data.get("slip_number"),
     )
 
 

@@ -76,8 +76,8 @@ class SandboxProvider:
         if charge.method_mode == "mpm":
             path = "/v1/codes"
             body["expires_in"] = max(1, int(charge.expires_in_seconds))
-        elif charge.facts.get("provider_token"):
-            body["token"] = charge.facts["provider_token"]
+        elif charge.terminal_data.get("provider_token"):
+            body["token"] = charge.terminal_data["provider_token"]
         if charge.method_type == "qr" and charge.method_mode != "mpm":
             body["kind"] = "qr_cpm"  # otherwise it would count as a card, with a card's brand
         answer = await self._call("POST", path, charge, body, not_after=not_after)

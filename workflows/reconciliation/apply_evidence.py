@@ -29,10 +29,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.bills.lock import LockFunction
 from workflows.database.engines import rows_parameter
 from workflows.payments.lock_for_evidence import LockedRow, claim_locked, lock_open_rows
-from workflows.payments.record import answer_name
 from workflows.processing.decide import RetryPolicy, decide
 from workflows.processing.decision import Decision, FinalStatus
-from workflows.processing.workload import Answered, Workload
+from workflows.processing.workload import AnsweredClaim, Workload
 from workflows.providers.base import Succeeded, Withdrawn
 from workflows.reconciliation.evidence import AttemptRequest, EvidenceReading, read_lines
 from workflows.reconciliation.models import MovedLine
@@ -141,7 +140,7 @@ async def apply_evidence(
     if news:
         claims = await claim_locked(connection, workload, [one.taken for one in news])
         answered = [
-            Answered(claim, one.reading.answer, one.decision)
+            AnsweredClaim(claim, one.reading.answer, one.decision)
             for claim, one in zip(claims, news, strict=True)
             if one.decision
         ]
@@ -203,7 +202,7 @@ def _evidence_row(one: _Decided, status: str) -> dict[str, Any]:
         "provider": evidence.provider,
         "settlement_id": evidence.settlement["id"],
         "statement_id": evidence.statement_id,
-        "answer": answer_name(one.reading.answer),
+        "answer": one.reading.answer.name if one.reading.answer else None,
         "status": status,
         "amount": claim.facts.amount,
         "lines": list(one.reading.lines),

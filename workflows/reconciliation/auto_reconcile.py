@@ -24,7 +24,7 @@ from sqlalchemy import text
 from workflows.database.engines import Role, transaction
 from workflows.errors import InvalidStatusTransition
 from workflows.processing.due import DueRow
-from workflows.processing.task_summary import Summary
+from workflows.processing.task_summary import TextSummary
 from workflows.providers.registry import Providers, remote_names
 from workflows.reconciliation.reconcile import ComparisonTooLong, reconcile_settlement
 from workflows.reconciliation.resolve_unknown_outcomes import resolve_unknown_outcomes
@@ -94,7 +94,7 @@ async def find_due_reconciliations(*, limit: int, settings: Settings) -> list[Du
         return [DueRow(row.id, row.at, row.why) for row in found]
 
 
-async def reconcile_due(settlement_id: str, *, worker: str, settings: Settings, providers: Providers) -> Summary:
+async def reconcile_due(settlement_id: str, *, worker: str, settings: Settings, providers: Providers) -> TextSummary:
     """Fetch the providers' statements, and reconcile if all of them answered.
 
     Returns the result as a sentence for the task's log. Safe to call twice, late or never. Raises ``ServiceUnavailable`` if
@@ -103,7 +103,7 @@ async def reconcile_due(settlement_id: str, *, worker: str, settings: Settings, 
     actor = Actor(worker=worker)
     tries = await _start_try(settlement_id)
     if tries is None:
-        return Summary("not due")
+        return TextSummary("not due")
     try:
         fetched = await fetch_statements(settlement_id, actor=actor, providers=providers)
         doubts = await resolve_unknown_outcomes(settlement_id, actor=actor)
@@ -117,7 +117,7 @@ async def reconcile_due(settlement_id: str, *, worker: str, settings: Settings, 
             )
             await _finish_try(settlement_id, tries=tries, pause=_backoff(tries), error="; ".join(errors))
             silent = ", ".join(result.provider for result in fetched if result.error)
-            return Summary(f"no statement of {silent}", is_open=True)
+            return TextSummary(f"no statement of {silent}", is_open=True)
         run = await reconcile_settlement(settlement_id, actor=actor, settings=settings)
     except ComparisonTooLong as slow:
         logger.warning(
@@ -127,18 +127,18 @@ async def reconcile_due(settlement_id: str, *, worker: str, settings: Settings, 
             extra={"event": "settlement.comparison_too_long", "settlement_id": settlement_id},
         )
         await _finish_try(settlement_id, tries=tries, pause=_backoff(tries), error=slow.text)
-        return Summary("the comparison took too long", is_open=True)
+        return TextSummary("the comparison took too long", is_open=True)
     except InvalidStatusTransition:
         logger.info("%s is not closed or already reconciled; nothing to do", settlement_id)
-        return Summary("already reconciled")
+        return TextSummary("already reconciled")
     await _finish_try(settlement_id, tries=0, pause=PAUSES[0] if doubts.left else _next_pause(run), error=None)
     return _summarise(run)
 
 
-def _summarise(run: dict[str, Any]) -> Summary:
+def _summarise(run: dict[str, Any]) -> TextSummary:
     """Return the result of a run as text: the number of lines in each category."""
     names = [f"{part['count']} {name}" for name, part in run["summary"]["categories"].items() if part["count"]]
-    return Summary(", ".join(names) or "no lines to compare")
+    return TextSummary(", ".join(names) or "no lines to compare")
 
 
 def _next_pause(run: dict[str, Any]) -> timedelta | None:

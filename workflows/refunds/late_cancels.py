@@ -28,7 +28,7 @@ from workflows.payments.models import RecordedPayment
 from workflows.payments.states import PAYMENT, PaymentRemark
 from workflows.payments.update_bills import is_refunded
 from workflows.providers.registry import is_local
-from workflows.refunds.models import RecordedRefund
+from workflows.refunds.models import FinalRefund
 from workflows.refunds.request import RefundRequest, write_refund
 from workflows.refunds.states import RefundStatus
 from workflows.transitions import ChangeContext, apply
@@ -67,10 +67,10 @@ async def refund_late_cancels(connection: AsyncConnection, recorded: Sequence[Re
 
 
 async def update_bills_after_failed_refunds(
-    connection: AsyncConnection, recorded: Sequence[RecordedRefund], worker: str
+    connection: AsyncConnection, final: Sequence[FinalRefund], worker: str
 ) -> None:
-    """Let payments whose refunds among ``recorded`` failed pay their bills, or request a review."""
-    retained = {row["payment_id"]: row for row in recorded if _is_retained(row)}
+    """Let payments whose refunds among ``final`` failed pay their bills, or request a review."""
+    retained = {row["payment_id"]: row for row in final if _is_retained(row)}
     if not retained:
         return
     at = (await connection.execute(_CLOCK)).scalar_one()
@@ -87,7 +87,7 @@ async def update_bills_after_failed_refunds(
         await _request_review(connection, payment_id, by[payment_id])
 
 
-def _is_retained(row: RecordedRefund) -> bool:
+def _is_retained(row: FinalRefund) -> bool:
     """Return whether no part of the payment was or is being refunded, so that all of its money is retained."""
     is_whole = row["refunded_before"] == 0 and row["still_reserved"] == 0
     return bool(row["off_bill"]) and row["status"] == RefundStatus.FAILED and is_whole

@@ -128,12 +128,8 @@ class ClaimedRefund(ClaimedRow):
     charge_reference: str | None
 
 
-class RecordedRefund(TypedDict):
-    """A refund whose answer was recorded, as it is now, with what its payment needs.
-
-    ``completed_at`` and the payment's columns (the last six) are null in a row whose ``status`` is not final: check that
-    first. ``age`` is in seconds, since the refund's creation; ``refunded_before`` and ``still_reserved`` are minor units.
-    """
+class _RefundAfterRecord(TypedDict):
+    """The columns that every row of the recording statement has. ``age`` is in seconds, since the refund's creation."""
 
     id: str
     status: str
@@ -145,11 +141,32 @@ class RecordedRefund(TypedDict):
     currency: str
     fee: int
     provider: str
-    completed_at: datetime
+    completed_at: datetime | None
     code: str | None
     age: float
-    method_type: str
     bill_id: str | None
+
+
+class RecordedRefund(_RefundAfterRecord):
+    """A row that the recording statement returns: the refund after the update, and columns of its payment.
+
+    The columns of the payment are null unless the refund is final (``FinalRefund``).
+    """
+
+    method_type: str | None
+    payment_amount: int | None
+    refunded_before: int | None
+    off_bill: bool | None
+    still_reserved: int | None
+
+
+class FinalRefund(_RefundAfterRecord):
+    """A recorded refund that is final. The amounts of its payment are in minor units.
+
+    ``refunded_before`` is what earlier groups refunded, ``still_reserved`` what is reserved for refunds that are not final.
+    """
+
+    method_type: str
     payment_amount: int
     refunded_before: int
     off_bill: bool

@@ -19,7 +19,8 @@ its claim (as in ``workflows.payments.record``).
 """
 
 from collections.abc import Sequence
-from typing import Any, cast
+from datetime import datetime
+from typing import cast
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -28,14 +29,15 @@ from workflows.bills.apply_payments import apply_refunds
 from workflows.bills.balance import share_of_refund
 from workflows.bills.lock import BillAmount
 from workflows.database.engines import rows_parameter
+from workflows.database.metrics_buffer import FINAL
 from workflows.ledger.post_journals import post_refunds
-from workflows.payments.record import row_of, tally_outcomes
 from workflows.processing import shared_statements as shared
 from workflows.processing.decision import Decision, Event, Remark
-from workflows.processing.workload import Answered
+from workflows.processing.recorder import common_columns, tally_final
+from workflows.processing.workload import AnsweredClaim
 from workflows.providers.base import ChargeRefund
 from workflows.refunds.late_cancels import update_bills_after_failed_refunds
-from workflows.refunds.models import RecordedRefund
+from workflows.refunds.models import FinalRefund, RecordedRefund
 from workflows.refunds.states import RefundEvent, RefundRemark, RefundStatus
 from workflows.transitions import ChangeContext
 
@@ -75,36 +77,36 @@ _RECORD = text(f"""
     ), messages AS ({shared.MESSAGES.format(entity="refund")}
     ), sums AS (
         SELECT payment_id,
-               CAST(coalesce(sum(amount) FILTER (WHERE status = 'completed'), 0) AS bigint) AS given_back,
+               CAST(coalesce(sum(amount) FILTER (WHERE status = 'completed'), 0) AS bigint) AS refunded,
                CAST(coalesce(sum(amount) FILTER (WHERE status = 'failed'), 0) AS bigint) AS released,
                max(request_id) AS request_id
         FROM recorded WHERE status IN ('completed', 'failed') GROUP BY payment_id
     ), paid AS (
         UPDATE payments p
-        SET refunded_amount = p.refunded_amount + s.given_back, refund_reserved = p.refund_reserved - s.released,
-            status = CASE WHEN s.given_back > 0 THEN 'refunded' ELSE p.status END,
-            version = p.version + CASE WHEN s.given_back > 0 THEN 1 ELSE 0 END,
-            refunded_at = CASE WHEN s.given_back > 0 THEN coalesce(p.refunded_at, now()) ELSE p.refunded_at END,
+        SET refunded_amount = p.refunded_amount + s.refunded, refund_reserved = p.refund_reserved - s.released,
+            status = CASE WHEN s.refunded > 0 THEN 'refunded' ELSE p.status END,
+            version = p.version + CASE WHEN s.refunded > 0 THEN 1 ELSE 0 END,
+            refunded_at = CASE WHEN s.refunded > 0 THEN coalesce(p.refunded_at, now()) ELSE p.refunded_at END,
             -- A review ends once the whole payment is refunded.
-            needs_review = p.needs_review AND p.refunded_amount + s.given_back < p.captured_amount
+            needs_review = p.needs_review AND p.refunded_amount + s.refunded < p.captured_amount
         FROM sums s WHERE p.id = ANY(ARRAY(SELECT payment_id FROM sums)) AND p.id = s.payment_id
-        RETURNING p.id, p.version, p.merchant_id, p.store_id, p.bill_id, p.amount, p.refunded_amount, s.given_back,
+        RETURNING p.id, p.version, p.merchant_id, p.store_id, p.bill_id, p.amount, p.refunded_amount, s.refunded,
                   s.request_id, p.off_bill, p.refund_reserved, p.method_type
     ), payment_history_rows AS (
         INSERT INTO payment_history (payment_id, version, merchant_id, store_id, event, from_status, to_status, at,
                                      caller_type, caller_id, reason, request_id)
         SELECT id, version, merchant_id, store_id,
-               CASE WHEN refunded_amount = given_back THEN 'refund' ELSE 'refund_more' END,
-               CASE WHEN refunded_amount = given_back THEN 'completed' ELSE 'refunded' END,
+               CASE WHEN refunded_amount = refunded THEN 'refund' ELSE 'refund_more' END,
+               CASE WHEN refunded_amount = refunded THEN 'completed' ELSE 'refunded' END,
                'refunded', clock_timestamp(), 'worker', :worker, NULL, request_id
-        FROM paid WHERE given_back > 0
+        FROM paid WHERE refunded > 0
     )
     SELECT m.id, m.status, m.merchant_id, m.store_id, m.request_id, m.payment_id, m.amount, m.currency, m.fee, m.provider,
            m.completed_at, m.code, m.age, p.method_type, p.bill_id, p.amount AS payment_amount,
-           p.refunded_amount - p.given_back AS refunded_before, p.off_bill, p.refund_reserved AS still_reserved,
+           p.refunded_amount - p.refunded AS refunded_before, p.off_bill, p.refund_reserved AS still_reserved,
            (SELECT pg_notify('refunds', string_agg(id || ':' || version, ' ')) FROM recorded WHERE event IS NOT NULL
             HAVING count(*) > 0),
-           (SELECT pg_notify('payments', string_agg(id || ':' || version, ' ')) FROM paid WHERE given_back > 0
+           (SELECT pg_notify('payments', string_agg(id || ':' || version, ' ')) FROM paid WHERE refunded > 0
             HAVING count(*) > 0)
     FROM recorded m LEFT JOIN paid p ON p.id = m.payment_id
 """)
@@ -113,24 +115,27 @@ _EVIDENCE = text(shared.EVIDENCE.format(entity="refund", kind="'late_answer'"))
 
 
 async def record_refunds(
-    connection: AsyncConnection, group: list[Answered[ChargeRefund]], *, worker: str
+    connection: AsyncConnection, group: list[AnsweredClaim[ChargeRefund]], *, worker: str
 ) -> dict[str, str]:
-    """Write ``group``, whose bills are locked, and its consequences; return the statuses of rows whose fences held.
+    """Record ``group`` and everything that follows from it, in the transaction of ``connection``.
 
-    Payments are locked first; bills and the ledger follow, all in the transaction of ``connection``. ``worker`` is the actor
-    in the history.
+    The calling function must have locked the bills; the payments are locked here, before the refunds. Return the new status
+    of each refund by id; refunds whose fence was lost are absent. ``worker`` is the actor in the history.
     """
-    rows = [{**row_of(answered), **as_refund(answered.decision)} for answered in group]
+    rows = [{**common_columns(answered), **as_refund(answered.decision)} for answered in group]
     payment_ids = sorted({answered.claim.request.payment_id for answered in group})
     await connection.execute(_LOCK, {"payment_ids": payment_ids})
     found = await connection.execute(_RECORD, {"rows": rows_parameter(rows), "worker": worker})
     recorded = cast(Sequence[RecordedRefund], found.mappings().all())
-    tally_outcomes(connection, "refund", recorded)
-    await _update_bills(connection, recorded, worker)
-    await update_bills_after_failed_refunds(connection, recorded, worker)
+    final = [cast(FinalRefund, row) for row in recorded if row["status"] in FINAL]
+    tally_final(connection, "refund", final)
+    await _update_bills(connection, final, worker)
+    await update_bills_after_failed_refunds(connection, final, worker)
     await post_refunds(connection, recorded)
     statuses: dict[str, str] = {row["id"]: row["status"] for row in recorded}
-    await _store_evidence(connection, [row for row in rows if row["id"] not in statuses], worker)
+    evidence = [row for row in rows if row["id"] not in statuses]
+    if evidence:
+        await connection.execute(_EVIDENCE, {"rows": rows_parameter(evidence), "worker": worker})
     return statuses
 
 
@@ -145,21 +150,16 @@ def as_refund(decision: Decision) -> dict[str, str | None]:
     }
 
 
-async def _update_bills(connection: AsyncConnection, recorded: Sequence[RecordedRefund], worker: str) -> None:
-    """Subtract completed refunds from their bills: several refunds of one payment one after the other."""
+async def _update_bills(connection: AsyncConnection, final: Sequence[FinalRefund], worker: str) -> None:
+    """Subtract completed refunds from their bills. Several refunds of one payment are subtracted one after the other."""
     before: dict[str, int] = {}
     shares = []
-    for row in recorded:
+    for row in final:
         if not row["bill_id"] or row["off_bill"] or row["status"] != RefundStatus.COMPLETED:
             continue
         earlier = before.setdefault(row["payment_id"], row["refunded_before"])
         before[row["payment_id"]] += row["amount"]
         amount = share_of_refund(amount=row["payment_amount"], refunded_before=earlier, refund=row["amount"])
-        by = ChangeContext("worker", worker, row["completed_at"], request_id=row["request_id"])
+        by = ChangeContext("worker", worker, cast(datetime, row["completed_at"]), request_id=row["request_id"])
         shares.append(BillAmount(row["bill_id"], row["id"], amount, by))
     await apply_refunds(connection, shares)
-
-
-async def _store_evidence(connection: AsyncConnection, late: list[dict[str, Any]], worker: str) -> None:
-    if late:
-        await connection.execute(_EVIDENCE, {"rows": rows_parameter(late), "worker": worker})

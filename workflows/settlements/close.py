@@ -26,7 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.database.engines import Role, transaction
 from workflows.errors import Detail, InvalidStatusTransition, ResourceNotFound
 from workflows.processing.due import DueRow
-from workflows.processing.task_summary import Summary
+from workflows.processing.task_summary import TextSummary
 from workflows.settlements.cutoff_rules import StoreRule, load_rules
 from workflows.settlements.lines import mark_taken, take_lines
 from workflows.settlements.models import LockedPeriod
@@ -95,12 +95,12 @@ class CloseResult:
     following: list[str] = field(default_factory=list)
 
     @property
-    def outcome(self) -> Summary:
+    def outcome(self) -> TextSummary:
         """The result as a sentence for the task's log."""
         lines = sum(self.lines.values())
         parts = [f"{len(self.lines)} closed: {lines} line{'' if lines == 1 else 's'}"] if self.lines else []
         parts += [f"{len(self.failed)} could not be closed"] if self.failed else []
-        return Summary(", ".join(parts) or "nothing to close", is_open=bool(self.failed))
+        return TextSummary(", ".join(parts) or "nothing to close", is_open=bool(self.failed))
 
 
 async def close_settlements(settlement_ids: Sequence[str], *, worker: str) -> CloseResult:

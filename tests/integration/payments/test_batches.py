@@ -53,7 +53,7 @@ async def test_malformed_id_is_reported_after_the_rest_of_its_batch_was_processe
     payments: PaymentMaker, admin: Admin, rubbish: object
 ) -> None:
     good = [await payments.pending(CASH) for _ in range(2)]
-    with pytest.raises(ValueError, match="1 of these 3 are no ids"):
+    with pytest.raises(ValueError, match="1 of these 3 are not valid ids"):
         await payments.processor.process([good[0], rubbish, good[1]])
     assert await statuses(admin, good) == {"completed"}
 
@@ -89,11 +89,11 @@ async def test_a_batch_cancelled_while_waiting_releases_its_slots(
 ) -> None:
     processor = worker(payments_in_hand=3)
     ids = [await payments.pending(CASH) for _ in range(3)]
-    full = await processor._capacity.take(2)
+    full = await processor._capacity.acquire(2)
     for _ in range(2):
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(processor.process(ids), 0.1)
-    processor._capacity.return_unused(2, full, [])
+    processor._capacity.release_unused(2, full, [])
     async with asyncio.timeout(20):
         await processor.process(ids)
     assert await statuses(admin, ids) == {"completed"}

@@ -36,7 +36,7 @@ async def processor(
 ) -> AsyncIterator[LeaseExecutor[Charge]]:
     """Yield an executor with few slots. Its callers wait without a timeout; their number is limited as in a worker."""
     monkeypatch.setattr(executor, "BATCH_TIMEOUT_SECONDS", 3_600.0)
-    monkeypatch.setattr(executor, "WAITING_CALLERS", 4)
+    monkeypatch.setattr(executor, "WAITING_BATCHES", 4)
     changed = settings.model_copy(update={"calls_in_flight": PLACES, "payments_in_hand": 50})
     processor = LeaseExecutor(
         PAYMENTS,
@@ -64,7 +64,7 @@ async def hanging(
     batches = [asyncio.ensure_future(processor.process(ids[start : start + 6])) for start in range(0, count, 6)]
     await until(lambda: len(provider.calls) == PLACES)
     # Beyond the limit of waiting callers, calls return, so that their threads are free for other work.
-    await until(lambda: sum(not batch.done() for batch in batches) <= executor.WAITING_CALLERS)
+    await until(lambda: sum(not batch.done() for batch in batches) <= executor.WAITING_BATCHES)
     return ids
 
 
@@ -116,7 +116,7 @@ async def test_waiting_ids_are_claimed_as_soon_as_a_slot_is_free(
     provider.release()
     await eventually(lambda: statuses(admin, ids), until=lambda seen: seen == {"completed": 60})
     assert sorted(provider.calls) == sorted(("charge", f"{payment_id}:1") for payment_id in ids)
-    await until(lambda: processor._capacity.free(provider.name) == PLACES)  # released after the record
+    await until(lambda: processor._capacity.free_slots(provider.name) == PLACES)  # released after the record
 
 
 async def test_the_number_of_open_calls_never_exceeds_the_slots(
@@ -171,7 +171,7 @@ async def test_a_refund_of_cash_is_final_while_every_refund_at_a_provider_hangs(
     settings: Settings, refunds: RefundMaker, provider: FakeProvider, admin: Admin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(executor, "BATCH_TIMEOUT_SECONDS", 3_600.0)
-    monkeypatch.setattr(executor, "WAITING_CALLERS", 4)
+    monkeypatch.setattr(executor, "WAITING_BATCHES", 4)
     sold, cash = await refunds.paid(), await refunds.paid(CASH)
     asked = [await refunds.pending(sold, 10) for _ in range(30)]
     given = await refunds.pending(cash)
@@ -205,9 +205,9 @@ async def test_waiting_ids_are_limited_and_the_sweep_finds_the_others(
     admin: Admin,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(capacity, "MOST_WAITING", 5)
+    monkeypatch.setattr(capacity, "MAX_WAITING", 5)
     ids = await hanging(payments, processor, provider, 30)
-    assert len(processor._waiting[provider.name]) == 5
+    assert len(processor._waiting_ids[provider.name]) == 5
     provider.release()
     await eventually(lambda: statuses(admin, ids), until=lambda seen: seen.get("completed") == PLACES + 5)
 

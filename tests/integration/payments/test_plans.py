@@ -51,7 +51,7 @@ HOT: dict[str, Any] = {
         for name, template in {
             "start": shared_statements.START,
             "resume": shared_statements.RESUME,
-            "left over": shared_statements.LEFT_OVER,
+            "unclaimed": shared_statements.UNCLAIMED,
             "new attempts": shared_statements.NEW_ATTEMPTS,
             "resends": shared_statements.RESENDS,
         }.items()

@@ -16,7 +16,7 @@ from mpac.stack.commands import WORKER_THREADS
 from mpac.stack.local_stack import LocalStack
 from tests.polling import GENEROUS_SECONDS
 from workers import concurrency_limit
-from workflows.processing.task_summary import Summary
+from workflows.processing.task_summary import TextSummary
 
 IDS = [f"stl_{n}" for n in range(2 * WORKER_THREADS)]
 
@@ -31,12 +31,12 @@ class Statements:
         self.published = threading.Event()
         self.raises = False
 
-    def reconcile(self, one: str) -> Summary:
+    def reconcile(self, one: str) -> TextSummary:
         self.begun.append(one)
         assert self.may_end.wait(GENEROUS_SECONDS)
         if self.raises:
             raise TimeoutError
-        return Summary(f"compared {one}")
+        return TextSummary(f"compared {one}")
 
     def publish(self, task: str, ids: list[str]) -> None:
         assert task == "settlements.reconcile"

@@ -24,7 +24,7 @@ from workflows.reconciliation.models import Break, BreakRow, ReconciliationRun, 
 from workflows.reconciliation.statements.models import Statement
 from workflows.refunds import record as refund_record
 from workflows.refunds import request as refund_request
-from workflows.refunds.models import ClaimedRefund, LockedPayment, RecordedRefund, Refund, RefundRow
+from workflows.refunds.models import ClaimedRefund, FinalRefund, LockedPayment, RecordedRefund, Refund, RefundRow
 from workflows.refunds.workload import PAYMENTS, REFUNDS
 from workflows.settlements.models import Settlement, SettlementFigures, SettlementLine, SettlementLineRow, SettlementRow
 from workflows.tenants.models import Merchant, MerchantRow, Store, StoreProvider, StoreProviderRow, StoreRow
@@ -52,6 +52,7 @@ STATEMENTS = [
     (ClaimedRefund, f"SELECT {LEASE_COLUMNS}, {REFUNDS.columns}, r.store_id FROM claimed"),
     (RecordedPayment, str(payment_record._RECORD)),
     (RecordedRefund, str(refund_record._RECORD)),
+    (FinalRefund, str(refund_record._RECORD)),
     (LockedPayment, str(refund_request._LOCK)),
 ]
 """Row types with the statement whose last SELECT returns such rows."""

@@ -12,7 +12,7 @@ ARN, SLIP = "74537604221000123456789", "000123"
 
 def reported(**facts: Any) -> Charge:
     """Return the charge of a terminal sale, with the result that its card application reported."""
-    return Charge("pay_1:1", "pay_1", 1_000, "JPY", "card", None, 300.0, facts=facts)
+    return Charge("pay_1:1", "pay_1", 1_000, "JPY", "card", None, 300.0, terminal_data=facts)
 
 
 @pytest.mark.parametrize(

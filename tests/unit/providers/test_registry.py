@@ -5,7 +5,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from api.schemas.provider_names import StatementProvider, StoreProvider
 from tests.fakes import FakeProvider
-from workflows.payments.workload import longest_step
+from workflows.processing.leases import longest_step
 from workflows.providers.base import Charge, Declined
 from workflows.providers.registry import (
     PROVIDERS,

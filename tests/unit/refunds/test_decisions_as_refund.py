@@ -19,7 +19,7 @@ from workflows.providers.base import (
 )
 from workflows.refunds.record import as_refund
 from workflows.refunds.states import REFUND, RefundStatus
-from workflows.refunds.workload import NEVER
+from workflows.refunds.workload import NO_EXPIRY
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
 SCHEDULE = RetryPolicy(max_processing_seconds=60, review_after_seconds=86_400)
@@ -48,7 +48,7 @@ def facts(attempt: Attempt | None, *, is_doubted: bool) -> Facts:
     return Facts(
         amount=300,
         now=NOW,
-        expires_at=NEVER,
+        expires_at=NO_EXPIRY,
         cancel_requested=False,
         is_local=False,
         attempt=attempt,

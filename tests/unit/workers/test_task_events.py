@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from workers.task_events import HousekeepingRequest, ReportingRequest, remember_result
-from workflows.processing.task_summary import Outcome, Summary, combined, failed
+from workflows.processing.task_summary import TaskSummary, TextSummary, combine_summaries, failed_text
 
 PAYMENTS = ["pay_01a22b30b3a8727199456ba974521efb", "pay_01a22b30b4b277e9bd3d6aa5a71c746b"]
 CARD = "4111111111111111"
@@ -37,8 +37,8 @@ def request(kind: type[ReportingRequest], *, args: str = "") -> tuple[ReportingR
     return made, events
 
 
-def counted(*words: str, is_open: bool = False) -> Outcome:
-    outcome = Outcome()
+def counted(*words: str, is_open: bool = False) -> TaskSummary:
+    outcome = TaskSummary()
     for word in words:
         outcome.add(word, is_open=is_open)
     return outcome
@@ -46,14 +46,14 @@ def counted(*words: str, is_open: bool = False) -> Outcome:
 
 def test_a_result_counts_how_the_rows_ended() -> None:
     made, events = request(ReportingRequest)
-    remember_result(counted("completed", "completed", failed("insufficient_funds")))
+    remember_result(counted("completed", "completed", failed_text("insufficient_funds")))
     made.send_event("task-succeeded", result="repr by Celery", runtime=0.1)
     assert events.sent[0]["type"] == "task-succeeded"
     assert events.sent[0]["result"] == "2 completed, 1 failed: insufficient_funds"
 
 
-@pytest.mark.parametrize("outcome", [counted("in doubt", is_open=True), Summary("no statement", is_open=True)])
-def test_an_outcome_with_open_rows_is_shown_as_retry(outcome: Outcome | Summary) -> None:
+@pytest.mark.parametrize("outcome", [counted("in doubt", is_open=True), TextSummary("no statement", is_open=True)])
+def test_an_outcome_with_open_rows_is_shown_as_retry(outcome: TaskSummary | TextSummary) -> None:
     made, events = request(ReportingRequest)
     remember_result(outcome)
     made.send_event("task-succeeded", result="", runtime=0.1)
@@ -83,8 +83,8 @@ def test_calls_in_flight_are_reported_when_they_have_ended() -> None:
         told.set_result(None)
 
     events.send = sending  # type: ignore[method-assign]
-    later: Future[Outcome] = Future()
-    remember_result(Outcome(Counter({"at the provider": 1}), later=later))
+    later: Future[TaskSummary] = Future()
+    remember_result(TaskSummary(Counter({"at the provider": 1}), later=later))
     made.send_event("task-succeeded", result="", runtime=0.1)
     assert events.sent == []
     later.set_result(counted("in doubt", is_open=True))
@@ -120,7 +120,7 @@ def test_housekeeping_is_shown_only_if_it_failed_or_found_something() -> None:
     made.send_event("task-started")
     made.send_event("task-succeeded", result="None", runtime=0.1)
     assert events.sent == []
-    remember_result(Summary("nudged 1 inquiry"))
+    remember_result(TextSummary("nudged 1 inquiry"))
     made.send_event("task-succeeded", result="", runtime=0.1)
     assert events.types == ["task-received", "task-succeeded"]
     assert events.sent[0]["name"] == "payments.process"
@@ -130,10 +130,12 @@ def test_housekeeping_is_shown_only_if_it_failed_or_found_something() -> None:
 
 @pytest.mark.parametrize("code", ["4111111111111111", "Do not honour, Ms. Sato", "card_4111", "", None, "a" * 5 + "\n"])
 def test_a_failure_code_with_special_characters_is_not_shown(code: str | None) -> None:
-    assert failed(code) == "failed"
+    assert failed_text(code) == "failed"
 
 
 def test_several_outcomes_count_as_open_if_any_is_open() -> None:
-    both = combined([Summary("2 matched"), Summary("no statement of sandbox", is_open=True)], waiting=3)
-    assert repr(both) == "2 matched; no statement of sandbox; 3 wait for a place"
+    both = combine_summaries(
+        [TextSummary("2 matched"), TextSummary("no statement of sandbox", is_open=True)], waiting=3
+    )
+    assert repr(both) == "2 matched; no statement of sandbox; 3 wait for a slot"
     assert both.is_open
