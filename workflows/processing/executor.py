@@ -20,6 +20,7 @@ from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Generic, NamedTuple
 
+from workflows.errors import ServiceUnavailable
 from workflows.ids import WELL_FORMED
 from workflows.processing.call_metrics import count_call
 from workflows.processing.capacity import Capacity, WaitingIds
@@ -94,7 +95,6 @@ class LeaseExecutor(Generic[RequestT]):
         give_up_at = asyncio.get_running_loop().time() + BATCH_TIMEOUT_SECONDS
         queues = await self._enqueue(ids, full) if _may_have_waiting_rows(started, ids, full) else []
         await _wait_until(give_up_at, [row.task for row in started if row.provider is None])
-        give_up_at = asyncio.get_running_loop().time() + BATCH_TIMEOUT_SECONDS
         remote = [*(row.task for row in started if row.provider is not None), *queues]
         if remote and not self._waiting_batches.locked():
             async with self._waiting_batches:
@@ -230,8 +230,10 @@ class LeaseExecutor(Generic[RequestT]):
         extra = {"event": f"{self._name}.queue_left_to_sweep"}
         try:
             await work
-        except Exception as error:
+        except ServiceUnavailable as error:
             logger.warning("%ss in the queue %r are left to the sweep: %s", self._name, name, error, extra=extra)
+        except Exception:
+            logger.exception("%ss in the queue %r are left to the sweep", self._name, name, extra=extra)
         finally:
             del self._queue_tasks[name]
 
