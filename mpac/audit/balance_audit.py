@@ -1,14 +1,14 @@
-"""Audit the sums: settlements, the ledger's accounts and the provider's own ledger agree to the minor unit.
+"""Check that settlements, the ledger's accounts and the provider's own ledger add up to the same amounts.
 
-| rule      | by                        | is broken when                                                                     |
-|-----------|---------------------------|------------------------------------------------------------------------------------|
-| totals    | store, currency           | the frozen totals of closed settlements are not the sums of their lines            |
-| accounts  | store, currency, provider | lines, and what waits for one, are not what was booked and what the accounts hold  |
-| movements | store, currency           | they are not what the provider says it charged, refunded and retained as fees      |
+| rule      | by                        | is broken when                                                                  |
+|-----------|---------------------------|---------------------------------------------------------------------------------|
+| totals    | store, currency           | the frozen totals of closed settlements are not the sums of their lines         |
+| accounts  | store, currency, provider | lines and final rows without a line differ from the bookings or balances        |
+| movements | store, currency           | these lines and rows differ from what the provider charged, refunded, retained  |
 
-A difference of one unit anywhere is a difference of one unit here; ``provider`` names the payment. Money that moved for a
-payment or refund with an open outcome is in neither of our books and is set aside. Our books are read before the provider's
-ledger, so that whatever was final then must be in it.
+A difference of a single minor unit is reported. ``payment_audit`` tells which payment it belongs to. Money that moved for a
+payment or refund with an open outcome is in neither of our books; such movements are set aside. Our books are read before the
+provider's ledger, so the ledger must contain everything that is final in our books.
 """
 
 from collections import defaultdict
@@ -25,17 +25,17 @@ SENTENCES = {
     "accounts": "The ledger's accounts add up to what was settled or waits for it.",
     "movements": "The provider's own ledger adds up to the same, fees included.",
 }
-SAME_WORDS = {
+FIGURES_OF_MOVEMENT = {
     "charge": lambda movement: Figures(taken=movement["amount"], fees=movement["fee"]),
     "reversal": lambda movement: Figures(taken=-movement["amount"], fees=movement["fee"]),
     "refund": lambda movement: Figures(refunded=movement["amount"], fees=movement["fee"]),
 }
-"""A movement as our figures. The provider writes amounts as positive numbers, and the fee of a reversal as a negative one."""
+"""Kind of movement → its amount and fee as our figures. The provider's amounts are positive, except the fee of a reversal."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A place where two books have different sums."""
+    """A store and currency, with its provider if the rule compares by provider, for which two books differ."""
 
     rule: str
     place: str
@@ -44,7 +44,10 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class BalanceAudit:
-    """The number of compared places by rule, and the differences. ``set_aside`` movements belong to open rows."""
+    """The result: the number of compared places by rule, and the differences.
+
+    ``set_aside`` is the number of movements of payments and refunds with an open outcome.
+    """
 
     checked: dict[str, int]
     set_aside: int
@@ -52,7 +55,7 @@ class BalanceAudit:
 
 
 async def audit_balances(*, database_url: str, sandbox_url: str | None, control_key: str = "") -> BalanceAudit:
-    """Add up all books and compare them; the provider's only if it shows one. Raises ``UserError``."""
+    """Add up all books and compare them. Without ``sandbox_url`` only our two books are compared. Raises ``UserError``."""
     books = await read_our_balances(database_url, provider=SANDBOX if sandbox_url else None)
     if not sandbox_url:
         return compare(books, moved=None)
@@ -76,8 +79,8 @@ async def audit_balances(*, database_url: str, sandbox_url: str | None, control_
 
 
 def compare(books: OurBalances, *, moved: dict[Place, Figures] | None, set_aside: int = 0) -> BalanceAudit:
-    """Compare the sums and return the result."""
-    at_provider = _without_provider(books.settled)
+    """Compare the sums of our books and, unless ``moved`` is ``None``, those of the provider's movements."""
+    at_provider = _expected_movements(books.settled)
     rules: dict[str, tuple[tuple[str, dict[Place, Figures]], tuple[str, dict[Place, Figures]]]] = {
         "totals": (("settlements", books.totals), ("their lines", books.lines_of_closed)),
         "accounts": (("settled or waiting", books.settled), ("the accounts", books.accounts)),
@@ -114,12 +117,12 @@ def _differences(
 
 def _add(sums: dict[Place, Figures], store_id: str, movement: dict[str, Any]) -> None:
     place = (store_id, movement["currency"])
-    more = SAME_WORDS[movement["kind"]](movement)
+    more = FIGURES_OF_MOVEMENT[movement["kind"]](movement)
     sums[place] = Figures(*(one + other for one, other in zip(sums.get(place, Figures()), more, strict=True)))
 
 
-def _without_provider(settled: dict[Place, Figures]) -> dict[Place, Figures]:
-    """Return what the provider should have moved; our corrections are not among its movements."""
+def _expected_movements(settled: dict[Place, Figures]) -> dict[Place, Figures]:
+    """Return what the provider should have moved. Our corrections are left out, because the provider did not move them."""
     return {
         (store_id, currency): figures._replace(adjusted=0)
         for (store_id, currency, provider), figures in settled.items()

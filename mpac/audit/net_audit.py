@@ -1,11 +1,11 @@
-"""Audit the provider's net (I15): settlements including adjustments equal the provider's own ledger.
+"""Check that settlements with their adjustments equal the provider's ledger, reference by reference (I15).
 
 Each reference that the provider received is compared, per store and currency, after fees:
 
-| side     | amount of a reference                                                                         |
-|----------|-----------------------------------------------------------------------------------------------|
-| books    | its settlement lines, what is final and waits for a close, and every correction booked for it |
-| provider | what its ledger moved: charges less reversals and refunds, less the fees that it retained     |
+| side     | amount of a reference                                                                           |
+|----------|-------------------------------------------------------------------------------------------------|
+| books    | its settlement lines, final rows that wait for a close, and every correction booked for it      |
+| provider | what its ledger moved: charges less reversals and refunds, less the fees that it retained       |
 
 | they differ, and                                                           | then                                  |
 |----------------------------------------------------------------------------|---------------------------------------|
@@ -13,8 +13,8 @@ Each reference that the provider received is compared, per store and currency, a
 | a correction was booked, and the books agree with the provider's statement | explained by the statement            |
 | anything else                                                              | broken                                |
 
-``sums`` compares the same books without corrections, so it can't find a correction for money that the books already had; this
-audit does. Our books are read before the ledger.
+``balance_audit`` compares the same books without corrections, so it can't find a correction for money that the books already
+contained. This audit can. Our books are read before the provider's ledger.
 """
 
 from collections import defaultdict
@@ -31,7 +31,7 @@ Place = tuple[str, str]
 """A store and a currency."""
 
 _NET_AMOUNTS = """
-    -- held: lines and corrections by their attempt, and what waits for a close
+    -- net amounts: lines and corrections by their attempt, and final rows that wait for a close
     SELECT store_id, currency, coalesce(our_reference, (
                SELECT min(o.our_reference) FROM settlement_lines o WHERE o.store_id = l.store_id AND o.provider = l.provider
                AND o.kind <> 'adjustment' AND l.our_reference IS NULL AND o.provider_reference = l.provider_reference)),
@@ -76,7 +76,11 @@ class NetDifference:
 
 @dataclass(slots=True)
 class ReferenceBooks:
-    """Our side. ``net_amount`` and ``corrected`` by place and reference, ``stores`` and ``is_open`` by reference."""
+    """Our amounts by place and attempt reference.
+
+    ``corrected`` is the part of ``net_amount`` that was booked as corrections, and ``stated`` holds the amounts in statements.
+    ``stores`` and ``is_open`` map a reference to its store and to whether its outcome is open.
+    """
 
     net_amount: dict[tuple[Place, str], int] = field(default_factory=lambda: defaultdict(int))
     corrected: dict[tuple[Place, str], int] = field(default_factory=lambda: defaultdict(int))
@@ -87,7 +91,7 @@ class ReferenceBooks:
 
 @dataclass(frozen=True, slots=True)
 class NetAudit:
-    """The result: references compared, set aside as open, explained by their statement, and broken."""
+    """How many references were compared, set aside as open, and explained by their statement; and the differences."""
 
     checked: int
     set_aside: int
@@ -101,7 +105,7 @@ async def audit_net(*, database_url: str, sandbox_url: str, control_key: str = "
     moved: dict[tuple[Place, str], int] = defaultdict(int)
     async for movement in movements(sandbox_url, control_key=control_key):
         reference = movement["reference"]
-        if reference in books.stores:  # the audits of payments and of sums cover all others
+        if reference in books.stores:  # payment_audit and balance_audit cover all other references
             place = (books.stores[reference], movement["currency"])
             moved[place, reference] += SIGNS[movement["kind"]] * int(movement["amount"]) - int(movement["fee"])
     return compare(books, moved)

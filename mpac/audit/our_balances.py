@@ -1,6 +1,6 @@
-"""Read our two books for the audit of sums: what was settled, and the balances of the ledger's accounts. Plain SQL.
+"""Read our two books in plain SQL: what was settled, and the balances of the ledger's accounts.
 
-Both come from one snapshot, as the owner of the tables: all rows or an error.
+Both are read in one snapshot, as the owner of the tables with row security off: the result has all rows, or there is an error.
 """
 
 from collections.abc import AsyncIterator, Collection
@@ -15,11 +15,11 @@ from mpac.cli.errors import UserError
 CONNECT_TIMEOUT_SECONDS = 5
 
 Place = tuple[str, ...]
-"""A store and a currency and, where it matters, a provider."""
+"""A store, a currency and, for some figures, a provider."""
 
 
 class Figures(NamedTuple):
-    """Minor units, all positive. ``counted`` is cash found in the drawers above what was expected."""
+    """Sums in minor units; refunds and fees are positive. ``counted`` is the cash that was counted minus what was expected."""
 
     taken: int = 0
     refunded: int = 0
@@ -35,7 +35,11 @@ class Figures(NamedTuple):
 
 @dataclass(slots=True)
 class OurBalances:
-    """Our side. ``store_of_attempt``: the store that an attempt's money belongs to; ``None`` while its outcome is open."""
+    """Our figures by store and currency, for comparison with the provider's ledger.
+
+    ``settled``, ``accounts`` and ``net_amount`` are by provider as well. ``net_amount`` is the balance of the accounts that
+    hold money. ``store_of_attempt`` maps an attempt's reference to its store, or to ``None`` while its outcome is open.
+    """
 
     totals: dict[Place, Figures] = field(default_factory=dict)
     lines_of_closed: dict[Place, Figures] = field(default_factory=dict)
@@ -113,7 +117,7 @@ async def read_our_balances(database_url: str, *, provider: str | None) -> OurBa
 
 
 async def find_newer_attempts(database_url: str, *, provider: str, references: Collection[str]) -> set[str]:
-    """Return those of ``references`` that are attempts of ours recorded after the books were read."""
+    """Return the references that belong to attempts of ours recorded after the books were read."""
     these = _STORES_OF_ATTEMPTS.format(of_payments=_THESE, of_refunds=_THESE)
     async with open_snapshot(database_url) as connection:
         found = await _store_of_attempt(connection, these, {"provider": provider, "references": list(references)})

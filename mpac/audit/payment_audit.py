@@ -7,8 +7,9 @@
 | I3 | a failed or cancelled payment was charged and not fully reversed |
 | unknown | money moved for a payment, or under a key, that was not recorded before |
 
-An open payment may or may not have been charged. Our payments are read before the ledger, so that whatever was final then
-must be in it; payments that arrived in between are read once more.
+I2 and I3 skip open payments, which may or may not have been charged. Our payments are read before the ledger, so the ledger
+must contain the charge of every payment that was completed then. Payments that only the ledger knows are read once more,
+because they may have been created in between.
 """
 
 from collections.abc import Callable
@@ -29,7 +30,7 @@ SENTENCES = {
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One violation."""
+    """A rule that a payment breaks, and what is wrong."""
 
     rule: str
     payment_id: str
@@ -38,7 +39,7 @@ class Violation:
 
 @dataclass(frozen=True, slots=True)
 class PaymentAudit:
-    """The numbers of what was compared, and the violations. ``checked`` counts by rule."""
+    """How many payments and movements were compared, how many checks each rule made, and the violations."""
 
     payments: int
     movements: int
@@ -47,7 +48,7 @@ class PaymentAudit:
 
 
 async def audit_payments(*, database_url: str, sandbox_url: str, control_key: str = "") -> PaymentAudit:
-    """Compare every payment with the sandbox provider's own ledger. Raises ``UserError`` if one can't be read."""
+    """Compare every payment with the sandbox provider's own ledger. Raises ``UserError`` if either can't be read."""
     recorded = await read_recorded_payments(database_url, provider=SANDBOX)
     ledger = await read_ledger(sandbox_url, control_key=control_key)
     late = ledger.by_payment.keys() - recorded.keys()
@@ -75,7 +76,7 @@ def _charged_twice(_payment: RecordedPayment | None, moved: PaymentMovements) ->
 
 
 def _amount_differs(payment: RecordedPayment | None, moved: PaymentMovements) -> list[str]:
-    assert payment  # noqa: S101 - the table below asks only for payments of ours
+    assert payment  # noqa: S101 - ``_RULES`` applies this to recorded payments only
     problems = []
     if moved.net_charged != payment.due:
         problems.append(
@@ -113,7 +114,7 @@ def _unknown_movement(payment: RecordedPayment | None, moved: PaymentMovements) 
 
 
 def _format_amount(amount: int, whose: RecordedPayment | PaymentMovements) -> str:
-    """Return an amount with its currency in minor units: formatting it would need code of the product."""
+    """Return an amount in minor units with its currency. Formatting it as money would need the product's code."""
     currencies = {whose.currency} if isinstance(whose, RecordedPayment) else whose.currencies
     return f"{amount} minor units of {' and '.join(sorted(currencies)) or 'any currency'}"
 

@@ -1,4 +1,4 @@
-"""Read the provider's ledger over HTTP, page by page: every movement of money that it really made."""
+"""Read the sandbox provider's ledger over HTTP, page by page. It lists every movement of money that really happened."""
 
 from collections import defaultdict
 from collections.abc import AsyncIterator
@@ -10,12 +10,12 @@ import aiohttp
 from mpac.cli.errors import UserError
 
 SANDBOX = "sandbox"
-"""The name in our books of the provider that shows its ledger."""
+"""The provider whose ledger can be read, by its name in our database."""
 
 UNAUTHORIZED = 401
 KINDS = ("charge", "reversal", "refund")
 TEXTS, NUMBERS = ("kind", "reference", "payment_id", "currency"), ("amount", "fee")
-PAGE = 5_000  # the most the provider gives at once
+PAGE = 5_000  # the provider's limit
 TIMEOUT_SECONDS = 30
 MOST_SHOWN = 200  # characters of an invalid line
 
@@ -54,7 +54,7 @@ class PaymentMovements:
 
 @dataclass(frozen=True, slots=True)
 class ProviderLedger:
-    """All movements by payment."""
+    """The number of movements, and their sums by payment."""
 
     movements: int
     by_payment: dict[str, PaymentMovements]
@@ -107,7 +107,7 @@ async def _movements(url: str, control_key: str) -> AsyncIterator[dict[str, Any]
 
 
 def _check_movement(movement: dict[str, Any]) -> dict[str, Any]:
-    """Return a line of the ledger. Raises ``ValueError``, ``LookupError`` or ``TypeError`` if it is not valid."""
+    """Return ``movement``. Raises ``ValueError``, ``LookupError`` or ``TypeError`` if it is not a valid line of the ledger."""
     is_line = movement["kind"] in KINDS and all(type(movement[name]) is str for name in TEXTS)
     if not is_line or not all(type(movement[name]) is int for name in NUMBERS):
         raise ValueError(f"invalid line {str(movement)[:MOST_SHOWN]}")

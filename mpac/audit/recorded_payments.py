@@ -1,4 +1,7 @@
-"""Read our payments for the audit by the provider's ledger: plain SQL, as the owner of the tables, all rows or an error."""
+"""Read our payments in plain SQL, for comparison with the provider's ledger.
+
+The query runs as the owner of the tables with row security off, so it returns all rows or fails.
+"""
 
 from collections.abc import Collection
 from dataclasses import dataclass

@@ -55,9 +55,10 @@ class RuleResult:
 
 @dataclass(frozen=True, slots=True)
 class AuditReport:
-    """All results. ``looked_at``: rows and movements by kind; ``waiting``: what is unfinished.
+    """The results of all rules, and what the auditors saw.
 
-    ``unchecked`` are sentences about books that could not be read, whose rules are missing here.
+    ``looked_at`` counts rows and movements by kind; ``waiting`` is the unfinished work. ``unchecked`` has a sentence for each
+    source that could not be read; the rules about it are missing in ``results``.
     """
 
     results: list[RuleResult]
@@ -84,7 +85,7 @@ async def audit_all(*, sandbox_url: str, control_key: str) -> AuditReport:
     """Run all auditors; the provider's ledger is read only if there is a sandbox provider.
 
     The product's variables must be in the environment. Raises ``UserError`` if the database can't be read. If only the
-    provider's ledger can't, the results from our own books are returned.
+    provider's ledger can't be read, the results from our own books are returned.
     """
     results, looked_at, waiting = await _audit_our_database()
     database_url = os.environ["MPAC_DATABASE_URL"]
@@ -117,7 +118,7 @@ def as_json(report: AuditReport) -> dict[str, object]:
 
 
 def _rule_as_json(result: RuleResult) -> dict[str, object]:
-    """Return one rule's result; the auditor has the key that scripts already read."""
+    """Return one rule's result as JSON. The auditor has the key that scripts already read."""
     fields = {"judge" if name == "auditor" else name: value for name, value in asdict(result).items()}
     return {**fields, "state": result.state.value}
 
@@ -154,13 +155,13 @@ def as_problems(results: Sequence[RuleResult]) -> list[str]:
 
 async def _audit_our_database() -> tuple[list[RuleResult], dict[str, int], UnfinishedWork]:
     # Importing the product takes a second, which would slow `mpac --help` down.
-    from sqlalchemy.exc import DBAPIError, ProgrammingError  # noqa: PLC0415
+    from sqlalchemy.exc import DBAPIError, ProgrammingError  # noqa: PLC0415 - as above
 
-    from workflows.database.engines import Role, connect, disconnect  # noqa: PLC0415
-    from workflows.errors import ServiceUnavailable  # noqa: PLC0415
-    from workflows.invariants.check import audit_database  # noqa: PLC0415
-    from workflows.ops.count_open_rows import read_overview  # noqa: PLC0415
-    from workflows.settings import load_settings  # noqa: PLC0415
+    from workflows.database.engines import Role, connect, disconnect  # noqa: PLC0415 - as above
+    from workflows.errors import ServiceUnavailable  # noqa: PLC0415 - as above
+    from workflows.invariants.check import audit_database  # noqa: PLC0415 - as above
+    from workflows.ops.count_open_rows import read_overview  # noqa: PLC0415 - as above
+    from workflows.settings import load_settings  # noqa: PLC0415 - as above
 
     settings = load_settings()
     connect(settings, roles=(Role.OWNER, Role.ACCEPT))
@@ -214,7 +215,7 @@ async def _audit_payments(*, database_url: str, sandbox_url: str, control_key: s
 
 async def _audit_net(*, database_url: str, sandbox_url: str, control_key: str) -> list[RuleResult]:
     found = await net_audit.audit_net(database_url=database_url, sandbox_url=sandbox_url, control_key=control_key)
-    differences = tuple((each.place, each.problem) for each in found.differences)
+    differences = tuple((difference.place, difference.problem) for difference in found.differences)
     return [
         RuleResult(
             invariant="I15",
@@ -234,7 +235,9 @@ async def _audit_sums(*, database_url: str, sandbox_url: str | None, control_key
     )
     results = []
     for rule, checked in found.checked.items():
-        differing = [(each.place, each.problem) for each in found.differences if each.rule == rule]
+        differing = [
+            (difference.place, difference.problem) for difference in found.differences if difference.rule == rule
+        ]
         results.append(
             RuleResult(
                 invariant="–",
