@@ -16,7 +16,7 @@ from mpac.stack.output_stream import own_output, reader_is_gone
 
 PROGRAM = "python3 run.py"  # what a person types; the usage lines repeat it
 INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
-READER_GONE = 141  # and for a program whose output is no longer read
+READER_GONE = 141  # what a shell reports for a program that wrote to a closed pipe
 
 
 class CommandGroup(click.Group):
@@ -54,13 +54,13 @@ def mpac() -> None:
 
 
 def main() -> None:
-    """Run the command that was typed; every failure is one sentence and an exit code, never a traceback."""
+    """Run the command that was typed. A failure that can be explained prints one sentence, and a bug prints its traceback."""
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # run.py blocked it until it can be handled
         code = mpac.main(with_help_option(sys.argv[1:]), prog_name=PROGRAM, standalone_mode=False)
         sys.stdout.flush()
-    except UserError as trouble:
-        _exit(str(trouble), trouble.exit_code)
+    except UserError as error:
+        _exit(str(error), error.exit_code)
     except click.ClickException as error:
         _exit(error.format_message(), error.exit_code)
     except (click.Abort, KeyboardInterrupt):

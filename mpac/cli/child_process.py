@@ -1,7 +1,7 @@
 """Run a child process and let it clean up after Ctrl-C; a second Ctrl-C kills it.
 
-``subprocess.run`` would kill it after a quarter of a second. The child has a session of its own, so that only this process
-passes Ctrl-C on, once: a second SIGINT from the terminal would cut the clean-up short.
+``subprocess.run`` would kill the child after a quarter of a second. The child gets its own session, so that this process alone
+passes Ctrl-C on, and only once. A second SIGINT from the terminal would interrupt the clean-up.
 """
 
 import os
@@ -20,9 +20,8 @@ def run_child(command: Sequence[str], *, cwd: Path, environment: Mapping[str, st
     try:
         return process.wait()
     except KeyboardInterrupt:
-        os.killpg(
-            process.pid, signal.SIGINT
-        )  # the whole group, as a terminal does: pytest's worker processes clean up too
+        # To the whole group, as a terminal does, so that pytest's worker processes clean up as well.
+        os.killpg(process.pid, signal.SIGINT)
         try:
             process.wait()
         except KeyboardInterrupt:

@@ -55,7 +55,7 @@ def system(_home: Home) -> CheckResult:
 
 
 def database(home: Home) -> CheckResult:
-    """Check that a PostgreSQL is installed and starts, and report as which user."""
+    """Check that PostgreSQL is installed and can start, and report the user it runs as."""
     if os.environ.get("MPAC_DATABASE_URL"):
         return CheckResult("the server of MPAC_DATABASE_URL")
     try:
@@ -67,7 +67,7 @@ def database(home: Home) -> CheckResult:
 
 
 def broker(home: Home) -> CheckResult:
-    """Check that a Valkey is installed and starts."""
+    """Check that Valkey is installed and can start."""
     if os.environ.get("MPAC_BROKER_URL"):
         return CheckResult("the server of MPAC_BROKER_URL")
     try:
@@ -162,7 +162,7 @@ CHECKS: dict[str, Callable[[Home], CheckResult]] = {
 
 
 def run_check(check: Callable[[Home], CheckResult], home: Home) -> CheckResult:
-    """Return the result of a check, also if a file or folder may not be read."""
+    """Run a check. An ``OSError`` becomes a failed result."""
     try:
         return check(home)
     except OSError as error:

@@ -1,9 +1,9 @@
 """Errors of the command line: what went wrong and what to do, in one plain sentence.
 
-The command line prints the sentence and ends with the exit code of the error, without a traceback. ``UserError`` is a class
-of its own so that the stack, which does not know click, and the command line, which does, can share it. ``explain`` finds
-the sentence for errors that the product or the system raised: it looks classes up by name, because importing them would
-cost `mpac --help` a second.
+The command line prints the sentence and ends with the exit code of the error, without a traceback. ``UserError`` does not
+derive from an exception of click, because the stack raises it too and must not depend on click. ``explain`` returns the
+sentence for errors that the product or the system raised. It looks up classes by name, because importing them would make
+`mpac --help` a second slower.
 """
 
 import errno

@@ -1,6 +1,6 @@
 """Exit codes of commands that can end in more than two ways, so that a script can tell them apart.
 
-1 means "a rule is broken" there: a caller that knows no other code then assumes the worst.
+1 means that a rule is broken. A script that knows no other code takes 1 for a failure, and so assumes the worst.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ class UserErrorWithCode(UserError):
 
 @contextmanager
 def user_errors_exit_with(exit_code: int) -> Iterator[None]:
-    """Give every error that can be explained this exit code, except wrong usage. Raises ``UserError``."""
+    """Give every error that can be explained, except wrong usage, the exit code ``exit_code``. Raises ``UserError``."""
     try:
         yield
     except WrongUsage:

@@ -1,4 +1,4 @@
-"""Write durations for people; every command uses this one formatter."""
+"""Format durations for people. All commands use this function."""
 
 UNITS = ((86_400, "day"), (3_600, "h"), (60, "min"), (1, "s"))
 

@@ -1,11 +1,11 @@
-"""Write amounts for people: the amount with its currency and that currency's decimals.
+"""Format amounts for people, with the symbol and the decimals of their currency.
 
 ``workflows.money`` takes 0.2 s to import, so it is imported only by commands that print amounts.
 """
 
 
 def format_money(amount: int | None, currency: str) -> str:
-    """Return ``amount`` minor units as English writes them (¥1,150, $11.50, -¥500); a dash without an amount."""
+    """Return an amount in minor units as English writes it (¥1,150, $11.50, -¥500), or a dash for ``None``."""
     from workflows.money import Money, currencies  # noqa: PLC0415 - see above
 
     if amount is None:

@@ -47,7 +47,7 @@ def answer_offline(arguments: Sequence[str]) -> tuple[int, str] | None:
     before_dashes = arguments[1 : arguments.index("--")] if "--" in arguments else arguments[1:]
     if any(word in known["help_options"] for word in before_dashes):
         return 0, "\n".join(known["help"])
-    wrong = None if known["passes_on"] else _wrong_option(before_dashes, known["options"])
+    wrong = None if known["passes_on"] else _wrong_option_message(before_dashes, known["options"])
     return None if wrong is None else (USAGE_ERROR, wrong)
 
 
@@ -60,30 +60,30 @@ def with_help_option(arguments: Sequence[str]) -> list[str]:
     return list(arguments)
 
 
-def unknown_name_message(kind: str, said: str, known: Iterable[str]) -> str:
-    """Return a sentence about a name that does not exist: the nearest one, and all that exist."""
+def unknown_name_message(kind: str, typed: str, known: Iterable[str]) -> str:
+    """Return a message for a name that does not exist, with the closest match and all names that exist."""
     names = list(known)
-    near = closest_match(said, names)
+    near = closest_match(typed, names)
     guess = f" Did you mean `{near}`?" if near else ""
-    return f"No such {kind} {said!r}.{guess} Choose from: {', '.join(names)}."
+    return f"No such {kind} {typed!r}.{guess} Choose from: {', '.join(names)}."
 
 
-def closest_match(said: str, known: Iterable[str]) -> str | None:
-    """Return the name in ``known`` that ``said`` is probably a misspelling of."""
+def closest_match(typed: str, known: Iterable[str]) -> str | None:
+    """Return the name in ``known`` that was probably meant by ``typed``, or ``None``."""
     names = {name.lower(): name for name in known}
-    said = said.lower()
+    typed = typed.lower()
     for name, others in OTHER_NAMES.items():
-        if said in others and name in names:
+        if typed in others and name in names:
             return names[name]
     for name, exact in names.items():
-        if sorted(name) == sorted(said) or (len(said) > 1 and name.startswith(said)):
+        if sorted(name) == sorted(typed) or (len(typed) > 1 and name.startswith(typed)):
             return exact
-    found = difflib.get_close_matches(said, names, n=1, cutoff=CUTOFF)
+    found = difflib.get_close_matches(typed, names, n=1, cutoff=CUTOFF)
     return names[found[0]] if found else None
 
 
 def misplaced_option_message(arguments: Sequence[str]) -> str:
-    """Return a sentence about options before the command, with the order that works."""
+    """Return a message about options that precede the command, with the order that works."""
     command = next((word for word in arguments if word in HELP), None)
     if command is None:
         return f"The command must come first, and {arguments[0]!r} is an option. Choose from: {', '.join(HELP)}."
@@ -100,8 +100,8 @@ def _rendered() -> dict[str, Any]:
     return found
 
 
-def _wrong_option(arguments: Sequence[str], options: dict[str, Any]) -> str | None:
-    """Return what is wrong with the first mistyped long option, or with its value.
+def _wrong_option_message(arguments: Sequence[str], options: dict[str, Any]) -> str | None:
+    """Return a message about the first mistyped long option or value, or ``None`` if there is none.
 
     ``options`` says for each option whether a value follows, or lists the possible values.
     """

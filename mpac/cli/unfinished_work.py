@@ -1,6 +1,6 @@
-"""Count what is not finished: payments and refunds that are open, in doubt or in review, and dead letters.
+"""Count unfinished work: payments and refunds that are open, in doubt or in review, and dead letters.
 
-None of it breaks a rule. Open ones are in progress; all others have an unknown outcome or need a person.
+Unfinished work breaks no rule. Open rows are in progress; all others have an unknown outcome or need a person.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class UnfinishedAmount:
 
 @dataclass(frozen=True, slots=True)
 class UnfinishedWork:
-    """The amounts of each group, and the dead letters."""
+    """The payments and refunds of each group, and the dead letters."""
 
     groups: dict[str, list[UnfinishedAmount]]
     dead_letters: int

@@ -18,7 +18,7 @@ NEEDS = ["MPAC_DATABASE_URL", "MPAC_BROKER_URL"]
 @port_option(BASE)
 @home_option
 def api(host: str, port: int, home: Path) -> None:
-    """Run one API process in place of this one, so that pid and signals are those of the command."""
+    """Run one API process. It replaces this process, so the pid stays the same and signals reach it."""
     environment = attached_environment(home, needs=NEEDS)
     if host in LOOPBACK:  # any other host is an installation, which must set its public address itself
         environment = {"MPAC_PUBLIC_URL": f"http://{host}:{port}", **environment}

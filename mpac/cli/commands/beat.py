@@ -15,5 +15,5 @@ NEEDS = ["MPAC_DATABASE_URL", "MPAC_BROKER_URL"]
 @click.command()
 @home_option
 def beat(home: Path) -> None:
-    """Run beat, which sends the periodic tasks, in place of this process."""
+    """Run beat, which sends the periodic tasks. It replaces this process."""
     exec_command(commands.beat(), attached_environment(home, needs=NEEDS), source=SOURCES["beat"])

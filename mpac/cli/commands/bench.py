@@ -17,8 +17,9 @@ from mpac.stack.attach import exec_command
 def bench(arguments: tuple[str, ...], home: Path) -> None:  # noqa: ARG001 - every command takes --home
     """Measure throughput; ARGUMENTS go to `python -m benchmarks`, and `python3 run.py bench -- --help` lists them.
 
-    Without arguments the product is measured beside its rival, in about eight minutes. --quick shows within one minute that it
-    works, --profile says where the product spends its time, --orders compares an order with a payment.
+    Without arguments the product is compared with its rival, the same service in a usual design, in about eight minutes.
+    --quick shows within one minute that the benchmark runs, --profile prints where the product spends its time, and --orders
+    compares an order with a payment.
 
     It starts durable servers of its own and does not touch the local stack.
     """

@@ -1,4 +1,4 @@
-"""`mpac chaos`: the fault tests that take long and kill real processes."""
+"""`mpac chaos`: run the long fault tests, which kill real processes."""
 
 import sys
 from pathlib import Path
@@ -16,9 +16,9 @@ LONG = ("tests/chaos", "-m", "long")
 @click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
 @home_option
 def chaos(pytest_arguments: tuple[str, ...], home: Path) -> None:  # noqa: ARG001 - every command takes --home
-    """Run the long fault tests one after the other, with nothing beside them.
+    """Run the long fault tests one after the other. Run nothing else on this machine meanwhile.
 
-    PYTEST_ARGUMENTS narrow them down: `mpac chaos -k broker`. All of them take about an hour.
+    PYTEST_ARGUMENTS select tests, for example `python3 run.py chaos -k broker`. All of them take about an hour.
     """
     command = [sys.executable, "-m", "pytest", *LONG, *pytest_arguments]
     sys.exit(run_child(command, cwd=ROOT))

@@ -36,14 +36,15 @@ def demo(*, terminals: int, seconds: float, ports: str, keep: bool, home: Path) 
     Then three stores live through a day, on clocks that are moved forward: they close, count their cash and are reconciled
     with their provider.
 
-    It ends with the result of three audits: the rules over the database, the provider's ledger, and the sums of all books.
+    It ends with the results of three auditors: of the rules over our database, of the comparison with the provider's ledger,
+    and of the sums of all books.
 
     \b
     Exit codes:
       0   no rule is broken, every rule that the story exercises checked something, everything finished
       1   a rule was broken
       2   the command was called wrongly
-      3   this machine was too busy: something did not finish in time, so nothing is said about money
+      3   this machine was too busy: something did not finish in time, so the result says nothing about money
       4   it could not run: a stack already runs in this folder, the database is down …
       5   not proven: a rule that the story must exercise had nothing to check (too few sales)
       70  the demonstration itself failed
@@ -57,7 +58,7 @@ def demo(*, terminals: int, seconds: float, ports: str, keep: bool, home: Path) 
 
 
 async def _interruptible(show: Coroutine[Any, Any, "DemoResult"]) -> "DemoResult":
-    """Run ``show``; after Ctrl-C, ignore the errors of tills that were cut off in the middle of a sale."""
+    """Run ``show``. After Ctrl-C, ignore the errors of terminals that were interrupted in the middle of a sale."""
     playing = asyncio.current_task()
     loop = asyncio.get_running_loop()
 

@@ -12,7 +12,7 @@ from mpac.stack.state_folder import ROOT
 @click.command()
 @click.option("--check", is_flag=True, help="Write nothing; exit with 1 if a file differs from the code.")
 @home_option
-def docs(*, check: bool, home: Path) -> None:  # noqa: ARG001 - every word takes --home
+def docs(*, check: bool, home: Path) -> None:  # noqa: ARG001 - every command takes --home
     """Render the generated tables, diagrams and texts from the code: statuses, errors, configuration, commands."""
     from mpac.devtools.documentation.insert_sections import pages  # noqa: PLC0415 - `mpac --help` shall not wait for the product
 

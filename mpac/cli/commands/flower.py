@@ -19,7 +19,7 @@ NEEDS = ["MPAC_BROKER_URL", "MPAC_FLOWER_PASSWORD"]
 @click.option("--operate", is_flag=True, help="Allow stopping workers and revoking tasks; otherwise it is read-only.")
 @home_option
 def flower(host: str, port: int, *, operate: bool, home: Path) -> None:
-    """Run Flower in place of this process, for user MPAC_FLOWER_USER with MPAC_FLOWER_PASSWORD.
+    """Run Flower for user MPAC_FLOWER_USER with MPAC_FLOWER_PASSWORD. It replaces this process.
 
     Its /metrics and /healthcheck need no password: keep the port on a private network.
     """

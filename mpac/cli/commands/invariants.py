@@ -26,7 +26,8 @@ def invariants(*, with_rules: bool, as_data: bool, home: Path) -> None:
     """Check every rule about money, and report what is open, in doubt or waiting for a person.
 
     The first auditor reads our database. The second, which shares no code with it, compares our payments with the sandbox
-    provider's own ledger, if there is a sandbox provider. The last adds up settlements, our ledger and the provider's.
+    provider's own ledger, if there is a sandbox provider. The third compares the sums of settlements, our ledger and the
+    provider's ledger.
 
     \b
     Exit codes:

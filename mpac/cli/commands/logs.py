@@ -1,4 +1,4 @@
-"""`mpac logs`: show the log lines of a stack's processes, also after it has ended."""
+"""`mpac logs`: show the log lines of a stack's processes, even after the stack has ended."""
 
 import os
 import sys
@@ -19,7 +19,9 @@ MOST_LINES = 1_000_000
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--follow", "-f", is_flag=True, help="Keep showing new lines until Ctrl-C, also across restarts.")
+@click.option(
+    "--follow", "-f", is_flag=True, help="Keep showing new lines until Ctrl-C, even if processes or the stack restart."
+)
 @click.option(
     "--lines",
     "-n",
@@ -34,14 +36,13 @@ MOST_LINES = 1_000_000
 def logs(names: Sequence[str], *, follow: bool, count: int, as_data: bool, home: Path) -> None:
     """Show the last log lines of the processes NAME, or of all, in the order of time.
 
-    NAME is a process as `status` shows it, `supervisor`, or `worker` for all workers. The stack need not run.
+    NAME is a process as `status` shows it, `supervisor`, or `worker` for all workers. The stack need not be running.
     """
     folder = Home(home.absolute())
     chosen = choose_logs(folder, names)
     formatted = as_json if as_data else LineFormatter(is_coloured=is_coloured(own_output())).format_line
-    following = (
-        LogFollower(folder, chosen if names else None) if follow else None
-    )  # opened first, so that no line is missed between the two
+    # Opened before the last lines are read, so that no line is missed in between.
+    following = LogFollower(folder, chosen if names else None) if follow else None
     _show(last_lines(folder, chosen, count), formatted)
     if following is None:
         return
@@ -58,7 +59,7 @@ def logs(names: Sequence[str], *, follow: bool, count: int, as_data: bool, home:
 
 
 def _show(lines: Sequence[LogLine], formatted: Callable[[LogLine], str]) -> None:
-    """Print the lines. Raises ``BrokenPipeError`` as soon as the reader is gone, even without lines."""
+    """Print the lines. Raises ``BrokenPipeError`` if the reader is gone, even if there are no lines."""
     if reader_is_gone(own_output()):
         raise BrokenPipeError
     rest = encode_lines(formatted(line) for line in lines)

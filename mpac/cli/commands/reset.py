@@ -29,5 +29,5 @@ def reset(*, yes: bool, home: Path) -> None:
             delete_external_folder(folder)
             empty_home(folder)
     else:
-        empty_home(folder)  # refuses, and says why
+        empty_home(folder)  # raises the error that says why it is refused
     click.echo(f"Deleted everything in {folder.path}.")

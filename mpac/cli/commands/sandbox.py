@@ -23,7 +23,7 @@ from mpac.stack.state_folder import open_home, private_folder
 )
 @home_option
 def sandbox(*, host: str, port: int, store: Path | None, home: Path) -> None:
-    """Run the sandbox provider in place of this process."""
+    """Run the sandbox provider. It replaces this process."""
     folder = store.absolute() if store else private_folder(open_home(home).sandbox)
     command = commands.sandbox(host=host, port=port, store=str(folder))
     environment = attached_environment(home)

@@ -44,7 +44,7 @@ def seed(devices: int, stores: int, merchants: int, *, as_json: bool, home: Path
 
 
 def table(made: dict[str, Any], home: Path) -> list[str]:
-    """Return names, ids and what to type next. Keys and tokens are printed only with ``--json``."""
+    """Return lines with names, ids and the next commands to type. Keys and tokens are printed only with ``--json``."""
     from mpac.devtools.seeding import PSP_NAME, device_name, merchant_name, store_name  # noqa: PLC0415 - as above
 
     merchants, stores, devices = made["merchants"], made["stores"], made["devices"]

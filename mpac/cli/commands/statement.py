@@ -56,7 +56,7 @@ def statement(  # noqa: PLR0917 - click passes each option
         count = WRITERS[out.suffix](file, ordered)
     beside = out.with_suffix(".truth.json")
     facts = {"settlement_id": settlement, "provider": provider, "seed": seed, "lines": count}
-    beside.write_text(json.dumps({**facts, "planted": [asdict(one) for one in truth]}, indent=2) + "\n")
+    beside.write_text(json.dumps({**facts, "planted": [asdict(injected) for injected in truth]}, indent=2) + "\n")
     click.echo(f"{count} lines written to {out}, {len(truth)} planted breaks listed in {beside}.")
 
 

@@ -46,9 +46,11 @@ def status(*, as_json: bool, home: Path) -> None:
 
 
 def _no_stack_message(home: Home) -> str:
-    """Return what to print if run.json names no stack: one may be starting, or there is none."""
-    none = f"No stack is running in {home.path}. Start one with `{command('up', home.path)}`.{suggest_home(home.path)}"
-    return unreadable_message(home) or none
+    """Return what to print if run.json names no stack: a stack may be starting, or there is none."""
+    no_stack = (
+        f"No stack is running in {home.path}. Start one with `{command('up', home.path)}`.{suggest_home(home.path)}"
+    )
+    return unreadable_message(home) or no_stack
 
 
 def is_healthy(info: RunInfo) -> bool:

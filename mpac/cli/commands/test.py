@@ -1,4 +1,4 @@
-"""`mpac test`: what must hold before anything is committed, in one command."""
+"""`mpac test`: run every check that must pass before a commit."""
 
 import os
 import subprocess
@@ -49,8 +49,8 @@ REPORT = "import pathlib, sys; from tests.branch_coverage import report; print(r
 def test(pytest_arguments: tuple[str, ...], home: Path) -> None:  # noqa: ARG001 - every command takes --home
     """Run the linters, the type checker and the whole test suite.
 
-    With PYTEST_ARGUMENTS only pytest runs, with them: `mpac test tests/unit -k money`. The tests start servers of their
-    own and leave the local stack alone.
+    With PYTEST_ARGUMENTS only pytest runs, with these arguments: `python3 run.py test tests/unit -k money`. The tests start
+    servers of their own and do not touch the local stack.
     """
     if pytest_arguments:
         sys.exit(run_child([*PYTEST, *pytest_arguments], cwd=ROOT))

@@ -54,7 +54,7 @@ def up(
 ) -> None:
     """Start everything and show its output until Ctrl-C.
 
-    If MPAC_DATABASE_URL, MPAC_BROKER_URL or MPAC_SANDBOX_URL is set, that server is used instead of one of our own.
+    If MPAC_DATABASE_URL, MPAC_BROKER_URL or MPAC_SANDBOX_URL is set, that server is used and no local one is started.
     """
     profile = MOVABLE if movable_clock else ORDINARY
     if detach:
@@ -124,19 +124,19 @@ async def _run(
 
 
 def _print_addresses(stack: LocalStack, output: ConsoleOutput) -> None:
-    """Print the addresses; on a terminal again at each Enter, because log lines scroll them away."""
+    """Print the addresses. On a terminal, print them again at each Enter, because log lines scroll them away."""
     output.report("\n".join(summary(stack.info(), secret=output.is_terminal)), "stack.ready", addresses(stack.info()))
     if output.is_terminal and watch_enter(lambda: output.print("\n".join([*summary(stack.info(), secret=True), HINT]))):
         output.print(HINT)
 
 
 def addresses(info: RunInfo) -> dict[str, str]:
-    """Return the addresses without passwords, for a program, which finds the passwords in run.json."""
+    """Return the addresses without passwords. A program that needs the passwords finds them in run.json."""
     return {name: without_password(value) for name, value in info.items() if name.endswith("_url") and value}
 
 
 def summary(info: RunInfo, *, secret: bool) -> list[str]:
-    """Return the addresses of the services. Passwords only with ``secret``, because output is often saved to a file."""
+    """Return lines with the addresses, and passwords only if ``secret``, because output is often saved to a file."""
     user, password = info["flower_auth"]
     rows = {
         "API": info["api_url"],

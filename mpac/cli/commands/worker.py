@@ -30,9 +30,9 @@ ALL_QUEUES = f"{commands.PAYMENTS_QUEUE},{commands.OTHER_QUEUES}"
 @click.option("--check", is_flag=True, help="Start nothing; exit with 1 if the worker of this name consumes nothing.")
 @home_option
 def worker(queues: str, name: str, *, check: bool, home: Path) -> None:
-    """Run one worker process in place of this one; on SIGTERM it finishes the tasks in progress.
+    """Run one worker process. It replaces this process; on SIGTERM it finishes the tasks in progress.
 
-    Give payments workers of their own, so that nothing else delays them.
+    Run separate workers for the queue `payments`, so that no other work delays a payment.
     """
     check_queues(queues)
     if check:
@@ -52,7 +52,7 @@ def check_queues(queues: str) -> None:
 
 
 def consumption_problem(worker: str, environment: Mapping[str, str]) -> str:
-    """Return why the worker can't be relied on; empty if it has consumed a message of its own recently."""
+    """Return why the worker can't be relied on; empty if it has recently consumed a message that was sent to it alone."""
     import psycopg  # noqa: PLC0415 - takes 0.2 s, which starting a worker does not need
 
     limit = environment.get("MPAC_SILENCE_SECONDS") or DEFAULT_SILENCE_SECONDS
