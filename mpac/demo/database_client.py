@@ -11,7 +11,7 @@ CONNECT_TIMEOUT_SECONDS = 10
 
 
 class DatabaseClient:
-    """Run single statements, each of which may be repeated without harm."""
+    """Run statements one by one. Each must be safe to repeat, because a lost answer leads to a second run."""
 
     def __init__(self, database_url: str, *, name: str, is_read_only: bool) -> None:
         self._url = database_url
@@ -32,12 +32,12 @@ class DatabaseClient:
             await self._connection.close()
 
     async def fetch(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
-        """Run a statement and return its rows. Raises ``TimedOut`` if the database stays away."""
+        """Run a statement and return its rows. Raises ``TimedOut`` if the database stays unavailable."""
         _, found = await retry_until_answered(lambda: self._once(query, values), what=f"a statement of {self._name}")
         return found
 
     async def execute(self, query: str, values: Sequence[Any]) -> int:
-        """Run a statement and return how many rows it changed. Raises ``TimedOut`` if the database stays away."""
+        """Run a statement and return how many rows it changed. Raises ``TimedOut`` if the database stays unavailable."""
         count, _ = await retry_until_answered(lambda: self._once(query, values), what=f"a statement of {self._name}")
         return count
 

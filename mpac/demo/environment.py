@@ -1,8 +1,8 @@
 """Start the stack of the demonstration with its settings, and run audits on it.
 
 Without ``--keep`` the stack lives inside this process and ends with it. With ``--keep`` it is started in the background as by
-`mpac up --detach`, so that it outlives this process. Both write their addresses to ``run.json``, from which alone the
-demonstration reads them.
+`mpac up --detach`, so that it outlives this process. Both write their addresses to ``run.json``, and the demonstration reads
+them only there.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from mpac.stack.run_file import read_run
 from mpac.stack.state_folder import Home, command
 
 SETTINGS = {
-    # A terminal's call to the provider is given up after 2 s (usually 10) …
+    # A call to the provider times out after 2 s (usually 10) …
     "MPAC_SANDBOX_TIMEOUT_SECONDS": "2",
     "MPAC_STATEMENT_TIMEOUT_MS": "2000",
     # … so a lease may be little longer than both together (usually 30 s): a killed worker's payments are soon taken over.
@@ -62,7 +62,7 @@ class DemoEnvironment:
     seconds: float
     is_kept: bool
     wait_for_rest: Callable[[], Awaitable[None]]
-    """Return when the processes that the first payment did not need (``LATER``) are ready too."""
+    """Wait for the processes that the first payment does not need (``LATER``)."""
     audits: list[AuditReport] = field(default_factory=list)
     """The report of each audit."""
 
@@ -115,7 +115,7 @@ async def demo_stack(home: Path, *, ports: str, keep: bool) -> AsyncIterator[Cal
     starting = asyncio.create_task(asyncio.to_thread(partial(detach_up, home, words, names=FIRST)))
     try:
         await asyncio.shield(starting)
-        yield partial(_complete, Home(home))
+        yield partial(_wait_complete, Home(home))
     except BaseException:
         # A thread can't be cancelled: without this wait the stack would come up after the demonstration was interrupted.
         await asyncio.wait({starting})
@@ -129,5 +129,5 @@ def demo_profile() -> DatabaseProfile:
     return ORDINARY if any(os.environ.get(name) for name in SERVERS_OF_THE_USERS) else MOVABLE
 
 
-async def _complete(home: Home) -> None:
+async def _wait_complete(home: Home) -> None:
     await asyncio.to_thread(wait_complete, home)

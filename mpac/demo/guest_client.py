@@ -1,7 +1,7 @@
-"""Act as guests at a table: order, get bills, pay and get refunds, over the HTTP of a terminal.
+"""Act as guests at a table: order, get bills, pay and get refunds through the API, as the table's terminal.
 
-A request without an answer is sent again with its key, as at any till (``mpac.demo.http_client``); a worker that is killed
-meanwhile costs the guests a few seconds and nothing else.
+A request without an answer is sent again with its key (``mpac.demo.http_client``). If a worker is killed meanwhile, the guests
+wait a few seconds longer, and nothing else changes.
 """
 
 from typing import Any
@@ -50,7 +50,7 @@ class GuestClient:
         return await self.finish(payment["id"])
 
     async def create_code(self, amount: int, *, expires_in: int) -> dict[str, Any]:
-        """Have a code shown without paying it, and return the payment; ``finish`` pays it."""
+        """Start a payment by QR code and return it once its code is shown. The code is not paid; ``finish`` does that."""
         order = {"amount": amount, "method": {"type": "qr", "mode": "mpm"}, "expires_in": expires_in}
         path = f"/payments/{(await self.post('/payments', order))['id']}"
         return await wait_until(
@@ -62,7 +62,7 @@ class GuestClient:
         )
 
     async def finish(self, payment_id: str) -> dict[str, Any]:
-        """Wait for the end of a payment, paying a code that is shown, and return the final payment."""
+        """Wait until a payment is final, paying its code if one is shown, and return it."""
         return await self._final(f"/payments/{payment_id}")
 
     async def refund(self, payment_id: str, *, amount: int, reason: str) -> dict[str, Any]:
@@ -75,7 +75,7 @@ class GuestClient:
     async def _final(self, path: str) -> dict[str, Any]:
         counted, is_paid = COUNTED[path.split("/")[1]], False
 
-        async def look() -> dict[str, Any]:
+        async def read_and_pay() -> dict[str, Any]:
             nonlocal is_paid
             found = await self.read(path)
             if found.get("next_action") and found["status"] in OPEN and not is_paid:
@@ -83,7 +83,7 @@ class GuestClient:
             return found
 
         end = await wait_until(
-            look,
+            read_and_pay,
             lambda found: found["status"] not in OPEN,
             what=f"the end of {path}",
             counted=counted,

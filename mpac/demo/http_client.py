@@ -1,4 +1,4 @@
-"""Send the HTTP requests of the demonstration; no role has another way to other processes.
+"""Send all HTTP requests of the demonstration, and repeat them as terminals must.
 
 | result of an attempt                             | then                                                    |
 |--------------------------------------------------|---------------------------------------------------------|
@@ -59,7 +59,7 @@ class Request:
 
 
 Send = Callable[[Request], Awaitable[Answer]]
-"""One attempt."""
+"""A function that makes one attempt."""
 
 
 class Caller:
@@ -159,7 +159,7 @@ def is_transient(answer: Answer) -> bool:
 
 
 def retry_after(answer: Answer) -> float:
-    """Return the seconds that the server asks to wait; 0 if it does not say."""
+    """Return the seconds after which the server wants the next attempt; 0 if it does not say."""
     value = answer.headers.get("Retry-After", "")
     return float(value) if value.isascii() and value.isdecimal() else 0.0
 

@@ -1,8 +1,9 @@
 """Kill the payment worker with -9 while it processes payments, and watch the recovery.
 
-Nothing is notified. The supervisor starts another process; the dead one's leases run out; the sweep finds the payments; they
-are claimed again; and the provider is asked about what it may have received, which is not sent again. While the worker is dead
-the auditors run for the first time: then the most payments are open, and a mistake would be most likely.
+No process is notified. The supervisor starts another worker. When the dead worker's leases run out, the sweep finds its
+payments, and a worker claims them again. The provider is asked about charges that it may have received; none is simply sent
+again. While the worker is dead the auditors run for the first time, because most payments are open then and a mistake is most
+likely to show.
 """
 
 import asyncio
@@ -15,19 +16,19 @@ from mpac.demo.queries import ClaimedPayment, DemoQueries
 from mpac.demo.retry import wait_until
 
 WORKER = "worker-payments-1"
-MAX_CLAIMED = 5  # payments that the worker should hold when it is killed, at most one for every …
+MAX_CLAIMED = 5  # payments that the worker should have claimed when it is killed, at most one for every …
 TERMINALS_PER_CLAIMED = 4  # … terminals …
 BUSY_WITHIN_SECONDS = 5.0  # … and how long to wait for that many
 POLL_SECONDS = 0.02
 
 
 async def kill_worker(demo: DemoEnvironment, queries: DemoQueries) -> None:
-    """Kill it and print what follows. Raises ``TimedOut``, and ``UserError`` if the audit could not be made."""
+    """Kill the worker and print what follows. Raises ``TimedOut``, and ``UserError`` if the audit could not be made."""
     await _wait_until_busy(queries, enough=max(1, min(MAX_CLAIMED, demo.terminals // TERMINALS_PER_CLAIMED)))
     pid: int = demo.run["pids"][WORKER]
     os.kill(pid, signal.SIGKILL)
     killed_at = time.monotonic()
-    claimed = await queries.claimed()  # the dead worker can't finish them any more
+    claimed = await queries.claimed()  # the dead worker can no longer finish them
     demo.console.say(
         f"{WORKER} (pid {pid}) was killed with -9 while it held {len(claimed)} payments.",
         style="bold red",

@@ -1,4 +1,4 @@
-"""The problems that chapters report besides their story.
+"""The problems that chapters report.
 
 | kind   | means                                                                | concerns money             |
 |--------|----------------------------------------------------------------------|----------------------------|
@@ -12,7 +12,7 @@ from enum import StrEnum
 
 
 class ProblemKind(StrEnum):
-    """The meaning of a problem for the product."""
+    """The kind of a problem; the table above says what each means for the product."""
 
     BROKEN = "broken"
     LATE = "late"
@@ -33,15 +33,15 @@ class UnexpectedAnswer(Exception):
 
 
 def broken_promise(sentence: str) -> Problem:
-    """Return a broken promise."""
+    """Return a problem: the product broke a promise."""
     return Problem(ProblemKind.BROKEN, sentence)
 
 
 def lateness(sentence: str, *, counted: str) -> Problem:
-    """Return something that did not finish in time."""
+    """Return a problem: something did not finish in time."""
     return Problem(ProblemKind.LATE, sentence, counted)
 
 
 def demo_failure(sentence: str) -> Problem:
-    """Return a failure of the demonstration, or an answer that it did not expect."""
+    """Return a problem: the demonstration failed, or got an answer that it did not expect."""
     return Problem(ProblemKind.FAILED, sentence)

@@ -1,7 +1,7 @@
-"""Measure how long ago the command was given.
+"""Measure how long ago the command was typed.
 
-``run.py`` installs what is missing and then becomes ``mpac`` in the same process, so the process was born when the command was
-given; the kernel knows when, to a hundredth of a second.
+``run.py`` installs what is missing and then becomes ``mpac`` in the same process. So the start time of the process, which the
+kernel knows to a hundredth of a second, is the time of the command.
 """
 
 import os
@@ -13,7 +13,7 @@ LONGEST_SECONDS = 3_600  # a larger value means that the two clocks belong to di
 
 
 def seconds_since_command() -> float:
-    """Return the seconds since the command was given, or since the import of this module if there is no /proc."""
+    """Return the seconds since the command was typed, or since the import of this module if there is no /proc."""
     try:
         born = int(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19]) / os.sysconf("SC_CLK_TCK")
         age = float(Path("/proc/uptime").read_text().split()[0]) - born

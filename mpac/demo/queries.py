@@ -1,4 +1,4 @@
-"""Read from the database what the demonstration needs to tell the story: plain SQL, read-only."""
+"""Read in plain SQL, from a read-only connection, what the demonstration needs to tell its story."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -27,14 +27,14 @@ METHODS = {
 
 @dataclass(frozen=True, slots=True)
 class ClaimedPayment:
-    """A payment that a worker has claimed; ``fence`` grows when another one claims it."""
+    """A payment that a worker has claimed. ``fence`` grows with each claim."""
 
     id: str
     fence: int
 
 
 class DemoQueries:
-    """Read records. All methods raise ``TimedOut`` if the database stays away."""
+    """The queries of the demonstration. All methods raise ``TimedOut`` if the database stays unavailable."""
 
     def __init__(self, database: DatabaseClient) -> None:
         self._database = database
@@ -49,7 +49,7 @@ class DemoQueries:
         await self._database.close()
 
     async def claimed(self) -> list[ClaimedPayment]:
-        """Return the payments that some worker holds now."""
+        """Return the payments that a worker has claimed and not finished."""
         return [ClaimedPayment(*row) for row in await self._database.fetch(_CLAIMED)]
 
     async def still_claimed(self, claimed: Collection[ClaimedPayment]) -> list[ClaimedPayment]:

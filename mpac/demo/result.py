@@ -1,6 +1,6 @@
-"""Decide how the demonstration ended: its end, the last sentence and the exit code.
+"""Decide how the demonstration ended: its result, the last sentence and the exit code.
 
-| end        | exit code | when                                                                                          |
+| result     | exit code | when                                                                                          |
 |------------|-----------|-----------------------------------------------------------------------------------------------|
 | PROVEN     | 0         | no rule is broken, each rule that must be exercised checked something, everything finished    |
 | BROKEN     | 1         | a rule or a promise is broken, whatever else happened                                         |
@@ -22,7 +22,7 @@ RULES_NAMED = 3  # in the last sentence; all of them are printed above it
 
 
 class ResultKind(IntEnum):
-    """The ends, as exit codes. 2 is click's, and 4 is for a stack that could not be started."""
+    """The kinds of result, as exit codes. 2 is for wrong usage, and 4 for a stack that could not be started."""
 
     PROVEN = exit_codes.HOLDS
     BROKEN = exit_codes.BROKEN
@@ -32,12 +32,12 @@ class ResultKind(IntEnum):
 
 
 STYLES = {ResultKind.PROVEN: "bold green", ResultKind.LATE: "bold yellow", ResultKind.NOT_PROVEN: "bold yellow"}
-"""Colours of the last sentence; all other ends are red."""
+"""Colours of the last sentence; it is red for all other results."""
 
 
 @dataclass(frozen=True, slots=True)
 class DemoResult:
-    """An end and its sentence."""
+    """How the demonstration ended, and the last sentence."""
 
     kind: ResultKind
     sentence: str
@@ -49,7 +49,7 @@ class DemoResult:
 
 
 def conclude(problems: Sequence[Problem], audits: Sequence[AuditReport], *, exercises: Collection[str]) -> DemoResult:
-    """Return the end. ``exercises`` names the rules that the chapters had to exercise."""
+    """Return the result. ``exercises`` names the rules that the chapters had to exercise."""
     results = merge_results(audits)
     broken = [f"{result.invariant} ({result.sentence})" for result in results if result.count]
     broken += [problem.sentence for problem in problems if problem.kind is ProblemKind.BROKEN]
@@ -83,13 +83,13 @@ def conclude(problems: Sequence[Problem], audits: Sequence[AuditReport], *, exer
 
 
 def merge_results(audits: Sequence[AuditReport]) -> list[RuleResult]:
-    """Return each rule's result over all audits: a violation in any of them, else the one with the most checks."""
+    """Return one result per rule over all audits: one with violations if there is any, else the one with the most checks."""
     found: dict[tuple[str, str], RuleResult] = {}
     for audit in audits:
         for result in audit.results:
             key = (result.auditor, result.rule)
             known = found.get(key, result)
-            found[key] = max(known, result, key=lambda one: (one.count, one.checked))
+            found[key] = max(known, result, key=lambda result: (result.count, result.checked))
     order = {(result.auditor, result.rule): place for place, result in enumerate(audits[-1].results if audits else [])}
     return [found[key] for key in sorted(found, key=lambda key: order.get(key, len(order)))]
 

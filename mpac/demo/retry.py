@@ -1,8 +1,8 @@
-"""Repeat attempts whose failure may be transient, and wait for what takes time; every role uses both.
+"""Repeat attempts whose failure may be transient, and wait for conditions.
 
 It follows the rule for terminals (docs/terminal.md): while the outcome of a request is unknown, or the server refused it for
-now, the same request is sent again, not before ``Retry-After``, after growing pauses. Giving up says nothing about the
-product: ``TimedOut`` is counted apart from broken rules, since an overloaded machine causes it as well.
+now, the same request is sent again after growing pauses, and not before ``Retry-After``. Giving up says nothing about the
+product, because an overloaded machine causes it as well. So ``TimedOut`` is counted apart from broken rules.
 """
 
 import random

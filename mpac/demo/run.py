@@ -1,4 +1,4 @@
-"""Run the whole demonstration: start the stack, play the chapters, run the audits, and say how it ended."""
+"""Run the whole demonstration: start the stack, play the chapters, run the audits, and print how it ended."""
 
 import asyncio
 import traceback
@@ -87,7 +87,7 @@ async def _play(demo: DemoEnvironment) -> DemoResult:
 
 
 async def _chapter(demo: DemoEnvironment, chapter: "Chapter") -> list[Problem]:
-    """Play a chapter. A bug in it ends the chapter and not the demonstration: the audit is made all the same."""
+    """Play a chapter. A bug in it ends the chapter only, so that the audit is still made."""
     try:
         return await chapter.play(demo)
     except TimedOut as error:
@@ -116,7 +116,7 @@ async def _end(demo: DemoEnvironment, problems: list[Problem], played: Sequence[
         console.say(f"… and {len(problems) - PROBLEMS_SHOWN} more")
     for line in as_problems(results):
         console.say(line, style="bold red")
-    result = conclude(problems, demo.audits, exercises=frozenset().union(*(one.exercises for one in played)))
+    result = conclude(problems, demo.audits, exercises=frozenset().union(*(chapter.exercises for chapter in played)))
     console.rich.print()
     console.say(result.sentence, style=result.style)
     return result

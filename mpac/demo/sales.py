@@ -1,7 +1,7 @@
-"""The sales at the tills: each kind of sale, what goes wrong with it, and how often.
+"""The sales of the terminals: each kind of sale, what goes wrong with it, and how often.
 
-The deck is shuffled and dealt repeatedly, so that a long demonstration has each kind in these proportions. Before it each
-habit is dealt once (``OPENING``), so that even a short one has a double tap, lost answers and cancels. ``fate`` is the
+The deck is shuffled and dealt repeatedly, so that a long demonstration has each kind in these proportions. Each behaviour is
+dealt once before (``OPENING``), so that even a short demonstration has a double tap, lost answers and cancels. ``fate`` is the
 sandbox provider's term for what happens to the call.
 """
 
@@ -25,7 +25,7 @@ class Method(StrEnum):
 
 
 class Behaviour(StrEnum):
-    """The behaviour of the cashier or the network."""
+    """The behaviour of the cashier or the network during a sale."""
 
     PLAIN = "plain"
     DOUBLE_TAP = "double tap"  # the same key twice, at the same moment
@@ -109,7 +109,7 @@ DECK = (
 
 
 FIRST = SaleKind(Method.QR_CPM, copies=0)
-"""The first sale: nothing goes wrong with it, because it shows how soon the first payment was completed."""
+"""The first sale. Nothing goes wrong with it, because it shows how soon the first payment is completed."""
 
 
 OPENING = tuple(
@@ -117,7 +117,7 @@ OPENING = tuple(
     for behaviour in Behaviour
     if behaviour is not Behaviour.PLAIN
 )
-"""One sale of each habit except the plain one, dealt after the first sale."""
+"""One sale of each behaviour except the plain one, dealt after the first sale."""
 
 
 @dataclass(frozen=True, slots=True)

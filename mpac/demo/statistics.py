@@ -1,4 +1,4 @@
-"""Count what happens at the tills while they sell, and render the table at the end.
+"""Count what happens at the terminals while they sell, and render the table at the end.
 
 Times are those of a terminal: from the first request of a sale to the answer 201, and until it knows the final status.
 """
@@ -20,7 +20,7 @@ CANCELS = frozenset({Behaviour.CANCEL_AT_ONCE, Behaviour.CANCEL_SHOWN, Behaviour
 
 @dataclass(slots=True)
 class MethodStatistics:
-    """The numbers of one method; times in milliseconds."""
+    """Counts and latencies of one payment method; times are in milliseconds."""
 
     submitted: int = 0
     by_status: Counter[str] = field(default_factory=Counter)
@@ -29,7 +29,7 @@ class MethodStatistics:
 
 
 class SalesStatistics:
-    """The numbers of all sales, and the problems at the tills."""
+    """Counts and latencies of all sales, and the problems that the terminals met."""
 
     def __init__(self) -> None:
         self.lines: dict[Method, MethodStatistics] = defaultdict(MethodStatistics)
@@ -41,7 +41,7 @@ class SalesStatistics:
         self.first_completed_after_seconds: float | None = None
 
     def add(self, problem: Problem) -> None:
-        """Note a problem."""
+        """Add a problem."""
         self.problems.append(problem)
 
     def note_begun(self, sale: Sale) -> None:
@@ -72,7 +72,7 @@ class SalesStatistics:
         return sum(line.by_status[status] for line in self.lines.values())
 
     def numbers(self) -> str:
-        """Return the line of numbers that is updated."""
+        """Return the counts in one line, for the live display."""
         doubts = sum(self.open.values())
         parts = [f"{len(self.accepted):,} accepted", *(f"{self.total(status):,} {status}" for status in FINAL)]
         parts.append(f"{len(self.open):,} open ({doubts:,} in doubt)")

@@ -1,7 +1,7 @@
-"""Act as a till: one terminal, one cashier, and whatever happens to their requests.
+"""Act as a cashier at a terminal, and cause the faults of each sale.
 
 The rule for terminals is in ``mpac.demo.http_client``: whatever went wrong, send the same request with the same key again, and
-trust only an answer that arrived. This module makes things go wrong.
+trust only an answer that arrived. This module breaks connections, taps twice and cancels.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ class TerminalClient:
         self._statistics.note_final(sale, payment["id"], status=status, final_ms=_milliseconds(began))
 
     async def submit(self, sale: Sale) -> dict[str, Any]:
-        """Return the payment of this sale; its request has the same key however often it is sent."""
+        """Create the payment of this sale and return it. The request has the same key however often it is sent."""
         answer = await self._post(sale)
         if answer.status != CREATED:
             raise UnexpectedAnswer(f"the sale {sale.reference} was answered with {answer.status} {answer.body}")

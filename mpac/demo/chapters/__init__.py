@@ -1,8 +1,8 @@
 """The chapters of the demonstration in the order they are played; chapters of one row are played concurrently.
 
 A chapter is a module with ``TITLE``, ``EXERCISES`` and ``play``; a later part of the product adds its module here. The title
-of a row is that of its first chapter. ``EXERCISES`` names the rules that have something to check once the chapter has been
-played: otherwise the demonstration proves nothing about them.
+of a row is that of its first chapter. ``EXERCISES`` names the rules for which a played chapter must have produced something to
+check. If one of them had nothing to check, the demonstration proves nothing about it.
 """
 
 from collections.abc import Awaitable, Callable
@@ -17,12 +17,12 @@ NOT_EXERCISED = {
     "bound of a refund": "a refund of the story is final within a second, and the audits run between the scenes",
     "looked after: a refund": "as above",
 }
-"""Rule that no chapter must exercise → the reason."""
+"""Rule that no chapter needs to exercise → the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chapter:
-    """``play`` returns the problems, none if all went well. ``is_played`` says whether it does anything on this stack."""
+    """A chapter. ``play`` returns its problems. ``is_played`` says whether the chapter does anything on this stack."""
 
     title: str
     play: Callable[[DemoEnvironment], Awaitable[list[Problem]]]
@@ -31,7 +31,7 @@ class Chapter:
 
 
 def _chapter(module: Any) -> Chapter:
-    is_played = getattr(module, "is_played", lambda _stage: True)
+    is_played = getattr(module, "is_played", lambda _demo: True)
     return Chapter(module.TITLE, module.play, frozenset(module.EXERCISES), is_played)
 
 

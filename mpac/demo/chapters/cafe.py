@@ -1,6 +1,7 @@
-"""Beside the terminals, a table of three at a cafe: one order, three bills, three methods; later a cake is refunded.
+"""Play a table of three guests at a cafe: one order, three bills, three payment methods, and later a refund of a cake.
 
-One card is declined, so that the rules about failed payments and released reservations have something to check.
+It is played beside the terminals of the first chapter. One card is declined, so that the rules about failed payments and
+released reservations have something to check.
 """
 
 from typing import Any
@@ -55,7 +56,7 @@ EXERCISES = (
 
 async def play(demo: DemoEnvironment) -> list[Problem]:
     """Order, split, pay and refund; return what does not add up. Raises ``UnexpectedAnswer``, ``TimedOut``."""
-    # What the first payment of all does not need, this story does; and that payment is not to wait for a table of three.
+    # This chapter also needs the processes that the first payment does not need, and it must not delay that payment.
     await demo.wait_for_rest()
     run = demo.run
     async with CallerFactory.open() as callers:

@@ -1,4 +1,4 @@
-"""After the terminals: a business day of three stores, its close at midnight, and its reconciliation a day later."""
+"""Play a business day of three stores, its close at midnight, and its reconciliation a day later."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The first chapter: terminals take payments while everything that can go wrong does."""
+"""Play the first chapter: terminals take payments while faults of every kind happen."""
 
 import asyncio
 import logging
@@ -55,7 +55,10 @@ EXERCISES = (
 
 
 async def play(demo: DemoEnvironment) -> list[Problem]:
-    """Sell once, open the tills, kill the worker half-way, close the tills, wait until every payment is final, count."""
+    """Sell once, then sell at all terminals and kill the worker half-way; wait until every payment is final, and compare.
+
+    Returns the problems.
+    """
     rng = random.Random()  # noqa: S311 - a demonstration's dice guard nothing
     statistics = SalesStatistics()
     mark = "".join(secrets.choice(LETTERS) for _ in range(8))
@@ -130,7 +133,7 @@ async def _sell_until_closing(
                 )
         await asyncio.gather(*together)
     except BaseException:
-        for task in together:  # Ctrl-C: a till that continued would fail because its session is closed
+        for task in together:  # Ctrl-C: a terminal that continued would fail, because its session is closed
             task.cancel()
         await asyncio.wait(together)
         raise
@@ -146,7 +149,7 @@ async def _sell(
 
 
 async def _serve(terminal: TerminalClient, sale: Sale, statistics: SalesStatistics) -> None:
-    """Make one sale; an error is reported at the end and stops no other till."""
+    """Make one sale. An error is reported at the end and does not stop other terminals."""
     try:
         await terminal.sell(sale)
     except TimedOut as error:
@@ -169,7 +172,7 @@ async def _kill_worker_later(demo: DemoEnvironment, statistics: SalesStatistics,
 async def _print_and_compare(
     demo: DemoEnvironment, statistics: SalesStatistics, *, queries: DemoQueries, mark: str
 ) -> list[Problem]:
-    """Show the table; return what differs between the tills and the database."""
+    """Print the table, and return the differences between what the terminals know and the database."""
     doubts = await queries.count_doubts(statistics.accepted)
     demo.console.title("What the terminals saw")
     demo.console.show(as_table(statistics, doubts=doubts, gap=demo.console.gap))
@@ -192,7 +195,7 @@ async def _print_and_compare(
 
 
 def compare(*, sold: dict[str, str], stored: dict[str, tuple[int, str]], unanswered: set[str]) -> list[Problem]:
-    """Compare the sales that the tills know with the payments in the database, by client_reference.
+    """Compare the sales that the terminals know with the payments in the database, by client_reference.
 
     A sale whose request was never answered may or may not be stored.
     """

@@ -1,4 +1,4 @@
-"""A business day of three stores in Tokyo, from the morning until the accountant signs it two days later.
+"""A business day of three stores in Tokyo, from the morning until the accountant signs it off two days later.
 
 | module | content |
 |---|---|
@@ -10,8 +10,8 @@
 | ``statement_files`` | the provider's statement with one break of each kind, and the card company's file |
 | ``reconciliation_scenes`` | the scenes after it: cash, statements, breaks, reports |
 | ``other_stores`` | the stores of the terminals, whose days end meanwhile |
-| ``screens`` | the tables that are printed |
+| ``tables`` | the tables that are printed |
 
-Everything goes over HTTP; beat and the workers close, fetch and reconcile by themselves. Only the clock is moved, and only
-when nothing is in progress: what follows is awaited, as at a real midnight.
+All calls go over HTTP. Beat and the workers close, fetch and reconcile by themselves. The story only moves the clock while
+nothing is in progress, and then waits for what follows, as at a real midnight.
 """

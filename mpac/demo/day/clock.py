@@ -1,6 +1,6 @@
 """Move the story's clock: the database's and the provider's together, only forward, in the stores' time zone.
 
-It is moved while nothing is in progress; in between it ticks like any clock.
+The clock is moved while nothing is in progress. Between two moves it ticks like any clock.
 """
 
 import math
@@ -22,7 +22,7 @@ CLOCK = "/control/clock"
 
 
 class StoryClock:
-    """Move time; a ``day`` is counted from the story's first day."""
+    """Move both clocks of the story. Times are in Tokyo, and ``day`` is counted from 1, the story's first day."""
 
     def __init__(self, database: DatabaseClient, *, provider: Caller) -> None:
         self._database = database
@@ -31,13 +31,13 @@ class StoryClock:
 
     @classmethod
     async def open(cls, database_url: str, *, provider: Caller) -> Self:
-        """Return a clock whose first day begins with the next morning; ``provider`` calls its control routes.
+        """Connect, align both clocks, and let the story begin on the next morning. ``provider`` calls the control routes.
 
         Raises ``UserError``.
         """
         database = await DatabaseClient.open(database_url, name="mpac_clock", is_read_only=False)
         clock = cls(database, provider=provider)
-        await clock._agree()
+        await clock._align()
         present = (await clock.now()).astimezone(TOKYO)
         clock.first_day = present.date() if present.time() < OPENS else present.date() + timedelta(days=1)
         return clock
@@ -64,7 +64,7 @@ class StoryClock:
         await self._set(math.ceil((local - datetime.now(UTC)).total_seconds()))
 
     async def require_before(self, hour: int, minute: int = 0, *, day: int = 1, what: str) -> None:
-        """Raise ``TimedOut`` if it is later than that: the clock ticks, and ``what`` took too long on this machine."""
+        """Raise ``TimedOut`` if this time has passed already, because ``what`` took too long on this machine."""
         now = (await self.now()).astimezone(TOKYO)
         if now >= self._local(hour, minute, 0, day=day):
             raise TimedOut(f"{what} lasted until {now:%H:%M} by the story's clock", counted="scene")
@@ -72,8 +72,8 @@ class StoryClock:
     def _local(self, hour: int, minute: int, second: int, *, day: int) -> datetime:
         return datetime.combine(self.first_day + timedelta(days=day - 1), time(hour, minute, second), TOKYO)
 
-    async def _agree(self) -> None:
-        """Move both clocks to the later one, after a demonstration that was killed between the two moves."""
+    async def _align(self) -> None:
+        """Move both clocks to the later of the two. They differ if a demonstration was killed between the two moves."""
         answer = await self._provider.call("GET", CLOCK)
         if answer.status != OK:
             raise UserError(f"The provider's clock could not be read: {answer.status} {answer.body}")
@@ -82,7 +82,7 @@ class StoryClock:
         await self._set(max(theirs, int(rows[0][0]) if rows else 0))
 
     async def _set(self, ahead_seconds: int) -> None:
-        # The provider first: the product must not ask it about a time that it has not reached.
+        # The provider first, because the product must not ask the provider about a time that is in the provider's future.
         answer = await self._provider.call("PUT", CLOCK, body={"ahead_seconds": ahead_seconds})
         if answer.status != OK:
             raise UserError(f"The provider's clock could not be moved: {answer.status} {answer.body}")

@@ -1,4 +1,4 @@
-"""The stores of the terminals have days too: they are compared with the provider's statements, faults included."""
+"""Let the days of the terminals' stores end, and check that they agree with the provider's statements despite all faults."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -20,28 +20,30 @@ class OtherStores:
 
     async def count_cash(self) -> None:
         """Count the drawers of the other stores, and set the policy for their card company. Raises ``UnexpectedAnswer``."""
-        for one in await self._days("closed"):
-            if one["cash_expected"]:
-                await self.owner.post(f"/settlements/{one['id']}/cash-count", {"cash_actual": one["cash_expected"]})
-            self.counted.append(one["id"])
-        for store_id in sorted({one["store_id"] for one in await self._days()}):
+        for day in await self._days("closed"):
+            if day["cash_expected"]:
+                await self.owner.post(f"/settlements/{day['id']}/cash-count", {"cash_actual": day["cash_expected"]})
+            self.counted.append(day["id"])
+        for store_id in sorted({day["store_id"] for day in await self._days()}):
             await self.owner.put(f"/stores/{store_id}/statement-policies", NO_CARD_FILES)
 
     async def wait_until_reconciled(self, story: Story) -> None:
-        """Wait until the workers have signed every day whose statement is due. Raises ``UnexpectedAnswer``."""
+        """Wait until the workers have signed off every day whose statement is due. Raises ``UnexpectedAnswer``."""
         now = await story.clock.now()
-        due = [one["id"] for one in await self._days() if datetime.fromisoformat(one["end_at"]) + SLA < now]
-        ends = [
+        due = [day["id"] for day in await self._days() if datetime.fromisoformat(day["end_at"]) + SLA < now]
+        ended = [
             await self.owner.wait_for(
-                f"/settlements/{one}", until=lambda found: found["status"] == "reconciled", counted="settlement"
+                f"/settlements/{settlement_id}",
+                until=lambda found: found["status"] == "reconciled",
+                counted="settlement",
             )
-            for one in due
+            for settlement_id in due
         ]
-        sold = [one for one in ends if one["totals"]["count"]]
+        sold = [day for day in ended if day["totals"]["count"]]
         story.facts["the terminals' days are reconciled by a worker"] = bool(sold) and all(
-            one["reconciled_by"].startswith("worker-other") for one in ends
+            day["reconciled_by"].startswith("worker-other") for day in ended
         )
-        count = sum(one["totals"]["count"] for one in sold)
+        count = sum(day["totals"]["count"] for day in sold)
         await story.say(
             f"And the days of the terminals' stores: {count:,} lines, in spite of lost answers and a killed worker, and "
             "the provider's statements agree. The workers signed them without a person.",

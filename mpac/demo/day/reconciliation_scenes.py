@@ -1,4 +1,4 @@
-"""The scenes after the day: cash is counted, the statement arrives, its breaks are resolved, three days are signed."""
+"""Play the scenes after the day: cash is counted, statements arrive, breaks are resolved, and three days are signed off."""
 
 import asyncio
 from dataclasses import dataclass
@@ -101,17 +101,17 @@ async def compare(story: Story, provider: Caller) -> None:
 
 
 async def resolve(story: Story) -> None:
-    """Let the accountant resolve each break; the manager may not. Raises ``UnexpectedAnswer``."""
+    """Let the accountant resolve each break; the manager is refused. Raises ``UnexpectedAnswer``."""
     settlement_id = story.settlements[STORE, FIRST_DAY]["id"]
     found = (await story.stores.accountant.read(f"/settlements/{settlement_id}/breaks?limit=100"))["data"]
-    breaks = {one["category"]: one["id"] for one in found}
+    breaks = {row["category"]: row["id"] for row in found}
     first = breaks[RESOLUTIONS[0].category]
     status, _ = await story.store(STORE).manager.request(
         "POST", f"/breaks/{first}/resolve", {"resolution": "ignore", "note": "x"}
     )
-    story.facts["a store's manager may not end a break"] = status == FORBIDDEN
-    for one in breaks.values():
-        await story.stores.accountant.post(f"/breaks/{one}/assign", {"owner": story.stores.accountant.name})
+    story.facts["a store's manager can't resolve a break"] = status == FORBIDDEN
+    for break_id in breaks.values():
+        await story.stores.accountant.post(f"/breaks/{break_id}/assign", {"owner": story.stores.accountant.name})
     for choice in RESOLUTIONS:
         body = {"resolution": choice.resolution, "note": choice.note}
         if choice.to:
@@ -137,7 +137,7 @@ async def sign_off(story: Story) -> None:
     await statement_files.upload_statement(story.store(STORE).manager, settlement_id, corrected)
     run = await story.stores.accountant.post(f"/settlements/{settlement_id}/reconcile")
     seen = await story.refresh(STORE, FIRST_DAY)
-    story.facts["a corrected statement keeps what was resolved, and ends it"] = (
+    story.facts["a corrected statement preserves resolutions and completes the reconciliation"] = (
         run["summary"]["categories"]["expected"]["count"],
         seen["status"],
         seen["reconciled_by"],

@@ -15,7 +15,10 @@ SUICA: dict[str, Any] = {"type": "emoney", "result": "approved", "card_brand": "
 EXPECTED = "expected"
 LEFT_OUT = "missing_at_provider"
 SAME_AMOUNT = 980
-"""The amount of the sale that the statement lacks, and of the one that we don't know: they are the same sale."""
+"""The amount of the sale that the statement leaves out, and of the one that we do not know.
+
+They are the same sale: the provider reported it under another reference.
+"""
 
 
 def card(name: str) -> dict[str, Any]:
@@ -84,7 +87,7 @@ AFTER_MIDNIGHT: dict[str, tuple[PlannedSale, ...]] = {
     "Ueno": (PlannedSale(3_780, CPM), PlannedSale(2_400, cash(2_400)))
 }
 LATE = PlannedSale(1_390, MPM)
-"""Its code is shown before midnight and paid after it."""
+"""A sale whose code is shown before midnight and paid after midnight."""
 
 REFUND_AMOUNTS = {"back before midnight": 700, "back after midnight": 1_540}
 CASH_SHORT = 500

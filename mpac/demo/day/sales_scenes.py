@@ -1,4 +1,4 @@
-"""The scenes of the day and the night: three stores sell and refund, and two of them close at midnight by themselves."""
+"""Play the scenes of the day and the night: three stores sell and refund, and two of them close at midnight by themselves."""
 
 import asyncio
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ class Story:
     breaks_by_payment: dict[str, dict[str, str]] = field(default_factory=dict)  # store → payment id → category
     settlements: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)  # by store and day of the story
     facts: dict[str, bool] = field(default_factory=dict)
-    lines: list[OurLine] = field(default_factory=list)  # the provider's own statement of the store that is looked at
+    lines: list[OurLine] = field(default_factory=list)  # the provider's own statement of the store that is reconciled
 
     async def say(self, sentence: str, *, style: str = "") -> None:
         """Print a sentence after the story's own time."""

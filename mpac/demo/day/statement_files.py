@@ -1,7 +1,7 @@
-"""The files that arrive after the day: the provider's statement with breaks, and the card company's file.
+"""Create the files that arrive after the day: the provider's statement with breaks, and the card company's file.
 
-The first is the provider's own statement, downloaded as its bookkeeper would and then changed: each break is at the sale that
-``sales`` names. The second is a file as card companies send them: Japanese headings in Shift JIS, and no reference of ours.
+The first is the provider's own statement, downloaded as its bookkeeper would and then changed: ``sales`` names the break of
+each sale. The second looks like the files of card companies: Japanese headings in Shift JIS, and no reference of ours.
 """
 
 import csv

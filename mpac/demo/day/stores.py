@@ -1,6 +1,6 @@
 """Create a merchant with three stores in Tokyo, over HTTP as in an installation.
 
-The chain closes at midnight; its izakaya sells until the morning, so its business day ends at five.
+Two stores close at midnight. The third is an izakaya that sells until the morning, so its business day ends at five.
 """
 
 import asyncio

@@ -44,7 +44,7 @@ def category_text(category: str) -> str:
 def categories(summary: dict[str, Any], currency: str) -> Table:
     """Return a run's summary by category, with the sums that the categories explain, in the settlement's currency.
 
-    What the provider states in another currency counts as nothing on its side.
+    An amount that the provider states in another currency counts as zero on the provider's side.
     """
     table = _table(["what was found"], ["lines", *SIDES])
     for name, part in summary["categories"].items():
@@ -94,16 +94,16 @@ def breaks(found: list[dict[str, Any]]) -> Table:
     table = _table(["break"], ["ours", "theirs", "difference"])
     table.add_column("resolved by", no_wrap=True, vertical="bottom")
     table.add_column("note", overflow="fold", vertical="bottom")
-    for one in sorted(found, key=lambda row: str(row["category"])):
-        currency = one["currency"]
-        theirs = (one["their_line"] or {}).get("currency") or currency
+    for row in sorted(found, key=lambda row: str(row["category"])):
+        currency = row["currency"]
+        theirs = (row["their_line"] or {}).get("currency") or currency
         sides = (
-            format_money(one["ours"], currency),
-            format_money(one["theirs"], theirs),
-            format_signed(one["difference"], currency),
+            format_money(row["ours"], currency),
+            format_money(row["theirs"], theirs),
+            format_signed(row["difference"], currency),
         )
-        resolution = category_text(one["resolution"] or "still open")
-        table.add_row(category_text(one["category"]), *sides, resolution, one["note"] or "—")
+        resolution = category_text(row["resolution"] or "still open")
+        table.add_row(category_text(row["category"]), *sides, resolution, row["note"] or "—")
     return table
 
 

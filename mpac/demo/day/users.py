@@ -1,4 +1,4 @@
-"""Users with a token, over HTTP. An error names the user and the request."""
+"""Call the API as a user with a token. An error names the user and the request."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -29,10 +29,10 @@ class User:
         return self._require_success("POST", path, status, answer)
 
     async def create_once(self, path: str, body: Any, *, existing: Callable[[], Awaitable[Any]]) -> Any:
-        """Create what may exist only once, and return it.
+        """Create a resource that may exist only once, and return it.
 
-        These routes store no answers. If it exists, an earlier attempt created it and its answer was lost: ``existing`` reads
-        it. Raises ``UnexpectedAnswer``, ``TimedOut``.
+        These routes do not store answers for a repeated request. If the resource exists, an earlier attempt created it and its
+        answer was lost, so ``existing`` reads it. Raises ``UnexpectedAnswer``, ``TimedOut``.
         """
         status, answer = await self.request("POST", path, body)
         if status == CONFLICT and answer["error"]["code"] == DUPLICATE:
