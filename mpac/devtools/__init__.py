@@ -1,1 +1,1 @@
-"""Tools for development: seeding, tokens, a terminal client, planted statements, and rendered documentation."""
+"""Tools for development: seeding, tokens, a terminal client, statements with known breaks, and rendered documentation."""

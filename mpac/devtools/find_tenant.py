@@ -1,4 +1,4 @@
-"""Find the tenant of a token if the command line names only a part of it, or nothing."""
+"""Find the tenant for a token if the command line names only a part of the tenant, or nothing."""
 
 from sqlalchemy import text
 

@@ -1,8 +1,8 @@
 """Create tenants and activated devices for trying things out, through the product's own use-cases.
 
-Each seed is a PSP of its own with new merchants, stores and devices; nothing that exists is changed. The devices' private keys
-are created here and returned, and stored nowhere. Names follow from the number alone, so that ``mpac seed`` can print them
-beside the ids without asking the database.
+Each seed is a new PSP with new merchants, stores and devices; existing data is not changed. The devices' private keys are
+created here and returned, and stored nowhere. Names depend on the number alone, so that ``mpac seed`` can print them beside
+the ids without reading the database.
 """
 
 import secrets

@@ -1,6 +1,6 @@
-"""Call the API as a terminal: from a device's private key to access tokens to requests. For demo, tests and your scripts.
+"""Call the API as a terminal, with access tokens that are requested with a device's private key.
 
-::
+The demonstration and the tests use it, and scripts can::
 
     seed = json.loads(subprocess.check_output(["mpac", "seed", "--json"]))
     async with aiohttp.ClientSession() as session:
@@ -8,8 +8,8 @@
         answer = await terminal.call("POST", "/payments", body={"amount": 1000, "method": {"type": "cash"}}, key="1")
         answer.status, answer.body["id"]
 
-A token is reused until shortly before it expires, and concurrent calls share the request for a new one. It needs only aiohttp
-and PyJWT, nothing of the product.
+A token is reused until shortly before it expires, and concurrent calls share the request for a new one. The module needs only
+aiohttp and PyJWT, nothing of the product.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
-"""The contract as files: the OpenAPI document, and a JSON schema for each resource.
+"""Render the contract files: the OpenAPI document, and a JSON schema for each resource.
 
-Both are rendered from the application, so they say what it does. The schemas are the document's own, each with everything that
-it refers to; the tests compare answers with them. They are the same with every supported Python version.
+Both are rendered from the application, so they describe what it does. Each schema is taken from the document, with every
+schema that it refers to; the tests validate answers against them. The files are the same with every supported Python version.
 """
 
 import json
@@ -52,7 +52,7 @@ REQUIRED_SETTINGS: Mapping[str, str] = {
 
 
 class DefaultSettings(Settings):
-    """The defaults: what is rendered must not depend on the environment of the process."""
+    """Settings with their default values, so that the files do not depend on the environment of the process."""
 
     @classmethod
     def settings_customise_sources(  # noqa: PLR0917 - as in the base class
@@ -86,10 +86,10 @@ def schema_of(resource: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     waiting = [name]
     while waiting:
-        one = waiting.pop()
-        if one not in found:
-            found[one] = json.loads(json.dumps(schemas[one]).replace(f'"{COMPONENTS}', '"#/$defs/'))
-            references = [each["$ref"] for each in objects(schemas[one]) if "$ref" in each]
+        used = waiting.pop()
+        if used not in found:
+            found[used] = json.loads(json.dumps(schemas[used]).replace(f'"{COMPONENTS}', '"#/$defs/'))
+            references = [part["$ref"] for part in objects(schemas[used]) if "$ref" in part]
             waiting += [reference.removeprefix(COMPONENTS) for reference in references]
     own = found.pop(name)
     return {"$schema": DIALECT, "title": resource, **own, **({"$defs": dict(sorted(found.items()))} if found else {})}

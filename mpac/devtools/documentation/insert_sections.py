@@ -1,4 +1,4 @@
-"""Insert each rendered text where it belongs: a whole file, or the part of one between two markers.
+"""Insert each rendered text where it belongs: as a whole file, or between two markers in a file.
 
 A marker is an HTML comment, which readers do not see: ``<!-- generated: errors -->`` … ``<!-- end: errors -->``.
 """
@@ -33,7 +33,7 @@ PARTS: Mapping[str, Mapping[str, Render]] = {
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A file: its present and its wanted content."""
+    """A file with generated content: what it contains now, and what it should contain."""
 
     name: str
     now: str

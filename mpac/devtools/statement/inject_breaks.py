@@ -1,21 +1,21 @@
-"""Plant breaks: write a provider's statement that agrees with a settlement except for the requested breaks.
+"""Inject breaks: build a provider's statement that agrees with a settlement except for the requested breaks.
 
-Each break is planted on a line of its own, chosen by a seed, so that the truth is known line by line:
+Each break has a line of its own, chosen by a seed, so it is known for each line what a matcher must find:
 
 | category                | what is done to the statement                                     |
 |-------------------------|-------------------------------------------------------------------|
 | ``missing_at_provider`` | the line is left out                                              |
 | ``missing_internally``  | a line of an unknown payment is added                             |
-| ``amount_mismatch``     | its amount is a little further from zero                          |
-| ``currency_mismatch``   | it is in another currency                                         |
-| ``status_mismatch``     | it is reversed by a later line                                    |
-| ``fee_mismatch``        | its fee is a little further from zero                             |
-| ``duplicate_provider``  | it occurs twice                                                   |
+| ``amount_mismatch``     | the amount is a little further from zero                          |
+| ``currency_mismatch``   | the line is in another currency                                   |
+| ``status_mismatch``     | the line is reversed by a later line                              |
+| ``fee_mismatch``        | the fee is a little further from zero                             |
+| ``duplicate_provider``  | the line occurs twice                                             |
 | ``duplicate_internal``  | of two of our lines with one provider reference, one is left out  |
-| ``date_mismatch``       | it happened three days earlier                                    |
+| ``date_mismatch``       | the line happened three days earlier                              |
 
-A matcher must find each under its category (a line that is left out is ``expected`` while the provider's service level lasts).
-A ``duplicate_internal`` can be planted only where two of our lines do share a provider's reference.
+A matcher must find each break under its category. (A line that is left out is ``expected`` while the provider's service level
+lasts.) A ``duplicate_internal`` is possible only where two of our lines share a provider's reference.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ from mpac.devtools.statement.lines import OurLine, TheirLine, mirror
 
 @dataclass(frozen=True, slots=True)
 class InjectedBreak:
-    """One planted break: where a matcher must find it, and under which category."""
+    """One injected break: the references of its line, and the category under which a matcher must find it."""
 
     category: str
     our_reference: str | None
@@ -41,7 +41,7 @@ OTHER_CURRENCY = {"USD": "EUR"}
 
 
 def _perturb(value: int, random: Random) -> int:
-    """Return another number of the same sign that differs by at most 500."""
+    """Return another number of the same sign, up to 500 further from zero."""
     step = random.randint(1, 500)
     return value + (step if value >= 0 else -step)
 
@@ -91,15 +91,15 @@ class TooFewLines(Exception):
 def inject_breaks(
     lines: list[OurLine], wanted: dict[str, int], *, seed: int
 ) -> tuple[list[TheirLine], list[InjectedBreak]]:
-    """Return the statement and the planted breaks. Raises ``TooFewLines``."""
-    random = Random(seed)  # noqa: S311 - the same seed has to plant the same
+    """Return the statement and the breaks in it. Raises ``TooFewLines``."""
+    random = Random(seed)  # noqa: S311 - the same seed must inject the same breaks
     return inject_breaks_at(lines, _choose(lines, wanted, random), random=random)
 
 
 def inject_breaks_at(
     lines: list[OurLine], chosen: dict[tuple[str, str], str], *, random: Random
 ) -> tuple[list[TheirLine], list[InjectedBreak]]:
-    """Do the same with each break on the line that ``chosen`` names (``OurLine.key`` → category)."""
+    """Return the statement with a break on each line that ``chosen`` names (``OurLine.key`` → category), and these breaks."""
     statement: list[TheirLine] = []
     truth: list[InjectedBreak] = []
     for line in lines:
@@ -137,7 +137,7 @@ def _shared_references(lines: list[OurLine]) -> dict[tuple[str, str], str]:
     """Return the lines that share a provider's reference: ``first`` and, for later ones, ``second``."""
     seen: dict[tuple[str, str | None], tuple[str, str]] = {}
     twins: dict[tuple[str, str], str] = {}
-    for line in sorted(lines, key=lambda one: one.entity_id):
+    for line in sorted(lines, key=lambda line: line.entity_id):
         name = (line.kind, line.provider_reference)
         if line.provider_reference is not None and name in seen:
             twins[seen[name]], twins[line.key] = "first", "second"

@@ -1,4 +1,4 @@
-"""The lines of both sides, as `mpac statement` reads and writes them."""
+"""Settlement lines and statement lines, as `mpac statement` reads and writes them."""
 
 import csv
 import json
@@ -28,7 +28,7 @@ class OurLine:
 
     @property
     def key(self) -> tuple[str, str]:
-        """The kind and id of what the line is about."""
+        """The kind and id of the payment or refund that the line is about."""
         return self.kind, self.entity_id
 
 
