@@ -9,6 +9,6 @@ From tests and benchmarks::
         stack.kill("worker-payments-1", signal.SIGKILL)
         await stack.start("worker-payments-1")
 
-Import them from ``mpac.stack.local_stack``; this module stays empty because every worker process imports it before
+Import both from ``mpac.stack.local_stack``. This module stays empty because every worker process imports it, on its way to
 ``mpac.stack.celery_ready_hook``.
 """

@@ -1,6 +1,6 @@
 """Attach a single process to a running local stack: `mpac worker` beside `mpac up`, `mpac token`, a script.
 
-In a container no local stack is running and every variable is given, so nothing is added.
+In a container no local stack is running and every variable is set already, so nothing is added.
 """
 
 import os
@@ -41,7 +41,7 @@ def attached_environment(home: Path, *, needs: Collection[str] = ()) -> dict[str
 
 
 def attach(home: Path, *, needs: Collection[str] = ()) -> None:
-    """Put those variables into this process's environment, for commands that use the product as a library.
+    """Put the variables of ``attached_environment`` into this process's environment, for commands that import the product.
 
     The control key of the sandbox is added, which no process of the product gets.
     """
@@ -51,7 +51,7 @@ def attach(home: Path, *, needs: Collection[str] = ()) -> None:
 
 
 def exec_command(command: Sequence[str], environment: Mapping[str, str], *, source: str) -> NoReturn:
-    """Replace this process by the command, so that pid and signals are its own. ``source`` is the file it needs."""
+    """Replace this process by the command, which keeps the pid and gets the signals. ``source`` is a file that it needs."""
     if not (ROOT / source).exists():
         raise UserError(f"It can't be started: {source} is not in this checkout.")
     os.chdir(ROOT)

@@ -23,7 +23,8 @@ GONE_WITHIN_SECONDS = 60  # workers finish their calls (20 s), the database its 
 def join_or_start(home: Path, arguments: Sequence[str]) -> tuple[RunInfo, bool]:
     """Return run.json of the stack in ``home`` once it is ready, and whether this call started it.
 
-    If a stack is starting or stopping, wait for that first. Of several concurrent calls one starts a stack.
+    If a stack is starting or stopping, wait for that first. If several calls run concurrently, only one of them starts a
+    stack.
     """
     folder = open_home(home)
     # The descriptor is not inherited, so the lock is free again as soon as this process has ended.
@@ -42,9 +43,9 @@ def join_or_start(home: Path, arguments: Sequence[str]) -> tuple[RunInfo, bool]:
 
 
 def detach_up(home: Path, arguments: Sequence[str], *, names: Collection[str] = ()) -> RunInfo:
-    """Run the same command without --detach in a new session; return its run.json once all is ready.
+    """Run the same command without --detach in a new session, and return its run.json once everything is ready.
 
-    With ``names`` it returns as soon as those processes are ready; ``wait_complete`` waits for the rest.
+    If ``names`` are given, return as soon as those processes are ready; ``wait_complete`` waits for the rest.
     """
     folder = open_home(home)
     if is_running(folder):
@@ -63,7 +64,7 @@ def detach_up(home: Path, arguments: Sequence[str], *, names: Collection[str] = 
         )
     try:
         return _wait_until_started(folder, process, log, names=names)
-    except KeyboardInterrupt:  # a start that is given up must not leave a stack behind
+    except KeyboardInterrupt:  # an abandoned start must not leave a stack behind
         process.terminate()
         process.wait(GONE_WITHIN_SECONDS)
         raise

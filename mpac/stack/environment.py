@@ -1,8 +1,8 @@
 """Build the variables of the product's processes for a local stack.
 
-The product is configured by ``MPAC_*`` alone. Variables that the user has set override ours. The rate limits are off, because
-a local stack is for trying and loading: thirty demo terminals of one merchant would at once reach the default limit of 1,000
-requests a minute.
+The product is configured by ``MPAC_*`` variables alone, and those that the user has set override ours. The rate limits are
+off, because a local stack is for experiments and load: thirty demo terminals of one merchant would soon reach the default
+limit of 1,000 requests a minute.
 """
 
 import os
@@ -32,7 +32,7 @@ USER_TOKENS = {"MPAC_USER_TOKEN_ISSUER": "mpac-development", "MPAC_USER_TOKEN_AU
 
 @dataclass(frozen=True, slots=True)
 class Urls:
-    """The URLs of the services; empty for one that was not requested."""
+    """The URLs of the services; empty for a service that was not requested."""
 
     api: str = ""
     flower: str = ""

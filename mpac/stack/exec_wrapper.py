@@ -1,8 +1,8 @@
-"""Run between fork and exec of every child: let it die with its parent, and not run as root where root is refused.
+"""Start a child so that it dies with its parent, and does not run as root if the program refuses that.
 
-It is a program of its own, run as ``python -I -S exec_wrapper.py DEATH_SIGNAL PARENT_PID IDENTITY command…``, rather than a
-``preexec_fn``: that would run Python between fork and exec of a process with threads, which may deadlock. It costs 20 ms
-and replaces itself by the command, so the pid stays the same.
+This file is a program, run as ``python -I -S exec_wrapper.py DEATH_SIGNAL PARENT_PID IDENTITY command…``. A ``preexec_fn``
+would instead run Python between fork and exec of a process with threads, which may deadlock. The program costs 20 ms and
+replaces itself by the command, so the pid stays the same.
 
 * The parent-death signal ends all children when the supervisor is killed with ``kill -9``. It exists on Linux only; on other
   systems children end at the latest when they notice their closed output.

@@ -1,12 +1,12 @@
-"""Manage a folder outside the state folder, for what PostgreSQL can't reach or run inside it.
+"""Manage a folder outside the state folder, for files that PostgreSQL can't reach or run inside it.
 
 | content | when |
 |---|---|
-| the data | the server runs as ``nobody``, who may not enter the state folder |
-| a copy of the server's programs (25 MB) | ``nobody`` may not enter the environment either, for instance below /root |
+| the data | the server runs as ``nobody``, who can't enter the state folder |
+| a copy of the server's programs (25 MB) | ``nobody`` can't enter the environment either, for instance below /root |
 | the same | initdb passes its own path to a shell in double quotes, and truncates it at 1,024 bytes |
 
-A hash of the state folder's path is its name. ``reset`` deletes it.
+The folder's name is a hash of the state folder's path. ``reset`` deletes it.
 """
 
 import hashlib

@@ -65,7 +65,8 @@ def process_states(health: Health | str) -> dict[str, tuple[str, str]]:
         return {}
     beat = {"beat": (health["beat"], "")} if "beat" in health else {}
     workers = {
-        _process(one["name"]): (one["state"], silence_text(one["silent_seconds"])) for one in health.get("workers", ())
+        _process(worker["name"]): (worker["state"], silence_text(worker["silent_seconds"]))
+        for worker in health.get("workers", ())
     }
     return {**beat, **workers}
 
@@ -75,18 +76,18 @@ def queue_lines(health: Health | str) -> Iterator[str]:
     queues = [] if isinstance(health, str) else health.get("queues", ())
     if queues:
         yield f"{'queue':<20} {'waiting':>8}  {'state':<10} last consumed"
-    for one in queues:
-        waiting = "?" if one["messages_waiting"] is None else one["messages_waiting"]
-        yield f"{one['name']:<20} {waiting:>8}  {one['state']:<10} {silence_text(one['silent_seconds'])} ago"
+    for queue in queues:
+        waiting = "?" if queue["messages_waiting"] is None else queue["messages_waiting"]
+        yield f"{queue['name']:<20} {waiting:>8}  {queue['state']:<10} {silence_text(queue['silent_seconds'])} ago"
 
 
 def silence_text(seconds: float | None) -> str:
-    """Return how long something was silent; the API gives ``None`` if it never heard of it."""
+    """Return how long a queue or process was silent; the API gives ``None`` if it was never heard."""
     return "an unknown time" if seconds is None else format_duration(seconds)
 
 
 def _is_ours(part: Mapping[str, Any], info: RunInfo) -> bool:
-    """Return whether this stack started what is silent; a service that was not started on purpose is no fault."""
+    """Return whether this stack started the silent part. A service that was left out on purpose is no fault."""
     parts = {name.partition("-")[0] for name in info["names"]}
     needed = {"queue": "worker", "beat": "beat", "broker": "api"}
     if part["kind"] == "worker":

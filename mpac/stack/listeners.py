@@ -1,6 +1,7 @@
-"""Find out which process listens on a port, from the kernel's tables; any process could answer there.
+"""Find out which process listens on a port, from the kernel's tables.
 
-Linux only; on other systems the expected process is assumed to be the one that answers.
+An answer on a port does not prove that our own process gave it: another one may listen there. Linux only; on other systems the
+expected process is assumed to be the one that answers.
 """
 
 import contextlib
@@ -33,7 +34,7 @@ def listener_on(port: int) -> str:
 
 
 def _listening_sockets(port: int) -> set[str] | None:
-    """Return the sockets that listen on ``port``, named as links in ``/proc/PID/fd`` name them."""
+    """Return the sockets listening on ``port`` as ``socket:[inode]``, the form of the links in ``/proc/PID/fd``."""
     found: set[str] = set()
     for table in TABLES:
         try:

@@ -68,10 +68,10 @@ class LocalStack:
     ) -> None:
         """Choose ports and read the secrets; nothing is started before the block is entered.
 
-        ``ports``: see ``mpac.stack.ports``. ``env``: variables that override all others; empty unsets.
+        ``ports``: see ``mpac.stack.ports``. ``env``: variables that override all others; an empty value unsets one.
         ``later``: services or processes not to wait for; entering returns without them while they start.
         ``durable=False`` turns fsync off, for tests that do not depend on it and delete their clusters.
-        ``restart=False`` does not restart a process that died, for tests of what follows.
+        ``restart=False`` does not restart processes that died, for tests of what happens then.
         ``profile=MOVABLE`` starts on the database whose clock can be moved.
         """
         self.home = open_home(home)
@@ -90,7 +90,7 @@ class LocalStack:
         self._durable = durable
         self._closing = ExitStack()
         self._late_run: asyncio.TimerHandle | None = None
-        self._complete = False  # every part was ready once
+        self._complete = False  # every process has been ready
         self._stopping = False
         self.urls: Urls = urls_of(self._ports, self._secrets, self._user, profile=profile)
         ours = {**product_environment(self.home, self.urls, self._secrets), **RATE_LIMITS_OFF}

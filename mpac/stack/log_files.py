@@ -17,7 +17,7 @@ from mpac.stack.state_folder import Home, command, suggest_home
 
 BLOCK_BYTES = 262_144
 LINES_BEFORE = 500
-"""Read in addition: the first line that is shown may continue a line with a time, as a traceback does."""
+"""Lines to read in addition, because the first line that is shown may continue an earlier one, as in a traceback."""
 
 POLL_SECONDS = 0.2
 
@@ -84,7 +84,10 @@ class LogFollower:
 
 
 def _read(path: Path, count: int) -> list[LogLine]:
-    """Read one file's lines; those before the first known time get that time, or the file's if no line has one."""
+    """Read the lines of one file.
+
+    Lines before the first known time get that time. If no line has a time, all get the time of the file.
+    """
     reader = LineReader(path.stem)
     lines = [reader.read(text) for text in _last_of(path, count + LINES_BEFORE) if text.strip()]
     first = next((line.at for line in lines if line.at), None) or _modified_at(path)

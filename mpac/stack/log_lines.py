@@ -52,7 +52,7 @@ LEVELS = {
     **{"LOG": "INFO", "NOTICE": "INFO", "FATAL": "CRITICAL", "PANIC": "CRITICAL"},  # PostgreSQL
     **{".": "DEBUG", "-": "DEBUG", "*": "INFO", "#": "WARNING", "signal-handler": "INFO"},  # Valkey
 }
-"""Each program's name of a level → the level; a name that is not here, such as DETAIL, continues the previous line."""
+"""Level as a program writes it → level. A name that is not here, such as DETAIL, continues the previous line."""
 
 
 @dataclass(slots=True)
@@ -151,7 +151,7 @@ def escape_controls(text: str) -> str:
 
 
 def last_message(lines: Iterable[str]) -> str:
-    """Return the message of the last line with any text, to explain why a process has ended; empty without one."""
+    """Return the message of the last line that has text, to explain why a process ended; empty if no line has any."""
     last = next((line for line in reversed(list(lines)) if line.strip()), "")
     line = LineReader("").read(last)
     text = (

@@ -1,9 +1,13 @@
 """Choose the port of each process, always on 127.0.0.1.
 
-``auto`` takes the documented block from 8800 and, for each port that is taken, a free one instead; a number takes exactly that
-block or fails; ``free`` takes any free ports, for tests that run side by side. Free ports come from below the range that the
-kernel uses for outgoing connections. All are held for the stack that chose them: it takes several seconds until its last
-process listens, and a process that is being restarted does not listen.
+| ``--ports`` | ports |
+|---|---|
+| ``auto`` | the documented block from 8800, and a free port instead of each one that is taken |
+| a number | exactly the block that starts there; if one of its ports is taken, the stack does not start |
+| ``free`` | any free ports, for tests that run side by side |
+
+Free ports come from below the range that the kernel uses for outgoing connections. The stack reserves all its ports as long as
+it runs, because its last process listens only after several seconds, and a process that is being restarted does not listen.
 """
 
 import random
@@ -34,7 +38,7 @@ class ReservedPorts:
         self._sockets: list[socket.socket] = []
 
     def reserve(self, port: int) -> bool:
-        """Hold the port; return False if another process listens there or holds it."""
+        """Reserve the port. Return False if another process listens there or has reserved it."""
         claim = _claim(port)
         if claim is None:
             return False
@@ -64,7 +68,7 @@ class ReservedPorts:
 
 
 def choose_ports(wish: str, names: Iterable[str], *, reserved: ReservedPorts | None = None) -> dict[str, int]:
-    """Return a port for each name. ``wish`` is ``auto``, ``free`` or the first port of a block; ``reserved`` holds them."""
+    """Return a port for each name, reserved in ``reserved``. ``wish`` is ``auto``, ``free`` or the first port of a block."""
     wanted = [name for name in ORDER if name in set(names)]
     reserved = reserved or ReservedPorts()
     if wish == "free":
@@ -84,9 +88,8 @@ def choose_ports(wish: str, names: Iterable[str], *, reserved: ReservedPorts | N
 def is_free(port: int) -> bool:
     """Return whether a server could listen there now."""
     with socket.socket() as probe:
-        probe.setsockopt(
-            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-        )  # as servers do: a closing connection does not block the port
+        # As servers do, so that a closing connection does not block the port.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
             probe.listen(1)
@@ -96,7 +99,7 @@ def is_free(port: int) -> bool:
 
 
 def _claim(port: int) -> socket.socket | None:
-    """Claim the port among stacks; ``None`` if another one has it. Without abstract sockets nothing is claimed."""
+    """Claim the port among stacks; ``None`` if another stack has it. Without abstract sockets, nothing is claimed."""
     claim = socket.socket(socket.AF_UNIX)
     try:
         if sys.platform == "linux":

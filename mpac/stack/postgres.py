@@ -83,12 +83,12 @@ async def postgres(home: Home, *, port: int, password: str, durable: bool) -> Se
 
 
 def database_url(port: int, password: str, *, database: str = ORDINARY.database) -> str:
-    """Return the superuser's URL; migrations create the roles that the product uses."""
+    """Return the URL of the superuser. The migrations create the roles that the product uses."""
     return f"postgresql://{USER}:{password}@{HOST}:{port}/{database}"
 
 
 def identity_for(folder: Path) -> Identity:
-    """Return the identity the server can run as with its data in ``folder``: PostgreSQL refuses root.
+    """Return the identity that the server can have with its data in ``folder``. PostgreSQL refuses to run as root.
 
     Raises ``UserError`` if there is none.
     """
@@ -119,7 +119,7 @@ def _prepare(home: Home, password: str, durable: bool) -> Cluster:
 
 
 def _runnable(binaries: Path, home: Home, identity: Identity) -> Path:
-    """Return the folder itself, or that of a copy if the installed programs can't be run."""
+    """Return ``binaries``, or the folder of a copy if the installed programs can't be run."""
     if WHEEL not in binaries.parts:  # only the wheel's programs are known to work from another folder
         return binaries
     if identity == "nobody":

@@ -1,4 +1,4 @@
-"""Check whether a process is ready, without importing what it is made of."""
+"""Check whether a process is ready, without importing its code."""
 
 import asyncio
 from pathlib import Path
@@ -12,7 +12,7 @@ ANSWER_WITHIN_SECONDS = 2  # a process that takes longer to say "ready" is not
 
 
 def answers_http(port: int, path: str) -> Probe:
-    """Return a probe: ready when the process itself, not another one on its port, answers 200 to ``GET path``."""
+    """Return a probe that succeeds when this process, and not another one on its port, answers 200 to ``GET path``."""
 
     async def ready(pid: int) -> bool:
         return b" 200 " in await _first_line(port, path) and listens(pid, port)
@@ -21,7 +21,7 @@ def answers_http(port: int, path: str) -> Probe:
 
 
 def wrote_its_pid(file: Path) -> Probe:
-    """Return a probe: ready when ``mpac.stack.ready_file`` has written this pid; a former process wrote another."""
+    """Return a probe that succeeds when ``mpac.stack.ready_file`` has written this pid; an earlier process wrote another."""
 
     async def ready(pid: int) -> bool:
         return _text(file) == str(pid)

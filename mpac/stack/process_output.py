@@ -1,4 +1,4 @@
-"""The output of the processes: each process appends to its own file in the state folder.
+"""Store the output of the processes: each one appends to its own file in the state folder.
 
 No process depends on a reader. With a pipe, a supervisor that is stopped or out of disk space would block every process,
 including the backends of PostgreSQL, in a write to stderr. A failed write to a file, for instance on a full disk, loses that
@@ -7,7 +7,7 @@ text and nothing else.
 | output | for |
 |---|---|
 | ``FileOutput`` | tests and benchmarks: the files alone |
-| ``ConsoleOutput`` | `up`: also shows new lines, as ``mpac.stack.output_stream`` describes, from a thread of its own |
+| ``ConsoleOutput`` | `up`: also shows new lines (``mpac.stack.output_stream``), from a thread of its own |
 """
 
 import contextlib
@@ -171,7 +171,7 @@ def supervisor_line(name: str, said: str, *, level: str) -> LogLine:
 
 
 class OutputStream:
-    """A terminal, pipe or file that may be slow, full or closed."""
+    """The standard output of `up`: a terminal, pipe or file that may be slow, full or closed."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -188,7 +188,7 @@ class OutputStream:
 
 
 class Tail:
-    """Read the lines that are appended to a file, also if it is trimmed, replaced or created later."""
+    """Read the lines that are appended to a file, even if it is trimmed, replaced or created later."""
 
     def __init__(self, path: Path, position: int) -> None:
         self._path = path

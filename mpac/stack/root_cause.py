@@ -1,10 +1,10 @@
-"""Find the first cause in a program's output: most programs print consequences or a hint after it."""
+"""Find the cause of a failure in a program's output: most programs print consequences or a hint after it."""
 
 import re
 from collections.abc import Sequence
 
 GRAVE = re.compile(r"\b(FATAL|PANIC|ERROR|error):")
-"""Marks a cause in the output of PostgreSQL's programs; in a traceback the last line is the cause."""
+"""Marks the cause in the output of PostgreSQL's programs. In a traceback the last line is the cause."""
 
 
 def first_cause(lines: Sequence[str]) -> str:

@@ -1,6 +1,6 @@
-"""``run.json``: what runs now, where, and with which pids. Other processes learn it from there alone.
+"""Read and write ``run.json``, which tells other processes what runs now, where, and with which pids.
 
-The lock, not the file, says whether it is current: the supervisor holds ``lock`` as long as it lives. So a file left behind
+The lock tells whether the file is current: the supervisor holds ``lock`` as long as it lives. So a file that was left behind
 by ``kill -9`` is known to be stale, and a second stack in the same folder is refused.
 """
 
@@ -29,7 +29,7 @@ POLL_SECONDS = 0.02
 
 @contextmanager
 def exclusive_lock(home: Home) -> Iterator[None]:
-    """Hold the folder's lock. Raises ``UserError`` if a stack is already running in it."""
+    """Hold the folder's lock during the block. Raises ``UserError`` if a stack is already running in the folder."""
     descriptor = os.open(home.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
     try:
         try:
@@ -44,7 +44,7 @@ def exclusive_lock(home: Home) -> Iterator[None]:
 
 
 def already_running_message(home: Home) -> str:
-    """Return a sentence that says which stack holds the folder, where it is, and what can be done."""
+    """Return a message that says which stack runs in the folder, where it is, and what can be done."""
     said = home.lock_file.read_text()
     pid = f" (pid {said})" if said.isdecimal() else ""
     info = _read(home) or {}
@@ -75,9 +75,8 @@ def _lock(descriptor: int) -> None:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            fcntl.flock(
-                descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB
-            )  # succeeds if probes share it, fails if a stack holds it
+            # Succeeds if probes share the lock, and fails if a stack holds it.
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
             fcntl.flock(descriptor, fcntl.LOCK_UN)
             time.sleep(POLL_SECONDS)
         else:
@@ -85,7 +84,7 @@ def _lock(descriptor: int) -> None:
 
 
 def is_running(home: Home) -> bool:
-    """Return whether a supervisor holds the folder."""
+    """Return whether a supervisor holds the folder's lock."""
     try:
         descriptor = os.open(home.lock_file, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -101,7 +100,7 @@ def is_running(home: Home) -> bool:
 
 
 def supervisor_pid(home: Home) -> int | None:
-    """Return the pid of the supervisor that holds the folder; ``None`` if there is none."""
+    """Return the pid of the supervisor that holds the folder's lock; ``None`` if there is none."""
     if not is_running(home):
         return None
     said = home.lock_file.read_text()
@@ -113,8 +112,8 @@ def read_run(home: Home) -> RunInfo | None:
     if not is_running(home):
         return None
     info = _read(home) or {}
-    is_whole = all(isinstance(info.get(name), kind) for name, kind in SHAPE.items()) and "supervisor" in info["pids"]
-    return info if is_whole else None
+    is_complete = all(isinstance(info.get(name), kind) for name, kind in SHAPE.items()) and "supervisor" in info["pids"]
+    return info if is_complete else None
 
 
 def unreadable_message(home: Home) -> str:
@@ -130,14 +129,15 @@ def unreadable_message(home: Home) -> str:
 
 
 def write_run(home: Home, info: RunInfo) -> None:
-    """Replace the file."""
+    """Replace run.json."""
     write_private(home.run_file, json.dumps(info, indent=2) + "\n")
 
 
 def clear_leftovers(home: Home) -> None:
     """Wait for the children of a supervisor that was killed with ``kill -9``; the kernel has signalled them to end.
 
-    Call it with the lock held. A pid counts only if it was born when the file says, so no other process is waited for.
+    Call it with the lock held. A pid counts only if its process started at the time in the file, so no other process is
+    waited for.
     """
     info = _read(home) or {}
     born = info.get("born", {})
@@ -151,7 +151,7 @@ def clear_leftovers(home: Home) -> None:
 
 
 def start_time(pid: int) -> str:
-    """Return when the process was born, in the kernel's ticks; empty without such a process or without /proc."""
+    """Return when the process started, in the kernel's ticks; empty if there is no such process or no /proc."""
     try:
         with open(f"/proc/{pid}/stat") as file:
             fields = file.read().rsplit(")", 1)[1].split()

@@ -1,7 +1,7 @@
 """Check whether the database already has the newest schema.
 
 ``alembic upgrade head`` takes nearly two seconds to find that there is nothing to do, a third of a whole start; psql and a
-look at the files take 20 ms. In any doubt the answer is no, and alembic decides.
+look at the files take 20 ms. In any doubt the check returns False, and alembic decides.
 """
 
 import re
@@ -28,7 +28,7 @@ async def schema_is_current(database_url: str) -> bool:
 
 
 def newest_revisions(sources: Iterable[str]) -> set[str]:
-    """Return the revisions that no other one follows."""
+    """Return the revisions that no other revision follows."""
     found = [ASSIGNMENT.findall(source) for source in sources]
     stated = [pair for pairs in found for pair in pairs]
     revisions = {value for name, value in stated if name == "revision"}

@@ -17,9 +17,9 @@ SAME_NAME_BYTES = 100  # of the state folder's name, so that the temporary path 
 
 
 def try_server(service: str, home: Home) -> Identity:
-    """Start ``postgres`` or ``valkey`` as the stack in ``home`` would, stop it, and return its identity.
+    """Start ``postgres`` or ``valkey`` as the stack in ``home`` would, stop it, and return the identity it ran as.
 
-    Raises ``UserError`` with the first cause. Nothing is left behind, not even after Ctrl-C or SIGTERM.
+    Raises ``UserError`` with the cause. Nothing is left behind, not even after Ctrl-C or SIGTERM.
     """
     folder = _temporary_folder(home)
     try:
@@ -27,7 +27,7 @@ def try_server(service: str, home: Home) -> Identity:
     except asyncio.CancelledError as error:
         raise KeyboardInterrupt from error
     finally:
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # a second Ctrl-C does not cut the cleaning short
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # a second Ctrl-C must not interrupt the clean-up
         shutil.rmtree(folder, ignore_errors=True)
         delete_external_folder(Home(folder))
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

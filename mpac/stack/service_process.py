@@ -1,6 +1,6 @@
-"""Describe one process to the supervisor: data, no behaviour.
+"""The description of one process, from which the supervisor starts, probes and stops it.
 
-``ready`` says whether the process with that pid can be used; it is called every 20 ms, so it must be cheap and must not
+``ready`` tells whether the process with that pid can be used. It is called every 20 ms, so it must be cheap and must not
 import the product.
 """
 
@@ -21,7 +21,7 @@ Probe = Callable[[int], Awaitable[bool]]
 
 
 async def ready_immediately(pid: int) -> bool:
-    """Return True as soon as the process runs: for programs that can't be probed."""
+    """Return True as soon as the process runs. For programs that can't be probed."""
     return pid > 0
 
 
@@ -43,11 +43,11 @@ class ServiceProcess:
     runs_once: bool = False  # ready when it has ended with exit code 0
 
     def command_line(self) -> list[str]:
-        """Return the command line that starts it, through the launcher, whose pid it takes over."""
+        """Return the command line that starts the process, through the wrapper, whose pid the process takes over."""
         launcher = [sys.executable, "-I", "-S", str(EXEC_WRAPPER), str(int(self.death_signal)), str(os.getpid())]
         return [*launcher, self.identity, *self.command]
 
     def variables(self) -> dict[str, str]:
-        """Return the whole environment: ours without its MPAC_* variables, which ``environment`` replaces."""
+        """Return the whole environment: ours, with the MPAC_* variables replaced by ``environment``."""
         others = {name: value for name, value in os.environ.items() if not name.startswith("MPAC_")}
         return {**others, "PYTHONUNBUFFERED": "1", **self.environment}

@@ -48,7 +48,7 @@ class RunningProcess:
 
 
 class Supervisor:
-    """Keep a set of processes running; ``changed`` is called whenever a pid comes or goes."""
+    """Keep a set of processes running; ``changed`` is called whenever a process starts, becomes ready or ends."""
 
     def __init__(self, output: Output, *, restart: bool, changed: Callable[[], None]) -> None:
         self.output = output
@@ -72,11 +72,11 @@ class Supervisor:
         return [name for name, running in self._running.items() if running.ready]
 
     def spec(self, name: str) -> ServiceProcess:
-        """Return what was started under this name."""
+        """Return the description of the process with this name."""
         return self._get(name).spec
 
     def start(self, spec: ServiceProcess) -> None:
-        """Start it and return at once; ``wait_ready`` waits until it can be used."""
+        """Start the process and return at once; ``wait_ready`` waits until it can be used."""
         known = self._running.get(spec.name)
         if known and not known.given_up:
             raise UserError(f"{spec.name} is already running.")
@@ -91,7 +91,7 @@ class Supervisor:
         self.start(running.spec)
 
     async def wait_ready(self, name: str, *, timeout_seconds: float | None = None) -> None:
-        """Return when it is ready. Raises ``UserError`` with its last line if it ends or takes too long."""
+        """Wait until the process is ready. Raises ``UserError`` with its last line if it ends or takes too long."""
         running = self._get(name)
         limit = timeout_seconds or running.spec.ready_within_seconds
         deadline = time.monotonic() + limit
@@ -103,7 +103,7 @@ class Supervisor:
             await asyncio.sleep(POLL_SECONDS)
 
     def kill(self, name: str, number: signal.Signals) -> None:
-        """Send a signal; the restart policy decides what follows."""
+        """Send a signal to the process. The restart policy decides what follows."""
         pid = self._get(name).pid
         if pid is None:
             raise UserError(f"{name} is not running.")
@@ -116,7 +116,7 @@ class Supervisor:
             self._changed()
 
     async def stop(self, name: str) -> None:
-        """Send its stop signal, wait for its grace period, then kill it. Harmless if it is not running."""
+        """Send the stop signal, wait for the grace period, then kill the process. Does nothing if it is not running."""
         running = self._get(name)
         running.stopping.set()
         if running.runner is None:
@@ -200,9 +200,8 @@ class Supervisor:
 async def _is_ready(spec: ServiceProcess, pid: int) -> bool:
     try:
         return await spec.ready(pid)
-    except (
-        Exception
-    ):  # another process on the port may answer anything; ending the watch here would leave the process "starting"
+    except Exception:
+        # Another process on the port may answer anything. An error would end the watch, and the process would stay "starting".
         return False
 
 

@@ -1,4 +1,4 @@
-"""Let the workers process what became due by a move, and report the outcomes.
+"""Let the workers process what a move of the clock made due, and report the outcomes.
 
 The product's own sweeps are called to find what is due, so none of their rules is repeated here.
 """
@@ -19,7 +19,7 @@ from workflows.settlements.close import GRACE, find_due_settlements
 
 MOST = 1_000
 DONE_WITHIN_SECONDS = 30
-"""Sweeps come every second, those for reconciliations every 15 seconds."""
+"""Sweeps run every second, those for reconciliations every 15 seconds."""
 PERIODS_WITHIN_SECONDS = 10
 POLL_SECONDS = 0.2
 SHOWN = 20
@@ -51,7 +51,11 @@ UNION ALL SELECT settlement_id FROM reconciliation_tries
 
 @dataclass(slots=True)
 class DueWork:
-    """The work that becomes due by a move: payments and refunds with their state before, days, and what is still due."""
+    """The work that a move makes due.
+
+    ``before`` maps the id of a payment or refund to its state before the move. ``days`` are ids of settlements; ``left`` are
+    the ids of what is still due.
+    """
 
     before: dict[str, str] = field(default_factory=dict)
     days: set[str] = field(default_factory=set)
@@ -63,7 +67,7 @@ class DueWork:
 
 
 async def record_due_work(connection: psycopg.AsyncConnection[Any], done: DueWork, *, seconds: int) -> None:
-    """Record what will be due in so many seconds; a look afterwards would miss what the workers had finished by then."""
+    """Record what will be due in ``seconds``. After the move it would be too late: workers may have finished some of it."""
     cursor = connection.cursor(row_factory=dict_row)
     found = await cursor.execute(_SOON.encode(), {"seconds": seconds, "most": MOST})
     done.before.update((row["id"], _state(row)) for row in await found.fetchall())
@@ -72,7 +76,7 @@ async def record_due_work(connection: psycopg.AsyncConnection[Any], done: DueWor
 
 
 async def open_periods(connection: psycopg.AsyncConnection[Any]) -> None:
-    """Have the first periods of new stores opened now, which beat does once a minute, and wait briefly for them."""
+    """Have the first periods of new stores opened now, for which beat would take up to a minute, and wait briefly for them."""
 
     async def missing() -> int:
         row = await (await connection.cursor(row_factory=dict_row).execute(_MISSING)).fetchone()
@@ -103,7 +107,7 @@ async def wait_until_done(connection: psycopg.AsyncConnection[Any], done: DueWor
 
 
 async def describe_outcomes(connection: psycopg.AsyncConnection[Any], done: DueWork) -> list[str]:
-    """Return one line for each thing that was due: its state now."""
+    """Return one line per row that was due, with its current state."""
     cursor = connection.cursor(row_factory=dict_row)
     ids = {"ids": done.ids}
     lines = [_describe_settlement(row) for row in await (await cursor.execute(_ENDED, ids)).fetchall()]

@@ -5,7 +5,7 @@
 | create | one transaction: functions (``mpac.stack.movable_clock``), path, defaults, triggers | nothing was created |
 | renew | close older connections, each between two transactions | the next call closes the others |
 
-The clock is zero ahead until both steps are done, so it makes no difference which processes have new connections already. A
+Until both steps are done the clock is not ahead, so it does not matter which connections use the new functions already. A
 pool notices a connection that was closed while idle, and replaces it before anything is sent (docs/decisions/0141).
 """
 

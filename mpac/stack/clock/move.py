@@ -7,11 +7,13 @@
 | provider | ``PUT /control/clock`` | payments and refunds are refused (503) until the next call finishes the move |
 | database | one commit: the clock, what follows the machine's clock, the locks | moved |
 
-A call that is stopped instead (SIGSTOP) loses its connection, and thereby its locks, after ``MOST_IDLE_SECONDS``.
+If the process is stopped (SIGSTOP) instead of killed, it loses its connection, and with it the locks, after
+``MOST_IDLE_SECONDS``.
 
-A transaction that has written anything ends before the clock moves, and one that waits for a lock starts to write after it.
-So nothing is decided by two clocks. Liveness marks of beat and the queues, and the record of used assertions, follow the
-machine's clock, so they are moved along: a queue that was heard a second ago must not appear silent for a day.
+A transaction that has written anything ends before the clock moves, and one that waits for a lock writes after it. So no
+transaction uses two clocks. The liveness marks of beat and the queues, and the records of used assertions, follow the
+machine's clock. They are moved along, because otherwise a queue that consumed a message a second ago would appear silent for
+a day.
 """
 
 import asyncio
@@ -27,7 +29,7 @@ from mpac.cli.errors import UserError
 from mpac.stack.clock.provider import ProviderClock, ProviderUnreachable
 
 AT_REST_WITHIN_SECONDS = 60
-"""Twice the usual lease: a payment of a killed worker is claimed for no longer than this."""
+"""Twice the usual lease, which is the longest time for which a killed worker can hold a payment."""
 POLL_SECONDS = 0.1
 ONE_MOVE = 0x636C6F636B
 """The advisory lock that is held while a clock is moved."""
@@ -44,14 +46,14 @@ SET LOCAL deadlock_timeout = '50ms'; -- after it PostgreSQL cancels an autovacuu
 SET LOCAL idle_in_transaction_session_timeout = '{most_idle}s'; -- a caller that was stopped must not hold the locks
 """
 MOST_IDLE_SECONDS = 10
-"""How long one step of a move may take while everything is locked: the provider answers within four seconds or not at all."""
+"""The longest time for one step of a move, with everything locked. The provider answers within four seconds or fails."""
 _IN_PROGRESS: LiteralString = """
 SELECT id FROM payments WHERE lease_until > now() OR (status = 'pending' AND created_at > now() - interval '20 s')
 UNION ALL
 SELECT id FROM refunds WHERE lease_until > now() OR (status = 'pending' AND created_at > now() - interval '20 s')
 LIMIT 1000
 """
-"""Rows that a worker processes or is about to claim: a payment of a moment ago must not expire in the queue."""
+"""Rows that a worker processes or is about to claim. A payment that was just created must not expire in the queue."""
 _ALONG: LiteralString = """
 UPDATE canaries SET sent_at = sent_at + by, consumed_at = consumed_at + by
 FROM (SELECT make_interval(secs => %(seconds)s) AS by) AS distance
@@ -81,7 +83,7 @@ class StackClock:
         if not (row and row[0]):
             raise UserError("Another `clock` command is moving this stack's clock: wait until it has finished.")
 
-    async def look(self) -> None:
+    async def read(self) -> None:
         """Read how far ahead the two clocks are. Raises ``UserError``."""
         row = await (await self.connection.execute(_STATE)).fetchone()
         assert row  # noqa: S101 - the table has one
@@ -118,7 +120,7 @@ class StackClock:
                 report_waiting(len(in_progress))
                 reported = True
             await asyncio.sleep(POLL_SECONDS)
-        await self.look()
+        await self.read()
 
     async def _try_to_move(self, ahead_seconds: int, before_move: BeforeMove) -> list[str]:
         """Move, or return the ids of what is in progress."""
@@ -162,7 +164,10 @@ class StackClock:
             await other.execute("UPDATE movable_clock.moved SET intended = make_interval(secs => %s)", [ahead_seconds])
 
     async def _unknown_result_error(self, ahead_seconds: int) -> UserError:
-        """Return the error for a provider that did not answer; if its clock was certainly not moved, drop the intention."""
+        """Return the error for a move that the provider did not acknowledge.
+
+        If the provider's clock was certainly not moved, the recorded intention is dropped first.
+        """
         with suppress(UserError):
             if await self._provider.ahead_seconds() != ahead_seconds:
                 await self._intend(None)

@@ -1,4 +1,4 @@
-"""Read the argument of `mpac clock`: a distance (`+1d12h`) or a time (`05:00`, `2026-12-01 00:05`)."""
+"""Parse the argument of `mpac clock`: a distance (`+1d12h`) or a time (`05:00`, `2026-12-01 00:05`)."""
 
 import re
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
@@ -37,8 +37,8 @@ def parse_distance(typed: str) -> timedelta:
 def parse_time(typed: str, *, now: datetime, zone: tzinfo) -> datetime:
     """Return the typed time in UTC; it is in ``zone`` unless it has its own offset. Raises ``UserError``.
 
-    A time of day means its next occurrence after ``now``. A local time that a clock change skips is moved forward; of one that
-    occurs twice the first is meant, as for the ends of business days.
+    A time of day means its next occurrence after ``now``. A local time that a clock change skips is moved forward. If a
+    local time occurs twice, the first is meant, as for the ends of business days.
     """
     try:
         if of_day := _time_of_day(typed):

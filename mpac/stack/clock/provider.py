@@ -24,11 +24,14 @@ class ProviderClock:
     control_key: str
 
     async def ahead_seconds(self) -> int:
-        """Return how far ahead it is. Raises ``ProviderUnreachable``, or ``UserError`` with the provider's answer."""
+        """Return how many seconds the clock is ahead.
+
+        Raises ``ProviderUnreachable``, or ``UserError`` with the provider's answer.
+        """
         return await self._request("GET")
 
     async def move(self, ahead_seconds: int) -> int:
-        """Move it forward and return how far ahead it is now. Raises the same."""
+        """Move the clock forward and return how far ahead it is now. Raises the same errors as ``ahead_seconds``."""
         return await self._request("PUT", {"ahead_seconds": ahead_seconds})
 
     async def _request(self, method: str, body: dict[str, int] | None = None) -> int:

@@ -35,7 +35,7 @@ from workflows.settlements.close import GRACE
 from workflows.time_zones import zone as zone_of
 
 WORKERS = ("worker-other", "beat")
-"""Without these processes nothing that becomes due is processed."""
+"""If one of these is not running, nothing that becomes due is processed."""
 
 Say = Callable[[str], None]
 
@@ -100,7 +100,7 @@ async def _move(
         "before_move": lambda distance: record_due_work(clock.connection, done, seconds=distance),
     }
     await clock.lock_moves()
-    await clock.look()
+    await clock.read()
     before = clock.ahead_seconds
     if clock.clocks_differ:
         was_interrupted = clock.is_half_moved

@@ -84,7 +84,7 @@ async def clock_state_of(
     real = ProviderClock(session, stack.urls.sandbox, stack.control_key)
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
         clock = StackClock(connection, real, database_url=url)
-        await clock.look()
+        await clock.read()
         clock._provider = kind(session, stack.urls.sandbox, stack.control_key)
         yield clock
 
@@ -198,7 +198,7 @@ async def test_no_clock_moves_if_the_provider_refuses(own: LocalStack, session: 
         before = clock.ahead_seconds
         with pytest.raises(UserError, match="refuses"):
             await move(clock, MAX_AHEAD_SECONDS + 1)
-        await clock.look()
+        await clock.read()
         assert (clock.ahead_seconds, clock.provider_ahead_seconds, clock.clocks_differ) == (before, before, False)
         await write(own)
 
@@ -208,7 +208,7 @@ async def test_no_clock_moves_if_the_provider_is_not_reached(own: LocalStack, se
         before = clock.ahead_seconds
         with pytest.raises(UserError, match="nothing was moved"):
             await move(clock, before + HOUR)
-        await clock.look()
+        await clock.read()
         assert (clock.ahead_seconds, clock.clocks_differ) == (before, False)
         await write(own)
 
