@@ -1,4 +1,4 @@
-"""``python3 run.py bench``: measure the product and its rival in interleaved rounds on this machine."""
+"""``python3 run.py bench``: measure the product and its rival (``benchmarks.rivals``) in interleaved rounds."""
 
 import asyncio
 import json
@@ -29,12 +29,14 @@ TARGETS: dict[str, type[Product] | type[OrmCelery]] = {"product": Product, "orm_
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="One short round: shows that it runs, its figures mean little.")
+@click.option("--quick", is_flag=True, help="One short round, which shows that it runs; its figures mean little.")
 @click.option("--rounds", type=click.IntRange(1, 20), help="Interleaved rounds; the table shows their medians.")
 @click.option("--in-flight", type=click.IntRange(1, 4096), help="Terminals of the closed loop.")
-@click.option("--only", multiple=True, type=click.Choice(list(TARGETS)), help="Only these contenders.")
-@click.option("--profile", "is_profile", is_flag=True, help="Say instead where the product's processor time goes.")
-@click.option("--orders", "is_orders", is_flag=True, help="Measure instead what an order costs beside a payment.")
+@click.option("--only", multiple=True, type=click.Choice(list(TARGETS)), help="Measure only these.")
+@click.option("--profile", "is_profile", is_flag=True, help="Print instead where the product's CPU time goes.")
+@click.option(
+    "--orders", "is_orders", is_flag=True, help="Measure instead what an order costs compared with a payment."
+)
 @click.option(
     "--results", type=click.Path(path_type=Path), help="The JSON file to write; else one in benchmarks/results."
 )
@@ -64,8 +66,8 @@ def main(
             found = asyncio.run(_run(plan, only or tuple(TARGETS), console))
             report.show(found, console)
             whole = {"plan": asdict(plan), "summary": report.summary(found), "rounds": found}
-    except UserError as trouble:
-        raise click.ClickException(str(trouble)) from trouble
+    except UserError as error:
+        raise click.ClickException(str(error)) from error
     path = results or RESULTS / f"{datetime.now(UTC):%Y%m%dT%H%M%S}{'-orders' if is_orders else ''}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"machine": _machine(), **whole}, indent=1) + "\n")

@@ -1,8 +1,8 @@
 """Detect that payments are final, for every target in the same way: by polling its database.
 
-A terminal would use a waiting GET, which only the product has and which would load only its API. Instead, one session asks,
-with a fixed pause after each answer, which of the open payments are final. Its times are upper bounds: too long by up to one
-pause and one query, which the report states.
+A terminal would use a waiting GET, but only the product has one, and its cost would fall on the product's API alone. Instead,
+one session queries which of the open payments are final, with a fixed pause after each answer. The measured times are upper
+bounds: they are too long by up to one pause and one query, which the report states.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ FINAL = """
 
 
 class CompletionPoller:
-    """The open payments, and the callers that wait for them."""
+    """Poll the open payments, and tell each caller that waits for one."""
 
     def __init__(self, connection: "psycopg.AsyncConnection[tuple[str, str]]", *, pause_seconds: float) -> None:
         self._connection = connection
@@ -26,7 +26,7 @@ class CompletionPoller:
 
     @property
     def pid(self) -> int:
-        """Return the PostgreSQL process of this session, whose CPU time belongs to the load generator."""
+        """The PostgreSQL process of this session, whose CPU time belongs to the load generator."""
         return self._connection.info.backend_pid
 
     def final_status(self, payment_id: str) -> "asyncio.Future[tuple[str, float]]":

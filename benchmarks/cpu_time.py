@@ -1,8 +1,8 @@
-"""Measure CPU time by process, over exactly the measured seconds.
+"""Measure the CPU time of each process, over exactly the measured seconds.
 
-The processes of a server count as one: PostgreSQL's postmaster, its live backends, and those that have ended meanwhile (the
-kernel adds their time to the postmaster's). The database session of the load generator is subtracted, because it is a cost
-of the measurement.
+The processes of a server count as one: PostgreSQL's postmaster, its live backends, and the backends that have ended, whose
+time the kernel adds to the postmaster's. The database session of the load generator is subtracted, because it is a cost of
+the measurement.
 """
 
 import time
@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 
 CLIENT, CLIENT_SESSION = "client", "client's database session"
-"""The load generator itself, and what its polling costs PostgreSQL: a real terminal would do neither."""
+"""The load generator itself, and what its polling costs PostgreSQL. A real terminal would cause neither."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Reading:
 
 
 class CpuMeter:
-    """Reads the CPU clocks of a target's processes."""
+    """Read the CPU times of a target's processes."""
 
     def __init__(self, pids: Mapping[str, int], *, session_pid: int) -> None:
         self._processes = {name: psutil.Process(pid) for name, pid in pids.items()}
@@ -34,7 +34,7 @@ class CpuMeter:
         self._client = psutil.Process()
 
     def read(self) -> Reading:
-        """Return the current readings. Raises ``psutil.NoSuchProcess`` if a process has died: the measurement is void."""
+        """Return the current CPU times. Raises ``psutil.NoSuchProcess`` if a process has ended: the measurement is void."""
         session = _cpu_seconds(self._session)
         seconds = {name: _with_children(process) for name, process in self._processes.items()}
         if "postgres" in seconds:
@@ -58,7 +58,7 @@ def _cpu_seconds(process: psutil.Process) -> float:
 
 
 def _with_children(process: psutil.Process) -> float:
-    """Return a process's own time, that of its live children, and that of its ended ones, which the kernel adds up."""
+    """Return the CPU time of a process, its live children and, as the kernel adds them up, its ended children."""
     while True:
         times = process.cpu_times()
         try:

@@ -1,4 +1,4 @@
-"""Shared parts of the benchmarks of large settlements: a database, memory, and a table of figures with targets.
+"""Code shared by the benchmarks of large settlements: a database, memory use, and a table of figures with targets.
 
 No beat and no worker uses the database, so nothing is closed or reconciled before it is measured.
 """

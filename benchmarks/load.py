@@ -1,12 +1,12 @@
 """Generate load in a process of its own: ``python -m benchmarks.load`` reads a job on stdin and writes its findings.
 
-| kind   | terminals                                                    | result                           |
-|--------|--------------------------------------------------------------|----------------------------------|
-| closed | each submits its next payment when its last one is final      | payments/s, CPU time per payment |
-| open   | payments are submitted at fixed times, whatever happens        | how long each of them took       |
+| kind   | terminals                                                      | result                           |
+|--------|----------------------------------------------------------------|----------------------------------|
+| closed | each submits its next payment when its last one is final       | payments/s, CPU time per payment |
+| open   | payments are submitted at fixed times, however slow the target | the latency of each payment      |
 
-In the open loop, the latency of a payment is measured from the time at which it should have been submitted. A server that
-stalls is therefore charged for every payment that it delayed, not only for one.
+In the open loop, the latency of a payment is measured from the time at which it should have been submitted. So a server that
+stalls is charged for every payment that it delayed, not only for one.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ class Job:
 
 @dataclass(slots=True)
 class Findings:
-    """The findings of the measured window."""
+    """The figures of the measured window."""
 
     seconds: float = 0.0
     created: int = 0
@@ -64,7 +64,7 @@ class Findings:
 
 
 class Load:
-    """One running job."""
+    """The load of one job."""
 
     def __init__(self, job: Job, poller: CompletionPoller) -> None:
         self._job = job
@@ -139,7 +139,10 @@ class Load:
         self._is_over = True
 
     async def _submit(self, terminal: Terminal, begun: float, *, give_back: list[Terminal] | None = None) -> bool:
-        """Submit one payment and wait until it is final. The terminal is free again as soon as it has its answer."""
+        """Submit one payment and wait until it is final; return whether it was accepted.
+
+        The terminal is appended to ``give_back`` as soon as its answer has arrived.
+        """
         is_measured, found = self._is_measuring, self._found
         try:
             async with asyncio.timeout(ANSWER_WITHIN_SECONDS):
@@ -165,7 +168,7 @@ class Load:
 
 
 async def work(job: Job) -> Findings:
-    """Run ``job`` with a database session of its own."""
+    """Run ``job``, with a database session of its own."""
     # Look up by key from the start: a plan cached for the empty table would read the whole table 50 times a second.
     options = "-c enable_seqscan=off"
     async with await psycopg.AsyncConnection.connect(job.database_url, autocommit=True, options=options) as connection:
@@ -179,7 +182,7 @@ def main() -> None:
     job = Job(**json.load(sys.stdin))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         found = runner.run(work(job))
-    result: dict[str, Any] = {each.name: getattr(found, each.name) for each in fields(found)}
+    result: dict[str, Any] = {field_.name: getattr(found, field_.name) for field_ in fields(found)}
     json.dump(result, sys.stdout)
 
 

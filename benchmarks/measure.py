@@ -20,7 +20,7 @@ from mpac.cli.errors import UserError
 from mpac.stack.state_folder import ROOT
 
 BUSY_PAUSE_SECONDS, REST_PAUSE_SECONDS = 0.02, 0.002
-"""The pause between two polls of the completion poller: its CPU share against its resolution."""
+"""The pause between two polls under full load and at rest. A shorter one costs more CPU time and measures more exactly."""
 
 LOADS = ("closed", "steady", "rest")
 PERCENTILES = (50, 95, 99)
@@ -43,7 +43,7 @@ class Sandbox:
 
 
 async def measure_target(target: Target, *, plan: Plan, sandbox: Sandbox, run: str) -> Figures:
-    """Everything the plan says about one contender. Raises ``UserError`` where it lost or doubled a payment."""
+    """Measure one target with every load of the plan. Raises ``UserError`` if it lost or doubled a payment."""
     await target.start()
     try:
         await prepare(target, sandbox=sandbox, latency_ms=plan.latency_ms)
@@ -93,7 +93,7 @@ async def prepare(target: Target, *, sandbox: Sandbox, latency_ms: int) -> None:
 
 
 async def load(job: Job) -> dict[str, Any]:
-    """Run the load generator and return its findings. Raises ``UserError`` where it fails."""
+    """Run the load generator and return its findings. Raises ``UserError`` if it fails."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "benchmarks.load"),
         stdin=asyncio.subprocess.PIPE,
@@ -106,7 +106,7 @@ async def load(job: Job) -> dict[str, Any]:
         process.kill()
         raise
     if process.returncode:
-        raise UserError("The load generator failed; its words are above.")
+        raise UserError("The load generator failed; its output is above.")
     found: dict[str, Any] = json.loads(said)
     return found
 
@@ -135,7 +135,7 @@ def figures_of(found: dict[str, Any]) -> Figures:
 
 
 def percentiles(values: list[float]) -> dict[str, float]:
-    """Return a percentile by nearest rank, so that every figure is a time that was really measured."""
+    """Return the percentiles by nearest rank, so that every figure is a time that was really measured."""
     ordered = sorted(values)
     return {f"p{p}": ordered[math.ceil(len(ordered) * p / 100) - 1] for p in PERCENTILES} if ordered else {}
 

@@ -1,8 +1,8 @@
-"""``--orders``: compare the cost of an order with that of a payment's accept, on servers of its own.
+"""``--orders``: compare the cost of an order with that of accepting a payment, on servers of its own.
 
 Only what accepts requests runs (API, PostgreSQL, broker), so that a payment costs its accept alone. Both are requested in a
-closed loop, one after the other in each round. CPU time is that of the API and the two servers. An order has two items of
-two tax rates and is submitted; its target is 1.5 times a payment's accept.
+closed loop, one kind after the other in each round. CPU time is that of the API and the two servers. An order has two items
+with two tax rates and is submitted; its target is 1.5 times the cost of a payment.
 
 Rounds are interleaved and the figures are medians. The CPU use of other processes is reported beside them.
 """
@@ -71,7 +71,7 @@ KINDS: dict[str, tuple[str, Callable[[str], str]]] = {
     "payment": ("payments", _payment),
     "order": ("orders", lambda _: ORDER),
 }
-"""By kind: the path, and the body with this number."""
+"""Kind → the path, and the function that returns the body for a number."""
 
 
 Figures = dict[str, float]
@@ -79,10 +79,10 @@ Rounds = dict[str, list[Figures]]
 
 
 def compare_orders(plan: OrdersPlan, console: Console) -> dict[str, Any]:
-    """Measure, print, and return the findings for a file."""
+    """Measure, print the result, and return the findings for the JSON file."""
     rounds = asyncio.run(_measure(plan))
     medians = {
-        kind: {name: statistics.median(each[name] for each in found) for name in found[0]}
+        kind: {name: statistics.median(figures[name] for figures in found) for name in found[0]}
         for kind, found in rounds.items()
     }
     ratio = ratio_of(medians)
@@ -123,7 +123,7 @@ async def _measure(plan: OrdersPlan) -> Rounds:
 
 
 class Load:
-    """Terminals that request one kind of thing in a closed loop."""
+    """The load of one kind: terminals in a closed loop."""
 
     def __init__(self, kind: str, stack: LocalStack, tokens: list[str], run: str) -> None:
         self._path, self._body = KINDS[kind]
@@ -133,7 +133,7 @@ class Load:
         self._times: list[float] = []
 
     async def run(self, meter: CpuMeter, plan: OrdersPlan) -> Figures:
-        """Load, measure, stop."""
+        """Warm up, measure and stop."""
         terminals = [asyncio.create_task(self._keep_requesting(number)) for number in range(plan.in_flight)]
         await self._load_for(plan.warm_up, terminals)
         self._times.clear()
@@ -142,7 +142,7 @@ class Load:
         after, count = meter.read(), len(self._times)
         spent, took = cpu_seconds_between(before, after), after.at - before.at
         self._is_over = True
-        times = percentiles([1_000 * one for one in self._times[:count]])
+        times = percentiles([1_000 * seconds for seconds in self._times[:count]])
         await asyncio.gather(*terminals)
         by_part = {f"{name} ms": 1_000 * spent[name] / count for name in SERVICES}
         return {
@@ -154,7 +154,7 @@ class Load:
         }
 
     async def _load_for(self, seconds: float, terminals: list["asyncio.Task[None]"]) -> None:
-        """Run the terminals for so many seconds. Raises the error of any terminal, because the figures would be void."""
+        """Let the terminals run for ``seconds``. Raises the error of any terminal, because the figures would be void."""
         ended, _ = await asyncio.wait(terminals, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
         for terminal in ended:
             terminal.result()

@@ -1,4 +1,4 @@
-"""The plan of a benchmark: what is measured, and for how long, alike for every target."""
+"""The plan of a benchmark: what is measured and for how long, the same for every target."""
 
 from dataclasses import dataclass
 

@@ -17,21 +17,21 @@ from mpac.cli.errors import UserError
 from mpac.stack.local_stack import LocalStack
 
 HOOK = Path(__file__).with_name("sampler")
-LOOKED_AT = ("api", "worker-payments-1")
+PROFILED = ("api", "worker-payments-1")
 WRITTEN_AFTER_SECONDS = 2.0
 SHOWN = 40
 
 
 async def profile(plan: Plan, console: Console) -> None:
-    """Load the product as in the closed loop, sample its processes, and print where their time went."""
-    with tempfile.TemporaryDirectory(prefix="mpac-bench-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        os.environ["BENCH_PROFILE_FOLDER"] = name
+    """Load the product in a closed loop, sample its processes, and print where their CPU time went."""
+    with tempfile.TemporaryDirectory(prefix="mpac-bench-", ignore_cleanup_errors=True) as path:
+        folder = Path(path)
+        os.environ["BENCH_PROFILE_FOLDER"] = path
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(HOOK), os.environ.get("PYTHONPATH"))))
         async with LocalStack(folder / "home", restart=False, durable=True) as stack:
             product = Product(stack)
             await prepare(product, sandbox=Sandbox(stack.urls.sandbox, stack.control_key), latency_ms=plan.latency_ms)
-            pids = {each: stack.pids[each] for each in LOOKED_AT}
+            pids = {name: stack.pids[name] for name in PROFILED}
             job = await job_for(product, "closed", plan=plan, run=stamp())
             loading = asyncio.create_task(load(job))
             await asyncio.sleep(plan.warm_up)
@@ -44,8 +44,8 @@ async def profile(plan: Plan, console: Console) -> None:
                 f"Under the profiler: {figures['per_second']:,.0f} payments/s, "
                 f"{figures['processor_ms']['all of its own']:.2f} ms of processor each."
             )
-            for each, pid in pids.items():
-                show(each, _written(folder / f"{pid}.json"), console)
+            for process, pid in pids.items():
+                show(process, _written(folder / f"{pid}.json"), console)
 
 
 def _written(file: Path) -> Counter[str]:
@@ -55,7 +55,7 @@ def _written(file: Path) -> Counter[str]:
 
 
 def shares(spent: Counter[str]) -> tuple[Counter[str], Counter[str]]:
-    """Return the CPU time by function: including what it called, and alone."""
+    """Return the CPU time by function: first including the functions that it called, then alone."""
     cumulative: Counter[str] = Counter()
     alone: Counter[str] = Counter()
     for stack, nanoseconds in spent.items():

@@ -1,4 +1,4 @@
-"""The product's terminals: created by ``mpac seed``, with access tokens that they request as any device does."""
+"""Create the product's terminals with ``mpac seed``, and request their access tokens as any device does."""
 
 import asyncio
 import json
@@ -18,19 +18,19 @@ Device = dict[str, str]
 
 
 async def create_devices(stack: LocalStack, number: int) -> list[Device]:
-    """Return ``number`` active devices of a few stores that accept QR payments through the sandbox provider."""
+    """Create ``number`` active devices in a few stores that accept QR payments through the sandbox provider."""
     words = ("seed", "--json", "--devices", str(number), "--stores", str(STORES), "--home", str(stack.home.path))
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "mpac", *words), stdout=asyncio.subprocess.PIPE, cwd=ROOT
     )
     said, _ = await process.communicate()
     if process.returncode:
-        raise UserError("The devices could not be made; the reason is above.")
+        raise UserError("The devices could not be created; the reason is above.")
     found: dict[str, Any] = json.loads(said)
     return list(found["devices"])
 
 
 async def request_tokens(api_url: str, devices: list[Device]) -> list[str]:
-    """Return one access token per device, valid for two minutes: longer than any single load."""
+    """Request one access token per device. They are valid for two minutes, longer than any single load."""
     async with aiohttp.ClientSession() as session:
         return [await Terminal(api_url, device, session=session).token() for device in devices]

@@ -40,7 +40,7 @@ class Target(Protocol):
 
     @property
     def pids(self) -> Mapping[str, int]:
-        """Return its processes and the servers that it uses."""
+        """The pids of its processes and of the servers that it uses, by name."""
         ...
 
     @property
@@ -54,7 +54,7 @@ class Target(Protocol):
         ...
 
     async def start(self) -> None:
-        """Start to serve."""
+        """Start its processes, and wait until they serve."""
         ...
 
     async def stop(self) -> None:
@@ -112,13 +112,13 @@ class _RivalAddresses:
 
 
 class OrmCelery:
-    """The rival in ``benchmarks/rivals/orm_celery``: see its README."""
+    """The rival, which ``benchmarks/rivals/orm_celery/README.md`` describes."""
 
     name = "orm_celery"
 
     def __init__(self, stack: LocalStack) -> None:
         self._stack = stack
-        self._reserved = ReservedPorts()  # the product is measured first, which takes minutes
+        self._reserved = ReservedPorts()  # reserved now, because the product is measured first, for minutes
         port = choose_ports("free", ["api"], reserved=self._reserved)["api"]
         database_url = urlunsplit(urlsplit(stack.urls.database)._replace(path="/rival_orm_celery"))
         broker = urlunsplit(urlsplit(stack.urls.broker)._replace(path="/1"))

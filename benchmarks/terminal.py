@@ -46,18 +46,17 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Store the transport. The event loop calls this."""
-        self._transport = cast(
-            asyncio.Transport, transport
-        )  # uvloop's transport has the methods but not the base class
+        # uvloop's transport has the methods but not the base class.
+        self._transport = cast(asyncio.Transport, transport)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        """Parse what arrives. The event loop calls this."""
+        """Fail the open request. The event loop calls this."""
         self._transport = None
         if self._answer and not self._answer.done():
-            self._answer.set_exception(ConnectionError("the server hung up"))
+            self._answer.set_exception(ConnectionError("the server closed the connection"))
 
     def data_received(self, data: bytes) -> None:
-        """Fail the open request. The event loop calls this."""
+        """Parse the data that arrived, and complete the open request. The event loop calls this."""
         self._buffer = self._buffer + data if self._buffer else data
         end = self._buffer.find(b"\r\n\r\n")
         if end < 0:

@@ -1,15 +1,16 @@
-"""Measure reconciliation: ``python -m benchmarks.reconcile``, on a database of its own, for some five minutes.
+"""Measure reconciliation: ``python -m benchmarks.reconcile``, on a database of its own, in about five minutes.
 
-| row                 | what it measures                                                                      |
-|---------------------|----------------------------------------------------------------------------------------|
+| row                 | what it measures                                                                          |
+|---------------------|-------------------------------------------------------------------------------------------|
 | one aggregate query | both sides summed and joined by reference in one statement: the minimum of any comparison |
 | COPY of the rows    | the statement's lines into an empty table without an index: the minimum of any write      |
 | receive             | the product accepts the file: digest, raw file, each line parsed, checked and stored      |
-| reconcile           | the product's run: passes, categories, breaks, summary, history                          |
-| without a statement | a run in which each line is a break, and a second such run (``--missing``)               |
+| reconcile           | the product's run: passes, categories, breaks, summary, history                           |
+| without a statement | a run in which each line is a break, and a second such run (``--missing``)                |
 
-Ratios to the first two rows, measured in the same run over the same data, can be compared between machines. The database
-writes the file, which is never held in this process, so the reported memory is that of receiving and reconciling.
+The ratios to the first two rows can be compared between machines, because those rows are measured in the same run over the
+same data. The database writes the file, which is never held in this process, so the reported memory is that of receiving and
+reconciling.
 """
 
 import argparse
@@ -43,7 +44,7 @@ _AGGREGATE = """
 
 
 def yardsticks(address: str, *, settlement_id: str, statement_id: str) -> dict[str, float]:
-    """Measure what the database needs for the minimum of any comparison."""
+    """Measure the two lower bounds of the table: the aggregate query and the COPY."""
     with psycopg.connect(address, autocommit=True) as connection:
         connection.execute("ANALYZE settlement_lines, statement_lines")
         times = []
@@ -65,7 +66,7 @@ def yardsticks(address: str, *, settlement_id: str, statement_id: str) -> dict[s
 
 
 async def product(settlement_id: str, file: IO[bytes], settings: Settings) -> tuple[str, dict[str, float]]:
-    """Receive and reconcile. Return the statement's id and the figures."""
+    """Receive the file and reconcile. Return the id of the statement and the figures."""
     actor = Actor(worker="bench")
     before, started = memory_mb(), time.perf_counter()
     stored = await receive_statement(Incoming(settlement_id, "sandbox", file, "csv"), actor=actor)

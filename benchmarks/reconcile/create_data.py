@@ -34,7 +34,7 @@ _FILE = """
 
 
 async def create_settlement(address: str, *, run: str, rows: int) -> str:
-    """Return the id of a closed settlement, of its own store, with ``rows`` lines."""
+    """Create a closed settlement with ``rows`` lines in a store of its own, and return its id."""
     store = f"sto_{run}"
     values = {"store": store, "run": run, "rows": rows}
     with psycopg.connect(address, autocommit=True) as connection:
@@ -51,7 +51,7 @@ async def create_settlement(address: str, *, run: str, rows: int) -> str:
 
 
 def write_statement(address: str, file: IO[bytes], *, settlement_id: str, breaks: int) -> int:
-    """Write the provider's file, with ``breaks`` amounts wrong by one. Return its size in bytes."""
+    """Write the provider's file, in which ``breaks`` amounts are wrong by one. Return its size in bytes."""
     with psycopg.connect(address) as connection:
         statement = _FILE.format(breaks=breaks, settlement=settlement_id)
         with connection.cursor().copy(statement) as copy:

@@ -1,1 +1,1 @@
-"""The same work in other designs, one folder each."""
+"""Comparison implementations: the same work in other designs, one folder each."""

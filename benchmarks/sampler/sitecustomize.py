@@ -1,7 +1,7 @@
 """A sampling profiler that Python loads at start-up in every process whose PYTHONPATH names this folder.
 
-Nothing has to be installed, and no permission to inspect other processes is needed. A thread looks a few hundred times a
-second at the stacks of all other threads, and adds to each the CPU time that its thread has used since the last look: a
+Nothing has to be installed, and no permission to inspect other processes is needed. A few hundred times a second, a thread
+reads the stacks of all other threads, and adds to each stack the CPU time that its thread has used since the last sample. A
 waiting thread adds nothing. The total of a thread is exact. Its distribution over functions is a sample, with a slight bias
 towards places where Python switches threads.
 

@@ -1,15 +1,16 @@
-"""Measure the end of a day: ``python -m benchmarks.settlement``, on a database of its own, for some five minutes.
+"""Measure the end of a day: ``python -m benchmarks.settlement``, on a database of its own, in about five minutes.
 
-| row                   | what it measures                                                                          |
-|-----------------------|--------------------------------------------------------------------------------------------|
+| row                   | what it measures                                                                             |
+|-----------------------|----------------------------------------------------------------------------------------------|
 | one aggregate query   | sum and count by method over the same rows in one statement: the minimum of any read         |
 | COPY of the rows      | the same rows as lines into an empty table without an index: the minimum of any write        |
 | close                 | the product's close of that store: lines, totals, history, next period, marks                |
 | refund kept waiting   | the longest time for which one of its payments could not be locked, as a refund locks it     |
-| stores at one minute  | so many due stores, closed in pages of 50 by two closers                                     |
+| stores at one minute  | that many due stores, closed in pages of 50 by two closers                                   |
 | postings              | what the ledger adds to the recording of a payment, in groups of 50                          |
 
-Ratios to the first two rows, measured in the same run over the same data, can be compared between machines.
+The ratios to the first two rows can be compared between machines, because those rows are measured in the same run over the
+same data.
 """
 
 import argparse
@@ -53,7 +54,7 @@ def timed(connection: psycopg.Connection, statement: str, *values: object) -> fl
 
 
 def yardsticks(address: str, store: str) -> dict[str, float]:
-    """Measure what the database needs for the minimum of any close."""
+    """Measure the two lower bounds of the table: the aggregate query and the COPY."""
     with psycopg.connect(address, autocommit=True) as connection:
         connection.execute("CREATE TEMP TABLE copied (LIKE settlement_lines)")
         aggregate = min(timed(connection, _AGGREGATE, store) for _ in range(2))
@@ -69,7 +70,7 @@ def yardsticks(address: str, store: str) -> dict[str, float]:
 
 
 class LockWaitProbe:
-    """Locks a payment as a refund does, repeatedly, and remembers the longest wait."""
+    """Lock a payment repeatedly, as a refund does, and remember the longest wait."""
 
     def __init__(self, address: str, store: str) -> None:
         self._address, self._store = address, store
@@ -87,7 +88,9 @@ class LockWaitProbe:
 
     def _keep_locking(self) -> None:
         with psycopg.connect(self._address, autocommit=True) as connection:
-            first = "SELECT min(id) FROM payments WHERE store_id = %s"  # marked first, and therefore locked longest
+            first = (
+                "SELECT min(id) FROM payments WHERE store_id = %s"  # the close marks it first, and so locks it longest
+            )
             payment_id = (connection.execute(first, [self._store]).fetchone() or [""])[0]
             while not self._is_over.wait(0.05):
                 started = time.perf_counter()
@@ -96,12 +99,12 @@ class LockWaitProbe:
 
 
 async def close_one(store: str, address: str) -> dict[str, float]:
-    """Close the only due settlement of ``store``."""
+    """Close the only due settlement of ``store``, and return the figures."""
     with psycopg.connect(address) as connection:
         (due,) = connection.execute(
             "SELECT id FROM settlements WHERE store_id = %s AND status = 'open' AND end_at <= now()", [store]
         ).fetchall()
-    with LockWaitProbe(address, store) as refund:
+    with LockWaitProbe(address, store) as probe:
         before, started = memory_mb(), time.perf_counter()
         await close_settlements([due[0]], worker="bench")
         seconds = time.perf_counter() - started
@@ -112,11 +115,11 @@ async def close_one(store: str, address: str) -> dict[str, float]:
     if status != "closed":
         raise SystemExit("The settlement was not closed: see the log above.")
     memory = {"memory_mb": memory_mb(), "memory_grew_mb": memory_mb() - before}
-    return {"lines": lines, "close_seconds": seconds, "wait_seconds": refund.longest_seconds, **memory}
+    return {"lines": lines, "close_seconds": seconds, "wait_seconds": probe.longest_seconds, **memory}
 
 
 async def close_all_due(run: str, address: str) -> float:
-    """Return the seconds until no store of ``run`` is due any more."""
+    """Close all due settlements of ``run`` with ``CLOSERS`` concurrent closers, and return the seconds it took."""
     with psycopg.connect(address) as connection:
         found = connection.execute(
             "SELECT id FROM settlements WHERE status = 'open' AND end_at <= now() AND store_id LIKE %s",

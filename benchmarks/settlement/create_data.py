@@ -1,7 +1,7 @@
 """Create rows to settle by SQL: completed payments as the product leaves them, a tenth of them partly refunded.
 
-Triggers are disabled meanwhile, because they refuse rows that begin as completed, and enabled before anything is measured.
-The physical order is that of the ids, as it is after recording payments one by one.
+Triggers are disabled while the rows are inserted, because they refuse rows that begin as completed, and are enabled before
+anything is measured. The physical order is that of the ids, as it is after recording payments one by one.
 """
 
 from typing import Any
@@ -49,7 +49,7 @@ _REFUNDS = """
 
 
 def create_payments(address: str, *, run: str, stores: int, payments: int) -> None:
-    """Create ``stores`` stores of yesterday with ``payments`` payments each. Their ids begin with ``sto_{run}_``."""
+    """Create ``stores`` stores that opened yesterday, with ``payments`` payments each. Their ids begin with ``sto_{run}_``."""
     values: dict[str, Any] = {"run": run, "stores": stores, "payments": payments}
     with psycopg.connect(address, autocommit=True) as connection:
         connection.execute("SET session_replication_role = replica")

@@ -95,7 +95,7 @@ async def get_device_id(authorization: Annotated[str, Header()]) -> str:
 
 @app.get("/health")
 def health() -> dict[str, str]:
-    """Answer that this process serves."""
+    """Report that this process serves requests."""
     return {"status": "ok"}
 
 

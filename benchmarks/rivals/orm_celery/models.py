@@ -1,4 +1,4 @@
-"""The rival's tables, and its connection. Settings come from the environment (``RIVAL_…``)."""
+"""Define the rival's tables and connect to its database. Settings come from the environment (``RIVAL_…``)."""
 
 import os
 from datetime import UTC, datetime

@@ -40,7 +40,7 @@ http = urllib3.PoolManager(
 
 
 class NoAnswer(Exception):
-    """The provider's answer is unknown: the task retries with an inquiry."""
+    """The provider did not report the outcome, so the task retries with an inquiry."""
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]  # Celery is untyped
@@ -51,7 +51,7 @@ def _tune_and_announce(**_: Any) -> None:
 
 @app.task(bind=True, name="payments.process", autoretry_for=(NoAnswer,), retry_backoff=2, max_retries=10)  # type: ignore[untyped-decorator]
 def process_payment(_task: Any, payment_id: str) -> None:
-    """Charge one payment and record what came of it. A second delivery asks what became of the first."""
+    """Charge one payment and record the outcome. A second delivery inquires about the charge of the first."""
     with sessions.begin() as session:
         payment = session.get(Payment, payment_id, with_for_update=True)
         if payment is None or payment.status not in ("pending", "processing"):
