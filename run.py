@@ -1,6 +1,6 @@
 """Create the environment if needed, then pass the arguments to `mpac`: ``python3 run.py up``, ``python3 run.py test``.
 
-Standard library only, because it runs before anything is installed, with no more than Python 3.11 and pip.
+This file uses the standard library only, because it runs before anything is installed, with no more than Python 3.11 and pip.
 
 | step | when |
 |---|---|
@@ -10,10 +10,10 @@ Standard library only, because it runs before anything is installed, with no mor
 
 uv installs the packages: the one on PATH, else the locked one, which pip fetches first. From empty caches that took 3.5 s, and
 pip alone took 32 s. If uv fails, pip installs everything, since it may know mirrors and certificates that uv does not. pip
-gets ``--no-deps``: the lock is complete, and before 23.3 pip treated ``coverage[toml]>=7`` of a package as a requirement
+gets ``--no-deps``: the lock is complete, and pip before 23.3 treated ``coverage[toml]>=7`` of a package as a requirement
 without a pin, although the lock pins coverage.
 
-Ctrl-C is blocked while modules are imported, here and in mpac, until it can be answered with a sentence.
+Ctrl-C is blocked while modules are imported, here and in mpac, until a sentence can be printed instead of a traceback.
 """
 
 import signal
@@ -67,7 +67,7 @@ class UserError(Exception):
 
 
 def main() -> None:
-    """Prepare what is missing, then become mpac."""
+    """Prepare the environment if needed, then become mpac."""
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         if sys.version_info < OLDEST_PYTHON:
@@ -92,16 +92,15 @@ def main() -> None:
     # -P: a folder in the user's working folder that is named like a package of ours must not be imported.
     os.environ["PYTHONPATH"] = str(ROOT)
     command = [python, "-P", "-m", "mpac"]
-    if os.pathsep in str(
-        ROOT
-    ):  # PYTHONPATH would be split there; processes that mpac starts find it by their working folder
+    if os.pathsep in str(ROOT):
+        # PYTHONPATH would be split there. Processes that mpac starts find it by their working folder.
         del os.environ["PYTHONPATH"]
         command = [python, "-P", "-c", BECOME, str(ROOT)]
     os.execv(python, [*command, *sys.argv[1:]])  # noqa: S606 - our own interpreter, no shell
 
 
 def check_name(environment: Path) -> None:
-    """Raise ``UserError`` if neither uv nor pip could install there."""
+    """Raise ``UserError`` if the path of the environment is one to which neither uv nor pip can install."""
     try:
         os.fsencode(environment).decode()
     except UnicodeDecodeError as error:
@@ -112,9 +111,9 @@ def check_name(environment: Path) -> None:
 
 
 def answer_without_environment(arguments: list[str]) -> None:
-    """Print help or the correction of a mistyped command, which need no environment, and exit; else return."""
+    """Print help or a correction of a mistyped command, for which no environment is needed, and exit; otherwise return."""
     sys.path.insert(0, str(ROOT))
-    from mpac.cli.offline_help import answer_offline  # noqa: PLC0415 - of the standard library only, and rarely needed
+    from mpac.cli.offline_help import answer_offline  # noqa: PLC0415 - rarely needed; it imports the standard library only
 
     found = answer_offline(arguments)
     if found:
@@ -142,7 +141,7 @@ def wanted_stamp() -> str:
 
 @contextlib.contextmanager
 def locked(environment: Path) -> Iterator[None]:
-    """Lock the environment, so that two commands started at once do not install over each other."""
+    """Hold the environment's lock, so that two commands started at once do not install over each other."""
     try:
         environment.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(environment / LOCKED, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -182,10 +181,12 @@ def prepare(environment: Path) -> None:
 
 
 def is_usable(python: Path) -> bool:
-    """Return whether it is an interpreter of the version that is running."""
-    ask = "import sys; print(sys.version_info[:2] == " + repr(tuple(sys.version_info[:2])) + ")"
+    """Return whether ``python`` runs and has the version of this interpreter."""
+    code = "import sys; print(sys.version_info[:2] == " + repr(tuple(sys.version_info[:2])) + ")"
     with contextlib.suppress(OSError):
-        return subprocess.run([python, "-c", ask], capture_output=True, text=True, check=False).stdout.strip() == "True"
+        return (
+            subprocess.run([python, "-c", code], capture_output=True, text=True, check=False).stdout.strip() == "True"
+        )
     return False
 
 
@@ -216,9 +217,9 @@ def install(python: Path) -> None:
 
 
 def check_installed(python: Path) -> None:
-    """Raise ``UserError`` if the packages went elsewhere: pip and uv also read configuration files."""
-    ask = "import importlib.util as u, sys; sys.exit(not all(map(u.find_spec, ('celery', 'click', 'psycopg'))))"
-    if subprocess.run([python, "-I", "-c", ask], capture_output=True, check=False).returncode != 0:
+    """Raise ``UserError`` if the packages were installed elsewhere, as configuration files of pip and uv can cause."""
+    code = "import importlib.util as u, sys; sys.exit(not all(map(u.find_spec, ('celery', 'click', 'psycopg'))))"
+    if subprocess.run([python, "-I", "-c", code], capture_output=True, check=False).returncode != 0:
         raise UserError("The packages were not installed into the environment: check the configuration of pip and uv.")
 
 
@@ -275,7 +276,7 @@ def install_by_pip(lines: str, python: Path) -> str:
 
 
 def output_if_failed(command: list[str], *, variables: dict[str, str], lines: str = "") -> str:
-    """Run a command with ``lines`` as its input; return the end of its output if it failed, else nothing."""
+    """Run a command with ``lines`` as its input. Return the beginning and end of its output if it failed, else ""."""
     try:
         done = subprocess.run(
             command, input=lines.encode(), check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=variables
@@ -291,7 +292,7 @@ def output_if_failed(command: list[str], *, variables: dict[str, str], lines: st
 
 
 def run_or_fail(command: list[str], purpose: str) -> None:
-    """Run a command. Raises ``UserError`` after printing its output if it fails."""
+    """Run a command. If it fails, print its output and raise ``UserError``."""
     output = output_if_failed(command, lines=LOCK.read_text("utf-8"), variables=dict(os.environ))
     if output:
         print_progress(output.strip())
@@ -299,7 +300,7 @@ def run_or_fail(command: list[str], purpose: str) -> None:
 
 
 def display_path(path: Path) -> str:
-    """Return the path on one line, as a terminal of any encoding can show it."""
+    """Return the path on one line, escaped if a terminal might not be able to show it."""
     return ascii(str(path)) if not str(path).isprintable() else str(path)
 
 
