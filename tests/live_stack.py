@@ -129,7 +129,7 @@ class LiveStack:
 
         return list(await asyncio.gather(*(one() for _ in range(count))))
 
-    async def being_processed(self, count: int, *, fate: str) -> list[str]:
+    async def submit_until_claimed(self, count: int, *, fate: str) -> list[str]:
         """Submit ``count`` payments that are all claimed, some still unanswered by the provider; return their ids."""
         for _ in range(TRIES):
             ids = await self.pay_many(count, fate=fate)
@@ -159,7 +159,9 @@ class LiveStack:
             within=within,
         )
 
-    async def reaches(self, payment_id: str, status: str, *, within: float = RECOVERY_SECONDS) -> dict[str, Any]:
+    async def wait_for_status(
+        self, payment_id: str, status: str, *, within: float = RECOVERY_SECONDS
+    ) -> dict[str, Any]:
         """Wait until a payment is in ``status``, and return its row."""
         return await eventually(lambda: self.row(payment_id), until=lambda row: row["status"] == status, within=within)
 
@@ -211,7 +213,7 @@ class LiveStack:
         """Return the names of the living workers for payments."""
         return [name for name in self.stack.pids if name.startswith("worker-payments")]
 
-    async def revive(self) -> None:
+    async def restore(self) -> None:
         """Restore the stack: restart dead processes, continue stopped ones, and remove the provider's faults."""
         for pid in self.stack.pids.values():
             with suppress(ProcessLookupError):  # the process has died, and the supervisor has not noticed yet

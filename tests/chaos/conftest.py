@@ -103,10 +103,10 @@ async def live(shared_live_stack: LiveStack) -> AsyncIterator[LiveStack]:
     Teardown restores the stack again, asserts that no process ended unexpectedly, closes the business day and runs all
     auditors.
     """
-    await shared_live_stack.revive()
+    await shared_live_stack.restore()
     shared_live_stack.stack.forget_ends()
     yield shared_live_stack
-    await shared_live_stack.revive()
+    await shared_live_stack.restore()
     assert shared_live_stack.stack.unexpected_ends == []
     await shared_live_stack.close_the_day()
     await shared_live_stack.audit()

@@ -23,7 +23,7 @@ from mpac.stack.probes import READY_FILE_VARIABLE
 from mpac.stack.state_folder import ROOT
 from tests.auditing import assert_auditors_find_nothing
 from tests.chaos.crashing_worker import ORDER_VARIABLE, rows_of_crash
-from tests.chaos.queues import broker_of, queued
+from tests.chaos.queues import broker_of, wait_until_queued
 from tests.live_stack import TRIES, nudge
 from tests.polling import eventually
 from tests.watched_stack import WatchedStack
@@ -157,7 +157,7 @@ class CrashStack:
         ordered = list(await asyncio.gather(*(order() for order in orders)))
         queue = f"{point.partition(':')[0]}s"
         async with broker_of(self.stack) as broker:
-            await queued(broker, queue, [one["id"] for one in ordered])
+            await wait_until_queued(broker, queue, [one["id"] for one in ordered])
             await broker.delete(queue)
         self.order_to_crash.write_text(point)
         await self.restart_killed()

@@ -85,7 +85,7 @@ async def _message(reader: asyncio.StreamReader) -> bytes:
 
 
 @asynccontextmanager
-async def meddler_before(upstream: str) -> AsyncIterator[Meddler]:
+async def relay_before(upstream: str) -> AsyncIterator[Meddler]:
     """Run a relay in front of ``upstream``, and yield it."""
     meddler = Meddler(upstream)
     server = await asyncio.start_server(meddler.serve, "127.0.0.1", 0)

@@ -43,18 +43,18 @@ async def ids_in(broker: Redis, queue: str) -> set[str]:
     return {one for (arguments, _keywords, _embed) in bodies for ids in arguments for one in ids}
 
 
-async def queued(broker: Redis, queue: str, ids: Collection[str]) -> None:
+async def wait_until_queued(broker: Redis, queue: str, ids: Collection[str]) -> None:
     """Wait until each of ``ids`` is in a message of a queue that no worker consumes."""
     wanted = set(ids)
     await eventually(partial(ids_in, broker, queue), until=lambda waiting: waiting >= wanted, within=RECOVERY_SECONDS)
 
 
-async def emptied(broker: Redis, queue: str) -> None:
+async def wait_until_empty(broker: Redis, queue: str) -> None:
     """Wait until a queue has no waiting message. Unacknowledged messages of killed connections may remain."""
     await eventually(lambda: broker.llen(queue), until=lambda length: length == 0, within=RECOVERY_SECONDS)
 
 
-async def consumed(broker: Redis, queue: str) -> None:
+async def wait_until_consumed(broker: Redis, queue: str) -> None:
     """Wait until a queue has neither waiting nor unacknowledged messages."""
     nothing = 0
 

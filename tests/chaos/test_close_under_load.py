@@ -127,7 +127,7 @@ class Day:
         return hashlib.sha256(answer.raw).hexdigest()
 
 
-async def shops(live: LiveStack) -> list[Tenant]:
+async def two_stores(live: LiveStack) -> list[Tenant]:
     """Return the tenant's store and a new store of the same merchant."""
     other = replace(live.tenant, store_id=new_id("store"))
     await live.sql(
@@ -177,7 +177,7 @@ async def close_all(day: Day) -> None:
 async def test_each_of_500_payments_and_refunds_is_in_one_settlement_while_managers_and_beat_close(
     live: LiveStack,
 ) -> None:
-    day = Day(live, await shops(live))
+    day = Day(live, await two_stores(live))
     await asyncio.to_thread(live.nudge, "settlements.open_due")
     paces = (
         (day.stores[0], 0.05),

@@ -20,7 +20,7 @@ from redis.asyncio import Redis
 
 from mpac.stack.health import fetch_health, health_problems
 from tests.chaos.beats import Beats, beats_beside
-from tests.chaos.queues import UNACKNOWLEDGED, command, consumed
+from tests.chaos.queues import UNACKNOWLEDGED, command, wait_until_consumed
 from tests.factories import Tenant
 from tests.live_stack import LiveStack
 from tests.polling import eventually
@@ -49,7 +49,7 @@ def beats(live: LiveStack, tmp_path: Path) -> Iterator[Beats]:
         yield further
 
 
-async def opened_before(live: LiveStack, hours: float, *, count: int = STORES) -> list[str]:
+async def open_stores_before(live: LiveStack, hours: float, *, count: int = STORES) -> list[str]:
     """Insert ``count`` stores that were opened ``hours`` ago, with different cut-offs and no period yet; return their ids."""
     mine: Tenant = live.tenant
     at = now() - timedelta(hours=hours)
@@ -72,7 +72,7 @@ async def periods(live: LiveStack, stores: list[str]) -> list[dict[str, Any]]:
     )
 
 
-async def caught_up(live: LiveStack, stores: list[str]) -> list[dict[str, Any]]:
+async def wait_until_caught_up(live: LiveStack, stores: list[str]) -> list[dict[str, Any]]:
     """Wait until each store's running period ends in the future, and return their settlements."""
     count = "SELECT count(*) AS count FROM settlements WHERE store_id = ANY(%s) AND status = 'open' AND end_at > now()"
     await eventually(
@@ -102,11 +102,11 @@ async def test_several_concurrent_beats_close_each_period_once(live: LiveStack, 
         beats.start(f"beat-{each + 1}")
     await beats.tick()
     since = now() - timedelta(hours=50)
-    stores = await opened_before(live, 50)
+    stores = await open_stores_before(live, 50)
     paying = asyncio.ensure_future(live.pay_many(100))
     for _ in range(number):  # nudges sent concurrently, besides those of the beats
         await asyncio.to_thread(live.nudge, "settlements.open_due")
-    rows = await caught_up(live, stores)
+    rows = await wait_until_caught_up(live, stores)
     check_chains(rows, stores, since=since)
     assert len(rows) >= 3 * len(stores)
     ids = await paying
@@ -117,9 +117,9 @@ async def test_several_concurrent_beats_close_each_period_once(live: LiveStack, 
 
 async def check_days_pass(live: LiveStack) -> None:
     """Assert that stores opened yesterday catch up, whichever beat sends the sweeps."""
-    stores, since = await opened_before(live, 26, count=3), now() - timedelta(hours=26)
+    stores, since = await open_stores_before(live, 26, count=3), now() - timedelta(hours=26)
     await asyncio.to_thread(live.nudge, "settlements.open_due")
-    check_chains(await caught_up(live, stores), stores, since=since)
+    check_chains(await wait_until_caught_up(live, stores), stores, since=since)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGSTOP], ids=lambda number: number.name)
@@ -140,23 +140,23 @@ async def check_sweeps_continue(live: LiveStack) -> None:
     """Assert that a retry, which only a sweep can start, happens within the promised 30 s."""
     before = time.monotonic()
     payment_id = await live.pay(fate="unavailable:1")
-    await live.reaches(payment_id, "completed", within=SWEPT_WITHIN_SECONDS)
+    await live.wait_for_status(payment_id, "completed", within=SWEPT_WITHIN_SECONDS)
     assert time.monotonic() - before < SWEPT_WITHIN_SECONDS
 
 
-async def flushed(broker: Redis) -> None:
+async def flush_broker(broker: Redis) -> None:
     """Delete all keys of the broker."""
     await broker.flushall()
 
 
-async def keys_deleted(broker: Redis) -> None:
+async def delete_keys(broker: Redis) -> None:
     """Delete each key of the broker except the queues, one after the other."""
     async for key in broker.scan_iter("*"):
         if key.decode() not in QUEUES:
             await broker.delete(key)
 
 
-async def connections_killed(broker: Redis) -> None:
+async def kill_connections(broker: Redis) -> None:
     """Make the broker close all connections, several times."""
     for _ in range(5):
         await command(broker, "CLIENT", "KILL", "TYPE", "normal")
@@ -165,7 +165,7 @@ async def connections_killed(broker: Redis) -> None:
 
 @pytest.mark.parametrize(
     "fault",
-    [flushed, keys_deleted, connections_killed],
+    [flush_broker, delete_keys, kill_connections],
     ids=lambda fault: fault.__name__,
 )
 async def test_sweeps_continue_after_the_broker_lost_keys_or_connections(
@@ -253,12 +253,12 @@ async def test_a_dead_or_frozen_beat_is_reported_until_it_returns(live: LiveStac
 
 async def test_a_beat_that_was_stopped_for_26_hours_catches_up_in_order(live: LiveStack, broker: Redis) -> None:
     await live.stack.stop("beat")
-    await consumed(broker, "sweeps")  # the messages that beat sent before it was stopped
-    stores = await opened_before(live, 26)
+    await wait_until_consumed(broker, "sweeps")  # the messages that beat sent before it was stopped
+    stores = await open_stores_before(live, 26)
     sold_at = now() - timedelta(hours=25)
     seller = live.api.signer.user(replace(live.tenant, store_id=stores[0]))
     payment_id = (await live.api.pay(seller)).body["id"]
-    await live.reaches(payment_id, "completed")
+    await live.wait_for_status(payment_id, "completed")
     moved = "UPDATE payments SET completed_at = %s, processing_at = %s WHERE id = %s"
     await live.sql(moved, sold_at, sold_at, payment_id)
     await asyncio.to_thread(live.nudge, "settlements.open_due")
@@ -269,7 +269,7 @@ async def test_a_beat_that_was_stopped_for_26_hours_catches_up_in_order(live: Li
 
     await live.stack.start("beat")
 
-    rows = await caught_up(live, stores)
+    rows = await wait_until_caught_up(live, stores)
     check_chains(rows, stores, since=now() - timedelta(hours=26))
     (line,) = await live.sql("SELECT * FROM settlement_lines WHERE entity_id = %s", payment_id)
     (home,) = [row for row in rows if row["id"] == line["settlement_id"]]

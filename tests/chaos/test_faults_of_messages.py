@@ -15,7 +15,7 @@ from kombu.entity import Exchange, Queue
 from redis.asyncio import Redis
 
 from tests.chaos.broken_messages import BROKEN_ENVELOPES, CALL, CARD, UNREADABLE, envelope
-from tests.chaos.queues import command, consumed, emptied, queued
+from tests.chaos.queues import command, wait_until_consumed, wait_until_empty, wait_until_queued
 from tests.live_stack import RECOVERY_SECONDS, LiveStack
 from tests.polling import GENEROUS_SECONDS, eventually
 
@@ -61,7 +61,7 @@ async def test_a_thousand_payments_whose_messages_were_lost_are_completed_within
 ) -> None:
     async with payment_workers_stopped(live):
         ids = await live.pay_many(BACKLOG)
-        await queued(broker, "payments", ids)
+        await wait_until_queued(broker, "payments", ids)
         assert await live.statuses(ids) == {"pending": BACKLOG}
         await broker.flushall()
     assert await live.final_statuses(ids, within=RECOVERY_SECONDS) == {"completed": BACKLOG}
@@ -75,7 +75,7 @@ async def test_messages_delivered_several_times_charge_each_payment_once(live: L
             await asyncio.gather(*(asyncio.to_thread(publish, live, batches) for _ in range(times)))
     assert await live.final_statuses(ids) == {"completed": 60}
     await asyncio.to_thread(publish, live, [[payment_id] for payment_id in ids] + [ids])
-    await consumed(broker, "payments")
+    await wait_until_consumed(broker, "payments")
     events = await live.events(ids)
     assert (events["claim"], events["complete"]) == (60, 60)
     for payment_id in ids:
@@ -85,8 +85,8 @@ async def test_messages_delivered_several_times_charge_each_payment_once(live: L
 async def test_messages_about_unknown_payments_do_not_disturb_the_workers(live: LiveStack, broker: Redis) -> None:
     async with no_worker_restarts(live):
         await asyncio.to_thread(publish, live, [["pay_unknown"], [], ["x" * 5_000], ["pay_1", "pay_1"]])
-        await consumed(broker, "payments")
-        await live.reaches(await live.pay(), "completed")
+        await wait_until_consumed(broker, "payments")
+        await live.wait_for_status(await live.pay(), "completed")
 
 
 async def test_unreadable_messages_become_dead_letters_and_do_not_disturb_the_workers(
@@ -103,8 +103,8 @@ async def test_unreadable_messages_become_dead_letters_and_do_not_disturb_the_wo
     async with no_worker_restarts(live):
         await broker.lpush("payments", *planted)
         letters = await eventually(new_letters, until=lambda found: len(found) >= len(planted), within=GENEROUS_SECONDS)
-        await consumed(broker, "payments")
-        await live.reaches(await live.pay(), "completed")
+        await wait_until_consumed(broker, "payments")
+        await live.wait_for_status(await live.pay(), "completed")
     assert len(letters) == len(await new_letters()) == len(planted), [letter["reason"] for letter in letters]
     assert CARD not in str(letters)
     (unknown,) = (letter for letter in letters if letter["task"] == "payments.invented")
@@ -135,7 +135,7 @@ async def test_a_message_that_crashes_its_task_becomes_a_dead_letter_with_its_tr
     )
     assert letters[0]["task"] == "payments.process"
     assert "TypeError" in letters[0]["reason"]
-    await live.reaches(await live.pay(), "completed")
+    await live.wait_for_status(await live.pay(), "completed")
 
 
 async def stop_broker(live: LiveStack) -> None:
@@ -215,7 +215,7 @@ async def test_workers_reconnect_after_their_connections_were_killed(live: LiveS
         assert killed > 10
         ids = await live.pay_many(50)
         assert await live.final_statuses(ids, within=RECOVERY_SECONDS) == {"completed": 50}
-        await emptied(broker, "payments")
+        await wait_until_empty(broker, "payments")
 
 
 async def test_workers_reconnect_after_the_broker_was_restarted_without_data(live: LiveStack, broker: Redis) -> None:

@@ -57,7 +57,7 @@ class Tills:
                 await asyncio.sleep(0.05)
 
 
-async def restarted(live: LiveStack) -> None:
+async def restart_database(live: LiveStack) -> None:
     """Restart PostgreSQL with an orderly shutdown, and wait until the API works again."""
     await live.stack.stop("postgres")
     await asyncio.sleep(0.5)
@@ -74,14 +74,14 @@ async def test_no_accepted_payment_is_lost_and_others_get_503_when_the_database_
     async with tills.paying():
         for _ in range(2):
             await tills.sell_more()
-            await restarted(live)
+            await restart_database(live)
         await tills.sell_more()
     assert set(tills.seen) == {201, 503}
     assert await live.final_statuses(tills.promised) == {"completed": len(tills.promised)}
 
 
 async def test_payments_are_completed_when_the_database_crashes_while_their_provider_is_called(live: LiveStack) -> None:
-    ids = await live.being_processed(20, fate="slow:1400")
+    ids = await live.submit_until_claimed(20, fate="slow:1400")
     (before,) = await live.sql("SELECT now() AS at")
     live.stack.kill("postgres", signal.SIGQUIT)  # immediate shutdown: crash recovery at the next start
     await live.stack.wait_ready("postgres")
@@ -94,7 +94,7 @@ async def test_a_waiting_request_is_woken_after_a_restart_of_the_database(live: 
     created = await live.api.pay(live.staff, method={"type": "qr", "mode": "mpm"})
     payment_id = created.body["id"]
     await eventually(lambda: live.row(payment_id), until=lambda row: row["next_action"] is not None)
-    await restarted(live)
+    await restart_database(live)
     listening = "SELECT FROM pg_stat_activity WHERE application_name = 'mpac_watch' AND query LIKE 'LISTEN%%'"
     await eventually(partial(live.sql, listening), until=bool, within=RECOVERY_SECONDS)
     version = (await live.row(payment_id))["version"]
@@ -104,7 +104,7 @@ async def test_a_waiting_request_is_woken_after_a_restart_of_the_database(live: 
         assert (await live.sandbox("POST", f"/v1/codes/{payment_id}:1/pay")).status == 200
         answer = await waiting
     assert (answer.status, answer.body["version"] > version) == (200, True), answer.raw
-    await live.reaches(payment_id, "completed")
+    await live.wait_for_status(payment_id, "completed")
 
 
 @pytest.mark.long
@@ -114,6 +114,6 @@ async def test_no_accepted_payment_is_lost_while_the_database_restarts_for_ten_m
     async with tills.paying():
         while loop.time() < until:
             await asyncio.sleep(chance.uniform(5, 40))
-            await restarted(live)
+            await restart_database(live)
     assert set(tills.seen) == {201, 503}
     assert await live.final_statuses(tills.promised, within=RECOVERY_SECONDS * 2) == {"completed": len(tills.promised)}

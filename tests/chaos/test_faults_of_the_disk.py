@@ -48,7 +48,7 @@ async def live(small_disk: Path, shared_stacks: SharedStacks) -> AsyncIterator[L
 
 
 @contextmanager
-def full(disk: Path) -> Iterator[None]:
+def filled(disk: Path) -> Iterator[None]:
     """Fill the disk to its last byte inside the block."""
     filler = disk / "filler"
     with filler.open("ab", buffering=0) as file:
@@ -87,7 +87,7 @@ async def test_all_services_recover_automatically_after_the_disk_was_full(live: 
     assert await live.final_statuses(before) == {"completed": 20}
     async with tills.paying():
         await tills.sell_more()
-        with full(small_disk):
+        with filled(small_disk):
             await fill_the_write_ahead_log(live)
             with suppress(UserError):  # it may have ended already, and be starting again
                 live.stack.kill("worker-payments-1")  # in either case it starts while the disk is full

@@ -24,7 +24,7 @@ async def count_doubted(live: LiveStack, ids: list[str]) -> int:
     return int(row["count"])
 
 
-async def said(live: LiveStack, ids: list[str]) -> Counter[str]:
+async def inquiry_answers(live: LiveStack, ids: list[str]) -> Counter[str]:
     """Count the answers of the provider to inquiries about the payments."""
     query = "SELECT answer FROM payment_messages WHERE payment_id = ANY(%s) AND kind = 'inquiry'"
     return Counter(row["answer"] for row in await live.sql(query, ids))
@@ -64,14 +64,14 @@ async def test_a_timeout_before_the_charge_is_sent_again_only_once_not_charged_i
     assert await charge_counts(live, ids) == {1: 10}
     again = await resend_counts(live, ids)
     assert (len(again), min(again) >= 1) == (10, True), again
-    assert (await said(live, ids))["not_found"] >= 2 * 10
+    assert (await inquiry_answers(live, ids))["not_found"] >= 2 * 10
 
 
 async def test_an_inquiry_that_wrongly_answers_not_found_causes_no_second_charge(live: LiveStack) -> None:
     ids = await live.pay_many(10, fate="not_found_lie:4000")  # "not found" for two seconds
     assert await live.final_statuses(ids, within=ENOUGH_SECONDS) == {"completed": 10}
     assert await charge_counts(live, ids) == {1: 10}
-    assert (await said(live, ids))["not_found"] > 0
+    assert (await inquiry_answers(live, ids))["not_found"] > 0
 
 
 async def test_a_wrong_not_found_that_lasts_longer_than_the_proof_is_deduplicated_by_the_provider(
@@ -107,9 +107,9 @@ async def test_a_payment_stays_processing_while_inquiries_are_unavailable_and_co
     live: LiveStack,
 ) -> None:
     payment_id = await live.pay(fate="timeout_after_charge+inquiry_unavailable:5000")
-    row = await live.reaches(payment_id, "completed", within=ENOUGH_SECONDS)
+    row = await live.wait_for_status(payment_id, "completed", within=ENOUGH_SECONDS)
     assert row["inquiries"] >= 2
-    assert (await said(live, [payment_id]))["unavailable"] >= 1
+    assert (await inquiry_answers(live, [payment_id]))["unavailable"] >= 1
     assert await live.charges(payment_id) == [1_000]
 
 
@@ -135,11 +135,11 @@ async def test_a_statement_decides_thirteen_payments_whose_inquiries_are_never_a
 
     day = (await live.close_the_day())["id"]
     await reconcile_day(live, day)
-    assert (await live.reaches(ids[0], "refunded", within=ENOUGH_SECONDS))["cancel_outcome"] == "too_late"
+    assert (await live.wait_for_status(ids[0], "refunded", within=ENOUGH_SECONDS))["cancel_outcome"] == "too_late"
     assert await live.statuses(ids) == {"completed": 12, "refunded": 1}
     assert (await live.row(sale))["refunded_amount"] == 300
     assert await charge_counts(live, ids) == {1: 13}
-    assert (await said(live, ids))["succeeded"] == 0
+    assert (await inquiry_answers(live, ids))["succeeded"] == 0
     (row,) = await live.sql("SELECT count(*) AS count FROM statement_evidence WHERE settlement_id = %s", day)
     assert row["count"] == 14
     versions = await live.sql("SELECT id, version FROM payments ORDER BY id")

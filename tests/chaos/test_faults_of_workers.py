@@ -50,7 +50,7 @@ async def freeze_worker_of(live: LiveStack, fate: str, *, charges: int) -> tuple
 async def test_a_payment_is_charged_once_when_its_worker_is_killed_between_claim_and_record(live: LiveStack) -> None:
     payment_id, dead = await freeze_worker_of(live, SLOW, charges=1)
     live.stack.kill(dead, signal.SIGKILL)
-    await live.reaches(payment_id, "completed", within=LEASE_RECOVERY_SECONDS)
+    await live.wait_for_status(payment_id, "completed", within=LEASE_RECOVERY_SECONDS)
     assert await live.charges(payment_id) == [1_000]
     assert "inquiry" in await live.messages(payment_id)
     assert dead not in live.workers()
@@ -59,7 +59,7 @@ async def test_a_payment_is_charged_once_when_its_worker_is_killed_between_claim
 async def test_a_payment_is_charged_once_when_its_worker_is_killed_before_the_provider_charges(live: LiveStack) -> None:
     payment_id, dead = await freeze_worker_of(live, "timeout_before_charge", charges=0)
     live.stack.kill(dead, signal.SIGKILL)
-    await live.reaches(payment_id, "completed", within=LEASE_RECOVERY_SECONDS)
+    await live.wait_for_status(payment_id, "completed", within=LEASE_RECOVERY_SECONDS)
     assert await live.charges(payment_id) == [1_000]
     assert "inquiry" in await live.messages(payment_id)
 
@@ -72,7 +72,7 @@ async def kill_all(live: LiveStack) -> None:
 
 
 async def test_payments_that_arrive_while_all_workers_are_dead_are_completed_after_a_restart(live: LiveStack) -> None:
-    before = await live.being_processed(40, fate=SLOW)
+    before = await live.submit_until_claimed(40, fate=SLOW)
     await kill_all(live)
     after = await live.pay_many(40)
     assert (await live.statuses(before))["completed"] < 40, "they were done before they were killed"
@@ -84,7 +84,7 @@ async def test_payments_that_arrive_while_all_workers_are_dead_are_completed_aft
 
 async def test_a_worker_frozen_beyond_its_lease_changes_nothing_and_its_late_answer_is_stored(live: LiveStack) -> None:
     payment_id, stopped = await freeze_worker_of(live, SLOW, charges=1)
-    row = await live.reaches(payment_id, "completed", within=LEASE_RECOVERY_SECONDS)
+    row = await live.wait_for_status(payment_id, "completed", within=LEASE_RECOVERY_SECONDS)
     live.stack.kill(stopped, signal.SIGCONT)
     kinds = await eventually(
         lambda: live.messages(payment_id), until=lambda seen: "late_answer" in seen, within=GENEROUS_SECONDS
@@ -96,7 +96,7 @@ async def test_a_worker_frozen_beyond_its_lease_changes_nothing_and_its_late_ans
 
 
 async def test_a_worker_that_is_stopped_finishes_its_calls_and_leaves_no_unknown_outcome(live: LiveStack) -> None:
-    ids = await live.being_processed(20, fate=BRIEF)
+    ids = await live.submit_until_claimed(20, fate=BRIEF)
     await asyncio.gather(*(live.stack.stop(name) for name in live.workers()))
     assert await live.statuses(ids) == {"completed": 20}
     assert await live.events(ids) == {"create": 20, "claim": 20, "complete": 20}
@@ -127,7 +127,7 @@ async def test_backlogs_are_drained_after_all_workers_were_dead_for_a_minute_fiv
     ids: list[str] = []
     loop = asyncio.get_running_loop()
     for _ in range(5):
-        held = await live.being_processed(50, fate=SLOW)
+        held = await live.submit_until_claimed(50, fate=SLOW)
         await kill_all(live)
         until, waiting = loop.time() + 60, []
         while loop.time() < until:
@@ -152,7 +152,7 @@ async def test_each_payment_is_charged_once_while_workers_are_killed_at_random_f
         live.stack.kill(chance.choice(live.workers()), signal.SIGKILL)
         killed += 1
         await asyncio.sleep(chance.uniform(0.1, 1.0))
-        await live.revive()
+        await live.restore()
     assert await live.final_statuses(ids, within=RECOVERY_SECONDS * 2) == {"completed": len(ids)}
     assert (await live.events(ids))["doubt"] > 0
     assert killed > 5

@@ -14,7 +14,7 @@ import pytest
 
 from tests.chaos.crashing_worker import IN_DOUBT, POINTS, REFUND
 from tests.chaos.kill_scenarios import CrashStack, Killed
-from tests.chaos.queues import broker_of, queued
+from tests.chaos.queues import broker_of, wait_until_queued
 from tests.factories import WHY
 
 logger = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ async def test_refunds_whose_messages_were_lost_are_completed_by_the_sweep(crash
         *(crashing.post(f"/payments/{payment_id}/refund", {"amount": 300, **WHY}) for payment_id in paid)
     )
     async with broker_of(crashing.stack) as broker:
-        await queued(broker, "refunds", [refund["id"] for refund in refunds])
+        await wait_until_queued(broker, "refunds", [refund["id"] for refund in refunds])
         await broker.flushall()
     await crashing.restart_killed()
     ended = await asyncio.gather(*(crashing.final(f"/refunds/{refund['id']}") for refund in refunds))

@@ -23,7 +23,7 @@ AGAIN_SECONDS = 60
 
 
 @asynccontextmanager
-async def locked(live: LiveStack, query: str, *values: Any) -> AsyncIterator[None]:
+async def locked_rows(live: LiveStack, query: str, *values: Any) -> AsyncIterator[None]:
     """Lock the rows of ``query`` inside the block."""
     async with await psycopg.AsyncConnection.connect(live.stack.urls.database) as connection:
         await connection.execute(query.encode(), values)
@@ -31,7 +31,7 @@ async def locked(live: LiveStack, query: str, *values: Any) -> AsyncIterator[Non
         await connection.rollback()
 
 
-async def waits_at(live: LiveStack, step: str) -> None:
+async def wait_until_blocked_at(live: LiveStack, step: str) -> None:
     """Wait until the worker's statement that is named ``step`` waits for a lock."""
     looking = """SELECT query FROM pg_stat_activity WHERE application_name = 'mpac_worker' AND wait_event_type = 'Lock'
                  AND query LIKE '%%' || %s || '%%'"""
@@ -44,7 +44,7 @@ async def kill_the_worker(live: LiveStack) -> None:
     await eventually(lambda: live.sql(gone), until=lambda rows: not rows, within=AGAIN_SECONDS)
 
 
-async def running(live: LiveStack) -> str:
+async def running_settlement(live: LiveStack) -> str:
     """Return the id of the running settlement."""
     query = "SELECT id FROM settlements WHERE store_id = %s AND status = 'open' AND currency = 'JPY'"
     if not await live.sql(query, live.tenant.store_id):
@@ -61,12 +61,12 @@ async def settlement(live: LiveStack, settlement_id: str) -> dict[str, Any]:
 async def test_a_settlement_is_closed_once_when_the_worker_is_killed_during_its_close(
     live: LiveStack,
 ) -> None:
-    settlement_id = await running(live)
+    settlement_id = await running_settlement(live)
     sold = await live.pay_many(30)
     assert await live.final_statuses(sold) == {"completed": 30}
-    async with locked(live, "SELECT FROM payments WHERE id = %s FOR UPDATE", sold[0]):
+    async with locked_rows(live, "SELECT FROM payments WHERE id = %s FOR UPDATE", sold[0]):
         await live.sql("UPDATE settlements SET end_at = clock_timestamp() WHERE id = %s", settlement_id)
-        await waits_at(live, "mark: lock the rows")
+        await wait_until_blocked_at(live, "mark: lock the rows")
         await kill_the_worker(live)
         assert (await settlement(live, settlement_id))["status"] == "open"
         assert await live.sql("SELECT FROM settlement_lines WHERE settlement_id = %s", settlement_id) == []
@@ -83,9 +83,9 @@ async def test_a_settlement_is_closed_once_when_the_worker_is_killed_during_its_
 
 
 @pytest.fixture
-async def compared(live: LiveStack) -> str:
+async def settlement_with_break(live: LiveStack) -> str:
     """Return the id of a closed settlement with a break: the statement has another amount for one of its payments."""
-    await running(live)
+    await running_settlement(live)
     sold = await live.pay_many(5)
     assert await live.final_statuses(sold) == {"completed": 5}
     settlement_id = str((await live.close_the_day())["id"])
@@ -131,17 +131,21 @@ async def make_due(live: LiveStack, settlement_id: str) -> None:
 
 
 async def test_a_reconciliation_run_whose_worker_is_killed_leaves_nothing_and_its_number_is_used_again(
-    live: LiveStack, compared: str
+    live: LiveStack, settlement_with_break: str
 ) -> None:
-    async with locked(live, "SELECT FROM breaks WHERE settlement_id = %s FOR UPDATE", compared):
-        await make_due(live, compared)
-        await waits_at(live, "record: new breaks")
+    async with locked_rows(live, "SELECT FROM breaks WHERE settlement_id = %s FOR UPDATE", settlement_with_break):
+        await make_due(live, settlement_with_break)
+        await wait_until_blocked_at(live, "record: new breaks")
         await kill_the_worker(live)
-        assert [run["number"] for run in await runs(live, compared)] == [1]
+        assert [run["number"] for run in await runs(live, settlement_with_break)] == [1]
     await live.stack.wait_ready(WORKER)
-    await make_due(live, compared)
-    found = await eventually(lambda: runs(live, compared), until=lambda rows: len(rows) > 1, within=AGAIN_SECONDS)
+    await make_due(live, settlement_with_break)
+    found = await eventually(
+        lambda: runs(live, settlement_with_break), until=lambda rows: len(rows) > 1, within=AGAIN_SECONDS
+    )
     assert [run["number"] for run in found] == [1, 2]
     assert orjson.dumps(found[0]["summary"]) == orjson.dumps(found[1]["summary"])
-    (only,) = await live.sql("SELECT run, opened_at, resolution FROM breaks WHERE settlement_id = %s", compared)
+    (only,) = await live.sql(
+        "SELECT run, opened_at, resolution FROM breaks WHERE settlement_id = %s", settlement_with_break
+    )
     assert (only["opened_at"], only["run"], only["resolution"]) == (found[0]["at"], 2, None)

@@ -123,7 +123,7 @@ def logged(live: LiveStack) -> list[tuple[str, str]]:
 
 async def restore(live: LiveStack) -> None:
     """Let every process run and consume again, and wait until no part is silent."""
-    await live.revive()
+    await live.restore()
     for name, queues in (("worker-payments-2", {"payments"}), ("worker-other", OTHER_QUEUES)):
         await asyncio.to_thread(_control, live, name, "add_consumer", queues)
     await eventually(lambda: told(live), until=lambda parts: not parts, within=REPORTED_WITHIN_SECONDS)

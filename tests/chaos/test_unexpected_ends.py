@@ -15,7 +15,7 @@ async def test_a_crash_is_recorded_and_a_kill_by_the_test_is_not(live: LiveStack
     assert live.stack.unexpected_ends == []
     os.kill(live.stack.pids[WORKER], signal.SIGKILL)  # without `stack.kill`, so the stack does not expect it
     await until(lambda: bool(live.stack.unexpected_ends))
-    await live.revive()
+    await live.restore()
     (end,) = live.stack.unexpected_ends
     assert end.startswith(f"{WORKER} ended (SIGKILL)")
     live.stack.forget_ends()

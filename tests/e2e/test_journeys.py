@@ -107,7 +107,7 @@ async def test_a_decline_of_the_provider_fails_the_payment_with_its_code(live: L
 @pytest.mark.parametrize("fate", ["unavailable:2", "rate_limited:2"])
 async def test_a_provider_that_is_unavailable_twice_is_called_again(live: LiveStack, fate: str) -> None:
     payment_id = await live.pay(fate=fate)
-    await live.reaches(payment_id, "completed", within=WITHIN_SECONDS)
+    await live.wait_for_status(payment_id, "completed", within=WITHIN_SECONDS)
     attempts = await live.sql("SELECT outcome, resends FROM payment_attempts WHERE payment_id = %s", payment_id)
     assert [(attempt["outcome"], attempt["resends"]) for attempt in attempts] == [("succeeded", 2)]
     assert await live.charges(payment_id) == [1_000]
@@ -125,7 +125,7 @@ async def test_a_payment_whose_answer_was_lost_is_inquired_about_and_charged_onc
         within=WITHIN_SECONDS,
     )
     assert row["status"] in ("processing", "completed")
-    await live.reaches(payment_id, "completed", within=WITHIN_SECONDS)
+    await live.wait_for_status(payment_id, "completed", within=WITHIN_SECONDS)
     assert await live.charges(payment_id) == [1_000]
     assert "doubt" in await live.events([payment_id])
     assert "inquiry" in await live.messages(payment_id)
@@ -133,7 +133,7 @@ async def test_a_payment_whose_answer_was_lost_is_inquired_about_and_charged_onc
 
 async def test_a_payment_that_is_pending_at_the_provider_is_completed_later(live: LiveStack) -> None:
     payment_id = await live.pay(fate="pending:1500")
-    await live.reaches(payment_id, "completed", within=WITHIN_SECONDS)
+    await live.wait_for_status(payment_id, "completed", within=WITHIN_SECONDS)
     assert await live.charges(payment_id) == [1_000]
 
 
@@ -235,7 +235,7 @@ async def test_a_new_terminal_is_activated_and_takes_a_payment(live: LiveStack) 
     assert answer.status == 200, answer.raw
     paid = await live.api.pay(answer.body["access_token"])
     assert (paid.status, paid.body["device_id"]) == (201, device.body["id"])
-    await live.reaches(paid.body["id"], "completed", within=WITHIN_SECONDS)
+    await live.wait_for_status(paid.body["id"], "completed", within=WITHIN_SECONDS)
 
 
 async def test_a_generated_typescript_client_pays_refunds_and_handles_an_error(live: LiveStack, tmp_path: Path) -> None:

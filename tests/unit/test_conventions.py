@@ -55,7 +55,7 @@ def imports(path: Path) -> set[str]:
 
 
 # Modules that write a status: the function for single rows and its set-based versions. Each writes the history, too.
-DOORS = {
+STATUS_WRITERS = {
     "workflows/devices/register.py",
     "workflows/transitions.py",
     "workflows/processing/shared_statements.py",
@@ -73,7 +73,7 @@ WRITES_STATUS = re.compile(r"\bSET\b(?:(?!\bWHERE\b|\bFROM\b).)*?(?<![\w.])statu
 
 def test_only_the_listed_modules_write_a_status_in_sql() -> None:
     writers = {name(path) for path in sources(*PRODUCT) for text in texts(path) if WRITES_STATUS.search(text)}
-    assert writers - OTHER_STATUSES <= DOORS
+    assert writers - OTHER_STATUSES <= STATUS_WRITERS
     assert "workflows/payments/record.py" in writers, "the pattern finds nothing any more"
 
 

@@ -41,7 +41,7 @@ def shop(api: Api, admin: Admin, payments: PaymentMaker) -> Shop:
     return Shop(api, admin, payments)
 
 
-async def all_wait(admin: Admin, number: int) -> None:
+async def wait_until_blocked(admin: Admin, number: int) -> None:
     """Wait until ``number`` connections wait for a lock, or queue behind one that does."""
     query = b"SELECT DISTINCT pid FROM pg_locks WHERE NOT granted"
     await eventually(lambda: all_of(admin, query), until=lambda rows: len(rows) >= number)
@@ -64,7 +64,7 @@ async def test_requests_with_one_key_that_wait_for_one_row_get_one_answer(
     async with await AsyncConnection.connect(stack.urls.database) as holder:
         await holder.execute(HOLD[posting.table].encode(), [posting.row_id])
         asked = [asyncio.ensure_future(posting.send(shop.api, as_, key="0001")) for _ in range(WAITING)]
-        await all_wait(shop.admin, WAITING)
+        await wait_until_blocked(shop.admin, WAITING)
         await holder.rollback()
     answers: list[Answer] = await asyncio.gather(*asked)
     assert [answer.status for answer in answers] == [201] * WAITING, [answer.body for answer in answers]
@@ -92,7 +92,7 @@ async def test_payments_of_a_whole_bill_with_one_key_in_several_processes_get_on
             asyncio.ensure_future(process.accept_payment(each))
             for process, each in zip(processes(WAITING + len(others)), group + others, strict=True)
         ]
-        await all_wait(shop.admin, len(asked))
+        await wait_until_blocked(shop.admin, len(asked))
         await holder.rollback()
     *results, other = await asyncio.gather(*asked, return_exceptions=True)
     stored = [result for result in results if isinstance(result, StoredAnswer)]
@@ -114,7 +114,7 @@ async def test_a_repeat_of_an_abandoned_request_gets_the_answer_of_its_key(shop:
         with pytest.raises(Exception, match="temporarily unavailable"):
             await impatient.accept_payment(submission(request, tenant.device, key="0001"))
         again = asyncio.ensure_future(patient.accept_payment(submission(request, tenant.device, key="0001")))
-        await all_wait(shop.admin, 2)
+        await wait_until_blocked(shop.admin, 2)
         await holder.rollback()
     assert isinstance(await again, StoredAnswer)
     assert await count(shop.admin, tenant) == 1
@@ -136,7 +136,7 @@ async def test_a_client_reference_is_used_up_only_by_a_stored_payment(shop: Shop
         first = asyncio.ensure_future(
             accepting.accept_payment(submission(replace(CASH, amount=5_000, bill_id=posting.row_id), tenant.device))
         )
-        await all_wait(shop.admin, 1)
+        await wait_until_blocked(shop.admin, 1)
         waiting = [asyncio.ensure_future(accepting.accept_payment(each)) for each in asked]
         await asyncio.sleep(0)
         await holder.rollback()

@@ -54,13 +54,13 @@ async def provider() -> AsyncIterator[Provider]:
         yield says
 
 
-async def judged(url: str, provider: Provider, *movements: dict[str, Any]) -> BalanceAudit:
+async def run_audit(url: str, provider: Provider, *movements: dict[str, Any]) -> BalanceAudit:
     return await audit_balances(database_url=url, sandbox_url=await provider(list(movements)))
 
 
 async def test_no_difference_is_reported_for_correct_books(own_database: str, provider: Provider) -> None:
     await commit_rows(own_database)
-    found = await judged(own_database, provider, CHARGE, *REVERSED)
+    found = await run_audit(own_database, provider, CHARGE, *REVERSED)
     assert found.differences == ()
     assert found.checked == {"totals": 1, "accounts": 1, "movements": 1}
 
@@ -87,7 +87,7 @@ async def test_a_difference_of_one_unit_in_our_books_is_found(
     own_database: str, provider: Provider, rules: set[str], lie: str
 ) -> None:
     await commit_rows(own_database, lie)
-    found = await judged(own_database, provider, CHARGE)
+    found = await run_audit(own_database, provider, CHARGE)
     assert {difference.rule for difference in found.differences} == rules
     assert all(difference.place.startswith("sto_") for difference in found.differences)
 
@@ -107,7 +107,7 @@ async def test_a_difference_of_one_unit_in_the_providers_ledger_is_found(
     own_database: str, provider: Provider, place: str, movements: list[dict[str, Any]]
 ) -> None:
     await commit_rows(own_database)
-    found = await judged(own_database, provider, *movements)
+    found = await run_audit(own_database, provider, *movements)
     assert {difference.rule for difference in found.differences} == {"movements"}
     assert place in {difference.place for difference in found.differences}
 
@@ -117,7 +117,7 @@ async def test_money_whose_end_is_open_is_set_aside(own_database: str, provider:
                  VALUES ('{1}', 1, 'mer_1', 'sto_1', 'sandbox', '{1}:1', now())"""
     await commit_rows(own_database, attempt.format("payment", "pay_2"), attempt.format("refund", "rfd_1"))
     refund = {**CHARGE, "kind": "refund", "reference": "rfd_1:1", "amount": 300, "fee": 0}
-    found = await judged(own_database, provider, CHARGE, {**CHARGE, "reference": "pay_2:1"}, refund)
+    found = await run_audit(own_database, provider, CHARGE, {**CHARGE, "reference": "pay_2:1"}, refund)
     assert (found.differences, found.set_aside) == ((), 2)
 
 

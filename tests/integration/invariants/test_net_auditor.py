@@ -12,13 +12,13 @@ from tests.integration.invariants.valid_settlements import CORRECTION
 __all__ = ["provider"]
 
 
-async def judged(url: str, provider: Provider, *movements: dict[str, Any]) -> NetAudit:
+async def run_audit(url: str, provider: Provider, *movements: dict[str, Any]) -> NetAudit:
     return await audit_net(database_url=url, sandbox_url=await provider(list(movements)))
 
 
 async def test_correct_books_equal_the_providers_net(own_database: str, provider: Provider) -> None:
     await commit_rows(own_database)
-    found = await judged(own_database, provider, CHARGE, *REVERSED)
+    found = await run_audit(own_database, provider, CHARGE, *REVERSED)
     assert (found.differences, found.explained) == ((), 0)
     assert found.checked >= 2
     assert found.set_aside >= 0
@@ -39,7 +39,7 @@ async def test_money_that_the_books_have_twice_or_not_at_all_is_found(
     own_database: str, provider: Provider, lie: str
 ) -> None:
     await commit_rows(own_database, lie)
-    found = await judged(own_database, provider, CHARGE, *REVERSED)
+    found = await run_audit(own_database, provider, CHARGE, *REVERSED)
     assert {one.problem.partition(":1:")[0] for one in found.differences} == {"pay_1"}
 
 
@@ -48,7 +48,7 @@ async def test_a_correction_by_the_providers_reference_is_counted_with_its_sale(
 ) -> None:
     by_theirs = CORRECTION.format(reference="x").replace("our_reference", "provider_reference")
     await commit_rows(own_database, "UPDATE settlement_lines SET provider_reference = 'x'", by_theirs)
-    (departure,) = (await judged(own_database, provider, CHARGE)).differences
+    (departure,) = (await run_audit(own_database, provider, CHARGE)).differences
     assert departure.problem.endswith("hold 2066, the provider's ledger 1016")
 
 
@@ -57,7 +57,7 @@ async def test_a_refund_that_moved_more_than_the_settlements_say_is_found(
 ) -> None:
     await commit_rows(own_database)
     more = {**CHARGE, "kind": "refund", "amount": 5, "fee": 0}
-    (departure,) = (await judged(own_database, provider, CHARGE, more)).differences
+    (departure,) = (await run_audit(own_database, provider, CHARGE, more)).differences
     assert departure.place == "sto_1 JPY sandbox"
     assert departure.problem.endswith("hold 1016, the provider's ledger 1011")
 
@@ -67,7 +67,7 @@ async def test_a_correction_that_follows_the_statement_is_named_where_that_diffe
 ) -> None:
     lower = CORRECTION.format(reference="pay_1:1").replace("1050,", "-50,")
     await commit_rows(own_database, lower, "UPDATE statement_lines SET amount = 1000")
-    found = await judged(own_database, provider, CHARGE)
+    found = await run_audit(own_database, provider, CHARGE)
     assert (found.differences, found.explained) == ((), 1)
 
 

@@ -37,7 +37,9 @@ WRITES = Rule(
 
 
 @pytest.fixture
-async def none_yet(engines: None, admin: Admin, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[pytest.MonkeyPatch]:
+async def no_checks_yet(
+    engines: None, admin: Admin, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[pytest.MonkeyPatch]:
     """Yield a database state in which no check was made and the first period has passed."""
     await admin.execute("DELETE FROM invariant_results")
     await admin.execute("DELETE FROM invariant_runs")
@@ -54,7 +56,7 @@ async def run(*rules: Rule, patch: pytest.MonkeyPatch, period: float = 0.0) -> i
     return await check_on_schedule(period_seconds=period, review_after_seconds=86_400)
 
 
-async def kept(admin: Admin) -> dict[str, Any]:
+async def stored_results(admin: Admin) -> dict[str, Any]:
     """Return the stored result of each rule."""
     rows = await (await admin.execute("SELECT * FROM invariant_results")).fetchall()
     return {row["rule"]: row for row in rows}
@@ -66,21 +68,21 @@ async def invariants_of(api: Api, tenant: Tenant, role: str = "system_op") -> An
 
 
 async def test_every_rule_of_the_product_is_checked_within_the_usual_limits(
-    engines: None, admin: Admin, none_yet: pytest.MonkeyPatch
+    engines: None, admin: Admin, no_checks_yet: pytest.MonkeyPatch
 ) -> None:
-    none_yet.undo()
+    no_checks_yet.undo()
     assert await check_on_schedule(period_seconds=0, review_after_seconds=86_400) == len(RULES)
-    found = await kept(admin)
+    found = await stored_results(admin)
     assert found.keys() == {rule.name for rule in RULES}
     assert [name for name, row in found.items() if not row["is_finished"]] == []
 
 
 async def test_results_are_in_the_metrics_and_for_operators_alone(
-    api: Api, admin: Admin, tenant: Tenant, none_yet: pytest.MonkeyPatch
+    api: Api, admin: Admin, tenant: Tenant, no_checks_yet: pytest.MonkeyPatch
 ) -> None:
     empty = await invariants_of(api, tenant)
     assert (empty.status, empty.body) == (200, {"checked_at": None, "clean": None, "rules": []})
-    assert await run(CLEAN, BROKEN, patch=none_yet) == 2
+    assert await run(CLEAN, BROKEN, patch=no_checks_yet) == 2
     answer = await invariants_of(api, tenant)
     assert answer.body["clean"] is False
     assert answer.body["checked_at"] is not None
@@ -96,46 +98,48 @@ async def test_results_are_in_the_metrics_and_for_operators_alone(
 
 
 async def test_a_rule_that_times_out_keeps_its_last_result_and_is_marked_unfinished(
-    api: Api, admin: Admin, tenant: Tenant, none_yet: pytest.MonkeyPatch
+    api: Api, admin: Admin, tenant: Tenant, no_checks_yet: pytest.MonkeyPatch
 ) -> None:
-    await run(CLEAN, SLOW, patch=none_yet)
-    found = await kept(admin)
+    await run(CLEAN, SLOW, patch=no_checks_yet)
+    found = await stored_results(admin)
     assert (found["holds"]["is_finished"], found["slow"]["is_finished"]) == (True, False)
     assert found["slow"]["violations"] is None
     assert (await invariants_of(api, tenant)).body["clean"] is None, "nothing is known of the slow one"
     assert "mpac_invariant_rules_unfinished 1.0" in (await api.get("//metrics")).raw.decode()
     was_quick = Rule("I3", "slow", "s", "SELECT 1", BROKEN.violations)
-    await run(was_quick, patch=none_yet)
-    await run(SLOW, patch=none_yet)
-    after = (await kept(admin))["slow"]
+    await run(was_quick, patch=no_checks_yet)
+    await run(SLOW, patch=no_checks_yet)
+    after = (await stored_results(admin))["slow"]
     assert (after["is_finished"], after["violations"]) == (False, 1)
-    assert (await kept(admin)).keys() == {"slow"}, "a rule that is gone is forgotten"
+    assert (await stored_results(admin)).keys() == {"slow"}, "a rule that is gone is forgotten"
 
 
 async def test_checks_run_one_at_a_time_and_start_with_the_rules_that_waited(
-    admin: Admin, none_yet: pytest.MonkeyPatch
+    admin: Admin, no_checks_yet: pytest.MonkeyPatch
 ) -> None:
-    none_yet.setattr(scheduled, "RULES", (CLEAN,))
+    no_checks_yet.setattr(scheduled, "RULES", (CLEAN,))
     both = (check_on_schedule(period_seconds=60, review_after_seconds=1) for _ in range(2))
     assert sorted(await asyncio.gather(*both)) == [0, 1]
     for _ in range(2):  # the clock that produced the timestamp is set back, and the next period has begun
         await admin.execute("UPDATE invariant_runs SET began_at = now() + interval '1 day'")
-        assert await run(CLEAN, patch=none_yet, period=60) == 1
-        assert await run(CLEAN, patch=none_yet, period=60) == 0
-    none_yet.setattr(scheduled, "ALL_SECONDS", 0.0)
-    assert await run(CLEAN, BROKEN, patch=none_yet) == 0
-    none_yet.setattr(scheduled, "ALL_SECONDS", 60.0)
-    await run(CLEAN, BROKEN, patch=none_yet)
-    found = await kept(admin)
+        assert await run(CLEAN, patch=no_checks_yet, period=60) == 1
+        assert await run(CLEAN, patch=no_checks_yet, period=60) == 0
+    no_checks_yet.setattr(scheduled, "ALL_SECONDS", 0.0)
+    assert await run(CLEAN, BROKEN, patch=no_checks_yet) == 0
+    no_checks_yet.setattr(scheduled, "ALL_SECONDS", 60.0)
+    await run(CLEAN, BROKEN, patch=no_checks_yet)
+    found = await stored_results(admin)
     assert found["broken"]["tried_at"] < found["holds"]["tried_at"], "it waited the longest"
 
 
-async def test_a_rule_has_its_time_limit_and_no_parallel_workers(admin: Admin, none_yet: pytest.MonkeyPatch) -> None:
-    await run(LIMITED, patch=none_yet)
-    (told,) = (await kept(admin))["limited"]["examples"]
+async def test_a_rule_has_its_time_limit_and_no_parallel_workers(
+    admin: Admin, no_checks_yet: pytest.MonkeyPatch
+) -> None:
+    await run(LIMITED, patch=no_checks_yet)
+    (told,) = (await stored_results(admin))["limited"]["examples"]
     assert told["problem"] == f"{scheduled.RULE_SECONDS}s 0"
 
 
-async def test_a_scheduled_check_changes_no_row(admin: Admin, none_yet: pytest.MonkeyPatch) -> None:
-    await run(WRITES, patch=none_yet)
-    assert (await kept(admin))["writes"]["is_finished"] is False
+async def test_a_scheduled_check_changes_no_row(admin: Admin, no_checks_yet: pytest.MonkeyPatch) -> None:
+    await run(WRITES, patch=no_checks_yet)
+    assert (await stored_results(admin))["writes"]["is_finished"] is False

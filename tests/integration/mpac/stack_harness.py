@@ -29,12 +29,12 @@ def mpac(*words: str, home: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def lives(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
     """Return whether the process is alive. A zombie is not."""
     return start_time(pid) != ""
 
 
-def forever(name: str) -> ServiceProcess:
+def idle_process(name: str) -> ServiceProcess:
     """Return a service process that does nothing until it is stopped."""
     return ServiceProcess(name=name, command=FOREVER)
 

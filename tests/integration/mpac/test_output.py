@@ -20,7 +20,7 @@ from mpac.stack.process_output import ConsoleOutput, FileOutput, trim
 from mpac.stack.run_file import RunInfo, read_run
 from mpac.stack.state_folder import ROOT, Home, open_home
 from mpac.stack.supervisor import Supervisor
-from tests.integration.mpac.stack_harness import forever, lives, mpac
+from tests.integration.mpac.stack_harness import idle_process, is_alive, mpac
 from tests.polling import HANGS_AFTER_SECONDS, until
 
 SERVERS = ("--only", "postgres", "--only", "valkey", "--ports", "free")
@@ -55,7 +55,7 @@ def foreground_stack(home: Home, *, stdout: int | IO[bytes]) -> Iterator[subproc
             process.wait(HANGS_AFTER_SECONDS)
 
 
-async def complete(home: Home) -> RunInfo:
+async def wait_until_ready(home: Home) -> RunInfo:
     """Wait until the whole stack is ready, and return its run file."""
     await until(lambda: bool((read_run(home) or {}).get("complete")), within=HANGS_AFTER_SECONDS)
     return read_run(home) or {}
@@ -75,23 +75,23 @@ async def check_postgres_works(info: RunInfo) -> None:
 
 async def test_a_stopped_supervisor_blocks_no_other_process(home: Home) -> None:
     with foreground_stack(home, stdout=subprocess.PIPE) as up:
-        info = await complete(home)
+        info = await wait_until_ready(home)
         up.send_signal(signal.SIGSTOP)
         await check_postgres_works(info)
 
 
 async def test_a_blocked_terminal_delays_neither_the_processes_nor_their_restart(home: Home) -> None:
     with foreground_stack(home, stdout=subprocess.PIPE):
-        info = await complete(home)
+        info = await wait_until_ready(home)
         await check_postgres_works(info)
         os.kill(info["pids"]["valkey"], signal.SIGKILL)
         await until(lambda: (read_run(home) or info)["pids"].get("valkey", 0) not in {0, info["pids"]["valkey"]})
-    assert not any(lives(pid) for pid in info["pids"].values()), "it stops in spite of the full pipe"
+    assert not any(is_alive(pid) for pid in info["pids"].values()), "it stops in spite of the full pipe"
 
 
 async def test_a_closed_output_pipe_does_not_end_the_stack(home: Home) -> None:
     with foreground_stack(home, stdout=subprocess.PIPE) as up:
-        info = await complete(home)
+        info = await wait_until_ready(home)
         assert up.stdout
         up.stdout.close()  # as `up | head` does
         await check_postgres_works(info)
@@ -102,16 +102,16 @@ async def test_closing_the_terminal_stops_the_stack_cleanly(home: Home) -> None:
     ours, theirs = pty.openpty()
     with foreground_stack(home, stdout=theirs) as up:
         os.close(theirs)
-        info = await complete(home)
+        info = await wait_until_ready(home)
         os.close(ours)
         up.send_signal(signal.SIGHUP)  # as the kernel does when the controlling terminal closes
         assert await asyncio.to_thread(up.wait, HANGS_AFTER_SECONDS) == 0
-    assert not any(lives(pid) for pid in info["pids"].values())
+    assert not any(is_alive(pid) for pid in info["pids"].values())
 
 
 async def test_passwords_are_masked_unless_the_output_is_a_terminal(home: Home, tmp_path: Path) -> None:
     with (tmp_path / "kept").open("wb") as kept, foreground_stack(home, stdout=kept):
-        info = await complete(home)
+        info = await wait_until_ready(home)
         await until(lambda: "Ready." in (tmp_path / "kept").read_text())
     said = (tmp_path / "kept").read_text()
     password = info["database_url"].split("@")[0].rsplit(":", 1)[1]
@@ -135,7 +135,7 @@ async def test_a_process_starts_although_its_log_cannot_be_opened(tmp_path: Path
     output = FileOutput(open_home(tmp_path / "state"))
     (tmp_path / "state" / "logs" / "worker.log").mkdir()  # stands for a disk without free space
     supervisor = Supervisor(output, restart=True, changed=lambda: None)
-    supervisor.start(forever("worker"))
+    supervisor.start(idle_process("worker"))
     await supervisor.wait_ready("worker")
     assert output.last_lines("worker") == []
     await supervisor.stop("worker")

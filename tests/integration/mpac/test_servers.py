@@ -18,7 +18,7 @@ from mpac.stack.local_stack import LocalStack, local_servers
 from mpac.stack.ports import HOST
 from mpac.stack.service_process import Identity
 from mpac.stack.state_folder import Home
-from tests.integration.mpac.stack_harness import linked_programs, lives
+from tests.integration.mpac.stack_harness import is_alive, linked_programs
 from tests.polling import until
 
 pytestmark = pytest.mark.asyncio
@@ -70,7 +70,7 @@ async def test_run_json_is_private_and_lists_the_running_processes(servers: Loca
     assert servers.home.run_file.stat().st_mode & 0o777 == 0o600
     pids = run_json(servers)["pids"]
     assert pids == {"supervisor": os.getpid(), **servers.pids}
-    assert all(lives(pid) for pid in pids.values())
+    assert all(is_alive(pid) for pid in pids.values())
 
 
 async def test_a_killed_server_is_restarted_and_run_json_is_updated(servers: LocalStack) -> None:
@@ -108,7 +108,7 @@ async def test_leaving_the_block_stops_all_processes_and_keeps_the_data(tmp_path
         pids = first.pids
         with psycopg.connect(first.urls.database) as connection:
             connection.execute("CREATE TABLE kept AS SELECT 1 AS one")
-    assert not any(lives(pid) for pid in pids.values())
+    assert not any(is_alive(pid) for pid in pids.values())
     assert not first.home.run_file.exists()
     async with LocalStack(tmp_path / "state", services=["postgres"], durable=False) as second:
         assert ask_database(second.urls.database, "SELECT one FROM kept") == 1
@@ -157,7 +157,7 @@ async def test_without_restart_a_dead_process_stays_dead_until_it_is_started(tmp
         await until(lambda: "valkey" not in stack.pids)
         assert "valkey" not in run_json(stack)["pids"]
         await stack.start("valkey")
-        assert lives(stack.pids["valkey"])
+        assert is_alive(stack.pids["valkey"])
 
 
 async def test_later_services_start_while_the_block_is_running(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from mpac.stack.process_output import FileOutput
 from mpac.stack.service_process import ServiceProcess
 from mpac.stack.state_folder import open_home
 from mpac.stack.supervisor import Supervisor
-from tests.integration.mpac.stack_harness import forever, lives, python
+from tests.integration.mpac.stack_harness import idle_process, is_alive, python
 from tests.polling import until
 
 pytestmark = pytest.mark.asyncio
@@ -49,7 +49,7 @@ async def test_a_process_that_fails_at_its_start_is_reported_with_its_last_line(
 
 
 async def test_a_process_that_never_becomes_ready_is_reported_after_its_timeout(supervisor: Supervisor) -> None:
-    supervisor.start(ServiceProcess(name="slow", command=forever("slow").command, ready=_never))
+    supervisor.start(ServiceProcess(name="slow", command=idle_process("slow").command, ready=_never))
     with pytest.raises(UserError, match=r"slow was not ready within 0\.1 seconds"):
         await supervisor.wait_ready("slow", timeout_seconds=0.1)
 
@@ -69,7 +69,7 @@ async def test_a_one_time_process_is_ready_when_it_has_exited_with_0(supervisor:
 
 
 async def test_a_process_that_dies_repeatedly_is_restarted_each_time(supervisor: Supervisor) -> None:
-    supervisor.start(forever("worker"))
+    supervisor.start(idle_process("worker"))
     seen = set()
     for _ in range(3):
         await supervisor.wait_ready("worker")
@@ -80,7 +80,7 @@ async def test_a_process_that_dies_repeatedly_is_restarted_each_time(supervisor:
 
 
 async def test_a_process_can_be_started_again_right_after_it_was_killed(unsupervised: Supervisor) -> None:
-    unsupervised.start(forever("worker"))
+    unsupervised.start(idle_process("worker"))
     await unsupervised.wait_ready("worker")
     before = unsupervised.pids["worker"]
     unsupervised.kill("worker", signal.SIGKILL)
@@ -100,7 +100,7 @@ async def test_a_process_killed_during_its_readiness_check_is_not_ready(unsuperv
         unsupervised.kill("worker", signal.SIGKILL)
         return True
 
-    unsupervised.start(ServiceProcess(name="worker", command=forever("worker").command, ready=killed_meanwhile))
+    unsupervised.start(ServiceProcess(name="worker", command=idle_process("worker").command, ready=killed_meanwhile))
     with pytest.raises(UserError, match="worker ended before it was ready"):
         await unsupervised.wait_ready("worker")
     assert seen
@@ -108,7 +108,7 @@ async def test_a_process_killed_during_its_readiness_check_is_not_ready(unsuperv
 
 
 async def test_a_stopped_process_is_not_restarted(supervisor: Supervisor) -> None:
-    supervisor.start(forever("worker"))
+    supervisor.start(idle_process("worker"))
     await supervisor.wait_ready("worker")
     await supervisor.stop("worker")
     await supervisor.stop("worker")
@@ -122,20 +122,20 @@ async def test_a_process_that_ignores_sigterm_or_is_frozen_is_killed(supervisor:
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
     )
     supervisor.start(ServiceProcess(name="deaf", command=python("deaf", deaf).command, grace_seconds=0.1))
-    supervisor.start(forever("frozen"))
+    supervisor.start(idle_process("frozen"))
     await until(lambda: supervisor.output.last_lines("deaf") == ["deaf"])
     await supervisor.wait_ready("frozen")
     supervisor.kill("frozen", signal.SIGSTOP)
     pids = supervisor.pids
     for name in pids:
         await supervisor.stop(name)
-    assert not any(lives(pid) for pid in pids.values())
+    assert not any(is_alive(pid) for pid in pids.values())
 
 
 async def test_a_duplicate_or_unknown_process_name_is_refused(supervisor: Supervisor) -> None:
-    supervisor.start(forever("worker"))
+    supervisor.start(idle_process("worker"))
     with pytest.raises(UserError, match="worker is already running"):
-        supervisor.start(forever("worker"))
+        supervisor.start(idle_process("worker"))
     with pytest.raises(UserError, match="wroker is not a process of this stack: choose from worker"):
         supervisor.kill("wroker", signal.SIGKILL)
 

@@ -15,7 +15,7 @@ import pytest
 from mpac.stack.movable_clock import MOVE
 from mpac.stack.run_file import exclusive_lock, read_run
 from mpac.stack.state_folder import ROOT, Home, open_home, private_folder
-from tests.integration.mpac.stack_harness import lives, mpac
+from tests.integration.mpac.stack_harness import is_alive, mpac
 from tests.polling import HANGS_AFTER_SECONDS, until
 
 SERVERS = ("--only", "postgres", "--only", "valkey", "--ports", "free")
@@ -68,7 +68,7 @@ async def test_up_detach_status_and_down_work_in_sequence(home: Path) -> None:
     assert pids_in(home) == pids
 
     assert mpac("down", home=home).stdout == "Stopped. The data is still there; `reset` deletes it.\n"
-    await until(lambda: not any(lives(pid) for pid in pids.values()))
+    await until(lambda: not any(is_alive(pid) for pid in pids.values()))
     assert not Home(home).run_file.exists()
     assert mpac("down", home=home).returncode == 0
 
@@ -79,7 +79,7 @@ async def test_two_concurrent_starts_succeed_with_one_stack(home: Path) -> None:
     )
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
     assert sorted("already" in done.stdout for done in (first, second)) == [False, True]
-    assert all(lives(pid) for pid in pids_in(home).values())
+    assert all(is_alive(pid) for pid in pids_in(home).values())
 
 
 async def test_up_waits_for_a_stopping_stack_and_starts_a_new_one(home: Path) -> None:
@@ -134,7 +134,7 @@ async def test_kill_9_of_the_supervisor_ends_all_processes_and_the_next_up_works
     os.kill(pids["supervisor"], signal.SIGKILL)
     next_one = mpac("up", "--detach", *SERVERS, home=home)  # at once, while the database is still stopping
     assert next_one.returncode == 0, next_one.stderr
-    assert not any(lives(pid) for pid in pids.values())
+    assert not any(is_alive(pid) for pid in pids.values())
 
 
 async def test_a_manually_killed_process_is_restarted_and_run_json_is_updated(home: Path) -> None:
@@ -142,7 +142,7 @@ async def test_a_manually_killed_process_is_restarted_and_run_json_is_updated(ho
     before = pids_in(home)["valkey"]
     os.kill(before, signal.SIGKILL)
     await until(lambda: pids_in(home).get("valkey", before) != before)
-    assert lives(pids_in(home)["valkey"])
+    assert is_alive(pids_in(home)["valkey"])
     status = mpac("status", home=home)
     assert status.returncode == 0, status.stdout
     assert "valkey" in status.stdout
@@ -152,9 +152,9 @@ async def test_reset_stops_the_stack_and_deletes_its_data(home: Path) -> None:
     assert mpac("up", "--detach", *SERVERS, home=home).returncode == 0
     pids = pids_in(home)
     assert mpac("reset", home=home).returncode != 0  # nobody can answer its question
-    assert lives(pids["postgres"])
+    assert is_alive(pids["postgres"])
     assert mpac("reset", "--yes", home=home).returncode == 0
-    await until(lambda: not any(lives(pid) for pid in pids.values()))
+    await until(lambda: not any(is_alive(pid) for pid in pids.values()))
     assert set(os.listdir(home)) <= {"mpac-home", "lock"}
 
 

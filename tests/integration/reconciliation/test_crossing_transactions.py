@@ -30,7 +30,9 @@ from workflows.settings import Settings
 
 
 @asynccontextmanager
-async def held(admin: Admin, strength: str, settlement_id: str) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+async def locked_settlement(
+    admin: Admin, strength: str, settlement_id: str
+) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
     """Lock the settlement's row in another transaction inside the block."""
     other = await psycopg.AsyncConnection.connect(admin.info.dsn, password=admin.info.password)
     async with other:
@@ -39,7 +41,7 @@ async def held(admin: Admin, strength: str, settlement_id: str) -> AsyncIterator
         await other.rollback()
 
 
-async def waits(admin: Admin, *, count: int = 1) -> None:
+async def wait_until_blocked(admin: Admin, *, count: int = 1) -> None:
     """Wait until ``count`` statements of the product wait for a lock."""
     query = b"""SELECT count(*) AS n FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name LIKE 'mpac_%'
                 AND datname = current_database()"""
@@ -106,13 +108,15 @@ async def test_a_file_that_waits_while_a_run_signs_off_is_refused(
     sales = old_sales(3)
     settlement_id = await closed_settlement(admin, tenant, sales)
     await upload(tenant, settlement_id, map(mirror, sales))
-    async with held(admin, "KEY SHARE", settlement_id):
+    async with locked_settlement(admin, "KEY SHARE", settlement_id):
         running = asyncio.create_task(reconcile_settlement(settlement_id, actor=ACTOR, settings=settings))
-        await waits(admin)  # the run has compared, and is about to sign off
+        await wait_until_blocked(admin)  # the run has compared, and is about to sign off
         sending = asyncio.create_task(
             upload(tenant, settlement_id, [mirror(sales[0], amount=1), *map(mirror, sales[1:])])
         )
-        await asyncio.wait([sending, asyncio.create_task(waits(admin, count=2))], return_when="FIRST_COMPLETED")
+        await asyncio.wait(
+            [sending, asyncio.create_task(wait_until_blocked(admin, count=2))], return_when="FIRST_COMPLETED"
+        )
     assert (await running)["status"] == "reconciled"
     with pytest.raises(InvalidStatusTransition):
         await sending
@@ -126,13 +130,13 @@ async def test_a_run_compares_a_file_whose_upload_is_not_committed_yet(
     sales = old_sales(3)
     settlement_id = await closed_settlement(admin, tenant, sales)
     await upload(tenant, settlement_id, map(mirror, sales))
-    async with held(admin, "UPDATE", settlement_id):
+    async with locked_settlement(admin, "UPDATE", settlement_id):
         sending = asyncio.create_task(
             upload(tenant, settlement_id, [mirror(sales[0], amount=1), *map(mirror, sales[1:])])
         )
-        await waits(admin)  # its lines are inserted, and inserting the statement needs a key lock on the settlement
+        await wait_until_blocked(admin)  # the insert of its statement waits for a key lock on the settlement
         running = asyncio.create_task(reconcile_settlement(settlement_id, actor=ACTOR, settings=settings))
-        await waits(admin, count=2)
+        await wait_until_blocked(admin, count=2)
     uploaded = await sending
     assert ((await running)["statement_ids"], (await running)["open_breaks"]) == ([uploaded["id"]], 1)
 
@@ -148,11 +152,11 @@ async def test_a_resolution_that_crosses_a_run_books_nothing_for_a_break_that_it
     found = await admin.execute("SELECT id, theirs FROM breaks WHERE settlement_id = %s", [settlement_id])
     break_id = next(row["id"] for row in await found.fetchall() if row["theirs"] == 900)
     await upload(tenant, settlement_id, [mirror(sales[0]), *wrong_lines[1:]])
-    async with held(admin, "KEY SHARE", settlement_id):
+    async with locked_settlement(admin, "KEY SHARE", settlement_id):
         running = asyncio.create_task(reconcile_settlement(settlement_id, actor=ACTOR, settings=settings))
-        await waits(admin)
+        await wait_until_blocked(admin)
         resolving = asyncio.create_task(resolve(api, tenant, break_id, resolution="adjust"))
-        await waits(admin, count=2)
+        await wait_until_blocked(admin, count=2)
     assert (await running)["open_breaks"] == 1
     answer = await resolving
     assert answer.status == 409
@@ -180,9 +184,9 @@ async def test_a_run_that_waited_for_the_settlement_is_later_in_its_history_than
     sales = old_sales(2)
     settlement_id = await closed_settlement(admin, tenant, sales)
     await upload(tenant, settlement_id, [mirror(sales[0], amount=1), mirror(sales[1])])
-    async with held(admin, "UPDATE", settlement_id) as other:
+    async with locked_settlement(admin, "UPDATE", settlement_id) as other:
         running = asyncio.create_task(reconcile_settlement(settlement_id, actor=ACTOR, settings=settings))
-        await waits(admin)
+        await wait_until_blocked(admin)
         await other.execute(
             b"""WITH counted AS (UPDATE settlements SET version = version + 1 WHERE id = %s RETURNING *)
                 INSERT INTO settlement_history SELECT id, version, merchant_id, store_id, 'count_cash', status, status,

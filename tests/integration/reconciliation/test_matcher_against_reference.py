@@ -21,13 +21,13 @@ from workflows.reconciliation.record_run import summarise
 from workflows.settlements.models import LockedSettlement
 
 SEEDS = range(12)
-_JUDGED = text("""
+_CLASSIFIED = text("""
     SELECT j.*, o.entity_id, o.kind AS our_kind, t.line_number
     FROM classified j LEFT JOIN ours o ON o.id = j.our_id LEFT JOIN theirs t ON t.id = j.their_id
 """)
 
 
-async def sql_verdicts(
+async def sql_classifications(
     settlement_id: str, statement_id: str, books: Books
 ) -> tuple[list[Classification], dict[str, Any]]:
     """Return the classifications of the SQL matcher for the same books, and its summary."""
@@ -49,7 +49,7 @@ async def sql_verdicts(
         await match_lines(connection, comparison)
         summary, is_explained = await summarise(connection, currency="JPY")
         assert is_explained
-        rows = (await connection.execute(_JUDGED)).mappings().all()
+        rows = (await connection.execute(_CLASSIFIED)).mappings().all()
     verdicts = [
         Classification(
             row["category"],
@@ -131,7 +131,7 @@ async def test_both_matchers_agree_on_lines_that_collide(
     tenant = await make_tenant()
     settlement_id = await closed_settlement(admin, tenant, books.ours, attempts=books.attempts)
     statement = await upload(tenant, settlement_id, books.theirs)
-    found, summary = await sql_verdicts(settlement_id, statement["id"], books)
+    found, summary = await sql_classifications(settlement_id, statement["id"], books)
     expected = match(books)
     assert tally(found) == tally(expected)
     # The identity, from the raw lines: ours − theirs equals the sum of the differences by category, fees included.
@@ -152,7 +152,7 @@ async def test_the_order_of_a_file_does_not_change_the_result(
     for seed in (1, 2):
         Random(seed).shuffle(books.theirs)
         statement = await upload(tenant, settlement_id, books.theirs)
-        found, _ = await sql_verdicts(settlement_id, statement["id"], books)
+        found, _ = await sql_classifications(settlement_id, statement["id"], books)
         tallies.append(tally(found))
     assert tallies[0] == tallies[1]
 

@@ -11,7 +11,7 @@ from psycopg.rows import DictRow
 from mpac.devtools.statement.inject_breaks import CHANGES, inject_breaks
 from mpac.devtools.statement.lines import OurLine, TheirLine
 from tests.conftest import MakeTenant
-from tests.integration.reconciliation.test_matcher_against_reference import sql_verdicts, tally
+from tests.integration.reconciliation.test_matcher_against_reference import sql_classifications, tally
 from tests.reconciliation_helpers import books_of, closed_settlement, manager, some_sales, upload
 from tests.reference_matcher import Ours, Theirs, match
 from workflows.clock import now
@@ -54,7 +54,7 @@ async def score(
     settlement_id = await closed_settlement(admin, tenant, ours)
     statement = await upload(tenant, settlement_id, theirs)
     books = books_of(ours, theirs)
-    found, summary = await sql_verdicts(settlement_id, statement["id"], books)
+    found, summary = await sql_classifications(settlement_id, statement["id"], books)
     assert tally(found) == tally(match(books))
     breaks = Counter(
         (verdict.category, line.our_reference)

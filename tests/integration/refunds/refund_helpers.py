@@ -87,7 +87,7 @@ async def seconds_until_due(admin: Admin, refund_id: str) -> float:
     return await seconds_until(admin, refund_id, "due_at", entity="refund")
 
 
-async def look_again(refunds: RefundMaker, admin: Admin, refund_id: str, *, after: float = 0) -> None:
+async def process_when_due(refunds: RefundMaker, admin: Admin, refund_id: str, *, after: float = 0) -> None:
     """Advance time until the refund is due, at least by ``after`` seconds, and process it."""
     left = await seconds_until_due(admin, refund_id)
     await time_passes(admin, refund_id, seconds=max(left, after) + 0.1)

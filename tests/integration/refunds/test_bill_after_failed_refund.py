@@ -35,7 +35,7 @@ async def withdrawn(
     return payment_id, refund["id"]
 
 
-async def ends(
+async def end_refund(
     refunds: RefundMaker, provider: FakeProvider, sale: PaymentRequest, refund_id: str, *, well: bool
 ) -> None:
     """Complete the refund if ``well``, otherwise let it fail."""
@@ -51,7 +51,7 @@ async def amounts(admin: Admin, bill: dict[str, Any]) -> tuple[str, int, int, in
     return row["status"], row["paid_amount"], row["reserved_amount"], row["refunded_amount"]
 
 
-async def audited(admin: Admin, bill: dict[str, Any]) -> None:
+async def check_bill_invariants(admin: Admin, bill: dict[str, Any]) -> None:
     """Assert that no row of the bill's store breaks an invariant about bills."""
     tables = ("payments", "bills", "orders")
     of_store = " UNION ALL ".join(f"SELECT id FROM {table} WHERE store_id = %(store)s" for table in tables)
@@ -77,10 +77,10 @@ async def test_bill_can_be_paid_in_cash_while_the_late_payment_is_refunded(
     assert (await complete(api, refunds, bill)).status == 409
     await refunds.paid(CASH, bill_id=bill["id"])
     assert await amounts(admin, bill) == ("paid", 1_000, 0, 0)
-    await ends(refunds, provider, sale, refund_id, well=True)
+    await end_refund(refunds, provider, sale, refund_id, well=True)
     assert await amounts(admin, bill) == ("paid", 1_000, 0, 0)
     assert await sums(admin, payment_id) == ("refunded", 1_100, 1_100)
-    await audited(admin, bill)
+    await check_bill_invariants(admin, bill)
     assert (await complete(api, refunds, bill)).body["status"] == "completed"
 
 
@@ -92,9 +92,9 @@ async def test_only_the_other_of_two_payments_on_a_bill_counts(
     await refunds.paid(CASH, amount=600, bill_id=bill["id"])
     _, refund_id = await withdrawn(refunds, provider, admin, sale, amount=400, bill_id=bill["id"])
     assert await amounts(admin, bill) == ("partially_paid", 600, 0, 0)
-    await ends(refunds, provider, sale, refund_id, well=True)
+    await end_refund(refunds, provider, sale, refund_id, well=True)
     assert await amounts(admin, bill) == ("partially_paid", 600, 0, 0)
-    await audited(admin, bill)
+    await check_bill_invariants(admin, bill)
 
 
 @each_sale
@@ -103,16 +103,16 @@ async def test_failed_refund_pays_the_bill_with_the_retained_payment(
 ) -> None:
     bill = await new_bill(api, refunds, 1_000)
     payment_id, refund_id = await withdrawn(refunds, provider, admin, sale, bill_id=bill["id"])
-    await ends(refunds, provider, sale, refund_id, well=False)
+    await end_refund(refunds, provider, sale, refund_id, well=False)
     assert await amounts(admin, bill) == ("paid", 1_000, 0, 0)
     assert await order_status(api, refunds, bill) == "paid"
     (row,) = await all_of(admin, b"SELECT * FROM payments WHERE id = %s", payment_id)
     assert (row["off_bill"], row["needs_review"], row["needs_action"]) == (False, False, False)
-    await audited(admin, bill)
+    await check_bill_invariants(admin, bill)
     again: dict[str, Any] = {"report": {"result": "approved"}} if sale is TERMINAL else {}
     await refunds.refunded(payment_id, 300, **again)
     assert await amounts(admin, bill) == ("paid", 1_000, 0, 300)
-    await audited(admin, bill)
+    await check_bill_invariants(admin, bill)
 
 
 @each_sale
@@ -135,12 +135,12 @@ async def test_failed_refund_requests_a_review_if_its_bill_owes_nothing(
         await refunds.paid(CASH, bill_id=bill["id"])
     before = await amounts(admin, bill)
     with caplog.at_level(logging.ERROR):
-        await ends(refunds, provider, sale, refund_id, well=False)
+        await end_refund(refunds, provider, sale, refund_id, well=False)
     assert "payment.kept_off_bill" in {getattr(record, "event", None) for record in caplog.records}
     assert await amounts(admin, bill) == before
     found = (await api.get(f"/payments/{payment_id}", as_=refunds.tenant)).body
     assert (found["status"], found["needs_review"]) == ("completed", True)
-    await audited(admin, bill)
+    await check_bill_invariants(admin, bill)
     cancel = await api.post(f"/orders/{bill['order_ids'][0]}/cancel", as_=refunds.tenant)
     assert cancel.status == 409, "its money is still here"
     again: dict[str, Any] = {"report": {"result": "approved"}} if sale is TERMINAL else {}
@@ -150,7 +150,7 @@ async def test_failed_refund_requests_a_review_if_its_bill_owes_nothing(
     found = (await api.get(f"/payments/{payment_id}", as_=refunds.tenant)).body
     assert (found["status"], found["refunded_amount"], found["needs_review"]) == ("refunded", 1_000, False)
     assert await amounts(admin, bill) == before
-    await audited(admin, bill)
+    await check_bill_invariants(admin, bill)
 
 
 async def test_fully_refunded_order_cannot_be_completed(api: Api, refunds: RefundMaker, admin: Admin) -> None:
@@ -181,11 +181,11 @@ async def test_fully_refunded_part_pays_no_order_and_can_be_billed_again(
     await refunds.paid(CASH, amount=600, bill_id=second["id"])
     assert await order_status(api, refunds, whole) == "open"
     assert (await complete(api, refunds, whole)).status == 409
-    await audited(admin, whole)
+    await check_bill_invariants(admin, whole)
     again = await bill_of(api, refunds.tenant, order_id)
     assert again["total_amount"] == 400
     await refunds.paid(CASH, amount=400, bill_id=again["id"])
     assert await order_status(api, refunds, whole) == "paid"
-    await audited(admin, whole)
+    await check_bill_invariants(admin, whole)
     assert (await complete(api, refunds, whole)).body["status"] == "completed"
-    await audited(admin, whole)
+    await check_bill_invariants(admin, whole)

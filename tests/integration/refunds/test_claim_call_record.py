@@ -12,7 +12,7 @@ from tests.integration.refunds.refund_helpers import (
     Admin,
     RefundMaker,
     evidence,
-    look_again,
+    process_when_due,
     sums,
     time_passes,
 )
@@ -90,7 +90,7 @@ async def test_an_unavailable_provider_gets_the_refund_again_under_the_same_refe
     refund_id = await refunds.refunded(payment_id, 300)
     assert await sums(admin, payment_id) == ("completed", 300, 0)
     for _ in range(2):
-        await look_again(refunds, admin, refund_id)
+        await process_when_due(refunds, admin, refund_id)
     found = await evidence(admin, refund_id)
     assert (found.status, found.outcomes, found.attempts[0]["resends"]) == ("completed", ["succeeded"], 2)
     assert found.kinds == ["first_answer", "resend", "resend"]
@@ -105,7 +105,7 @@ async def test_a_provider_that_does_not_deduplicate_gets_the_refund_as_a_new_att
     provider.refunds.extend([Unavailable("503")] * 2)
     refund_id = await refunds.refunded(payment_id, 300)
     for _ in range(2):
-        await look_again(refunds, admin, refund_id)
+        await process_when_due(refunds, admin, refund_id)
     found = await evidence(admin, refund_id)
     assert (found.status, found.outcomes) == ("completed", ["unavailable", "unavailable", "succeeded"])
     assert [reference for kind, reference in provider.calls if kind == "refund"] == [
@@ -121,7 +121,7 @@ async def test_refund_fails_after_five_retries_and_nothing_moved(
     refund_id = await refunds.refunded(payment_id)
     for _ in range(5):
         assert (await evidence(admin, refund_id)).status == "processing"
-        await look_again(refunds, admin, refund_id)
+        await process_when_due(refunds, admin, refund_id)
     found = await evidence(admin, refund_id)
     assert (found.status, found.row["failure_code"]) == ("failed", "provider_unavailable")
     assert await sums(admin, payment_id) == ("completed", 0, 0)
@@ -135,10 +135,10 @@ async def test_refund_that_its_provider_accepted_is_polled_until_it_is_decided(
     provider.inquiries.extend([ActionRequired(None, "r-1"), Unavailable("503"), Succeeded(300)])
     refund_id = await refunds.refunded(payment_id, 300)
     for _ in range(2):
-        await look_again(refunds, admin, refund_id)
+        await process_when_due(refunds, admin, refund_id)
         assert (await evidence(admin, refund_id)).row["outcome_known"] is True
         assert await sums(admin, payment_id) == ("completed", 300, 0)
-    await look_again(refunds, admin, refund_id)
+    await process_when_due(refunds, admin, refund_id)
     found = await evidence(admin, refund_id)
     assert (found.status, found.events) == ("completed", ["create", "claim", "await_provider", "complete"])
     assert [kind for kind, _ in provider.calls].count("refund") == 1
@@ -208,15 +208,15 @@ async def test_review_is_requested_for_a_refund_that_its_provider_accepted_and_n
 ) -> None:
     refund_id = await pending_at_provider(refunds, provider)
     provider.inquiries.extend([ActionRequired(None), ActionRequired(None), Unavailable("503")])
-    await look_again(refunds, admin, refund_id, after=3_600)
+    await process_when_due(refunds, admin, refund_id, after=3_600)
     assert not (await evidence(admin, refund_id)).row["needs_review"]
     for _ in range(2):
-        await look_again(refunds, admin, refund_id, after=601)
+        await process_when_due(refunds, admin, refund_id, after=601)
         found = await evidence(admin, refund_id)
         assert (found.status, found.row["needs_review"], found.row["outcome_known"]) == ("processing", True, True)
     assert found.events == ["create", "claim", "await_provider", "request_review"]
     provider.moved[f"{refund_id}:1"] = 1_000
-    await look_again(refunds, admin, refund_id)
+    await process_when_due(refunds, admin, refund_id)
     done = await evidence(admin, refund_id)
     assert (done.status, done.row["needs_review"]) == ("completed", False)
 

@@ -9,7 +9,7 @@ from tests.integration.refunds.refund_helpers import (
     Admin,
     RefundMaker,
     evidence,
-    look_again,
+    process_when_due,
     seconds_until_due,
     sums,
 )
@@ -50,7 +50,7 @@ async def test_a_refund_in_doubt_keeps_its_reservation_and_ends_by_inquiry(
     )
     assert await sums(admin, payment_id) == ("completed", 300, 0)
     assert is_left(await seconds_until_due(admin, refund_id), 1.6, 2.4, since=began)
-    await look_again(refunds, admin, refund_id)
+    await process_when_due(refunds, admin, refund_id)
     found = await evidence(admin, refund_id)
     assert (found.status, found.row["outcome_known"], found.kinds) == ("completed", True, ["inquiry"])
     assert await sums(admin, payment_id) == ("refunded", 300, 300)
@@ -67,7 +67,7 @@ async def test_only_the_rest_can_be_refunded_while_a_refund_is_in_doubt(
     rest = await refunds.refunded(payment_id)
     assert (await evidence(admin, rest)).row["amount"] == 700
     assert await sums(admin, payment_id) == ("refunded", 1_000, 700)
-    await look_again(refunds, admin, refund_id)
+    await process_when_due(refunds, admin, refund_id)
     assert await sums(admin, payment_id) == ("refunded", 1_000, 1_000)
 
 
@@ -84,7 +84,7 @@ async def test_a_certain_answer_ends_the_doubt(
 ) -> None:
     payment_id, refund_id = await in_doubt(refunds, provider, moved=False)
     provider.inquiries.append(answer)
-    await look_again(refunds, admin, refund_id)
+    await process_when_due(refunds, admin, refund_id)
     assert (await evidence(admin, refund_id)).status == status
     assert (await sums(admin, payment_id))[1] == reserved
 
@@ -94,9 +94,9 @@ async def test_not_found_proves_nothing_until_it_is_repeated_after_long_enough(
 ) -> None:
     payment_id, refund_id = await in_doubt(refunds, provider, moved=False)
     provider.inquiries.extend([NotFound(), NotFound()])
-    await look_again(refunds, admin, refund_id)
+    await process_when_due(refunds, admin, refund_id)
     assert await sums(admin, payment_id) == ("completed", 300, 0)
-    await look_again(refunds, admin, refund_id, after=provider.max_processing_seconds)
+    await process_when_due(refunds, admin, refund_id, after=provider.max_processing_seconds)
     assert (await evidence(admin, refund_id)).outcomes == ["not_found"]
     await refunds.process(refund_id)
     found = await evidence(admin, refund_id)
@@ -110,8 +110,8 @@ async def test_a_lost_answer_to_a_resend_begins_the_schedule_again(
     _, refund_id = await in_doubt(refunds, provider, moved=False)
     provider.inquiries.extend([*[Unavailable("503")] * 5, NotFound(), NotFound()])
     for _ in range(6):
-        await look_again(refunds, admin, refund_id)
-    await look_again(refunds, admin, refund_id, after=provider.max_processing_seconds)
+        await process_when_due(refunds, admin, refund_id)
+    await process_when_due(refunds, admin, refund_id, after=provider.max_processing_seconds)
     provider.refunds.append(Unknown("read time-out"))
     began = time.monotonic()
     await refunds.process(refund_id)
@@ -158,9 +158,9 @@ async def test_review_is_requested_after_a_day_of_doubt_and_the_amount_stays_res
     payment_id, refund_id = await in_doubt(refunds, provider, moved=True)
     provider.inquiries.extend([Unavailable("503")] * 2)
     for _ in range(2):
-        await look_again(refunds, admin, refund_id, after=DAY)
+        await process_when_due(refunds, admin, refund_id, after=DAY)
     found = await evidence(admin, refund_id)
     assert (found.row["needs_review"], found.events) == (True, ["create", "claim", "doubt", "request_review"])
     assert await sums(admin, payment_id) == ("completed", 300, 0)
-    await look_again(refunds, admin, refund_id)
+    await process_when_due(refunds, admin, refund_id)
     assert await sums(admin, payment_id) == ("refunded", 300, 300)

@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from tests.factories import QR, Tenant
-from tests.integration.refunds.refund_helpers import Admin, RefundMaker, evidence, look_again, sums
+from tests.integration.refunds.refund_helpers import Admin, RefundMaker, evidence, process_when_due, sums
 from tests.integration.sandbox.harness import KEY, Sandbox
 from workflows.providers.registry import open_providers
 from workflows.settings import Settings
@@ -46,7 +46,7 @@ async def ended(refunds: RefundMaker, admin: Admin, refund_id: str) -> str:
         assert time.monotonic() < deadline, row
         if row["lease_until"] is None:
             # Two not-founds prove something only if the provider's maximum processing time lies between them.
-            await look_again(refunds, admin, refund_id, after=MAX_PROCESSING_SECONDS + 1)
+            await process_when_due(refunds, admin, refund_id, after=MAX_PROCESSING_SECONDS + 1)
         await asyncio.sleep(0.01)
 
 

@@ -25,7 +25,7 @@ CONTROL_KEY = "control-key-of-the-tests"
 SECRET = "whsec_" + "c2VjcmV0IG9mIHRoZSB0ZXN0cw=="
 HOUR_SECONDS = 3_600
 HOUR_MS = HOUR_SECONDS * 1_000
-"""An hour: the duration of every state that a test has to observe. ``later`` ends it."""
+"""An hour: the duration of every state that a test has to observe. ``advance_clock`` ends it."""
 
 SILENCE_SECONDS = 0.1  # a wrong answer would have arrived within this time
 NUMBERS = itertools.count(1)
@@ -40,7 +40,7 @@ class Answer:
     headers: Mapping[str, str]
 
 
-def fresh(prefix: str = "pay") -> str:
+def new_payment_id(prefix: str = "pay") -> str:
     """Return a payment id that no other test of this process uses."""
     return f"{prefix}_{next(NUMBERS)}"
 
@@ -165,7 +165,7 @@ class Sandbox:
             calling.cancel()
             await asyncio.gather(calling, return_exceptions=True)
 
-    async def later(self, seconds: int = HOUR_SECONDS + 1) -> None:
+    async def advance_clock(self, seconds: int = HOUR_SECONDS + 1) -> None:
         """Advance the provider's clock by ``seconds``."""
         ahead = (await self.call("GET", "/control/clock")).body["ahead_seconds"]
         moved = await self.call("PUT", "/control/clock", body={"ahead_seconds": ahead + seconds})

@@ -8,12 +8,12 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.integration.sandbox.harness import KEY, Sandbox, fresh, order
+from tests.integration.sandbox.harness import KEY, Sandbox, new_payment_id, order
 from tests.polling import eventually
 
 
 async def test_an_approved_charge_moves_money_and_reports_it(sandbox: Sandbox) -> None:
-    payment = fresh()
+    payment = new_payment_id()
     answer = await sandbox.charge(f"{payment}:1", kind="card", token="tok_1")
     body = answer.body
     assert answer.status == 200
@@ -29,20 +29,21 @@ async def test_an_approved_charge_moves_money_and_reports_it(sandbox: Sandbox) -
 
 
 async def test_a_scanned_customer_code_has_no_card(sandbox: Sandbox) -> None:
-    body = (await sandbox.charge(f"{fresh()}:1", kind="qr_cpm")).body
+    body = (await sandbox.charge(f"{new_payment_id()}:1", kind="qr_cpm")).body
     assert body["status"] == "succeeded"
     assert "card_brand" not in body
 
 
 async def test_the_same_token_has_the_same_card_number(sandbox: Sandbox) -> None:
     first, second, other = [
-        (await sandbox.charge(f"{fresh()}:1", token=token)).body["card_last_4"] for token in ("tok_a", "tok_a", "tok_b")
+        (await sandbox.charge(f"{new_payment_id()}:1", token=token)).body["card_last_4"]
+        for token in ("tok_a", "tok_a", "tok_b")
     ]
     assert first == second != other
 
 
 async def test_a_declined_charge_moves_no_money_and_has_a_reason(sandbox: Sandbox) -> None:
-    payment = fresh()
+    payment = new_payment_id()
     body = (await sandbox.charge(f"{payment}:1", fate="decline:insufficient_funds")).body
     assert (body["status"], body["decline_code"], body["fee"]) == ("declined", "insufficient_funds", 0)
     assert body["decline_message"]
@@ -51,14 +52,14 @@ async def test_a_declined_charge_moves_no_money_and_has_a_reason(sandbox: Sandbo
 
 
 async def test_a_partial_charge_reports_the_charged_amount(sandbox: Sandbox) -> None:
-    payment = fresh()
+    payment = new_payment_id()
     body = (await sandbox.charge(f"{payment}:1", fate="partial:300")).body
     assert (body["status"], body["amount"], body["fee"]) == ("succeeded", 300, 10)
     assert await sandbox.moved(payment) == [("charge", 300)]
 
 
 async def test_the_same_reference_gets_the_same_answer_and_moves_nothing(sandbox: Sandbox) -> None:
-    payment = fresh()
+    payment = new_payment_id()
     first = await sandbox.charge(f"{payment}:1")
     again = await sandbox.charge(f"{payment}:1")
     assert (again.status, again.body) == (200, first.body)
@@ -66,7 +67,7 @@ async def test_the_same_reference_gets_the_same_answer_and_moves_nothing(sandbox
 
 
 async def test_the_order_of_fields_does_not_make_another_body(sandbox: Sandbox) -> None:
-    reference = f"{fresh()}:1"
+    reference = f"{new_payment_id()}:1"
     await sandbox.charge(reference)
     backwards = dict(reversed(order(reference).items()))
     assert (await sandbox.call("POST", "/v1/charges", body=backwards)).status == 200
@@ -76,7 +77,7 @@ async def test_the_order_of_fields_does_not_make_another_body(sandbox: Sandbox) 
     "change", [{"amount": 1_001}, {"currency": "USD"}, {"token": "tok_2"}, {"payment_id": "other"}]
 )
 async def test_the_same_reference_with_another_body_is_refused(sandbox: Sandbox, change: dict[str, Any]) -> None:
-    payment = fresh()
+    payment = new_payment_id()
     await sandbox.charge(f"{payment}:1")
     answer = await sandbox.charge(f"{payment}:1", **change)
     assert (answer.status, answer.body["error"]["code"]) == (409, "idempotency_mismatch")
@@ -84,7 +85,7 @@ async def test_the_same_reference_with_another_body_is_refused(sandbox: Sandbox,
 
 
 async def test_a_hundred_concurrent_calls_with_one_reference_move_money_once(sandbox: Sandbox) -> None:
-    payment = fresh()
+    payment = new_payment_id()
     answers = await asyncio.gather(*(sandbox.charge(f"{payment}:1") for _ in range(100)))
     assert {answer.status for answer in answers} == {200}
     assert len({answer.body["provider_reference"] for answer in answers}) == 1
@@ -92,7 +93,7 @@ async def test_a_hundred_concurrent_calls_with_one_reference_move_money_once(san
 
 
 async def test_a_new_reference_of_the_same_payment_charges_again(sandbox: Sandbox) -> None:
-    payment = fresh()  # a new payment, so that a sandbox that moved its money would be noticed
+    payment = new_payment_id()  # a new payment, so that a sandbox that moved its money would be noticed
     await sandbox.charge(f"{payment}:1")
     await sandbox.charge(f"{payment}:2")
     assert await sandbox.moved(payment) == [("charge", 1_000)] * 2
@@ -124,7 +125,7 @@ BAD = [
 
 @pytest.mark.parametrize("change", BAD, ids=str)
 async def test_bad_input_is_refused_and_moves_nothing(sandbox: Sandbox, change: dict[str, Any]) -> None:
-    payment = fresh()
+    payment = new_payment_id()
     answer = await sandbox.charge(f"{payment}:1", **change)
     assert (answer.status, answer.body["error"]["code"]) == (400, "invalid_request")
     assert answer.body["error"]["message"]
@@ -143,14 +144,14 @@ async def test_a_body_that_cannot_be_stored_is_refused(sandbox: Sandbox) -> None
     for _ in range(240):
         nested = {"deeper": nested}
     body = (b'{"x":' * 300) + b"1" + (b"}" * 300)
-    answer = await sandbox.charge(f"{fresh()}:1", metadata={"x": nested})
+    answer = await sandbox.charge(f"{new_payment_id()}:1", metadata={"x": nested})
     assert answer.status == 200
     raw = b'{"reference":"deep","payment_id":"deep","amount":1,"currency":"JPY","metadata":' + body + b"}"
     assert (await sandbox.call("POST", "/v1/charges", body=raw)).status == 400
 
 
 async def test_a_body_over_64_kib_is_refused(sandbox: Sandbox) -> None:
-    payment = fresh()
+    payment = new_payment_id()
     answer = await sandbox.charge(f"{payment}:1", metadata={"padding": "x" * 65_536})
     assert (answer.status, answer.body["error"]["code"]) == (413, "body_too_large")
     assert await sandbox.moved(payment) == []
@@ -160,7 +161,7 @@ async def test_a_body_over_64_kib_is_refused(sandbox: Sandbox) -> None:
 @pytest.mark.parametrize("route", ["POST /v1/charges", "GET /v1/charges/x", "GET /v1/statements"])
 async def test_v1_needs_the_key(sandbox: Sandbox, header: str, route: str) -> None:
     method, path = route.split()
-    payment = fresh()
+    payment = new_payment_id()
     answer = await sandbox.call(method, path, body=order(payment), headers={"Authorization": header})
     assert (answer.status, answer.body["error"]["code"]) == (401, "unauthorized")
     assert await sandbox.moved(payment) == []
@@ -181,7 +182,7 @@ async def test_the_ids_of_a_request_are_echoed_on_success_and_on_failure(sandbox
 
 
 async def test_an_inquiry_returns_the_real_status(sandbox: Sandbox) -> None:
-    reference = f"{fresh()}:1"
+    reference = f"{new_payment_id()}:1"
     unknown = await sandbox.ask(reference)
     assert (unknown.status, unknown.body["error"]["code"]) == (404, "not_found")
     charged = await sandbox.charge(reference)
@@ -197,7 +198,7 @@ async def latency(sandbox: Sandbox, milliseconds: int) -> None:
 async def test_latency_applies_to_v1(empty_sandbox: Sandbox) -> None:
     await latency(empty_sandbox, 120)
     started = time.monotonic()
-    await empty_sandbox.charge(f"{fresh()}:1")
+    await empty_sandbox.charge(f"{new_payment_id()}:1")
     assert time.monotonic() - started >= 0.119  # the clock has a resolution of milliseconds
 
 
@@ -207,7 +208,7 @@ async def test_latency_does_not_apply_to_control(empty_sandbox: Sandbox) -> None
 
 
 async def test_a_charge_is_made_although_its_caller_disconnects_during_the_latency(empty_sandbox: Sandbox) -> None:
-    payment = fresh()
+    payment = new_payment_id()
     body = orjson.dumps(order(f"{payment}:1"))
     await latency(empty_sandbox, 300)
     _, writer = await asyncio.open_connection(*empty_sandbox.url.removeprefix("http://").split(":"))

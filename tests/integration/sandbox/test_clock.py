@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.sandbox.harness import Launch, Sandbox, fresh
+from tests.integration.sandbox.harness import Launch, Sandbox, new_payment_id
 from tests.polling import eventually
 
 DAY_SECONDS = 86_400
@@ -27,7 +27,7 @@ async def at_of(sandbox: Sandbox, payment: str) -> list[datetime]:
 
 async def test_movements_after_a_clock_move_have_the_moved_date(launch: Launch) -> None:
     sandbox = await launch()
-    before, after = fresh(), fresh()
+    before, after = new_payment_id(), new_payment_id()
     await sandbox.charge(f"{before}:1")
     moved = await move(sandbox, DAY_SECONDS)
     await sandbox.charge(f"{after}:1")
@@ -49,7 +49,7 @@ async def test_movements_after_a_clock_move_have_the_moved_date(launch: Launch) 
 
 async def test_pending_outcomes_whose_time_has_passed_happen_at_once_after_a_clock_move(launch: Launch) -> None:
     sandbox = await launch()
-    pending, code, hidden = f"{fresh()}:1", f"{fresh()}:1", f"{fresh()}:1"
+    pending, code, hidden = f"{new_payment_id()}:1", f"{new_payment_id()}:1", f"{new_payment_id()}:1"
     await sandbox.charge(pending, fate=f"pending:{3_600_000}")
     await sandbox.code(code, expires_in=3_600)
     await sandbox.charge(hidden, fate=f"error_500_after_charge+not_found_lie:{3_600_000}")

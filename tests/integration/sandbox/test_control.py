@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.sandbox.harness import Answer, Sandbox, fresh
+from tests.integration.sandbox.harness import Answer, Sandbox, new_payment_id
 
 
 async def control(sandbox: Sandbox, method: str, path: str, *, body: Any = None) -> Answer:
@@ -14,7 +14,7 @@ async def control(sandbox: Sandbox, method: str, path: str, *, body: Any = None)
 
 
 async def test_ledger_pages_join_without_gap_or_overlap(empty_sandbox: Sandbox) -> None:
-    await asyncio.gather(*(empty_sandbox.charge(f"{fresh()}:1") for _ in range(25)))
+    await asyncio.gather(*(empty_sandbox.charge(f"{new_payment_id()}:1") for _ in range(25)))
     whole = (await control(empty_sandbox, "GET", "ledger")).body
     assert len(whole["data"]) == 25
     assert whole["next"] is None
@@ -30,7 +30,7 @@ async def test_ledger_pages_join_without_gap_or_overlap(empty_sandbox: Sandbox) 
 
 
 async def test_a_ledger_row_has_every_field(empty_sandbox: Sandbox) -> None:
-    payment = fresh()
+    payment = new_payment_id()
     charged = (await empty_sandbox.charge(f"{payment}:1")).body
     (row,) = (await control(empty_sandbox, "GET", f"ledger/{payment}")).body["data"]
     assert row.pop("at").endswith("Z")
@@ -47,7 +47,7 @@ async def test_a_ledger_row_has_every_field(empty_sandbox: Sandbox) -> None:
 
 
 async def test_emptying_the_ledger_deletes_everything_but_its_numbering(empty_sandbox: Sandbox) -> None:
-    payment = fresh()
+    payment = new_payment_id()
     await empty_sandbox.charge(f"{payment}:1", fate="unavailable:1")
     await empty_sandbox.charge(f"{payment}:1", fate="unavailable:1")
     (before,) = (await control(empty_sandbox, "GET", "ledger")).body["data"]
@@ -72,24 +72,24 @@ async def test_fault_rates_apply_to_charges_without_a_fate(empty_sandbox: Sandbo
     put = await control(empty_sandbox, "PUT", "faults", body={"seed": 3, "rates": rates})
     assert (put.status, put.body) == (200, {"seed": 3, "rates": rates})
     assert (await control(empty_sandbox, "GET", "faults")).body == put.body
-    assert (await empty_sandbox.charge(f"{fresh()}:1")).body["decline_code"] == "dialled"
-    assert (await empty_sandbox.charge(f"{fresh()}:1", fate="approve")).body["status"] == "succeeded"
+    assert (await empty_sandbox.charge(f"{new_payment_id()}:1")).body["decline_code"] == "dialled"
+    assert (await empty_sandbox.charge(f"{new_payment_id()}:1", fate="approve")).body["status"] == "succeeded"
     assert (await control(empty_sandbox, "DELETE", "faults")).status == 204
     assert (await control(empty_sandbox, "GET", "faults")).body == {"seed": 0, "rates": {}}
-    assert (await empty_sandbox.charge(f"{fresh()}:1")).body["status"] == "succeeded"
+    assert (await empty_sandbox.charge(f"{new_payment_id()}:1")).body["status"] == "succeeded"
 
 
 async def test_fault_rates_apply_to_refunds_and_codes(empty_sandbox: Sandbox) -> None:
-    payment = fresh()
+    payment = new_payment_id()
     await empty_sandbox.charge(f"{payment}:1")
     await control(empty_sandbox, "PUT", "faults", body={"rates": {"error_500_after_charge": 1}})
     assert (await empty_sandbox.refund(f"{payment}:r1", of=f"{payment}:1", amount=400)).status == 500
-    assert (await empty_sandbox.code(f"{fresh()}:1")).status == 500
+    assert (await empty_sandbox.code(f"{new_payment_id()}:1")).status == 500
     assert await empty_sandbox.moved(payment) == [("charge", 1_000), ("refund", 400)]
 
 
 async def test_the_same_seed_gives_the_same_faults_in_any_order(empty_sandbox: Sandbox) -> None:
-    references = [f"{fresh()}:1" for _ in range(60)]
+    references = [f"{new_payment_id()}:1" for _ in range(60)]
     dial = {"seed": 11, "rates": {"decline:a": 0.3, "partial:1+slow:1": 0.3}}
 
     async def run(order: list[str]) -> dict[str, tuple[str, int]]:
@@ -126,7 +126,7 @@ async def test_latency_can_be_read_and_set(empty_sandbox: Sandbox) -> None:
     put = await control(empty_sandbox, "PUT", "latency", body={"min_ms": 1, "max_ms": 3})
     assert (put.status, put.body) == (200, {"min_ms": 1, "max_ms": 3})
     assert (await control(empty_sandbox, "GET", "latency")).body == put.body
-    await asyncio.gather(*(empty_sandbox.charge(f"{fresh()}:1") for _ in range(5)))
+    await asyncio.gather(*(empty_sandbox.charge(f"{new_payment_id()}:1") for _ in range(5)))
 
 
 @pytest.mark.parametrize(

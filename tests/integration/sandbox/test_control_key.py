@@ -7,7 +7,7 @@ import pytest
 
 from sandbox.app import CONTROL, V1
 from sandbox.settings import CONTROL_KEY_FILE, Settings, read_settings, with_control_key
-from tests.integration.sandbox.harness import CONTROL_KEY, KEY, Sandbox, fresh
+from tests.integration.sandbox.harness import CONTROL_KEY, KEY, Sandbox, new_payment_id
 
 WRONG = ["", CONTROL_KEY, f"Bearer {KEY}", "Bearer ", "Bearer", f"Bearer {CONTROL_KEY}x", f"Bearer {CONTROL_KEY[:-1]}"]
 WRONG += [
@@ -21,9 +21,9 @@ WRONG += [
 
 @pytest.mark.parametrize(("method", "path"), [(method, path) for method, path, _ in CONTROL])
 async def test_no_control_route_opens_without_its_key(empty_sandbox: Sandbox, method: str, path: str) -> None:
-    payment = fresh()
+    payment = new_payment_id()
     await empty_sandbox.charge(f"{payment}:1")
-    code = f"{fresh()}:1"
+    code = f"{new_payment_id()}:1"
     await empty_sandbox.code(code)
     wanted = path.format(payment_id=payment, reference=code)
     for header in WRONG:

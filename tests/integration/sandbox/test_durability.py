@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.integration.sandbox.harness import HOUR_MS, Launch, Sandbox, fresh
+from tests.integration.sandbox.harness import HOUR_MS, Launch, Sandbox, new_payment_id
 from tests.polling import GENEROUS_SECONDS, eventually
 
 
@@ -26,7 +26,7 @@ async def test_every_answered_charge_survives_kill_9(launch: Launch) -> None:
     async def keep_charging() -> None:
         with contextlib.suppress(aiohttp.ClientError):
             while True:
-                body = (await first.charge(f"{fresh()}:1")).body
+                body = (await first.charge(f"{new_payment_id()}:1")).body
                 answered[body["reference"]] = body["provider_reference"]
                 if len(answered) >= 300:
                     enough.set()
@@ -47,7 +47,7 @@ async def test_every_answered_charge_survives_kill_9(launch: Launch) -> None:
 
 async def test_pending_outcomes_survive_kill_9(launch: Launch) -> None:
     first = await launch()
-    pending, lied, struck, cancelled = (fresh() for _ in range(4))
+    pending, lied, struck, cancelled = (new_payment_id() for _ in range(4))
     await first.charge(f"{pending}:1", fate="pending:1000")
     await first.hang_up_once_moved(first.charge(f"{lied}:1", fate=f"not_found_lie:{HOUR_MS}"), lied)
     assert (await first.charge(f"{struck}:1", fate="error_500_before_charge")).status == 500
@@ -67,13 +67,13 @@ async def test_a_second_process_cannot_open_the_same_ledger(launch: Launch) -> N
     first = await launch()
     with pytest.raises(AssertionError, match="in use by another process"):
         await launch()
-    assert (await first.charge(f"{fresh()}:1")).status == 200
+    assert (await first.charge(f"{new_payment_id()}:1")).status == 200
     await first.stop()
 
 
 async def test_the_sandbox_stops_while_calls_hang(launch: Launch, sandbox_folder: Path) -> None:
     sandbox = await launch()
-    payment = fresh()
+    payment = new_payment_id()
     held = asyncio.ensure_future(sandbox.charge(f"{payment}:1", fate="timeout_after_charge"))
     await eventually(lambda: sandbox.moved(payment), until=bool)
     sandbox.process.terminate()

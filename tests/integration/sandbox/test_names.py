@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.sandbox.harness import HOUR_MS, Answer, Sandbox, fresh, order
+from tests.integration.sandbox.harness import HOUR_MS, Answer, Sandbox, new_payment_id, order
 
 NAMES = ("reference", "payment_id", "currency")
 
@@ -22,14 +22,14 @@ def names(payment: str) -> dict[str, str]:
     ("fate", "status"), [("unavailable:1", 503), ("rate_limited:1", 429), ("error_500_before_charge", 500), ("?", 400)]
 )
 async def test_a_refusal_names_its_request(sandbox: Sandbox, path: str, fate: str, status: int) -> None:
-    payment = fresh()
+    payment = new_payment_id()
     body = order(f"{payment}:1", fate=fate) | {"expires_in": 300, "charge_reference": "x:1"}
     answer = await sandbox.call("POST", path, body=body)
     assert (answer.status, named(answer)) == (status, names(payment))
 
 
 async def test_a_refused_call_without_the_key_names_its_request(sandbox: Sandbox) -> None:
-    payment = fresh()
+    payment = new_payment_id()
     wrong = {"Authorization": "Bearer wrong"}
     answer = await sandbox.call("POST", "/v1/charges", body=order(f"{payment}:1"), headers=wrong)
     assert (answer.status, answer.body["error"]["code"], named(answer)) == (401, "unauthorized", names(payment))
@@ -38,7 +38,7 @@ async def test_a_refused_call_without_the_key_names_its_request(sandbox: Sandbox
 
 
 async def test_a_refused_body_with_another_meaning_names_its_request(sandbox: Sandbox) -> None:
-    payment = fresh()
+    payment = new_payment_id()
     await sandbox.charge(f"{payment}:1")
     answer = await sandbox.charge(f"{payment}:1", amount=2_000)
     assert (answer.status, answer.body["error"]["code"], named(answer)) == (
@@ -55,7 +55,7 @@ async def test_a_not_found_answer_names_its_request(sandbox: Sandbox, family: st
 
 
 async def test_an_inquiry_in_an_outage_names_its_request(sandbox: Sandbox) -> None:
-    payment = fresh()
+    payment = new_payment_id()
     await sandbox.charge(f"{payment}:1", fate=f"inquiry_unavailable:{HOUR_MS}")
     answer = await sandbox.ask(f"{payment}:1")
     assert (answer.status, named(answer)) == (503, {"reference": f"{payment}:1"})
@@ -63,7 +63,7 @@ async def test_an_inquiry_in_an_outage_names_its_request(sandbox: Sandbox) -> No
 
 @pytest.mark.parametrize("verb", ["cancel", "reverse"])
 async def test_an_unknown_charge_that_is_cancelled_keeps_the_callers_fields(sandbox: Sandbox, verb: str) -> None:
-    payment = fresh()
+    payment = new_payment_id()
     said = {"payment_id": payment, "currency": "JPY"}
     undone = await sandbox.call("POST", f"/v1/charges/{payment}:1/{verb}", body=said)
     assert (undone.body["status"], named(undone)) == ("cancelled", names(payment))
@@ -72,7 +72,7 @@ async def test_an_unknown_charge_that_is_cancelled_keeps_the_callers_fields(sand
 
 
 async def test_a_charge_after_a_cancellation_without_fields_is_answered_with_its_fields(sandbox: Sandbox) -> None:
-    payment = fresh()
+    payment = new_payment_id()
     await sandbox.call("POST", f"/v1/charges/{payment}:1/cancel")
     late = await sandbox.charge(f"{payment}:1")
     assert (late.body["status"], named(late)) == ("declined", names(payment))
@@ -80,7 +80,7 @@ async def test_a_charge_after_a_cancellation_without_fields_is_answered_with_its
 
 @pytest.mark.parametrize("said", [{"currency": "yen"}, {"currency": 7}, {"payment_id": ""}, {"payment_id": []}])
 async def test_a_cancellation_with_invalid_names_is_refused(sandbox: Sandbox, said: dict[str, Any]) -> None:
-    answer = await sandbox.call("POST", f"/v1/charges/{fresh()}:1/cancel", body=said)
+    answer = await sandbox.call("POST", f"/v1/charges/{new_payment_id()}:1/cancel", body=said)
     assert (answer.status, answer.body["error"]["code"]) == (400, "invalid_request")
 
 

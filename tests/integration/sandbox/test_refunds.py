@@ -2,14 +2,14 @@
 
 import asyncio
 
-from tests.integration.sandbox.harness import HOUR_MS, Sandbox, fresh, order
+from tests.integration.sandbox.harness import HOUR_MS, Sandbox, new_payment_id, order
 from tests.polling import eventually
 
 CHARGED = [("charge", 1_000)]
 
 
 async def charged(sandbox: Sandbox, *, fate: str = "") -> str:
-    payment = fresh()
+    payment = new_payment_id()
     await sandbox.charge(f"{payment}:1", fate=fate)
     return payment
 
@@ -69,7 +69,7 @@ async def test_a_pending_refund_reserves_its_amount(sandbox: Sandbox) -> None:
     assert pending.body["status"] == "pending"
     second = await sandbox.refund(f"{payment}:r2", of=f"{payment}:1", amount=300)
     assert second.body["decline_code"] == "exceeds_captured"
-    await sandbox.later()
+    await sandbox.advance_clock()
     await eventually(lambda: sandbox.moved(payment), until=lambda moved: moved == [*CHARGED, ("refund", 800)])
 
 
@@ -81,7 +81,7 @@ async def test_a_declined_refund_releases_its_amount(sandbox: Sandbox) -> None:
 
 
 async def test_a_refund_without_a_charge_is_declined(sandbox: Sandbox) -> None:
-    payment = fresh()
+    payment = new_payment_id()
     unknown = await sandbox.refund(f"{payment}:r1", of=f"{payment}:1", amount=1)
     assert unknown.body["decline_code"] == "charge_not_found"
     await sandbox.charge(f"{payment}:2", fate="decline:x")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.sandbox.harness import Answer, Sandbox, fresh
+from tests.integration.sandbox.harness import Answer, Sandbox, new_payment_id
 
 EVER = "from=2020-01-01T00:00:00Z&to=2100-01-01T00:00:00%2B00:00"
 FIELDS = "line_id,kind,reference,payment_id,provider_reference,amount,currency,fee,at,settled_on"
@@ -22,7 +22,7 @@ async def ledger(sandbox: Sandbox) -> list[dict[str, Any]]:
 
 
 async def some_business(sandbox: Sandbox) -> str:
-    payment = fresh()
+    payment = new_payment_id()
     await sandbox.charge(f"{payment}:1")
     await sandbox.charge(f"{payment}:2", fate="decline:x")
     await sandbox.refund(f"{payment}:r1", of=f"{payment}:1", amount=400)

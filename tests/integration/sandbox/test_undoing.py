@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.integration.sandbox.harness import HOUR_MS, Answer, Sandbox, fresh
+from tests.integration.sandbox.harness import HOUR_MS, Answer, Sandbox, new_payment_id
 from tests.polling import eventually
 
 CHARGED = [("charge", 1_000)]
@@ -18,7 +18,7 @@ async def undo(sandbox: Sandbox, verb: str, reference: str) -> Answer:
 
 @pytest.mark.parametrize("verb", VERBS)
 async def test_an_unknown_reference_is_remembered_as_cancelled(sandbox: Sandbox, verb: str) -> None:
-    payment = fresh()
+    payment = new_payment_id()
     cancelled = await undo(sandbox, verb, f"{payment}:1")
     assert (cancelled.status, cancelled.body["status"]) == (200, "cancelled")
     assert (await sandbox.ask(f"{payment}:1")).body["status"] == "cancelled"
@@ -29,11 +29,11 @@ async def test_an_unknown_reference_is_remembered_as_cancelled(sandbox: Sandbox,
 
 @pytest.mark.parametrize("verb", VERBS)
 async def test_a_cancelled_pending_charge_stays_cancelled(sandbox: Sandbox, verb: str) -> None:
-    payment, witness = fresh(), fresh()
+    payment, witness = new_payment_id(), new_payment_id()
     for pending in (payment, witness):  # in this order, so that a wrong outcome would happen first
         await sandbox.charge(f"{pending}:1", fate=f"pending:{HOUR_MS}")
     assert (await undo(sandbox, verb, f"{payment}:1")).body["status"] == "cancelled"
-    await sandbox.later()
+    await sandbox.advance_clock()
     await eventually(lambda: sandbox.moved(witness), until=lambda moved: moved == CHARGED)
     assert (await sandbox.ask(f"{payment}:1")).body["status"] == "cancelled"
     assert await sandbox.moved(payment) == []
@@ -41,7 +41,7 @@ async def test_a_cancelled_pending_charge_stays_cancelled(sandbox: Sandbox, verb
 
 @pytest.mark.parametrize("verb", VERBS)
 async def test_a_waiting_code_is_cancelled(sandbox: Sandbox, verb: str) -> None:
-    payment = fresh()
+    payment = new_payment_id()
     await sandbox.code(f"{payment}:1")
     assert (await undo(sandbox, verb, f"{payment}:1")).body["status"] == "cancelled"
     assert (await undo(sandbox, verb, f"{payment}:1")).status == 200
@@ -49,14 +49,14 @@ async def test_a_waiting_code_is_cancelled(sandbox: Sandbox, verb: str) -> None:
 
 @pytest.mark.parametrize("verb", VERBS)
 async def test_a_declined_charge_is_cancelled_too(sandbox: Sandbox, verb: str) -> None:
-    payment = fresh()
+    payment = new_payment_id()
     await sandbox.charge(f"{payment}:1", fate="decline:x")
     assert (await undo(sandbox, verb, f"{payment}:1")).body["status"] == "cancelled"
     assert await sandbox.moved(payment) == []
 
 
 async def test_cancelling_a_successful_charge_is_refused_as_too_late(sandbox: Sandbox) -> None:
-    payment = fresh()
+    payment = new_payment_id()
     charged = await sandbox.charge(f"{payment}:1")
     late = await undo(sandbox, "cancel", f"{payment}:1")
     assert (late.status, late.body) == (409, charged.body)
@@ -64,7 +64,7 @@ async def test_cancelling_a_successful_charge_is_refused_as_too_late(sandbox: Sa
 
 
 async def test_a_reversal_returns_amount_and_fee_once(sandbox: Sandbox) -> None:
-    payment = fresh()
+    payment = new_payment_id()
     await sandbox.charge(f"{payment}:1")
     answers = [await undo(sandbox, "reverse", f"{payment}:1") for _ in range(3)]
     assert [(answer.status, answer.body["status"], answer.body["fee"]) for answer in answers] == [
@@ -78,7 +78,7 @@ async def test_a_reversal_returns_amount_and_fee_once(sandbox: Sandbox) -> None:
 
 
 async def test_a_reversal_undoes_what_was_charged_twice(sandbox: Sandbox) -> None:
-    payment = fresh()
+    payment = new_payment_id()
     for _ in range(2):
         await sandbox.charge(f"{payment}:1", fate="ignore_idempotency")
     await sandbox.charge(f"{payment}:2")
@@ -87,7 +87,7 @@ async def test_a_reversal_undoes_what_was_charged_twice(sandbox: Sandbox) -> Non
 
 
 async def test_a_partly_refunded_charge_cannot_be_reversed(sandbox: Sandbox) -> None:
-    payment = fresh()
+    payment = new_payment_id()
     await sandbox.charge(f"{payment}:1")
     await sandbox.refund(f"{payment}:r1", of=f"{payment}:1", amount=1)
     answer = await undo(sandbox, "reverse", f"{payment}:1")
@@ -96,7 +96,7 @@ async def test_a_partly_refunded_charge_cannot_be_reversed(sandbox: Sandbox) -> 
 
 
 async def test_cancel_and_reverse_ignore_a_lying_inquiry(sandbox: Sandbox) -> None:
-    payment = fresh()
+    payment = new_payment_id()
     await sandbox.hang_up_once_moved(sandbox.charge(f"{payment}:1", fate=f"not_found_lie:{HOUR_MS}"), payment)
     assert (await undo(sandbox, "cancel", f"{payment}:1")).status == 409
     assert (await undo(sandbox, "reverse", f"{payment}:1")).body["status"] == "reversed"
@@ -104,8 +104,8 @@ async def test_cancel_and_reverse_ignore_a_lying_inquiry(sandbox: Sandbox) -> No
 
 
 async def test_a_concurrent_charge_and_cancel_have_one_outcome(sandbox: Sandbox) -> None:
-    async def race() -> None:
-        payment = fresh()
+    async def charge_and_cancel() -> None:
+        payment = new_payment_id()
         charged, cancelled = await asyncio.gather(
             sandbox.charge(f"{payment}:1"), undo(sandbox, "cancel", f"{payment}:1")
         )
@@ -113,4 +113,4 @@ async def test_a_concurrent_charge_and_cancel_have_one_outcome(sandbox: Sandbox)
         assert cancelled.status == (409 if won else 200)
         assert await sandbox.moved(payment) == (CHARGED if won else [])
 
-    await asyncio.gather(*(race() for _ in range(100)))
+    await asyncio.gather(*(charge_and_cancel() for _ in range(100)))

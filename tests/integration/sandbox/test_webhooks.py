@@ -14,7 +14,7 @@ from aiohttp import web
 
 from sandbox import timestamps
 from sandbox.timestamps import MICROSECONDS_PER_SECOND
-from tests.integration.sandbox.harness import SECRET, Launch, Sandbox, fresh
+from tests.integration.sandbox.harness import SECRET, Launch, Sandbox, new_payment_id
 from tests.polling import eventually
 
 
@@ -74,7 +74,7 @@ async def settings(announcer: Sandbox, **changes: Any) -> dict[str, Any]:
 
 
 async def test_an_outcome_is_announced_and_signed(announcer: Sandbox, receiver: Receiver) -> None:
-    payment = fresh()
+    payment = new_payment_id()
     charged = (await announcer.charge(f"{payment}:1")).body
     (event,) = await receiver.wait_for(payment, count=1)
     assert event["type"] == "charge.succeeded"
@@ -89,7 +89,7 @@ async def test_an_outcome_is_announced_and_signed(announcer: Sandbox, receiver: 
 
 
 async def test_every_kind_of_outcome_has_its_event(announcer: Sandbox, receiver: Receiver) -> None:
-    payment = fresh()
+    payment = new_payment_id()
     await announcer.charge(f"{payment}:1", fate="decline:x")
     await announcer.charge(f"{payment}:2", fate="pending:30")
     await announcer.charge(f"{payment}:3")
@@ -116,14 +116,14 @@ async def test_every_kind_of_outcome_has_its_event(announcer: Sandbox, receiver:
 
 
 async def test_a_lost_answer_is_announced_nevertheless(announcer: Sandbox, receiver: Receiver) -> None:
-    payment = fresh()
+    payment = new_payment_id()
     await announcer.charge(f"{payment}:1", fate="error_500_after_charge")
     (event,) = await receiver.wait_for(payment, count=1)
     assert event["type"] == "charge.succeeded"
 
 
 async def test_a_repeated_answer_is_not_announced_again(announcer: Sandbox, receiver: Receiver) -> None:
-    payment, other = fresh(), fresh()
+    payment, other = new_payment_id(), new_payment_id()
     for _ in range(3):
         await announcer.charge(f"{payment}:1")
     await announcer.charge(f"{other}:1")
@@ -132,7 +132,7 @@ async def test_a_repeated_answer_is_not_announced_again(announcer: Sandbox, rece
 
 
 async def test_a_refused_event_is_sent_again_with_the_same_id(announcer: Sandbox, receiver: Receiver) -> None:
-    payment = fresh()
+    payment = new_payment_id()
     receiver.refuse = 1
     await announcer.charge(f"{payment}:1")
     first, second = await receiver.wait_for(payment, count=2)
@@ -140,7 +140,7 @@ async def test_a_refused_event_is_sent_again_with_the_same_id(announcer: Sandbox
 
 
 async def test_events_can_be_duplicated(announcer: Sandbox, receiver: Receiver) -> None:
-    payment = fresh()
+    payment = new_payment_id()
     assert (await settings(announcer, duplicate=4))["duplicate"] == 4
     try:
         await announcer.charge(f"{payment}:1")
@@ -151,7 +151,7 @@ async def test_events_can_be_duplicated(announcer: Sandbox, receiver: Receiver) 
 
 
 async def test_events_can_be_delayed(announcer: Sandbox, receiver: Receiver) -> None:
-    payment = fresh()
+    payment = new_payment_id()
     await settings(announcer, delay_ms=250)
     started = time.monotonic()
     try:
@@ -163,7 +163,7 @@ async def test_events_can_be_delayed(announcer: Sandbox, receiver: Receiver) -> 
 
 
 async def test_events_can_be_switched_off(announcer: Sandbox, receiver: Receiver) -> None:
-    silent, loud = fresh(), fresh()
+    silent, loud = new_payment_id(), new_payment_id()
     await settings(announcer, enabled=False)
     try:
         await announcer.charge(f"{silent}:1")
@@ -177,7 +177,7 @@ async def test_events_can_be_switched_off(announcer: Sandbox, receiver: Receiver
 async def test_a_dead_webhook_receiver_does_not_delay_the_caller(announcer: Sandbox, receiver: Receiver) -> None:
     await settings(announcer, url="http://127.0.0.1:9/events")  # nothing listens on the discard port
     try:
-        answers = await asyncio.gather(*(announcer.charge(f"{fresh()}:1") for _ in range(20)))
+        answers = await asyncio.gather(*(announcer.charge(f"{new_payment_id()}:1") for _ in range(20)))
     finally:
         await settings(announcer, url=receiver.url)
     assert {answer.status for answer in answers} == {200}
@@ -199,7 +199,7 @@ async def test_invalid_webhook_settings_are_refused_and_change_nothing(
 
 async def test_no_event_is_sent_without_a_url(launch: Launch) -> None:
     sandbox = await launch()
-    await sandbox.charge(f"{fresh()}:1")
+    await sandbox.charge(f"{new_payment_id()}:1")
     described = (await sandbox.call("GET", "/control/webhooks")).body
     await sandbox.stop()
     assert (described["url"], described["delivered"], described["failed"], described["under_way"]) == ("", 0, 0, 0)

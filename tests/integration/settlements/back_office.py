@@ -76,7 +76,7 @@ class BackOffice:
         assert row is not None
         return int(row["held"])
 
-    async def audited(self) -> list[str]:
+    async def net_violations(self) -> list[str]:
         """Return what invariant I15 finds at this shop."""
         engine = create_async_engine(make_url(address()).set(drivername="postgresql+psycopg"))
         try:

@@ -40,4 +40,4 @@ async def back_office(shop: SettlementShop, api: Api, settings: Settings) -> Asy
     await open_due_periods(worker="worker-of-the-test")
     made = BackOffice(shop, api, settings)
     yield made
-    assert await made.audited() == [], "I15: at every rest point the settlements add up to the provider's net"
+    assert await made.net_violations() == [], "I15: at every rest point the settlements add up to the provider's net"

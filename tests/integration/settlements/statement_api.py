@@ -31,7 +31,7 @@ async def outcome(shop: SettlementShop, entity_id: str) -> tuple[str, int]:
     return row["status"], row["version"]
 
 
-async def fetched(back_office: BackOffice, lines: list[StatementLine]) -> str:
+async def reconcile_fetched_statement(back_office: BackOffice, lines: list[StatementLine]) -> str:
     """Close the day and reconcile it as workers do; return its id.
 
     The provider's API sends the settlement's lines and ``lines``.
@@ -51,11 +51,11 @@ async def fetched(back_office: BackOffice, lines: list[StatementLine]) -> str:
         if line["kind"] != "adjustment"
     ]
     back_office.shop.provider.statements = [[*own, *lines]]
-    await reconciled_by_workers(back_office, settlement_id)
+    await reconcile_as_worker(back_office, settlement_id)
     return settlement_id
 
 
-async def reconciled_by_workers(back_office: BackOffice, settlement_id: str) -> None:
+async def reconcile_as_worker(back_office: BackOffice, settlement_id: str) -> None:
     """Reconcile a settlement as a worker does when it is due."""
     providers = Providers({"sandbox": back_office.shop.provider})
     await reconcile_due(settlement_id, worker=WORKER.worker, settings=back_office.settings, providers=providers)

@@ -40,9 +40,9 @@ async def test_the_auditor_finds_money_that_is_in_the_settlements_twice(
     line = (await shop.lines(settlement_id))[entity_id]
     hidden = {} if by == "our_reference" else {"our_reference": None, "provider_reference": line["provider_reference"]}
     await book(shop, entity_id, line["amount"], **hidden)
-    assert await back_office.audited() == []  # nothing was reconciled yet
+    assert await back_office.net_violations() == []  # nothing was reconciled yet
     assert (await back_office.run(settlement_id))["status"] == "reconciled"
-    (problem,) = await back_office.audited()
+    (problem,) = await back_office.net_violations()
     provider_total, told = line["amount"] * 2 - line["fee"], line["amount"] - line["fee"]
     assert problem.endswith(f"hold {provider_total}, the provider says {told}")
 
@@ -64,10 +64,10 @@ async def test_the_auditor_finds_a_file_of_two_days_that_was_booked_into_both(
     assert (await back_office.resolve(found["id"], resolution="ignore", note="a file of two days")).status == 200
     await back_office.run(second)
     assert [await back_office.status(one) for one in (first, second)] == ["reconciled", "reconciled"]
-    assert await back_office.audited() == []
+    assert await back_office.net_violations() == []
     await shop.admin.execute("UPDATE breaks SET resolution = 'adjust' WHERE id = %s", [found["id"]])
     await book(shop, sale, line["amount"])
-    assert (await back_office.audited())[0].endswith("hold 9676, the provider says 4838")
+    assert (await back_office.net_violations())[0].endswith("hold 9676, the provider says 4838")
 
 
 async def sell_at_a_terminal(shop: SettlementShop, slip_number: str, amount: int) -> tuple[str, str]:
@@ -97,7 +97,7 @@ async def test_a_slip_number_that_a_terminal_used_twice_is_not_a_finding(back_of
                 other = days[1 - place][0]
                 assert (await back_office.resolve(found["id"], resolution="link", reference=other)).status == 200
         assert await back_office.status(settlement_id) == "reconciled"
-    assert await back_office.audited() == []
+    assert await back_office.net_violations() == []
 
 
 async def test_the_auditor_finds_a_terminals_sale_that_was_booked_twice(
@@ -110,4 +110,4 @@ async def test_the_auditor_finds_a_terminals_sale_that_was_booked_twice(
     await upload_external(shop, settlement_id, [statement_line_of(line, provider="external", our_reference=None)])
     assert (await back_office.run(settlement_id))["status"] == "reconciled"
     await book(shop, sale, 700, provider="external", our_reference=None, provider_reference="00018")
-    assert (await back_office.audited())[0].endswith("hold 1400, the provider says 700")
+    assert (await back_office.net_violations())[0].endswith("hold 1400, the provider says 700")

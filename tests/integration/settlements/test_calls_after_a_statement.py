@@ -4,7 +4,7 @@ import pytest
 
 from tests.factories import time_passes
 from tests.integration.settlements.back_office import BackOffice, payment_in_doubt
-from tests.integration.settlements.statement_api import fetched, listed, row_of
+from tests.integration.settlements.statement_api import listed, reconcile_fetched_statement, row_of
 from workflows.providers.base import NotFound, Unknown
 from workflows.refunds.workload import PAYMENTS
 
@@ -30,7 +30,7 @@ async def test_a_withdrawal_whose_workers_crashed_still_blocks_evidence_after_a_
         assert (await back_office.api.post(f"/ops/dead-letters/{letter['id']}/requeue", as_=operator)).status == 200
     else:
         await shop.payments.cancel(payment_id)
-    await fetched(back_office, [listed(f"{payment_id}:1", 1_000)])
+    await reconcile_fetched_statement(back_office, [listed(f"{payment_id}:1", 1_000)])
     row = await row_of(shop, payment_id)
     assert (row["status"], row["unanswered_claims"]) == ("processing", 0)
 
@@ -57,6 +57,6 @@ async def test_a_reversed_charge_proves_nothing_if_the_request_was_repeated_afte
         await time_passes(shop.admin, payment_id, seconds=31)
     found = await shop.admin.execute("SELECT resends FROM payment_attempts WHERE payment_id = %s", [payment_id])
     assert [row["resends"] for row in await found.fetchall()] == [1]
-    await fetched(back_office, told)
+    await reconcile_fetched_statement(back_office, told)
     row = await row_of(shop, payment_id)
     assert (row["status"], row["outcome_known"]) == ("processing", False)

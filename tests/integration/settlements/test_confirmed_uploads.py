@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.integration.settlements.back_office import WORKER, BackOffice, payment_in_doubt
-from tests.integration.settlements.statement_api import outcome, reconciled_by_workers, row_of
+from tests.integration.settlements.statement_api import outcome, reconcile_as_worker, row_of
 from tests.reference_matcher import Theirs
 from workflows.reconciliation.reconcile import reconcile_settlement
 
@@ -15,7 +15,7 @@ async def test_a_confirmed_line_of_an_uploaded_file_completes_the_payment(back_o
     shop = back_office.shop
     payment_id = await payment_in_doubt(shop, 1_000)
     day = await back_office.close(more=[Theirs("payment", f"{payment_id}:1", f"ref-{payment_id}:1", 1_000, 30)])
-    await reconciled_by_workers(back_office, day)
+    await reconcile_as_worker(back_office, day)
     assert (await row_of(shop, payment_id))["status"] == "processing", "an uploaded file ends nothing by itself"
     (found,) = await back_office.breaks(day)
     manager = back_office.api.signer.user(shop.tenant, role="store_manager")

@@ -26,7 +26,7 @@ LINES = {
 }
 
 
-async def days(
+async def reconcile_two_days(
     back_office: BackOffice, *told: Theirs, provider: str = "sandbox", links: bool = True
 ) -> list[dict[str, Any]]:
     """Reconcile two days of one sale each with the same file of both days plus ``told``, and return the breaks of ``told``.
@@ -62,7 +62,7 @@ async def test_an_unknown_line_of_a_file_for_two_days_is_booked_once(
     back_office: BackOffice, line: str, booked: dict[str, Any]
 ) -> None:
     told = LINES[line]
-    first, second = await days(back_office, told)
+    first, second = await reconcile_two_days(back_office, told)
     assert (await back_office.resolve(first["id"], resolution="adjust")).status == 200
     refused = await back_office.resolve(second["id"], **booked)
     assert refused.status == 409
@@ -75,7 +75,7 @@ async def test_an_unknown_line_of_a_file_for_two_days_is_booked_once(
 
 
 async def test_a_line_whose_correction_was_reversed_can_be_booked_where_it_is_reported(back_office: BackOffice) -> None:
-    first, second = await days(back_office, UNKNOWN, links=False)
+    first, second = await reconcile_two_days(back_office, UNKNOWN, links=False)
     assert (await back_office.resolve(first["id"], resolution="adjust")).status == 200
     own = (await back_office.shop.lines(first["settlement_id"])).values()
     await upload(back_office.shop.tenant, first["settlement_id"], map(statement_line_of, own))
@@ -87,7 +87,7 @@ async def test_a_line_whose_correction_was_reversed_can_be_booked_where_it_is_re
 
 async def test_concurrent_corrections_of_one_line_book_it_once(back_office: BackOffice) -> None:
     shop = back_office.shop
-    both = await days(back_office, UNKNOWN)
+    both = await reconcile_two_days(back_office, UNKNOWN)
     async with await psycopg.AsyncConnection.connect(shop.admin.info.dsn, password=shop.admin.info.password) as other:
         running = "SELECT FROM settlements WHERE store_id = %s AND status = 'open' FOR UPDATE"
         await other.execute(running, [shop.tenant.store_id])
@@ -101,7 +101,9 @@ async def test_concurrent_corrections_of_one_line_book_it_once(back_office: Back
 async def test_the_same_slip_number_on_two_dates_means_two_sales(back_office: BackOffice) -> None:
     at = now().replace(microsecond=0)
     slip = replace(UNKNOWN, provider="external", provider_reference="00017", at=at)
-    first, second = await days(back_office, slip, replace(slip, at=at.replace(year=at.year - 1)), provider="external")
+    first, second = await reconcile_two_days(
+        back_office, slip, replace(slip, at=at.replace(year=at.year - 1)), provider="external"
+    )
     for one in (first, second):
         assert (await back_office.resolve(one["id"], resolution="adjust")).status == 200
     assert await back_office.provider_total() == 3_000 + 2 * 9_999
@@ -109,7 +111,7 @@ async def test_the_same_slip_number_on_two_dates_means_two_sales(back_office: Ba
 
 async def test_a_slip_of_a_file_for_two_days_is_booked_once(back_office: BackOffice) -> None:
     slip = replace(UNKNOWN, provider="external", provider_reference="00017", at=now().replace(microsecond=0))
-    first, second = await days(back_office, slip, provider="external")
+    first, second = await reconcile_two_days(back_office, slip, provider="external")
     assert (await back_office.resolve(first["id"], resolution="adjust")).status == 200
     assert (await back_office.resolve(second["id"], resolution="adjust")).status == 409
     assert (

@@ -7,7 +7,13 @@ import pytest
 
 from tests.factories import time_passes
 from tests.integration.settlements.back_office import BackOffice, payment_in_doubt, refund_in_doubt
-from tests.integration.settlements.statement_api import fetched, listed, outcome, reconciled_by_workers, row_of
+from tests.integration.settlements.statement_api import (
+    listed,
+    outcome,
+    reconcile_as_worker,
+    reconcile_fetched_statement,
+    row_of,
+)
 from workflows.clock import now
 from workflows.errors import ServiceUnavailable
 from workflows.providers.base import NotFound, Succeeded, Unknown
@@ -16,7 +22,9 @@ from workflows.providers.base import NotFound, Succeeded, Unknown
 async def test_thirteen_payments_in_doubt_are_completed_by_the_fetched_statement(back_office: BackOffice) -> None:
     shop = back_office.shop
     payment_ids = [await payment_in_doubt(shop, 1_000 + n) for n in range(13)]
-    day = await fetched(back_office, [listed(f"{one}:1", 1_000 + n, fee=30) for n, one in enumerate(payment_ids)])
+    day = await reconcile_fetched_statement(
+        back_office, [listed(f"{one}:1", 1_000 + n, fee=30) for n, one in enumerate(payment_ids)]
+    )
     for n, payment_id in enumerate(payment_ids):
         row = await row_of(shop, payment_id)
         assert (row["status"], row["captured_amount"], row["fee"]) == ("completed", 1_000 + n, 30)
@@ -29,7 +37,7 @@ async def test_thirteen_payments_in_doubt_are_completed_by_the_fetched_statement
     ).fetchone()
     assert run is not None
     assert run["summary"]["ended_by_statement"] == {"count": 13, "amount": sum(1_000 + n for n in range(13))}
-    second = await fetched(back_office, [])
+    second = await reconcile_fetched_statement(back_office, [])
     assert await back_office.status(second) == "reconciled"
     assert await back_office.provider_total() == sum(1_000 + n - 30 for n in range(13))
 
@@ -45,10 +53,10 @@ async def test_a_reversal_just_after_the_day_belongs_to_its_charge(
     told = [charge, listed(f"{payment_id}:1", -1_000, kind="reversal")]
     second = str((await shop.close_now())["id"])  # its period contains the time of the reversal
     shop.provider.statements = [told[::-1] if is_newest_first else told]
-    await reconciled_by_workers(back_office, day)
+    await reconcile_as_worker(back_office, day)
     assert (await row_of(shop, payment_id))["status"] == "cancelled"
     assert await back_office.status(day) == "reconciled"
-    await reconciled_by_workers(back_office, second)
+    await reconcile_as_worker(back_office, second)
     found = await shop.admin.execute("SELECT * FROM breaks WHERE settlement_id = %s", [second])
     (reversal,) = await found.fetchall()
     assert (reversal["category"], reversal["reference"]) == ("status_mismatch", payment_id)
@@ -71,7 +79,7 @@ async def test_a_statement_ends_a_doubt_in_any_state(back_office: BackOffice, st
     await shop.admin.execute(f"UPDATE payments SET {STATES[state]} WHERE id = %s".encode(), [payment_id])
     if state == "unanswered":
         await shop.admin.execute("UPDATE payment_attempts SET outcome = NULL WHERE payment_id = %s", [payment_id])
-    day = await fetched(back_office, [listed(f"{payment_id}:1", 1_000)])
+    day = await reconcile_fetched_statement(back_office, [listed(f"{payment_id}:1", 1_000)])
     row = await row_of(shop, payment_id)
     assert (row["status"], row["needs_review"], row["unanswered_claims"]) == ("completed", False, 0)
     assert await back_office.status(day) == "reconciled"
@@ -90,7 +98,7 @@ async def test_a_payment_that_a_worker_is_processing_is_skipped_and_tried_again(
     shop.provider.hold_inquiries()
     asking = asyncio.create_task(shop.payments.process(payment_id))
     await shop.provider.asked.wait()
-    day = await fetched(back_office, [listed(f"{payment_id}:1", 1_000)])
+    day = await reconcile_fetched_statement(back_office, [listed(f"{payment_id}:1", 1_000)])
     assert (await row_of(shop, payment_id))["status"] == "processing"
     found = await shop.admin.execute("SELECT due_at FROM reconciliation_tries WHERE settlement_id = %s", [day])
     (again,) = await found.fetchall()
@@ -99,7 +107,7 @@ async def test_a_payment_that_a_worker_is_processing_is_skipped_and_tried_again(
     shop.provider.release()
     await asking
     assert (await row_of(shop, payment_id))["status"] == "processing"
-    await reconciled_by_workers(back_office, day)
+    await reconcile_as_worker(back_office, day)
     assert (await row_of(shop, payment_id))["status"] == "completed"
     assert await back_office.status(day) == "reconciled"
 
@@ -113,7 +121,7 @@ async def test_an_answer_that_comes_after_the_statement_changes_nothing(back_off
     asking = asyncio.create_task(shop.payments.process(payment_id))
     await shop.provider.asked.wait()
     await shop.admin.execute("UPDATE payments SET lease_until = now() WHERE id = %s", [payment_id])  # stopped
-    await fetched(back_office, [listed(f"{payment_id}:1", 1_000)])
+    await reconcile_fetched_statement(back_office, [listed(f"{payment_id}:1", 1_000)])
     before = await outcome(shop, payment_id)
     shop.provider.release()
     await asking
@@ -129,14 +137,14 @@ async def test_a_fetched_statement_ends_the_doubt_about_a_refund(
 ) -> None:
     shop = back_office.shop
     payment_id, refund_id = await refund_in_doubt(shop, 700)
-    day = await fetched(back_office, [listed(f"{refund_id}:1", told)])
+    day = await reconcile_fetched_statement(back_office, [listed(f"{refund_id}:1", told)])
     row = await row_of(shop, refund_id)
     assert (row["status"], row["needs_review"]) == (status, status == "processing")
     sale = await row_of(shop, payment_id)
     assert sale["refunded_amount"] == (700 if status == "completed" else 0)
     if status == "completed":
         assert await back_office.status(day) == "reconciled"
-        assert await back_office.status(await fetched(back_office, [])) == "reconciled"
+        assert await back_office.status(await reconcile_fetched_statement(back_office, [])) == "reconciled"
 
 
 async def test_a_reversal_in_doubt_ends_when_the_statement_lists_it(back_office: BackOffice) -> None:
@@ -152,7 +160,7 @@ async def test_a_reversal_in_doubt_ends_when_the_statement_lists_it(back_office:
         listed(f"{payment_id}:1", 400, provider_reference="partial"),
         listed(f"{payment_id}:1", -400, kind="reversal", provider_reference="partial"),
     ]
-    day = await fetched(back_office, lines)
+    day = await reconcile_fetched_statement(back_office, lines)
     row = await row_of(shop, payment_id)
     assert (row["status"], row["cancel_reason"], row["cancel_outcome"]) == ("cancelled", "requested", "cancelled")
     assert await back_office.status(day) == "reconciled"
@@ -170,12 +178,12 @@ async def test_a_failed_reconciliation_records_nothing_and_the_next_records_ever
     await shop.admin.execute(f"CREATE TRIGGER stop_here {trigger}".encode())
     try:
         with pytest.raises(ServiceUnavailable):
-            await fetched(back_office, [listed(f"{payment_id}:1", 1_000)])
+            await reconcile_fetched_statement(back_office, [listed(f"{payment_id}:1", 1_000)])
     finally:
         await shop.admin.execute(f"DROP TRIGGER stop_here ON {table}".encode())
     assert await outcome(shop, payment_id) == before
     day = str((await shop.periods())[0]["id"])
-    await reconciled_by_workers(back_office, day)
+    await reconcile_as_worker(back_office, day)
     assert (await row_of(shop, payment_id))["status"] == "completed"
     assert await back_office.status(day) == "reconciled"
 
@@ -187,13 +195,13 @@ async def test_a_line_that_was_known_before_the_doubt_ends_it_afterwards(back_of
     payment_id = await shop.payments.pending(amount=1_000)
     charging = asyncio.create_task(shop.payments.process(payment_id))
     await shop.provider.heard.wait()
-    day = await fetched(back_office, [listed(f"{payment_id}:1", 1_000)])
+    day = await reconcile_fetched_statement(back_office, [listed(f"{payment_id}:1", 1_000)])
     assert (await back_office.breaks(day))[0]["waits_for"] == payment_id
     await shop.admin.execute("UPDATE reconciliation_tries SET due_at = NULL WHERE settlement_id = %s", [day])
     assert await back_office.due(day) is None
     shop.provider.release()
     await charging
     assert await back_office.due(day) == "final"
-    await reconciled_by_workers(back_office, day)
+    await reconcile_as_worker(back_office, day)
     assert (await row_of(shop, payment_id))["status"] == "completed"
     assert await back_office.status(day) == "reconciled"

@@ -9,7 +9,7 @@ from tests.factories import time_passes
 from tests.integration.bills.bill_helpers import order_status, read
 from tests.integration.bills.test_reservations import new_bill
 from tests.integration.settlements.back_office import WORKER, BackOffice, payment_in_doubt
-from tests.integration.settlements.statement_api import fetched, listed, reconciled_by_workers, row_of
+from tests.integration.settlements.statement_api import listed, reconcile_as_worker, reconcile_fetched_statement, row_of
 from workflows.errors import InvalidStatusTransition
 from workflows.providers.base import NotFound, Unknown
 from workflows.reconciliation.resolve_unknown_outcomes import resolve_unknown_outcomes
@@ -24,9 +24,11 @@ async def test_a_bill_that_was_locked_is_paid_by_the_next_try(back_office: BackO
     other = await payment_in_doubt(shop, 700)
     async with await psycopg.AsyncConnection.connect(stack.urls.database) as foreign:
         await foreign.execute("SELECT FROM bills WHERE id = %s FOR UPDATE", [bill["id"]])
-        day = await fetched(back_office, [listed(f"{payment_id}:1", 1_050), listed(f"{other}:1", 700)])
+        day = await reconcile_fetched_statement(
+            back_office, [listed(f"{payment_id}:1", 1_050), listed(f"{other}:1", 700)]
+        )
         assert [(await row_of(shop, one))["status"] for one in (payment_id, other)] == ["processing", "completed"]
-    await reconciled_by_workers(back_office, day)
+    await reconcile_as_worker(back_office, day)
     row = await row_of(shop, payment_id)
     assert (row["status"], row["captured_amount"]) == ("completed", 1_050)
     paid = await read(back_office.api, shop.tenant, bill["id"])
@@ -45,7 +47,7 @@ async def test_concurrent_runs_end_each_doubt_once(back_office: BackOffice) -> N
     day = str((await shop.close_now())["id"])
     shop.provider.statements = [lines]
     done = await asyncio.gather(
-        reconciled_by_workers(back_office, day),
+        reconcile_as_worker(back_office, day),
         shop.payments.process(*ids),
         *(resolve_unknown_outcomes(day, actor=WORKER) for _ in range(3)),
         *(shop.payments.cancel(one) for one in ids[:5]),
@@ -56,7 +58,7 @@ async def test_concurrent_runs_end_each_doubt_once(back_office: BackOffice) -> N
     for payment_id in ids:
         await time_passes(shop.admin, payment_id, seconds=60)
     await shop.payments.process(*ids)  # withdraws what was cancelled before its record: too late
-    await reconciled_by_workers(back_office, day)
+    await reconcile_as_worker(back_office, day)
     assert await back_office.status(day) == "reconciled"
     for payment_id in ids:
         row = await row_of(shop, payment_id)

@@ -6,7 +6,13 @@ import pytest
 
 from tests.factories import time_passes
 from tests.integration.settlements.back_office import WORKER, BackOffice, end_doubt, payment_in_doubt, refund_in_doubt
-from tests.integration.settlements.statement_api import fetched, listed, outcome, reconciled_by_workers, row_of
+from tests.integration.settlements.statement_api import (
+    listed,
+    outcome,
+    reconcile_as_worker,
+    reconcile_fetched_statement,
+    row_of,
+)
 from tests.reconciliation_helpers import upload
 from tests.reference_matcher import Theirs
 from workflows.providers.base import Declined, Succeeded, Unknown
@@ -39,19 +45,19 @@ async def test_a_line_that_disagrees_completes_nothing(back_office: BackOffice, 
     line = listed(f"{payment_id}:1", 1_000, provider_reference="ref-known")._replace(**changes)
     if line.our_reference:
         line = line._replace(our_reference=line.our_reference.format(id=payment_id))
-    day = await fetched(back_office, [line])
+    day = await reconcile_fetched_statement(back_office, [line])
     row = await row_of(shop, payment_id)
     assert (row["status"], row["outcome_known"], row["captured_amount"]) == ("processing", False, 0)
     assert (row["needs_review"], row["failure_code"], row["lease_until"]) == (code is not None, code, None)
     (found,) = await back_office.breaks(day)
     assert code is None or found["waits_for"] == payment_id
-    await reconciled_by_workers(back_office, day)
+    await reconcile_as_worker(back_office, day)
     assert (await row_of(shop, payment_id))["version"] == row["version"], "the same again says nothing new"
 
 
 async def test_a_refund_line_of_zero_does_not_prove_that_nothing_was_refunded(back_office: BackOffice) -> None:
     payment_id, refund_id = await refund_in_doubt(back_office.shop, 700)
-    await fetched(back_office, [listed(f"{refund_id}:1", 0, kind="refund")])
+    await reconcile_fetched_statement(back_office, [listed(f"{refund_id}:1", 0, kind="refund")])
     assert (await row_of(back_office.shop, refund_id))["status"] == "processing"
     assert (await row_of(back_office.shop, payment_id))["refund_reserved"] == 700, "nobody gives it back a second time"
 
@@ -61,7 +67,7 @@ async def test_two_charges_of_one_attempt_complete_it_once_and_the_second_remain
 ) -> None:
     payment_id = await payment_in_doubt(back_office.shop, 1_000)
     line = listed(f"{payment_id}:1", 1_000)
-    day = await fetched(back_office, [line, line])
+    day = await reconcile_fetched_statement(back_office, [line, line])
     assert (await row_of(back_office.shop, payment_id))["status"] == "completed"
     (found,) = await back_office.breaks(day)
     assert found["category"] == "duplicate_provider"
@@ -80,7 +86,7 @@ async def test_a_charge_and_its_reversal_cancel_the_payment_in_doubt(
     payment_id = await payment_in_doubt(shop, 1_000)
     reference = f"{payment_id}:1"
     told = [listed(reference, one, kind="payment" if one > 0 else "reversal") for one in amounts]
-    day = await fetched(back_office, told)
+    day = await reconcile_fetched_statement(back_office, told)
     row = await row_of(shop, payment_id)
     assert (row["status"], row["cancel_reason"]) == (status, "withdrawn_by_provider" if status == "cancelled" else None)
     assert await back_office.status(day) == "reconciled"
@@ -100,7 +106,7 @@ async def test_a_charge_line_decides_nothing_while_the_answer_to_a_withdrawal_is
     else:
         died = "UPDATE payments SET lease_until = now() - interval '1 s', unanswered_claims = 1 WHERE id = %s"
         await shop.admin.execute(died, [payment_id])
-    day = await fetched(back_office, [listed(f"{payment_id}:1", 1_000)])
+    day = await reconcile_fetched_statement(back_office, [listed(f"{payment_id}:1", 1_000)])
     assert (await row_of(shop, payment_id))["status"] == "processing"
     (found,) = await back_office.breaks(day)
     assert found["waits_for"] == payment_id
@@ -116,7 +122,7 @@ async def test_evidence_that_contradicts_an_inquiry_is_left_to_a_person(back_off
     shop.provider.inquiries.append(Succeeded(400, f"ref-{payment_id}:1"))
     await time_passes(shop.admin, payment_id, seconds=60)
     await shop.payments.process(payment_id)
-    day = await fetched(back_office, [listed(f"{payment_id}:1", 1_000)])
+    day = await reconcile_fetched_statement(back_office, [listed(f"{payment_id}:1", 1_000)])
     row = await row_of(shop, payment_id)
     assert (row["status"], row["needs_review"], row["failure_code"]) == ("processing", True, "amount_mismatch")
     (found,) = await back_office.breaks(day)
@@ -131,7 +137,7 @@ async def test_a_charge_of_a_failed_payment_does_not_change_its_status(back_offi
     payment_id = await shop.payments.pending(amount=1_000)
     await shop.payments.process(payment_id)
     before = await outcome(shop, payment_id)
-    day = await fetched(back_office, [listed(f"{payment_id}:1", 1_000)])
+    day = await reconcile_fetched_statement(back_office, [listed(f"{payment_id}:1", 1_000)])
     assert await outcome(shop, payment_id) == before == ("failed", 3)
     (found,) = await back_office.breaks(day)
     assert (found["category"], found["waits_for"]) == ("status_mismatch", None)
@@ -144,21 +150,21 @@ async def test_withdrawn_evidence_requests_a_review_and_changes_no_status(back_o
     shop = back_office.shop
     payment_id, other = await payment_in_doubt(shop, 1_000), await payment_in_doubt(shop, 500)
     lines = [listed(f"{payment_id}:1", 1_000), listed(f"{other}:1", 500), listed("theirs-alone", 5)]
-    day = await fetched(back_office, lines)
+    day = await reconcile_fetched_statement(back_office, lines)
     assert await back_office.status(day) == "closed"
     before = await outcome(shop, payment_id)
-    await reconciled_by_workers(back_office, day)
+    await reconcile_as_worker(back_office, day)
     assert await outcome(shop, payment_id) == before, "the same lines, fetched again, are the same evidence"
     assert len(await back_office.breaks(day)) == 1
     shop.provider.statements = [lines[1:]]
     for _ in range(2):  # once, not with every run
-        await reconciled_by_workers(back_office, day)
+        await reconcile_as_worker(back_office, day)
         row = await row_of(shop, payment_id)
         assert (row["status"], row["needs_review"], row["version"]) == ("completed", True, before[1] + 1)
     assert not (await row_of(shop, other))["needs_review"]
     shop.provider.statements = [lines]  # it was the provider's mistake
     for _ in range(2):
-        await reconciled_by_workers(back_office, day)
+        await reconcile_as_worker(back_office, day)
         row = await row_of(shop, payment_id)
         assert (row["status"], row["needs_review"], row["version"]) == ("completed", False, before[1] + 2)
 
@@ -167,9 +173,9 @@ async def test_the_review_of_withdrawn_evidence_ends_with_the_break_of_that_line
     shop = back_office.shop
     payment_id = await payment_in_doubt(shop, 1_000)
     strange = listed("theirs-alone", 5)
-    day = await fetched(back_office, [listed(f"{payment_id}:1", 1_000), strange])
+    day = await reconcile_fetched_statement(back_office, [listed(f"{payment_id}:1", 1_000), strange])
     shop.provider.statements = [[strange]]
-    await reconciled_by_workers(back_office, day)
+    await reconcile_as_worker(back_office, day)
     assert (await row_of(shop, payment_id))["needs_review"]
     second = str((await shop.close_now())["id"])
     assert payment_id in await shop.lines(second)
@@ -190,6 +196,6 @@ async def test_the_review_of_withdrawn_evidence_ends_with_the_break_of_that_line
 async def test_a_statement_without_the_payment_does_not_end_its_doubt(back_office: BackOffice) -> None:
     payment_id = await payment_in_doubt(back_office.shop, 1_000)
     before = await outcome(back_office.shop, payment_id)
-    day = await fetched(back_office, [])
+    day = await reconcile_fetched_statement(back_office, [])
     assert await outcome(back_office.shop, payment_id) == before
     assert await back_office.status(day) == "reconciled"
