@@ -1,1 +1,1 @@
-"""Scheduling only: the timetable, and the sweeps that find what is due."""
+"""Scheduling: the timetable of periodic tasks, and the sweeps, which are the tasks that find rows that are due."""

@@ -1,4 +1,4 @@
-"""The Celery application for beat: that of the workers, with the timetable that ``beat.scheduler`` sends."""
+"""The Celery application for beat: the workers' application with the timetable that ``beat.scheduler`` sends."""
 
 from beat.timetable import timetable
 from workers.app import app, settings

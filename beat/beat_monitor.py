@@ -1,10 +1,10 @@
-"""Send canaries from each worker for sweeps, and report when no message of beat arrives.
+"""Report when no message of beat arrives, and when a queue is not consumed. Send the canaries that queues are checked with.
 
-Beat does not start this thread, because beat's absence has to be reported. The thread follows the monotonic clock. It writes
-a row to the database, from which the API answers `mpac_beat_silent_seconds` and `/health/ready`.
+Each worker for sweeps runs this in a thread, because beat cannot report that beat is down. The thread uses the monotonic
+clock. It writes when beat was last heard to the database; the API reads it for `mpac_beat_silent_seconds` and `/health/ready`.
 
-Nothing is reported as silent while this process could not have heard it: while the broker takes nothing from this process,
-and after this process itself was frozen.
+Nothing is reported as silent while this process could not have received a message: while the broker accepts nothing from it,
+and for a while after the process itself was frozen.
 """
 
 import logging
@@ -26,22 +26,22 @@ from workflows.ops.silence_rules import AGAIN_SECONDS
 logger = logging.getLogger(__name__)
 
 SILENCE_SECONDS = settings.silence_seconds
-CANARY_SECONDS = SILENCE_SECONDS / 4  # a worker that does not consume is noticed within a minute
+CANARY_SECONDS = SILENCE_SECONDS / 4  # by default 15 s; a queue that is not consumed is noticed within a minute
 SHORTEST_SECONDS = 1.0  # the lower limit when tests and demos shorten the timetable
 BLIND_SECONDS = SILENCE_SECONDS / 3 + 2 * SHORTEST_SECONDS
-"""A gap between two checks that means that this process was frozen or the broker was away.
+"""A gap of more than this between two runs means that this process was frozen or the broker was unavailable.
 
 For the same time afterwards nothing is reported as silent, so that waiting messages can arrive.
 """
 
-ADVICE = {
+MESSAGES = {
     BEAT: "%s: no sweep has arrived for %d s; check beat, the broker and this worker's connection to it",
     "queue": "the queue %s has not been consumed for %d s; check its workers",
 }
 
 
 class BeatMonitor:
-    """When this process last received a message of beat, and what it has reported as silent."""
+    """The check of beat and the queues: when a message of beat last arrived, and what was reported as silent."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -53,15 +53,15 @@ class BeatMonitor:
         self.wake = threading.Event()
 
     def start_measuring(self) -> None:
-        """Start to measure beat's silence now."""
+        """Measure beat's silence from now on."""
         self._since = self._clock()
 
     def message_arrived(self) -> None:
-        """Record that a message has arrived which only beat sends."""
+        """Record that a message has arrived that only beat sends."""
         is_news = self._arrived_at is None or self._clock() - self._arrived_at >= SILENCE_SECONDS
         self._arrived_at = self._clock()
         if is_news:
-            self.wake.set()  # so that it is written to the database at once
+            self.wake.set()  # so that the arrival is written to the database at once
 
     @property
     def silent_seconds(self) -> float:
@@ -69,7 +69,7 @@ class BeatMonitor:
         return self._clock() - (self._since if self._arrived_at is None else max(self._arrived_at, self._since))
 
     def run_once(self) -> None:
-        """Report silences, write to the database when beat was last heard, and send canaries."""
+        """Report what is silent, write to the database when beat was last heard, and send canaries."""
         now = self._clock()
         if max(now - self._last_run, now - self._broker_accepted_at) > BLIND_SECONDS:
             self._blind_since = self._since = now  # nothing could arrive in the meantime
@@ -77,9 +77,8 @@ class BeatMonitor:
             self._report_beat()
             _try(self._report_silent_queues)
         ago = math.inf if self._arrived_at is None else now - self._arrived_at
-        if (
-            self._arrived_at != self._stored_at and ago < SILENCE_SECONDS
-        ):  # writing without a new message would make a dead beat look alive
+        # Written only after a new message: another write would make a dead beat look alive.
+        if self._arrived_at != self._stored_at and ago < SILENCE_SECONDS:
             self._stored_at = self._arrived_at
             _try(lambda: run(note_beat(seconds_ago=ago, worker=runtime().worker)))
         _try(lambda: run(note_sent(list(QUEUES))))
@@ -97,12 +96,12 @@ class BeatMonitor:
         self._report("queue", {found.queue: found.seconds for found in silent})
 
     def _report(self, kind: str, silent: Mapping[str, float]) -> None:
-        """Log each new silence, each that persists every ``AGAIN_SECONDS``, and each that has ended."""
+        """Log each part that becomes silent, repeat it every ``AGAIN_SECONDS``, and log each that is heard again."""
         now = self._clock()
         for name, seconds in silent.items():
             if now - self._reported_at.get((kind, name), -AGAIN_SECONDS) >= AGAIN_SECONDS:
                 self._reported_at[kind, name] = now
-                logger.error(ADVICE[kind], name, seconds, extra={"event": f"{kind}.silent"})
+                logger.error(MESSAGES[kind], name, seconds, extra={"event": f"{kind}.silent"})
         for key in [key for key in self._reported_at if key[0] == kind and key[1] not in silent]:
             del self._reported_at[key]
             called = key[1] if kind == BEAT else f"the queue {key[1]}"
@@ -122,7 +121,7 @@ _stopping = threading.Event()
 def _try(step: Callable[[], None]) -> None:
     try:
         step()
-    except Exception as error:  # the database or the broker is away; the next check follows
+    except Exception as error:  # the database or the broker is unavailable; the next run tries again
         logger.warning("a check of beat and the queues failed: %s", error, extra={"event": "watch.failed"})
 
 

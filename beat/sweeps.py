@@ -1,7 +1,7 @@
-"""Find rows that are due, and nudge the task for them.
+"""Find rows that are due, and nudge the tasks that process them.
 
-Sweeps run on the queue ``sweeps`` and change no row. A row that was nudged a moment ago is not nudged again at every tick,
-because its message may be waiting behind others. Two sweeps at once only nudge twice, which is harmless.
+Sweeps run on the queue ``sweeps`` and change no row. A row that was nudged a moment ago is not nudged again at the next tick,
+because the first message may still wait in its queue. Two concurrent sweeps nudge a row twice, which is harmless.
 """
 
 import logging
@@ -37,23 +37,23 @@ RECONCILIATIONS = 100
 """Settlements per sweep, each nudged with its own message: a large one takes more than a minute."""
 
 CLOSES_PER_PAGE, CLOSES_UNDER_WAY = 50, 100
-"""Settlements per message, and in progress at once.
+"""Settlements per message, and settlements that may be nudged and not closed yet.
 
-Ten thousand stores may end their day in the same minute. At most two pages are nudged until some of them are closed, so that
-closing leaves threads of the workers and CPUs of the database to payments.
+The day of ten thousand stores may end in the same minute. At most two messages are nudged until some of their settlements are
+closed, so that worker threads and database CPUs stay free for payments.
 """
 
 NUDGE_AGAIN_SECONDS = 3 * settings.nudge_grace_seconds
 """Seconds after which a row that is still due for the same reason is nudged again: its worker may have been killed.
 
-This is longer than the grace of a new row, because many rows are due at once when a worker comes back.
+This is longer than the grace of a new row, because many rows are due at once when a worker returns after an outage.
 """
 
 POLL = "poll"
-"""The reason to poll a waiting code, every few seconds. Flower shows no sweep that found nothing else."""
+"""The reason of rows that poll a waiting QR code, every few seconds. Flower does not show a sweep that found only these."""
 
 _nudged: dict[DueRow, float] = {}
-"""When each row that was nudged may be nudged again (monotonic seconds), by row and due time."""
+"""Row and due time → when that row may be nudged again (monotonic seconds)."""
 
 _nudging = threading.Lock()
 """Guards ``_nudged``: sweeps run concurrently, each in a thread."""
@@ -61,7 +61,7 @@ _nudging = threading.Lock()
 
 @app.task(name="sweeps.payments", **HOUSEKEEPING)
 def payments() -> TextSummary | None:
-    """Nudge every payment that is due: lost nudges, expired leases, retries, inquiries, polls, expiry."""
+    """Nudge every payment that is due: after a lost nudge or an expired lease, or for a retry, inquiry, poll or expiry."""
     monitor.message_arrived()
     return _nudge(PAYMENTS, run(find_due_payments(limit=PAGE)))
 
@@ -76,13 +76,13 @@ def refunds() -> TextSummary | None:
 @app.task(name="sweeps.ahead", **HOUSEKEEPING)
 def rows_due_too_late() -> TextSummary | None:
     """Nudge rows that are due later than any schedule allows, because the database's clock was set back."""
-    ours = _nudge(PAYMENTS, run(find_payments_ahead(limit=PAGE, settings=settings)))
-    return _nudge(REFUNDS, run(find_refunds_ahead(limit=PAGE, settings=settings))) or ours
+    payments_nudged = _nudge(PAYMENTS, run(find_payments_ahead(limit=PAGE, settings=settings)))
+    return _nudge(REFUNDS, run(find_refunds_ahead(limit=PAGE, settings=settings))) or payments_nudged
 
 
 @app.task(name="sweeps.settlements", **HOUSEKEEPING)
 def settlements() -> TextSummary | None:
-    """Nudge the settlements whose period has ended, in pages."""
+    """Nudge the settlements whose period has ended, ``CLOSES_PER_PAGE`` per message."""
     monitor.message_arrived()
     return _nudge(SETTLEMENTS, run(find_due_settlements(limit=CLOSES_UNDER_WAY)), page_size=CLOSES_PER_PAGE)
 
@@ -115,13 +115,13 @@ def _not_recently_nudged(found: list[DueRow], now: float) -> list[DueRow]:
 
 @app.task(name="sweeps.reconciliations", **HOUSEKEEPING)
 def reconciliations() -> TextSummary | None:
-    """Nudge every settlement whose statements are due, or whose cash has just been counted."""
+    """Nudge every settlement whose statements are due, or whose cash was just counted."""
     return _nudge(RECONCILE, run(find_due_reconciliations(limit=RECONCILIATIONS, settings=settings)), page_size=1)
 
 
 @app.task(name="sweeps.invariants", **HOUSEKEEPING)
 def invariants() -> TextSummary | None:
-    """Check the invariants, unless they were checked within the period, for instance for a second beat."""
+    """Check the invariants, unless they were checked in this period already, for instance after a second beat's message."""
     period = INVARIANTS_SECONDS * settings.timetable_scale * 0.9  # a margin, because clocks and queues are not exact
     count = run(check_on_schedule(period_seconds=period, review_after_seconds=settings.review_after_seconds))
     return TextSummary(f"tried {count} rules") if count else None
@@ -129,7 +129,7 @@ def invariants() -> TextSummary | None:
 
 @app.task(name="sweeps.canaries", **HOUSEKEEPING)
 def canaries() -> None:
-    """Do nothing. ``beat.beat_monitor`` sends the canaries, but a beat of the previous release still sends this task."""
+    """Do nothing. A beat of the previous release still sends this task; today ``beat.beat_monitor`` sends the canaries."""
 
 
 @app.task(name="sweeps.forget_expired", **HOUSEKEEPING)

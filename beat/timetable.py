@@ -1,22 +1,22 @@
-"""The timetable. Beat does no work and stores no state; while it is down, periodic work is only delayed."""
+"""The timetable of periodic tasks. Beat only sends their messages and stores no state; while it is down, work is delayed."""
 
 from typing import Any
 
-SWEEP_SECONDS = 1.0  # the resolution of retries, inquiries and polls; one index lookup each
-AHEAD_SECONDS = 10.0  # if the database's clock was set back, payments are delayed by seconds rather than an hour
+SWEEP_SECONDS = 1.0  # the resolution of retries, inquiries and polls; a sweep costs one index lookup
+AHEAD_SECONDS = 10.0  # after the database's clock was set back, payments are delayed by seconds rather than by an hour
 PERIODS_SECONDS = 60.0  # a new store gets its first period, and a changed rule takes effect, within a minute
 RECONCILE_SECONDS = 15.0  # statements arrive by the hour, but a cash count is picked up within seconds
-INVARIANTS_SECONDS = 3_600.0  # takes at most a minute of one CPU (workflows.invariants.scheduled)
+INVARIANTS_SECONDS = 3_600.0  # a check takes at most a minute of one CPU (workflows.invariants.scheduled)
 HOUSEKEEPING_SECONDS = 30.0  # deletes expired keys for up to 20 s, a thousand per transaction
 
 
 def entry(task: str, seconds: float) -> dict[str, Any]:
-    """Return an entry of the timetable: the task, and the seconds between two messages for it."""
+    """Return an entry of the timetable: a task, and the seconds between two messages for it."""
     return {"task": task, "schedule": seconds}
 
 
 def timetable(*, scale: float = 1.0) -> dict[str, dict[str, Any]]:
-    """Return the whole timetable. A ``scale`` below 1 shortens its pauses, but none below ``SWEEP_SECONDS``."""
+    """Return the whole timetable. A ``scale`` below 1 shortens the intervals, but none to less than ``SWEEP_SECONDS``."""
     return {name: entry(task, max(SWEEP_SECONDS, seconds * scale)) for name, (task, seconds) in ENTRIES.items()}
 
 

@@ -1,5 +1,5 @@
 """The sandbox provider: a stand-in for an acquirer, with its own ledger and configurable faults.
 
-It imports nothing of the product and is reached only over HTTP, because the product is audited against it: its ledger says
-what really happened to the money. README.md beside this file is its contract.
+The product is audited against the sandbox's ledger, which says what really happened to the money. The sandbox therefore
+imports nothing of the product and is reached only over HTTP. README.md beside this file is its contract.
 """

@@ -1,4 +1,4 @@
-"""``python -m sandbox``: start, serve until stopped, and leave a complete ledger."""
+"""Run the sandbox: ``python -m sandbox`` serves until it is stopped, and stops with a complete ledger."""
 
 import asyncio
 import gc
@@ -22,9 +22,9 @@ from sandbox.webhooks import Webhooks
 
 log = logging.getLogger("sandbox")
 
-SHUTDOWN_SECONDS = 2.0  # for calls in flight; the product has to survive longer ones anyway
+SHUTDOWN_SECONDS = 2.0  # for calls in flight; the product must cope with calls that are cut off anyway
 BACKLOG = 4_096  # a load test opens hundreds of connections at once
-GC_THRESHOLDS = (50_000, 20, 50)  # our objects form no cycles worth a collection after every 700 allocations
+GC_THRESHOLDS = (50_000, 20, 50)  # few cycles are made, so a collection every 700 allocations (the default) is wasted
 
 
 def main() -> None:
@@ -66,7 +66,7 @@ async def serve(settings: Settings) -> None:
 
 
 def build_context(settings: Settings) -> SandboxContext:
-    """Build the provider from its parts."""
+    """Build the long-lived objects of the sandbox."""
     storage = SqliteStorage(settings.store)
     clock = Clock(storage)
     return SandboxContext(

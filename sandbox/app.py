@@ -43,7 +43,10 @@ def create_app(context: SandboxContext) -> web.Application:
     for method, path, handler in CONTROL:
         app.router.add_route(method, path, control_route(context, handler))
     app.router.add_route("GET", "/health", public_route(context, control.health))
-    for path in ("/control", "/control/{anything:.*}"):  # without the key, an unknown route looks like a known one
+    for path in (
+        "/control",
+        "/control/{anything:.*}",
+    ):  # without the key, unknown control routes answer 401 as known ones do
         app.router.add_route("*", path, control_route(context, unknown_route))
     app.router.add_route("*", "/{anything:.*}", public_route(context, unknown_route))
     return app

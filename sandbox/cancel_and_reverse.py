@@ -1,7 +1,7 @@
-"""Cancel and reverse: two ways to make sure that a reference costs the customer nothing.
+"""Cancel or reverse a charge, so that the customer pays nothing for its reference.
 
-Both act on the real status, whatever a fault makes the inquiry say. Both accept an unknown reference and remember it as
-cancelled, so that a charge that arrives later is refused.
+Both act on the real status, even while a fault makes inquiries answer something else. Both store an unknown reference as
+cancelled, so that a charge that arrives later is declined.
 
 | status | cancel | reverse |
 |---|---|---|
@@ -24,18 +24,18 @@ from sandbox.requests import read_currency, read_object, text_field
 from sandbox.responses import json_answer, serialize_operation
 
 UNDONE = frozenset({Status.CANCELLED, Status.REVERSED})
-NO_CURRENCY = "XXX"  # ISO 4217 for "no currency": nobody said what the currency of the unknown charge would have been
+NO_CURRENCY = "XXX"  # ISO 4217 for "no currency", if the caller named none for an unknown charge
 
 
 async def cancel_charge(context: SandboxContext, request: web.Request) -> web.StreamResponse:
-    """Cancel a charge, or answer 409 if it is too late."""
+    """Cancel a charge, or answer 409 if it has succeeded already."""
     operation = _undo(context, await _read_undo_request(request), succeeded=lambda charge: charge)
     await context.storage.durable()
     return json_answer(serialize_operation(operation), status=409 if operation.status == Status.SUCCEEDED else 200)
 
 
 async def reverse_charge(context: SandboxContext, request: web.Request) -> web.StreamResponse:
-    """Reverse whatever was done under this reference."""
+    """Reverse everything that was charged under a reference, or cancel it if nothing was."""
 
     def undo_succeeded(charge: Operation) -> Operation:
         if operations.refunded_amount(context.storage, charge.reference):
@@ -48,7 +48,7 @@ async def reverse_charge(context: SandboxContext, request: web.Request) -> web.S
 
 
 class UndoRequest(NamedTuple):
-    """Return the charge to undo. For an unknown one, payment and currency are those that the caller sent."""
+    """The charge to cancel or reverse. ``payment_id`` and ``currency`` are stored with a reference that is unknown."""
 
     reference: str
     payment_id: str

@@ -1,4 +1,4 @@
-"""POST /v1/charges: charge a customer once per reference."""
+"""Answer ``POST /v1/charges``: charge a customer once per reference."""
 
 from aiohttp import web
 
@@ -56,17 +56,17 @@ def new_operation(money_request: MoneyRequest, *, family: Family, kind: str, fat
 
 
 def repeat(context: SandboxContext, known: Operation, *, money_request: MoneyRequest, fate: Fate) -> Operation:
-    """Return the answer to a known reference. Raises Refused (409) if the body now means something else."""
+    """Return the operation with which a repeated call is answered. Raises Refused (409) if its body is a different one."""
     # A reference that was cancelled before it was ever charged has no body to compare with.
     if known.fingerprint is not None and known.fingerprint != money_request.fingerprint:
         message = "this reference was used with another body"
         raise Refused(409, "idempotency_mismatch", message=message)
     known = operation_lifecycle.apply_if_due(context, known)
     if known.status == Status.CANCELLED:
-        # A cancellation before the charge may have named only the reference; this answer names the charge.
+        # The cancel may have named only the reference, but this answer must repeat the payment and currency of the charge.
         known = known._replace(payment_id=money_request.payment_id, currency=money_request.currency)
         return known._replace(status=Status.DECLINED, decline_code="cancelled")
-    # The customer pays a code, so creating it again moves no money, even with ``ignore_idempotency``.
+    # Creating a code again moves no money, even with ``ignore_idempotency``: only the customer's payment does.
     if fate.ignores_idempotency and known.status == Status.SUCCEEDED and known.kind != "qr_mpm":
         return operation_lifecycle.charge_again(context, known)
     return known

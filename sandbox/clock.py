@@ -1,7 +1,7 @@
 """The provider's clock: the machine's clock, moved ahead by a stored offset.
 
-A story of several days then takes seconds, as with the test clocks of other providers. The clock keeps ticking and is never
-set back. The offset is stored, so that no movement is dated before an earlier one, even after a restart.
+A scenario of several days then takes seconds, as with the test clocks of other providers. The clock keeps ticking and is
+never set back. The offset is stored, so that even after a restart no movement is dated before an earlier one.
 """
 
 from sandbox import timestamps
@@ -9,7 +9,7 @@ from sandbox.errors import bad_request_error
 from sandbox.sqlite_storage import SqliteStorage
 from sandbox.timestamps import MICROSECONDS_PER_SECOND
 
-MAX_AHEAD_SECONDS = 20 * 366 * 86_400  # longer than any story, and well within the range of a date
+MAX_AHEAD_SECONDS = 20 * 366 * 86_400  # longer than any scenario, and well within the range of a date
 AHEAD = "SELECT ahead_seconds FROM clock"
 MOVE = (
     "INSERT INTO clock (id, ahead_seconds) VALUES (1, ?)"
@@ -18,7 +18,7 @@ MOVE = (
 
 
 class Clock:
-    """The clock that dates everything in the provider. Only signatures carry the machine's time."""
+    """The clock that dates everything in the sandbox, except signatures of webhooks, which have the machine's time."""
 
     def __init__(self, storage: SqliteStorage) -> None:
         self._store = storage
@@ -30,7 +30,7 @@ class Clock:
         return timestamps.now() + self.ahead_seconds * MICROSECONDS_PER_SECOND
 
     def move(self, ahead_seconds: int) -> None:
-        """Set the offset. It holds once the store is durable. Raises Refused (400) for a step back."""
+        """Set the offset. It is durable after ``storage.durable()``. Raises Refused (400) if the clock would be set back."""
         if ahead_seconds < self.ahead_seconds:
             raise bad_request_error(f"ahead_seconds must be at least {self.ahead_seconds}: the clock is never set back")
         self._store.write(MOVE, (ahead_seconds,))

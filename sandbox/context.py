@@ -1,6 +1,6 @@
-"""The parts that every route needs, in one object.
+"""The objects that every route needs, in one context.
 
-It is passed as an argument rather than held in globals, so that each test can have its own.
+The context is passed as an argument rather than stored in globals, so that each test can build a separate one.
 """
 
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from sandbox.webhooks import Webhooks
 
 @dataclass(slots=True)
 class Latency:
-    """The latency of every /v1 call, drawn uniformly between two bounds."""
+    """The latency of /v1 calls: a random time between two bounds for each call."""
 
     min_ms: int
     max_ms: int
@@ -31,6 +31,8 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class SandboxContext:
+    """The long-lived objects of one sandbox."""
+
     settings: Settings
     storage: SqliteStorage
     clock: Clock

@@ -42,7 +42,7 @@ async def get_payment_ledger(context: SandboxContext, request: web.Request) -> w
 
 
 async def delete_ledger(context: SandboxContext, _request: web.Request) -> web.StreamResponse:
-    """Delete every movement, reference and fault state."""
+    """Delete all movements, references and fault states."""
     context.storage.empty()
     await context.storage.durable()
     return web.Response(status=204)
@@ -91,7 +91,7 @@ async def get_clock(context: SandboxContext, _request: web.Request) -> web.Strea
 
 
 async def put_clock(context: SandboxContext, request: web.Request) -> web.StreamResponse:
-    """Move the clock forward. Operations whose time has come get their outcome at once."""
+    """Move the clock forward. Operations that are due at the new time get their outcome at once."""
     body = await read_object(request)
     context.clock.move(integer_field(body, "ahead_seconds", lowest=0, highest=MAX_AHEAD_SECONDS))
     await context.storage.durable()
@@ -105,7 +105,7 @@ async def get_webhooks(context: SandboxContext, _request: web.Request) -> web.St
 
 
 async def put_webhooks(context: SandboxContext, request: web.Request) -> web.StreamResponse:
-    """Change the webhook settings that the body names; the others stay."""
+    """Change the webhook settings that the body names. The others stay as they are."""
     body = await read_object(request)
     webhooks = context.webhooks
     now = {

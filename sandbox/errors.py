@@ -1,6 +1,6 @@
-"""The exception by which every part of the sandbox refuses a call.
+"""The exception with which every module of the sandbox refuses a call.
 
-``sandbox.route_wrappers`` turns it into the response. No other module knows the format of an error.
+``sandbox.route_wrappers`` catches it and sends the response.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class Refused(Exception):
-    """A call that is answered with ``{"error": {"code", "message"}}``."""
+    """Raised to refuse a call, which is then answered with ``status`` and ``{"error": {"code", "message"}}``."""
 
     def __init__(self, status: int, code: str, *, message: str, headers: Mapping[str, str] = NO_HEADERS) -> None:
         super().__init__(message)
@@ -21,10 +21,10 @@ class Refused(Exception):
 
 
 def bad_request_error(message: str) -> Refused:
-    """Return a refusal (400) of a request that is malformed or not allowed."""
+    """Return the error (400) for a request that is malformed or not allowed."""
     return Refused(400, "invalid_request", message=message)
 
 
 def not_found_error(what: str) -> Refused:
-    """Return a refusal (404) for a reference that is unknown, or that a fault hides."""
+    """Return the error (404) for a reference that is unknown, or that a fault hides."""
     return Refused(404, "not_found", message=f"no such {what}")

@@ -1,7 +1,7 @@
-"""Fault rates: choose a fate for calls that bring none.
+"""Draw a fate for calls that name none, at configured rates.
 
-The draw is a hash of seed and reference rather than the next random number, so it does not depend on the order of calls: the
-same seed and references give the same faults in every run.
+The draw is a hash of seed and reference rather than the next random number, so that it does not depend on the order of calls.
+The same seed and references give the same faults in every run.
 """
 
 from bisect import bisect_right
@@ -17,7 +17,7 @@ ROUNDING = 1e-9  # ten times 0.1 is slightly more than 1 in binary
 
 
 class FaultRates:
-    """Rates by fault, and the draw. They are not stored: a restarted sandbox has no faults until rates are set."""
+    """The rate of each fate. Rates are not stored: after a restart the sandbox draws no faults until rates are set."""
 
     def __init__(self) -> None:
         self.clear()
@@ -27,7 +27,7 @@ class FaultRates:
         self.set(seed=0, rates={})
 
     def set(self, *, seed: int, rates: Mapping[str, float]) -> None:
-        """Replace the rates. Raises Refused (400) for unknown faults and for a sum above 1."""
+        """Replace the rates, which are by fate. Raises Refused (400) for unknown faults and for a sum above 1."""
         texts = sorted(rates)  # independent of the order in which the client wrote them
         fates = [parse_fate(text) for text in texts]
         if any(not 0 <= rate <= 1 for rate in rates.values()) or sum(rates.values()) > 1 + ROUNDING:

@@ -1,7 +1,6 @@
-"""Faulty responses: no answer, connection resets, invalid bodies, slow answers.
+"""Send faulty responses: no answer, a connection reset, an invalid body, a slow answer.
 
-Each imitates what a client meets when a provider, or something in between, fails. They are plain functions of the request;
-``sandbox.pipeline`` decides which one applies, and when.
+Each imitates a failure of a provider, or of the network between. ``sandbox.pipeline`` decides which one a call gets.
 """
 
 import asyncio
@@ -23,7 +22,7 @@ GARBAGE = b'\x00\xff{"status": "succ<html>502 Bad'
 
 
 class HangingRequests:
-    """Calls that are never answered. One task watches them all, and it runs only while there are any."""
+    """The calls that are never answered. One timer checks all of them for disconnected clients while there are any."""
 
     def __init__(self) -> None:
         self._hanging: dict[asyncio.Future[None], web.Request] = {}
@@ -31,7 +30,7 @@ class HangingRequests:
         self._closing = False
 
     async def hang(self, request: web.Request) -> None:
-        """Return when the client has disconnected, after 120 s, or when the sandbox stops."""
+        """Wait until the client disconnects, ``HANG_SECONDS`` have passed or the sandbox stops."""
         if self._closing:
             return
         loop = asyncio.get_running_loop()
@@ -48,7 +47,7 @@ class HangingRequests:
             del self._hanging[released]
 
     def close(self) -> None:
-        """Release all calls, and hold none from now on."""
+        """Release all calls, and let no call hang from now on."""
         self._closing = True
         if self._check_timer is not None:
             self._check_timer.cancel()
@@ -66,18 +65,18 @@ class HangingRequests:
 
 
 async def never_answer(request: web.Request, hanging_requests: HangingRequests) -> web.StreamResponse:
-    """Never answer."""
+    """Send no answer, and close the connection in the end."""
     await hanging_requests.hang(request)
     return _abort(request)
 
 
 async def error_500(request: web.Request, _hanging_requests: HangingRequests) -> web.StreamResponse:
-    """Return an error that does not say whether anything was done."""
+    """Return a 500, which does not say whether anything was done."""
     return error_response(Refused(500, "internal_error", message="something went wrong"), await names_in(request))
 
 
 async def reset(request: web.Request, _hanging_requests: HangingRequests) -> web.StreamResponse:
-    """Reset the connection."""
+    """Reset the connection (RST) instead of answering."""
     transport = request.transport
     if transport is not None:
         connection = transport.get_extra_info("socket")
@@ -86,7 +85,7 @@ async def reset(request: web.Request, _hanging_requests: HangingRequests) -> web
 
 
 async def invalid_json(_request: web.Request, _hanging_requests: HangingRequests) -> web.StreamResponse:
-    """Return a 200 that claims to be JSON and is not."""
+    """Return a 200 whose body is not the JSON that its content type says."""
     return web.Response(body=GARBAGE, headers=JSON_HEADERS)
 
 
@@ -113,7 +112,7 @@ async def slow_response(request: web.Request, answer: web.Response, *, milliseco
             await stream.write(body[start : start + size])
         await stream.write_eof()
     except ConnectionError:
-        pass  # the client gave up waiting; what was done stays done
+        pass  # the client has disconnected; the operation is not undone
     return stream
 
 

@@ -1,6 +1,6 @@
-"""The state of faults: how often each has been applied, and which inquiries give a false answer.
+"""Store how often each fault was applied, and until when inquiries about a reference give a false answer.
 
-It is stored, because a fault that was forgotten at a restart would be applied twice.
+The state must survive a restart, or a fault would be applied twice.
 """
 
 from sandbox.faults import Fate
@@ -15,7 +15,7 @@ MARKED = "SELECT hidden_until, dark_until FROM marks WHERE reference = ? AND fam
 
 
 def apply_once(storage: SqliteStorage, name: str, *, at_most: int) -> bool:
-    """Return whether the fault of this name may be applied once more. If so, it counts as applied."""
+    """Count an application of the fault ``name`` and return True, or return False if it was applied ``at_most`` times."""
     rows = storage.query(TIMES, (name,))
     if rows and rows[0][0] >= at_most:
         return False
@@ -24,7 +24,10 @@ def apply_once(storage: SqliteStorage, name: str, *, at_most: int) -> bool:
 
 
 def start_false_answers(storage: SqliteStorage, reference: str, *, family: Family, fate: Fate, at: int) -> None:
-    """Let inquiries for this reference lie or fail, measured from the first call at ``at``."""
+    """Let inquiries about ``reference`` answer "not found" or 503, for the times of its fate from ``at`` on.
+
+    Only the first call with a reference has an effect.
+    """
     if not fate.hidden_ms and not fate.dark_ms:
         return
     hidden_until = at + fate.hidden_ms * MICROSECONDS_PER_MILLISECOND
@@ -33,12 +36,12 @@ def start_false_answers(storage: SqliteStorage, reference: str, *, family: Famil
 
 
 def is_hidden(storage: SqliteStorage, reference: str, *, family: Family, at: int) -> bool:
-    """Return whether the inquiry at ``at`` is to answer "not found", whatever the real status is."""
+    """Return whether an inquiry at ``at`` must answer "not found", whatever the real status is."""
     return _until(storage, reference, family=family)[0] > at
 
 
 def is_unavailable(storage: SqliteStorage, reference: str, *, family: Family, at: int) -> bool:
-    """Return whether the inquiry at ``at`` is to answer 503."""
+    """Return whether an inquiry at ``at`` must answer 503."""
     return _until(storage, reference, family=family)[1] > at
 
 

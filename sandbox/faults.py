@@ -1,7 +1,7 @@
-"""The faults by which a call chooses its fate, and how they are parsed.
+"""Parse the fate of a call: the faults that the sandbox applies to it.
 
-``FAULTS`` lists them all. They are joined by "+" or ",", at most one per group, so that a fate cannot contradict itself:
-``timeout_after_charge+not_found_lie:60000`` is valid, ``decline:x+partial:5`` is refused.
+``FAULTS`` lists all faults. A fate joins some of them by "+" or ",", at most one of each group, so that it cannot contradict
+itself: ``timeout_after_charge+not_found_lie:60000`` is valid, ``decline:x+partial:5`` is refused.
 """
 
 import re
@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from sandbox.errors import bad_request_error
 
-MAX_MILLISECONDS = 604_800_000  # a week: with a moved clock, a doubt may last longer than a day
+MAX_MILLISECONDS = 604_800_000  # a week: when the clock is moved, an outcome may stay unknown for more than a day
 MAX_TIMES = 1_000
 MAX_AMOUNT = 1_000_000_000_000
 CODE = re.compile(r"[a-z0-9_]{1,64}")
@@ -76,7 +76,7 @@ HIGHEST = {
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """The fate of a call. Empty texts and zeros mean that nothing unusual happens."""
+    """The faults that are applied to a call. Empty texts and zeros mean that a fault is not applied."""
 
     text: str = ""
     decline_code: str = ""
@@ -91,14 +91,14 @@ class Fate:
     ignores_idempotency: bool = False
 
     def captured(self, amount: int) -> int:
-        """Return what is charged if ``amount`` is requested: less only with ``partial``, never more."""
+        """Return the amount that is charged if ``amount`` is requested. Only ``partial`` makes it less."""
         return min(amount, self.partial_amount) if self.partial_amount else amount
 
 
 APPROVE = Fate()
 
 
-@lru_cache(maxsize=4_096)  # a load test sends the same few texts all the time
+@lru_cache(maxsize=4_096)  # a load test sends the same few texts again and again
 def parse_fate(text: str) -> Fate:
     """Parse a fate such as ``slow:300+ignore_idempotency``. Raises Refused (400) for anything unknown."""
     parameters: dict[str, str] = {}
@@ -134,7 +134,7 @@ def _build(text: str, *, parameters: dict[str, str], by_group: dict[FaultGroup, 
         text=text,
         decline_code=parameters.get("decline", ""),
         partial_amount=int(parameters.get("partial", 0)),
-        # A false answer matters only to a caller who got no answer, so it implies the timeout.
+        # Only a caller that got no answer inquires, so a false answer to inquiries implies a timeout.
         fault=by_group.get(FaultGroup.FAULT, "timeout_after_charge" if hidden_ms else ""),
         refusal=refusal,
         refusal_times=int(parameters[refusal]) if refusal else 0,

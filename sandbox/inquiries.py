@@ -1,4 +1,4 @@
-"""GET by reference: return the status of a charge, a code or a refund, unless a fault hides it."""
+"""Answer inquiries: return the status of a charge, a code or a refund by its reference, unless a fault hides it."""
 
 from aiohttp import web
 

@@ -1,6 +1,6 @@
-"""The ledger: every movement of money that the sandbox made, append-only.
+"""The ledger: an append-only table of every movement of money that the sandbox made.
 
-Amounts are positive; ``kind`` gives the direction. The product is audited against this table, not against the operations.
+Amounts are positive, and ``kind`` gives the direction. The product is audited against this table, not against the operations.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Movement(NamedTuple):
     currency: str
     fee: int
     at: int
-    account: str  # the account whose statement shows it; empty if the caller named none
+    account: str  # the account whose statement lists the movement; empty if the caller named none
 
 
 COLUMNS = ", ".join(Movement._fields)
@@ -54,7 +54,7 @@ class Page:
 
 
 def record(storage: SqliteStorage, movement: tuple[str, str, str, str, int, str, int, int, str]) -> None:
-    """Append a movement: kind, reference, payment, provider's reference, amount, currency, fee, time, account."""
+    """Append a movement: the columns of ``Movement`` without ``seq``."""
     storage.write(INSERT, movement)
 
 
@@ -64,12 +64,12 @@ def of_payment(storage: SqliteStorage, payment_id: str) -> list[Movement]:
 
 
 def page(storage: SqliteStorage, *, after: int, limit: int) -> Page:
-    """Return up to ``limit`` movements after number ``after``."""
+    """Return up to ``limit`` movements whose ``seq`` is greater than ``after``."""
     return _page(storage.query(PAGE, (after, limit + 1)), limit=limit)
 
 
 def period(storage: SqliteStorage, *, start: int, end: int, after: int, limit: int, account: str | None = None) -> Page:
-    """Return movements like ``page``, for the half-open period from ``start`` to ``end``, of one account or all."""
+    """Return a page like ``page``, of the movements from ``start`` on and before ``end``, of one account or of all."""
     return _page(storage.query(PERIOD, (start, end, after, limit + 1, account)), limit=limit)
 
 
@@ -79,7 +79,7 @@ def serialize_movement(movement: Movement) -> dict[str, Any]:
 
 
 def money_fields(movement: Movement) -> dict[str, Any]:
-    """Return the fields about money of a ledger row, which are the same in every answer."""
+    """Return the fields of a ledger row that control routes and statements both show."""
     return {
         "kind": movement.kind,
         "reference": movement.reference,
@@ -93,6 +93,6 @@ def money_fields(movement: Movement) -> dict[str, Any]:
 
 
 def _page(rows: list[tuple[Any, ...]], *, limit: int) -> Page:
-    # One row more than requested was read: its presence proves that there is a next page.
+    # One row more than requested was read. If it exists, there is a next page.
     found = [Movement._make(row) for row in rows[:limit]]
     return Page(rows=found, next_after=found[-1].seq if len(rows) > limit else None)

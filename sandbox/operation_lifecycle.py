@@ -1,6 +1,6 @@
-"""Give operations their outcome: at once, later, or never.
+"""Create operations and change their status: at once, later, or never, as their fate says.
 
-Every change of an operation's status is made here, in one commit with its movement of money, and announced afterwards.
+Only this module changes a status. The change and its movement of money are in one commit, and a webhook follows.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ FEES = {Family.CHARGE: charge_fee, Family.REFUND: refund_fee}
 
 
 def create(context: SandboxContext, operation: Operation, *, fate: Fate) -> Operation:
-    """Store a new operation, with its outcome unless its fate is to wait."""
+    """Store a new operation with its outcome, or as pending if its fate says so."""
     at = operation.created_at
     if fate.pending_ms:
         due_at = at + fate.pending_ms * MICROSECONDS_PER_MILLISECOND
@@ -36,7 +36,7 @@ def create_declined(context: SandboxContext, operation: Operation, *, decline_co
 
 
 def create_cancelled(context: SandboxContext, operation: Operation) -> Operation:
-    """Store an operation that is cancelled before it was requested. Nothing is announced."""
+    """Store the cancel of a charge that was never requested. No webhook is sent."""
     operations.insert(context.storage, operation)
     return operation
 
@@ -58,7 +58,7 @@ def pay(context: SandboxContext, operation: Operation) -> Operation:
 
 
 def apply_if_due(context: SandboxContext, operation: Operation) -> Operation:
-    """Give an operation that is due its outcome; return any other unchanged."""
+    """Give an operation its outcome if it is due: expire a waiting code, decide a pending operation. Return it."""
     at = context.clock.now()
     if operation.due_at is None or operation.due_at > at:
         return operation
@@ -68,12 +68,12 @@ def apply_if_due(context: SandboxContext, operation: Operation) -> Operation:
 
 
 def cancel(context: SandboxContext, operation: Operation) -> Operation:
-    """Make sure that an operation which moved nothing never will."""
+    """Cancel an operation that has moved no money, so that it never will."""
     return _update(context, operation._replace(status=Status.CANCELLED, fee=0, due_at=None))
 
 
 def reverse(context: SandboxContext, operation: Operation) -> Operation:
-    """Reverse everything that was charged under a reference, even twice by ``ignore_idempotency``."""
+    """Reverse all charges under the operation's reference; with ``ignore_idempotency`` there may be several."""
     at = context.clock.now()
     for movement in ledger.of_payment(context.storage, operation.payment_id):
         if movement.kind == MovementKind.CHARGE and movement.reference == operation.reference:
@@ -83,7 +83,7 @@ def reverse(context: SandboxContext, operation: Operation) -> Operation:
 
 
 def charge_again(context: SandboxContext, operation: Operation) -> Operation:
-    """Move the money of a reference once more, as a provider without idempotency would."""
+    """Charge a reference once more, as a provider without idempotency would."""
     copies = len(ledger.of_payment(context.storage, operation.payment_id))
     name = operations.provider_reference(operation.reference, family=Family(operation.family), copy=copies)
     again = _move_money(context, operation._replace(provider_reference=name), at=context.clock.now())
@@ -92,7 +92,7 @@ def charge_again(context: SandboxContext, operation: Operation) -> Operation:
 
 
 def resume(context: SandboxContext) -> None:
-    """Schedule everything that waits for a time, after a start or a move of the clock."""
+    """Schedule all operations that have a due time. Call this after a start and after the clock was moved."""
     for due in operations.all_due(context.storage):
         _schedule(context, due.reference, family=due.family, at=due.at)
 
@@ -141,7 +141,7 @@ def _schedule(context: SandboxContext, reference: str, *, family: Family, at: in
         if operation is None or operation.due_at is None:
             return  # it was cancelled, or the ledger was emptied meanwhile
         if apply_if_due(context, operation).due_at is not None:
-            # The loop's clock and ours differ slightly, or the machine's was set back: check again.
+            # The event loop's clock differs slightly from the sandbox's, or the machine's was set back: wait again.
             _schedule(context, reference, family=family, at=operation.due_at)
 
     wait_seconds = max(0.001, (at - context.clock.now()) / MICROSECONDS_PER_SECOND)

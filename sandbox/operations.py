@@ -1,7 +1,7 @@
-"""Operations: what the sandbox was asked to do, by the caller's reference, and the outcome.
+"""Operations: a table of requested charges, codes and refunds with their status, by the caller's reference.
 
-The ledger says what money moved; this table says what to answer when a reference is sent again. Charges and codes share one
-namespace of references, because inquiries for both go to ``/v1/charges``; refunds have their own.
+The ledger says what money moved, and this table says what to answer when a reference is sent again. Charges and codes share
+one namespace of references, because inquiries about both go to ``/v1/charges``. Refunds have a separate namespace.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Status(StrEnum):
 
 
 class Operation(NamedTuple):
-    """One row, in the order of its columns. ``amount`` is what moves; ``partial`` makes it less than requested."""
+    """One row, in the order of its columns. ``amount`` is the amount to move, less than requested with ``partial``."""
 
     reference: str
     family: str
@@ -50,7 +50,7 @@ class Operation(NamedTuple):
 
 
 LETTERS = str.maketrans("0123456789", "ghijklmnop")
-"""References contain no digits, because some would look like card numbers by chance and be refused."""
+"""References contain no digits, because some would look like card numbers by chance and be refused by the product."""
 
 COLUMNS = ", ".join(Operation._fields)
 INSERT = f"INSERT INTO operations ({COLUMNS}) VALUES ({', '.join('?' * len(Operation._fields))})"
@@ -68,7 +68,7 @@ REFUNDED = (
 
 @dataclass(frozen=True, slots=True)
 class DueOperation:
-    """An operation that has to be checked again at ``at``."""
+    """An operation that gets its outcome at the time ``at``."""
 
     reference: str
     family: Family
@@ -87,13 +87,13 @@ def insert(storage: SqliteStorage, operation: Operation) -> None:
 
 
 def update(storage: SqliteStorage, operation: Operation) -> None:
-    """Store the outcome of an operation. Only the columns that can change are written."""
+    """Write the columns of an operation that can change."""
     changed = (operation.status, operation.amount, operation.fee, operation.decline_code, operation.due_at)
     storage.write(UPDATE, (*changed, operation.reference, operation.family))
 
 
 def all_due(storage: SqliteStorage) -> list[DueOperation]:
-    """Return all operations that wait for a time, for a sandbox that has just started."""
+    """Return all operations that have a due time."""
     return [DueOperation(reference, Family(family), at) for reference, family, at in storage.query(DUE)]
 
 
@@ -104,13 +104,13 @@ def refunded_amount(storage: SqliteStorage, charge_reference: str) -> int:
 
 
 def provider_reference(reference: str, *, family: Family, copy: int = 0) -> str:
-    """Return the provider's reference of an operation. It is derived, so that a repeated run gives the same names."""
+    """Return the sandbox's own reference of an operation, derived so that a repeated run gives the same references."""
     digest = blake2b(f"{family}:{reference}#{copy}".encode(), digest_size=12).hexdigest()
     return "sbx_" + digest.translate(LETTERS)
 
 
 def common_fields(operation: Operation) -> dict[str, Any]:
-    """Return the fields with which every answer about an operation begins."""
+    """Return the fields that every answer about an operation has."""
     return {
         "status": operation.status,
         "reference": operation.reference,

@@ -1,15 +1,15 @@
-"""The steps of a call that may move money, with every place where a fault can apply.
+"""Run a call that may move money through its steps. At each step a fault can apply.
 
 | step | what | fault |
 |---|---|---|
-| 1 | refuse, with nothing done | ``unavailable`` ``rate_limited`` |
-| 2 | lose the call, with nothing done | ``…_before_charge`` |
-| 3 | do it, and wait until it is stored | ``decline`` ``partial`` ``pending`` ``ignore_idempotency`` |
+| 1 | refuse the call; nothing is done | ``unavailable`` ``rate_limited`` |
+| 2 | lose the call; nothing is done | ``…_before_charge`` |
+| 3 | perform the operation, and wait until it is stored | ``decline`` ``partial`` ``pending`` ``ignore_idempotency`` |
 | 4 | lose the answer | ``…_after_charge`` |
 | 5 | send the answer slowly | ``slow`` |
 
-Steps 2 and 4 apply only to the first call with a reference: a repeated call must get the real answer, and a fault that never
-stopped would only test timeouts.
+Steps 2 and 4 lose only the first call with a reference. A repeated call must get the real answer: a fault that never stopped
+would only test timeouts.
 """
 
 from collections.abc import Callable
@@ -34,7 +34,10 @@ REFUSALS = {
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A checked call: what was requested, its fate, and the action itself, which must not await."""
+    """A call whose body was checked: its content, its fate, and the function that performs it.
+
+    ``act`` is synchronous, because no other call may run between its first statement and ``durable()``.
+    """
 
     family: Family
     money_request: MoneyRequest
@@ -43,12 +46,12 @@ class Call:
 
 
 def fate_of(context: SandboxContext, money_request: MoneyRequest) -> Fate:
-    """Return the fate that the caller chose, or else the one that the rates draw for this reference."""
+    """Return the fate that the caller named; otherwise draw one for the reference by the fault rates."""
     return money_request.fate if money_request.fate is not None else context.fault_rates.draw(money_request.reference)
 
 
 async def run_call(context: SandboxContext, request: web.Request, call: Call) -> web.StreamResponse:
-    """Take a call through the steps above. Raises Refused."""
+    """Run a call through the steps above, and return the answer. Raises Refused."""
     if call.fate is APPROVE:
         operation = call.act()
         await context.storage.durable()
@@ -77,7 +80,7 @@ async def _run_with_faults(context: SandboxContext, request: web.Request, call: 
 def _refuse(context: SandboxContext, call: Call) -> None:
     if not call.fate.refusal:
         return
-    # By payment and not by reference: a refused caller may return with the reference of a new attempt.
+    # Counted by payment rather than by reference, because a refused caller may use a new reference for its next attempt.
     name = f"{call.fate.refusal}:{call.family}:{call.money_request.payment_id}"
     if fault_state.apply_once(context.storage, name, at_most=call.fate.refusal_times):
         raise REFUSALS[call.fate.refusal]

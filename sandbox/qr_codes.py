@@ -1,7 +1,7 @@
-"""QR codes that the merchant shows: created by the product, paid by the customer.
+"""Create the QR codes that the merchant shows, and pay them as the customer.
 
 Faults of the call apply when the code is created. Faults of the outcome (``decline``, ``partial``, ``pending``) are stored
-and apply when the customer pays.
+with the code and apply when the customer pays.
 """
 
 from aiohttp import web
@@ -22,7 +22,7 @@ DEAD = frozenset({Status.CANCELLED, Status.EXPIRED, Status.DECLINED, Status.REVE
 
 
 async def create_code(context: SandboxContext, request: web.Request) -> web.StreamResponse:
-    """Create a code, or return the existing one of this reference."""
+    """Create a code, or return the code that this reference has already."""
     money_request = await read_money_request(request)
     expires_in = integer_field(money_request.body, "expires_in", lowest=1, highest=MAX_EXPIRES_IN_SECONDS)
     fate = fate_of(context, money_request)
@@ -39,7 +39,7 @@ async def create_code(context: SandboxContext, request: web.Request) -> web.Stre
 
 
 async def pay_code(context: SandboxContext, request: web.Request) -> web.StreamResponse:
-    """Pay a code as its customer. A control call: control key, no latency, no faults but those stored with the code."""
+    """Pay a code as its customer. It requires the control key; only the faults that were stored with the code apply."""
     operation = operations.find(context.storage, request.match_info["reference"], family=Family.CHARGE)
     if operation is None or operation.kind != "qr_mpm":
         raise not_found_error("code")
@@ -56,5 +56,5 @@ async def pay_code(context: SandboxContext, request: web.Request) -> web.StreamR
 def _new_code(money_request: MoneyRequest, *, fate: Fate, expires_in: int, at: int) -> Operation:
     code = new_operation(money_request, family=Family.CHARGE, kind="qr_mpm", fate=fate, at=at)
     expires_at = code.created_at + expires_in * MICROSECONDS_PER_SECOND
-    # the screen asks for the whole amount; the fate decides how much is paid
+    # The code shows the whole amount. Its fate decides the paid amount and the outcome when the customer pays.
     return code._replace(amount=money_request.amount, decline_code="", due_at=expires_at)

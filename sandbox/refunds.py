@@ -1,4 +1,4 @@
-"""POST /v1/refunds: refund once per reference, and never more than was charged."""
+"""Answer ``POST /v1/refunds``: refund once per reference, and never more than was charged."""
 
 from aiohttp import web
 
@@ -31,13 +31,13 @@ def _create(context: SandboxContext, money_request: MoneyRequest, *, charge_refe
     refund = refund._replace(charge_reference=charge_reference)
     decline_code = _reason_to_decline(context, refund, requested=money_request.amount)
     if decline_code:
-        # An impossible refund is declined at once, whatever its fate.
+        # Declined at once, whatever the fate of the refund is.
         return operation_lifecycle.create_declined(context, refund, decline_code=decline_code)
     return operation_lifecycle.create(context, refund, fate=fate)
 
 
 def _reason_to_decline(context: SandboxContext, refund: Operation, *, requested: int) -> str:
-    """Return why this refund is impossible, as a decline code; empty if it is possible."""
+    """Return the decline code of an impossible refund, or an empty text if it is possible."""
     reference = refund.charge_reference or ""
     charge = operations.find(context.storage, reference, family=Family.CHARGE)
     if charge is None or charge.payment_id != refund.payment_id:

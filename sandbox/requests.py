@@ -1,7 +1,7 @@
-"""Parse requests: each field is checked once, by hand, and named in the refusal.
+"""Parse and check request bodies and queries by hand; an error names the field.
 
-There is no schema library: there are five bodies, charges are parsed thousands of times a second, and the sandbox should
-start at once.
+No schema library is used, because there are only five bodies, thousands of charges are parsed per second, and the sandbox
+should start at once.
 """
 
 from dataclasses import dataclass
@@ -18,20 +18,20 @@ MAX_TEXT = 200  # characters of a reference, an id or a token; longer ones are m
 MAX_BODY_BYTES = 64 * 1024
 CURRENCY_LENGTH = 3
 NAMES = ("reference", "payment_id", "currency")
-"""Fields of the request that every answer repeats, errors included."""
+"""Fields of the request that every answer repeats, even an error."""
 
 
 @dataclass(frozen=True, slots=True)
 class MoneyRequest:
-    """The fields that all bodies that may move money share."""
+    """The fields that the bodies of charges, codes and refunds share."""
 
     body: dict[str, Any]
     reference: str
     payment_id: str
-    account: str  # the account whose statement shows it; empty if none was named
+    account: str  # the account whose statement lists the money; empty if none was named
     amount: int
     currency: str
-    fate: Fate | None  # None: the caller leaves it to the fault rates
+    fate: Fate | None  # None: the fault rates decide
     fingerprint: bytes
 
 
@@ -71,7 +71,7 @@ def read_currency(body: dict[str, Any]) -> str:
 
 
 def text_field(body: dict[str, Any], name: str) -> str:
-    """Return a required text field."""
+    """Return a required text field of 1 to ``MAX_TEXT`` characters. Raises Refused (400)."""
     value = body.get(name)
     if not isinstance(value, str) or not 0 < len(value) <= MAX_TEXT:
         raise bad_request_error(f"{name} must be a text of 1 to {MAX_TEXT} characters")
@@ -79,7 +79,7 @@ def text_field(body: dict[str, Any], name: str) -> str:
 
 
 def integer_field(body: dict[str, Any], name: str, *, lowest: int, highest: int) -> int:
-    """Return a required whole number. ``true`` and 1.0 are refused."""
+    """Return a required integer field. ``true`` and 1.0 are not integers. Raises Refused (400)."""
     value = body.get(name)
     if type(value) is not int or not lowest <= value <= highest:
         raise bad_request_error(f"{name} must be a whole number from {lowest} to {highest}")
@@ -87,7 +87,7 @@ def integer_field(body: dict[str, Any], name: str, *, lowest: int, highest: int)
 
 
 def query_integer(request: web.Request, name: str, *, default: int, lowest: int, highest: int) -> int:
-    """Return an optional whole number of the query."""
+    """Return an optional integer of the query. Raises Refused (400)."""
     value = request.query.get(name)
     if value is None or value == "":
         return default
@@ -103,7 +103,10 @@ def names_in_path(request: web.Request) -> dict[str, str]:
 
 
 async def names_in(request: web.Request) -> dict[str, str]:
-    """Return the names in a request that can be read. An error repeats them, so that it answers no other request."""
+    """Return the fields ``NAMES`` of a request, as far as they can be read.
+
+    An error repeats them, so that a client can tell that it does not answer another request.
+    """
     try:
         body = orjson.loads(await request.read())
     except (orjson.JSONDecodeError, ConnectionError, web.HTTPException):
@@ -114,7 +117,7 @@ async def names_in(request: web.Request) -> dict[str, str]:
 
 
 def _fingerprint(body: dict[str, Any]) -> bytes:
-    """Return a text that is equal for bodies that mean the same, whatever the order of their fields."""
+    """Return a hash of the body that does not depend on the order of its fields."""
     try:
         return blake2b(orjson.dumps(body, option=orjson.OPT_SORT_KEYS), digest_size=16).digest()
     except orjson.JSONEncodeError:

@@ -1,6 +1,6 @@
-"""Serialise operations and refusals.
+"""Serialise operations and errors.
 
-A field without meaning in a status is left out: a decline has no approval code, and an approval no decline code.
+Fields that have no meaning in a status are omitted: a decline has no approval code, and an approval has no decline code.
 """
 
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ def json_answer(body: dict[str, Any], *, status: int = 200) -> web.Response:
 
 
 def error_response(refused: Refused, names: Mapping[str, str]) -> web.Response:
-    """Return the response to a refused call. ``names`` repeats what the call was about, so that it answers no other call."""
+    """Return the response to a refused call. ``names`` are the fields of the request to repeat (``requests.names_in``)."""
     body = {"error": {"code": refused.code, "message": refused.message}, **names}
     answer = json_answer(body, status=refused.status)
     answer.headers.update(refused.headers)
@@ -59,7 +59,7 @@ def serialize_operation(operation: Operation) -> dict[str, Any]:
 
 
 def qr_content(operation: Operation) -> str:
-    """Return the content of the code on the screen. It is opaque to everybody but the sandbox."""
+    """Return the content of the QR code. The product must not interpret it."""
     return f"sandbox://pay/{operation.provider_reference}?amount={operation.amount}&currency={operation.currency}"
 
 
@@ -67,7 +67,7 @@ def _approval_fields(operation: Operation) -> dict[str, str]:
     number = int.from_bytes(blake2b(operation.provider_reference.encode(), digest_size=8).digest())
     approval = {"approval_code": f"{number % 1_000_000:06d}"}
     if operation.kind == "card":
-        # derived from the token if there is one: a card has the same number each time it pays
+        # Derived from the token if there is one, so that a card has the same number in every payment.
         card = blake2b((operation.token or operation.reference).encode(), digest_size=8).digest()
         approval["card_brand"] = CARD_BRANDS[card[0] % len(CARD_BRANDS)]
         approval["card_last_4"] = f"{int.from_bytes(card[1:5]) % 10_000:04d}"

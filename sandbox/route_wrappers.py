@@ -1,7 +1,7 @@
-"""Wrap every route: key, latency, request id, and errors that reveal nothing of the sandbox's internals.
+"""Wrap the handler of every route: check the key, add latency, repeat the request id, and answer errors.
 
-Plain functions around each handler are used rather than aiohttp middlewares: those cost several coroutines per call, and the
-charge route is where microseconds count.
+The wrappers are plain functions rather than aiohttp middlewares, which cost several coroutines per call. On the charge route
+microseconds count.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from sandbox.responses import error_response
 log = logging.getLogger("sandbox")
 
 REPEATED = ("Mpac-Call-Id", "X-Request-Id")
-"""Request headers that the answer repeats: the caller's name of the call, and the id for logs."""
+"""Request headers that the answer repeats: the caller's id of this call, and the request id for logs."""
 
 Handler = Callable[[SandboxContext, web.Request], Awaitable[web.StreamResponse]]
 WebHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -30,7 +30,7 @@ INTERNAL = Refused(500, "internal_error", message="something went wrong")
 
 
 def public_route(context: SandboxContext, handler: Handler) -> WebHandler:
-    """Return a route that needs no key and has no latency."""
+    """Wrap the handler of a route that requires no key and has no latency."""
 
     async def endpoint(request: web.Request) -> web.StreamResponse:
         return await _answer(context, request, handler)
@@ -39,7 +39,7 @@ def public_route(context: SandboxContext, handler: Handler) -> WebHandler:
 
 
 def control_route(context: SandboxContext, handler: Handler) -> WebHandler:
-    """Return a route that requires the control key and has no latency."""
+    """Wrap the handler of a route that requires the control key and has no latency."""
     expected = f"Bearer {context.settings.control_key}".encode()
 
     async def endpoint(request: web.Request) -> web.StreamResponse:
@@ -51,7 +51,7 @@ def control_route(context: SandboxContext, handler: Handler) -> WebHandler:
 
 
 def product_route(context: SandboxContext, handler: Handler) -> WebHandler:
-    """Return a route for the product: it requires the key and has a provider's latency."""
+    """Wrap the handler of a route for the product, which requires the API key and has a provider's latency."""
     expected = f"Bearer {context.settings.api_key}".encode() if context.settings.api_key else b""
 
     async def endpoint(request: web.Request) -> web.StreamResponse:
@@ -61,12 +61,11 @@ def product_route(context: SandboxContext, handler: Handler) -> WebHandler:
 
     async def delayed(context: SandboxContext, request: web.Request) -> web.StreamResponse:
         if request.body_exists:
-            await (
-                request.read()
-            )  # the request caches its body; after the client has disconnected it could no longer be read
+            # The request caches its body. After the latency, the client may have disconnected, and it could not be read.
+            await request.read()
         wait_seconds = context.latency.draw_seconds()
         if wait_seconds:
-            # Before the handler: a call that is lost on the way can then still be cancelled, as with real providers.
+            # Before the handler, so that the product can cancel a call that is still on its way, as with real providers.
             await asyncio.sleep(wait_seconds)
         return await handler(context, request)
 
@@ -85,9 +84,7 @@ async def _answer(context: SandboxContext, request: web.Request, handler: Handle
     except web.HTTPRequestEntityTooLarge:
         answer = error_response(TOO_LARGE, names_in_path(request))
     except ConnectionError:
-        answer = (
-            web.Response()
-        )  # the client disconnected before its request was complete, so there is nothing to answer
+        answer = web.Response()  # the client disconnected before its request was complete, so nobody reads the answer
     except Exception:
         log.exception("a call failed: %s %s", request.method, request.path)
         answer = error_response(INTERNAL, names_in_path(request))
@@ -103,5 +100,5 @@ def _with_ids(request: web.Request, answer: web.StreamResponse) -> web.StreamRes
 
 
 def _header(request: web.Request, name: str) -> bytes:
-    # Bytes that are not UTF-8 arrive as surrogates, which a plain encode() refuses.
+    # Bytes that are not UTF-8 arrive as surrogates, for which a plain encode() raises.
     return request.headers.get(name, "").encode(errors="surrogateescape")

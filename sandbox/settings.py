@@ -1,7 +1,7 @@
 """Settings of the sandbox, from the command line and the environment.
 
-The command line gives address and folder, the environment keys and latencies. Both have defaults, so that a bare
-``python -m sandbox`` works on a developer's machine.
+The command line gives the address and the folder of the ledger; the environment gives keys and latencies. Everything but the
+folder has a default, so that ``python -m sandbox --store DIR`` works on a developer's machine.
 """
 
 import argparse
@@ -14,12 +14,12 @@ from pathlib import Path
 
 DEFAULT_PORT = 9100
 CONTROL_KEY_FILE = "control-key"
-DEFAULT_LATENCY_MS = "50"  # that of a nearby acquirer; the product's limits of calls in flight are sized for it
+DEFAULT_LATENCY_MS = "50"  # as of a nearby acquirer; the product's limits of calls in flight are sized for it
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that is fixed at the start. The control routes change the rest at run time."""
+    """The settings that are fixed at the start. The control routes change others at run time."""
 
     host: str
     port: int
@@ -37,7 +37,7 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str] = os.
     parser = argparse.ArgumentParser(prog="python -m sandbox", description="The sandbox payment provider.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="0 takes any free port and logs which")
-    parser.add_argument("--store", type=Path, required=True, help="the folder of its ledger; made when missing")
+    parser.add_argument("--store", type=Path, required=True, help="the folder of its ledger; created if missing")
     given = parser.parse_args(arguments)
     try:
         minimum = int(environment.get("MPAC_SANDBOX_MIN_LATENCY_MS", DEFAULT_LATENCY_MS))
@@ -60,7 +60,10 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str] = os.
 
 
 def with_control_key(settings: Settings) -> Settings:
-    """Return the settings with a control key: the given one, or the store's, created at the first start (mode 0600)."""
+    """Return the settings with a control key: the configured one, or the one in the folder of the ledger.
+
+    The key in the folder is created at the first start (mode 0600).
+    """
     if settings.control_key:
         return settings
     file = settings.store / CONTROL_KEY_FILE

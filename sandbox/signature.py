@@ -1,4 +1,4 @@
-"""Sign webhooks as the Standard Webhooks specification demands (https://www.standardwebhooks.com)."""
+"""Sign webhooks by the Standard Webhooks specification (https://www.standardwebhooks.com)."""
 
 import base64
 import binascii
@@ -9,7 +9,7 @@ PREFIX = "whsec_"
 
 
 def signing_key(secret: str) -> bytes:
-    """Return the key bytes: ``whsec_`` and Base64 as specified; any other text gives its own UTF-8 bytes."""
+    """Return the bytes of the key. ``secret`` is ``whsec_`` and Base64; of any other text, the UTF-8 bytes are the key."""
     if secret.startswith(PREFIX):
         try:
             return base64.b64decode(secret.removeprefix(PREFIX), validate=True)
@@ -19,6 +19,6 @@ def signing_key(secret: str) -> bytes:
 
 
 def sign(key: bytes, body: bytes, *, event_id: str, timestamp: int) -> str:
-    """Return the value of ``webhook-signature``: version 1, over id, timestamp (seconds) and the exact bytes of the body."""
+    """Return the value of ``webhook-signature``: version 1, of the id, the timestamp (seconds) and the bytes of the body."""
     signed = b".".join((event_id.encode(), str(timestamp).encode(), body))
     return "v1," + base64.b64encode(hmac.digest(key, signed, sha256)).decode()

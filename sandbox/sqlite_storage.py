@@ -1,15 +1,15 @@
-"""The durable store: one SQLite file, one connection, and group commit.
+"""Store operations and the ledger in one SQLite file, over one connection, with group commit.
 
 A statement runs at once. The COMMIT runs at the end of the event loop's iteration, for all callers that wrote during it. A
-caller that wrote waits with ``await store.durable()`` and answers afterwards. There is no timer: a single charge waits for
-nobody, and concurrent ones share a commit.
+caller that wrote waits with ``await storage.durable()`` and answers afterwards. There is no timer: a single charge commits at
+once, and concurrent charges share a commit.
 
 This is safe because there is one thread, and no caller awaits between its first statement and ``durable()``. Each call's
-statements are therefore contiguous, each read sees every earlier write, and two calls with one reference cannot both find it
-unused. If a statement or the commit fails, the whole group is rolled back and every waiter gets an error.
+statements are therefore contiguous, each read sees every earlier write, and two calls with the same reference cannot both
+find it unused. If a statement or the commit fails, the whole group is rolled back and every waiter gets an error.
 
-The write-ahead log without an fsync per commit survives kill -9 of this process, which is what is promised. After a power
-cut the last moments may be missing, but the file is intact.
+The write-ahead log without an fsync per commit survives kill -9 of this process, which is all that is promised. After a power
+cut the last commits may be missing, but the file is intact.
 """
 
 import asyncio
@@ -85,11 +85,11 @@ TABLES = ("operations", "movements", "strikes", "marks")  # tables that can be e
 
 
 class StorageFailed(Exception):
-    """The group of writes of this caller was rolled back, so none of them happened."""
+    """The writes of this caller were rolled back, together with their whole group."""
 
 
 class SqliteStorage:
-    """The ledger's file. Use it from the event loop's thread only."""
+    """The SQLite file and its group commit. Use it from the event loop's thread only."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -123,7 +123,7 @@ class SqliteStorage:
             raise StorageFailed(str(error)) from error
 
     async def durable(self) -> None:
-        """Return when everything written so far is committed. Raises StoreFailed if it was rolled back instead."""
+        """Wait until everything written so far is committed. Raises StorageFailed if it was rolled back instead."""
         if self._group is None:
             return
         error = await asyncio.shield(self._group)  # one waiter's cancellation must not cancel the others
@@ -142,12 +142,12 @@ class SqliteStorage:
             self._end("", error=None)
 
     def empty(self) -> None:
-        """Delete everything. The ledger's numbers continue, so that an old cursor never hides a new row."""
+        """Delete all rows except the clock's. The ledger's ``seq`` continues, so that an old cursor never hides a new row."""
         for table in TABLES:
             self.write(f"DELETE FROM {table}")
 
     def close(self) -> None:
-        """Commit what is open and close the file."""
+        """Commit the current group and close the file."""
         self.commit()
         self._connection.close()
 

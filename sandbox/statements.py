@@ -1,6 +1,6 @@
-"""GET /v1/statements: the acquirer's statement, which is its ledger of a period in accounting terms.
+"""Answer ``GET /v1/statements``: the acquirer's statement, which lists the ledger's movements of a period.
 
-JSON is paged. CSV is one file, written page by page, because a file is what gets reconciled.
+JSON is paged. CSV is one file with the whole period, because files are reconciled as a whole; it is written page by page.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ FIELDS = (
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """A half-open period in microseconds: ``end`` belongs to the next one. ``account``: None means all accounts."""
+    """A half-open period in microseconds (without ``end``), of one account or of all (``None``)."""
 
     start: int
     end: int
@@ -61,13 +61,13 @@ async def get_statement(context: SandboxContext, request: web.Request) -> web.St
     limit = query_integer(request, "limit", default=DEFAULT_PAGE, lowest=1, highest=MAX_PAGE)
     page = _page(context, period, after=after, limit=limit)
     following = None if page.next_after is None else str(page.next_after)
-    # The query as it was written, so that a page answers no other query.
+    # The query as it was sent, so that a client can tell that the page does not answer another query.
     asked = {name: request.query.get(name) for name in ("account", "from", "to", "cursor")}
     return json_answer({**asked, "data": [line(row) for row in page.rows], "next": following})
 
 
 def line(movement: Movement) -> dict[str, Any]:
-    """Return a movement as a line. Its id never changes, so a statement that is fetched twice matches itself."""
+    """Return a movement as a statement line. Its id is the same in every statement that lists it."""
     return {
         "line_id": f"line_{movement.seq:012d}",
         **money_fields(movement),
@@ -98,10 +98,10 @@ async def _stream_csv(context: SandboxContext, request: web.Request, period: Per
         await stream.write((",".join(FIELDS) + "\r\n").encode())
         for page in _pages(context, period):
             await stream.write(_csv(page.rows))
-            await asyncio.sleep(0)  # write() alone yields to no other call while the reader keeps up
+            await asyncio.sleep(0)  # let other calls run: write() does not yield while the client reads fast enough
         await stream.write_eof()
     except ConnectionError:
-        pass  # the reader has disconnected
+        pass  # the client has disconnected
     return stream
 
 

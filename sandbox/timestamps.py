@@ -1,6 +1,6 @@
-"""Timestamps: whole microseconds since 1970 inside, RFC 3339 in UTC outside.
+"""Timestamps: integer microseconds since 1970 internally, RFC 3339 in UTC in the API.
 
-Integers sort and compare in the store without parsing, and no float rounds the edge of a period.
+Integers sort and compare in SQLite without parsing. Floats are never used, because they would round the bounds of a period.
 """
 
 import time
@@ -16,25 +16,25 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def now() -> int:
-    """Return the machine's current time in microseconds. ``sandbox.clock`` builds on it."""
+    """Return the machine's current time in microseconds. ``sandbox.clock`` adds its offset to it."""
     return time.time_ns() // 1_000
 
 
 def to_text(instant: int) -> str:
-    """Return RFC 3339 with six decimals, so that texts sort like timestamps."""
+    """Format as RFC 3339 with six decimals, so that texts sort like timestamps."""
     moment = EPOCH + timedelta(microseconds=instant)
     return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")  # takes a fifth of strftime's time
 
 
 def from_text(text: str, *, name: str) -> int:
-    """Parse RFC 3339 with an offset. ``name``: the parameter for the message. Raises Refused (400)."""
+    """Parse RFC 3339 with an offset. Raises Refused (400), with the parameter's ``name`` in the message."""
     try:
         # A "+" that was not percent-encoded arrives as a space; a valid timestamp has none there.
         moment = datetime.fromisoformat(text.replace(" ", "+"))
     except ValueError:
-        raise bad_request_error(f"{name} must be an RFC 3339 instant") from None
+        raise bad_request_error(f"{name} must be an RFC 3339 timestamp") from None
     if moment.tzinfo is None:
-        raise bad_request_error(f"{name} must carry an offset, such as Z or +09:00")
+        raise bad_request_error(f"{name} must have an offset, such as Z or +09:00")
     return (moment - EPOCH) // timedelta(microseconds=1)
 
 

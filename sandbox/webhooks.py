@@ -1,7 +1,7 @@
 """Send signed webhooks about final outcomes, best effort.
 
-An event is sent only after its outcome is stored, tried a few times, and then dropped. Providers are known to lose webhooks,
-and the product must live with that. Without a URL none of this costs anything.
+An event is sent only after its outcome is stored. It is tried a few times and then dropped: real providers lose webhooks too,
+and the product must cope with that. Nothing is sent without a URL.
 """
 
 import asyncio
@@ -20,14 +20,14 @@ from sandbox.signature import sign, signing_key
 from sandbox.sqlite_storage import SqliteStorage, StorageFailed
 
 PAUSES_SECONDS = (0.2, 1.0, 5.0)  # between attempts; four attempts in all
-TRY_SECONDS = 5.0  # how long a receiver may take before the attempt counts as failed
+TRY_SECONDS = 5.0  # timeout of an attempt
 MAX_CONNECTIONS = 100
 MAX_UNDELIVERED = 10_000  # further events are dropped, so that a dead receiver does not fill the memory
 SUCCESSES = range(200, 300)
 
 
 class Webhooks:
-    """Where events go, and the events in flight."""
+    """The webhook settings, and the events in flight."""
 
     def __init__(self, storage: SqliteStorage, clock: Clock, *, url: str, secret: str) -> None:
         self.url = url
@@ -42,7 +42,7 @@ class Webhooks:
         self._in_flight: set[asyncio.Task[None]] = set()
 
     def announce(self, operation: Operation) -> None:
-        """Send the event of an operation's outcome, once the outcome is stored."""
+        """Send the event of an operation's outcome in the background, after the outcome was stored."""
         if not self.url or not self.enabled:
             return
         if len(self._in_flight) >= MAX_UNDELIVERED:
@@ -100,7 +100,7 @@ class Webhooks:
         if self._session is None:
             limits = ClientTimeout(total=TRY_SECONDS)
             self._session = ClientSession(timeout=limits, connector=TCPConnector(limit=MAX_CONNECTIONS))
-        timestamp = int(time.time())  # of this attempt, by the machine's clock: receivers refuse old timestamps
+        timestamp = int(time.time())  # the machine's time of this attempt, because receivers refuse old timestamps
         headers = {
             "content-type": "application/json",
             "webhook-id": event_id,
@@ -115,7 +115,7 @@ class Webhooks:
 
 
 def event_of(operation: Operation, *, at: int) -> dict[str, Any]:
-    """Return the event of an outcome. Its id is derived, so the same outcome always has the same id."""
+    """Return the event of an outcome. Its id is derived from the outcome, so that a repeated event has the same id."""
     name = f"{operation.family}.{operation.status}"
     event_id = "evt_" + blake2b(f"{name}:{operation.provider_reference}".encode(), digest_size=12).hexdigest()
     return {

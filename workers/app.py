@@ -1,7 +1,7 @@
 """Configure Celery: the broker, the queues and how messages are delivered.
 
-A message is only a nudge. The rows hold the truth, so a message may be lost, delayed or delivered twice. Delivery is tuned
-for speed and simplicity: late acknowledgement, one prefetched message per thread, no results.
+A message is only a nudge: it names rows that may be due. The state is in the rows, so a message may be lost, delayed or
+delivered twice. Messages are acknowledged after their task has ended, each thread prefetches one, and no results are stored.
 """
 
 from collections.abc import Mapping
@@ -19,17 +19,17 @@ from workflows.processing.leases import longest_step
 from workflows.settings import Settings, settings_or_exit
 
 QUEUES = ("payments", "refunds", "settlements", "webhooks", "sweeps")
-"""One queue per kind of work, so that each can have its own workers and slow work does not block the rest.
+"""One queue per kind of work, so that each can have separate workers and slow work does not block the rest.
 
-``webhooks`` has no task yet: it stays empty until outgoing webhooks are built. It is declared so that workers and Flower need
-no change then.
+No task uses ``webhooks`` until outgoing webhooks are built. It is declared already, so that workers and Flower need no change
+then.
 """
 
 ROUTES = {f"{queue}.*": {"queue": queue} for queue in QUEUES}
 """The first part of a task's name is its queue: ``payments.process`` goes to ``payments``."""
 
 HOUSEKEEPING: Mapping[str, Any] = {"Request": "workers.task_events:HousekeepingRequest", "send_events": False}
-"""Options of a housekeeping task. Flower shows it only if it found something or failed."""
+"""Options of a housekeeping task. Flower shows a run of it only if the run found something or failed."""
 
 settings: Settings = settings_or_exit()
 
@@ -56,9 +56,9 @@ class DeadLetterTask(Task):
 app = Celery("mpac", task_cls=DeadLetterTask, broker=settings.broker_url.get_secret_value())
 app.conf.update(
     include=["workers.payments", "workers.refunds", "workers.settlements", "workers.canaries"],
-    # Without an exchange and a key of its own, each queue would be bound to the default one's and get its messages too.
+    # Without a separate exchange and routing key, each queue would also get the messages of the default queue.
     task_queues=[Queue(name, Exchange(name, type="direct"), routing_key=name) for name in QUEUES],
-    worker_direct=True,  # each worker checks through a queue of its own whether it consumes (``workers.consumption_check``)
+    worker_direct=True,  # a queue per worker, through which it checks that it consumes (``workers.consumption_check``)
     task_default_queue="sweeps",
     task_routes=ROUTES,
     task_acks_late=True,
@@ -79,10 +79,10 @@ app.conf.update(
     # Opened on demand. Flower sends four commands at once, over two connections each, and deadlocks with a limit of 4.
     broker_pool_limit=16,
     broker_transport_options={
-        # kombu uses the shortest timeout of all applications on a broker, so every process takes it from here.
+        # kombu applies the shortest visibility timeout of all applications on a broker, so every process sets this one.
         "visibility_timeout": settings.visibility_timeout_seconds,
         "socket_connect_timeout": 3,
-        "socket_timeout": 10,  # longer than the one second that a consumer's BRPOP waits, so only a paused broker exceeds it
+        "socket_timeout": 10,  # a consumer's BRPOP waits for one second, so only a broker that hangs exceeds this
         "socket_keepalive": True,
         "health_check_interval": 20,
         "retry_on_timeout": False,
@@ -102,13 +102,13 @@ def _open(sender: Any, **_: Any) -> None:
     if settings.lease_seconds <= longest_step(settings).total_seconds():
         raise SystemExit(
             f"MPAC_LEASE_SECONDS ({settings.lease_seconds}) must be longer than one provider call and one statement together"
-            f" ({longest_step(settings).total_seconds()} s), or two workers could hold one payment."
+            f" ({longest_step(settings).total_seconds()} s); otherwise two workers could process the same payment."
         )
     longest = max(TASK_TIMEOUT_SECONDS, settings.lease_seconds)
     if settings.visibility_timeout_seconds <= longest:
         raise SystemExit(
             f"MPAC_VISIBILITY_TIMEOUT_SECONDS ({settings.visibility_timeout_seconds}) must be longer than the longest "
-            f"task and any lease ({longest} s), or the broker would hand out messages that are being worked on."
+            f"task and any lease ({longest} s); otherwise the broker would redeliver messages of tasks that still run."
         )
     runtime.start(settings, worker=str(sender))
 

@@ -1,8 +1,8 @@
 """Keep a worker alive when its connection to the broker is lost, and reconnect within seconds of the broker's return.
 
-In Celery 5.7.0 and kombu 5.7.0 the worker ends if it holds an unacknowledged message at that moment: kombu acknowledges or
-restores the message over a new connection, which a closed channel cannot open. The result is an ``AttributeError``, which
-neither library treats as an error of the connection.
+In Celery 5.7.0 and kombu 5.7.0 the worker exits if it has an unacknowledged message when the connection is lost. kombu tries
+to acknowledge or restore the message over a new connection, which a closed channel cannot open. The result is an
+``AttributeError``, which neither library treats as a connection error.
 """
 
 from functools import partial
@@ -11,7 +11,7 @@ from typing import Any
 from celery.worker.consumer import Consumer
 
 RECONNECT = {"interval_start": 1, "interval_step": 1, "interval_max": 5}
-"""Seconds between attempts to connect. Celery's default grows to 30, and no sweep runs for so long after it is back."""
+"""Seconds between attempts to connect. Celery's pauses grow to 30 s, during which no sweep would run after an outage."""
 
 
 class ReconnectingConsumer(Consumer):
@@ -23,16 +23,16 @@ class ReconnectingConsumer(Consumer):
         return super().ensure_connected(conn)
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
-        """Give up every message that came over the lost connection, then the connection. Celery calls this."""
+        """Abandon all messages of the lost connection, then reconnect as Celery does. Celery calls this."""
         if self.task_consumer is not None:
             give_up(self.task_consumer.channel)
         super().on_connection_error_after_connected(exc)
 
 
 def give_up(channel: Any) -> None:
-    """Stop a channel from acknowledging or restoring what was delivered over it.
+    """Stop a channel from acknowledging or restoring the messages that were delivered over it.
 
-    An unacknowledged message is delivered again after the visibility timeout. The sweeps find its rows before that.
+    The broker delivers them again after the visibility timeout. The sweeps find their rows before that.
     """
     channel.do_restore = False
     channel.basic_ack = channel.basic_reject = lambda *_, **__: None

@@ -1,4 +1,4 @@
-"""Celery tasks for canaries: messages that show whether a queue, or a worker, is consumed."""
+"""Celery tasks that consume canaries: messages that prove that a queue is consumed, or that a worker consumes."""
 
 from workers.app import HOUSEKEEPING, app
 from workers.consumption_check import record_arrival
@@ -8,11 +8,11 @@ from workflows.ops.liveness import note_consumed
 
 @app.task(name="canaries.sing", **HOUSEKEEPING)
 def acknowledge(queue: str) -> None:
-    """Record that this worker consumes ``queue``."""
+    """Record that ``queue`` is consumed, by this worker."""
     run(note_consumed(queue, worker=runtime().worker))
 
 
 @app.task(name="canaries.hear", **HOUSEKEEPING)
 def acknowledge_own() -> None:
-    """Record that this worker consumes messages."""
+    """Record that this worker consumes messages. The canary came over the queue of this worker alone."""
     run(record_arrival())

@@ -1,7 +1,7 @@
-"""Limit how many ids of a task run at once. The others wait without occupying a thread.
+"""Limit how many ids of one task a process works on at once. The other ids wait without occupying a thread.
 
-A provider may hang for as long as a call may take. If every thread of a process could wait for it, none would be left for
-payments, refunds and sweeps.
+A call to a provider may hang until its timeout. If every thread of a process could wait for such a call, none would be left
+for payments, refunds and sweeps.
 """
 
 import functools
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 class ConcurrencyLimit:
-    """Ids that take turns in a limited number of places. Safe to use from any thread."""
+    """A limited number of slots, and the ids that wait for a slot. Safe to use from any thread."""
 
     def __init__(self, *, slots: int, max_waiting: int) -> None:
         self._free_slots = slots
@@ -24,22 +24,22 @@ class ConcurrencyLimit:
         self._waiting: dict[str, None] = {}
         self._lock = threading.Lock()
 
-    def acquire(self, one: str) -> bool:
-        """Return whether ``one`` may run now; if so, call ``release`` afterwards.
+    def acquire(self, row_id: str) -> bool:
+        """Take a slot for ``row_id`` and return True, or return False if none is free. Call ``release`` after True.
 
-        Otherwise ``one`` is queued, unless ``max_waiting`` ids are queued already. The next sweep nudges those again.
+        After False the id waits, unless ``max_waiting`` ids are waiting already. The next sweep nudges it again in that case.
         """
         with self._lock:
             if self._free_slots:
                 self._free_slots -= 1
-                self._waiting.pop(one, None)
+                self._waiting.pop(row_id, None)
                 return True
             if len(self._waiting) < self._max_waiting:
-                self._waiting[one] = None
+                self._waiting[row_id] = None
             return False
 
     def release(self) -> str | None:
-        """Free a place. Return the id that has waited longest, which has to ``acquire`` again, or ``None``."""
+        """Release a slot. Return the id that has waited longest, for which ``acquire`` has to be called again, if any."""
         with self._lock:
             self._free_slots += 1
             following = next(iter(self._waiting), None)
@@ -51,28 +51,28 @@ class ConcurrencyLimit:
 def limit_concurrency(
     limit: ConcurrencyLimit, *, task: str
 ) -> Callable[[Callable[[list[str]], list[TextSummary]]], Callable[[list[str]], TextSummary]]:
-    """Decorate the function of ``task`` so that it gets only ids with a place in ``limit``; nudge the others later."""
+    """Decorate the function of ``task`` so that it runs only for ids with a slot. The others are nudged as slots get free."""
 
     def decorate(work: Callable[[list[str]], list[TextSummary]]) -> Callable[[list[str]], TextSummary]:
         @functools.wraps(work)
-        def in_turn(ids: list[str]) -> TextSummary:
+        def limited(ids: list[str]) -> TextSummary:
             summaries: list[TextSummary] = []
-            for one in filter(limit.acquire, ids):
+            for row_id in filter(limit.acquire, ids):
                 try:
-                    summaries += work([one])
+                    summaries += work([row_id])
                 finally:
                     following = limit.release()
                     if following:
                         _nudge(task, following)
             return combine_summaries(summaries, waiting=len(ids) - len(summaries))
 
-        return in_turn
+        return limited
 
     return decorate
 
 
-def _nudge(task: str, one: str) -> None:
+def _nudge(task: str, row_id: str) -> None:
     try:
-        publish(task, [one])
+        publish(task, [row_id])
     except Exception as error:  # the broker's client raises many types; the sweep nudges this id later
-        logger.warning("the nudge of %s for %s was lost: %s", task, one, error, extra={"event": "nudge.lost"})
+        logger.warning("the nudge of %s for %s was lost: %s", task, row_id, error, extra={"event": "nudge.lost"})

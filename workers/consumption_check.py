@@ -1,8 +1,8 @@
-"""Check from within each worker whether it consumes messages, by sending it one over a queue of its own.
+"""Check in each worker that it consumes messages: the worker sends canaries to itself, over a queue that only it consumes.
 
-A worker may run without consuming: it did not notice that its connection to the broker was lost, its consumers were
+A worker can run without consuming: it has not noticed that its connection to the broker was lost, its consumers were
 cancelled, or all its threads hang. Only a message that arrives proves that it consumes. A thread of the worker writes the
-result to the table ``workers`` and logs an error when nothing arrives: there may be no other process that can.
+result to the table ``workers``, and logs an error when no message arrives, because there may be no other process that can.
 """
 
 import logging
@@ -22,16 +22,16 @@ from workflows.ops.liveness import note_worker
 logger = logging.getLogger(__name__)
 
 WRITES_PER_LIMIT, CANARIES_PER_LIMIT = 12, 4  # per ``silence_seconds``: by default every 5 s and every 15 s
-FIRST_SECONDS = 0.5  # interval between messages until the first one arrives
+FIRST_SECONDS = 0.5  # interval between canaries until the first one arrives
 MAX_WAITING = 3
-"""Messages in the worker's own queue above which it sends no more, because it does not consume them."""
+"""Number of canaries in the queue at which the worker sends no more, because it does not consume them."""
 
 on_first_message: list[Callable[[], None]] = []
-"""Callbacks for the first message that arrives. The worker is ready then."""
+"""Callbacks that run when the first canary arrives, which means that the worker is ready."""
 
 
 class ConsumptionCheck:
-    """The state of this worker: whether it consumes, and since when it has not.
+    """The check of this worker, and when a canary last arrived.
 
     ``consumes`` returns whether the worker has a consumer for each queue that it was started for.
     """
@@ -50,21 +50,21 @@ class ConsumptionCheck:
         self._is_new = self._is_consuming = True
 
     def message_arrived(self) -> None:
-        """Record that a message has arrived. It counts only if this worker consumes all its queues."""
+        """Record that a canary has arrived. It counts only if this worker consumes all its queues."""
         if not self._consumes():
             return
         is_first, self._arrived_at = self._arrived_at is None, self._clock()
         if is_first:
-            for tell in on_first_message:
-                tell()
+            for callback in on_first_message:
+                callback()
 
     def run_once(self) -> float:
-        """Log a change, write the state to the database and send the next message. Return the seconds until the next call."""
+        """Log a change, send the next canary and write the state to the database. Return the seconds until the next run."""
         self._report()
         try:
             self._send()
-        except Exception as error:  # the broker is away: the check then finds that nothing arrives
-            logger.debug("no message could be sent to this worker itself: %s", error)
+        except Exception as error:  # the broker is unavailable: the check will find that no canary arrives
+            logger.debug("no canary could be sent to this worker itself: %s", error)
         try:
             self._store_state()
         except Exception as error:
@@ -113,7 +113,7 @@ _stopping = threading.Event()
 
 
 async def record_arrival() -> None:
-    """Record that a message has arrived. It takes the way of every task: a thread of the pool, then the event loop."""
+    """Record that a canary has arrived. Async, so that it proves that the event loop runs, which every task needs."""
     if _made:
         _made[0].message_arrived()
 

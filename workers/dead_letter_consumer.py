@@ -1,15 +1,15 @@
-"""Store messages that cannot become a task as dead letters, where Celery would drop them or end the worker.
+"""Consume messages as Celery does, but store those that cannot become a task as dead letters.
 
 | message | Celery's own consumer | here |
 |---|---|---|
 | names a task that is not registered | drops it; Flower shows a task named null | dead letter with its arguments |
 | protocol 1, or no task in its headers | runs or drops it | dead letter |
 | wrong content type, undecodable body | drops it | dead letter with its content |
-| no id, wrong shape of arguments | its main loop ends, and the message comes back | dead letter with its content |
-| not the JSON that kombu reads | the process ends, and the message is lost | dead letter with its content |
+| no id, wrong shape of arguments | the worker's main loop ends; the message is redelivered | dead letter with its content |
+| not JSON that kombu can read | the process exits, and the message is lost | dead letter with its content |
 
-This release sends no such message, but another release may, or a person with access to the broker. If the database is away,
-the message stays unacknowledged and is delivered again after the visibility timeout.
+This release sends no such message, but another release may, or a person with access to the broker. If the database is
+unavailable, the message stays unacknowledged and is delivered again after the visibility timeout.
 """
 
 import json
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 JSON = "application/json"
 NO_TASK = "unreadable"
-"""The task in the dead letter of a message that names none."""
+"""The task name that is stored for a message without a task name."""
 
 LONGEST_CONTENT = MAX_CHARACTERS["message"]
 
@@ -41,7 +41,10 @@ MALFORMED = (AttributeError, IndexError, KeyError, LookupError, TypeError, Value
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """Why a message cannot become a task. ``call``: its arguments, if they can be read."""
+    """The reason why a message cannot become a task.
+
+    ``call`` is the list of its positional and keyword arguments, or ``None`` if they cannot be read.
+    """
 
     reason: str
     call: list[Any] | None = None
@@ -50,15 +53,15 @@ class Unreadable:
 class DeadLetterConsumer(ReconnectingConsumer):
     """Celery's consumer, which checks each message before it creates a task."""
 
-    def __init__(self, *words: Any, **named: Any) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         patch_kombu()
-        super().__init__(*words, **named)
+        super().__init__(*args, **kwargs)
 
     def create_task_handler(self, promise: Any = promise) -> Callable[[Any], None]:
-        """Return the callback for messages."""
+        """Return the callback for a message: Celery's, after a check of the message."""
         handle = super().create_task_handler(promise)
 
-        def received(message: Any) -> None:
+        def check_and_handle(message: Any) -> None:
             unreadable = find_defect(message, self.strategies)
             if unreadable is None:
                 try:
@@ -68,7 +71,7 @@ class DeadLetterConsumer(ReconnectingConsumer):
             if unreadable is not None:
                 self._store(message, unreadable)
 
-        return received
+        return check_and_handle
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         """Store a message whose body the transport could not decode. Celery calls this."""
@@ -84,9 +87,7 @@ class DeadLetterConsumer(ReconnectingConsumer):
         except (ServiceUnavailable, TimeoutError) as error:
             logger.warning("an unreadable message could not be stored: %s", error, extra={"event": "message.unstored"})
             return
-        except (
-            Exception
-        ):  # the message is delivered again later; an error here would end this worker, and then the next one
+        except Exception:  # the message is redelivered; an error raised here would end this worker, and then the next
             logger.exception("an unreadable message could not be stored", extra={"event": "message.unstored"})
             return
         reason = storable_text(unreadable.reason, most=MAX_CHARACTERS["reason"])
@@ -116,7 +117,7 @@ def _store_as_dead_letter(message: Any, unreadable: Unreadable) -> str:
 
 
 def find_defect(message: Any, tasks: Any) -> Unreadable | None:
-    """Return why a message cannot become a task, or ``None`` if it can."""
+    """Return why a message cannot become a task, or ``None`` if it can. ``tasks`` are the registered ones, by name."""
     headers = message.headers
     if not isinstance(headers, dict) or not isinstance(headers.get("task"), str):
         return Unreadable("Its headers name no task: it is not a message of Celery's protocol 2")
@@ -130,9 +131,8 @@ def find_defect(message: Any, tasks: Any) -> Unreadable | None:
         return Unreadable(f"Its body cannot be decoded ({type(error).__name__}: {error})")
     if not _is_call(payload):
         return Unreadable("Its body is not a list of arguments, keyword arguments and options")
-    if payload[1] and find_card_data(
-        payload[1]
-    ):  # our tasks take no keyword arguments, and Python logs the names of unexpected ones
+    # The error of a call with unexpected keyword arguments quotes their names. No task of ours takes any.
+    if payload[1] and find_card_data(payload[1]):
         return Unreadable("Its keyword arguments hold card data")
     if headers["task"] not in tasks:
         return Unreadable(f"No task is named {headers['task']}", call=[payload[0], payload[1]])
@@ -140,23 +140,23 @@ def find_defect(message: Any, tasks: Any) -> Unreadable | None:
 
 
 def masked_content(message: Any) -> str:
-    """Return the headers and the body of a message as text, shortened and without card data."""
+    """Return the headers and the body of a message as text, truncated, with card data masked or all of it withheld."""
     body = message.body
     text = body.decode(errors="replace") if isinstance(body, bytes) else str(body)
     headers = json.dumps(message.headers, default=str)
     for part in (text, headers):
         try:
-            places = find_card_data(json.loads(part))
+            paths = find_card_data(json.loads(part))
         except (ValueError, RecursionError):  # not JSON: its digits are masked below
             continue
-        if places:
-            return f"Withheld, because it holds card data in {', '.join(places)}"[:LONGEST_CONTENT]
+        if paths:
+            return f"Withheld, because it holds card data in {', '.join(paths)}"[:LONGEST_CONTENT]
     described = f"content type: {message.content_type}\nheaders: {headers[:LONGEST_CONTENT]}\nbody: {text}"
     return storable_text(described, most=LONGEST_CONTENT)
 
 
 def _is_call(payload: Any) -> bool:
-    """Return whether this is the body of a message of protocol 2."""
+    """Return whether this is a body of Celery's protocol 2: a list of arguments, keyword arguments and options."""
     match payload:
         case [list(), dict(), dict() | None]:
             return True

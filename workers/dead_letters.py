@@ -1,17 +1,17 @@
-"""Poison messages: store a message that cannot be processed as a dead letter instead of redelivering it endlessly.
+"""Store a message that cannot be processed as a dead letter, instead of redelivering it endlessly.
 
 | what happened                                            | what happens to the message                          |
 |----------------------------------------------------------|------------------------------------------------------|
-| the task raised because the database or broker is away   | acknowledged: the row stays due, a sweep nudges again |
+| the task raised: database or broker is unavailable       | acknowledged: the row stays due, a sweep nudges again |
 | the task raised anything else (unknown argument, a bug)  | acknowledged, stored here with its traceback         |
 | the worker crashed on each of three deliveries           | acknowledged, stored here                             |
-| no task can be made of it                                | acknowledged, stored by ``workers.dead_letter_consumer`` |
+| the message is not a valid task                          | acknowledged, stored by ``workers.dead_letter_consumer`` |
 """
 
 import logging
 from typing import Any
 
-from kombu.exceptions import OperationalError as BrokerAway
+from kombu.exceptions import OperationalError as BrokerUnavailable
 
 from workers.runtime import run
 from workflows.errors import ServiceUnavailable
@@ -20,17 +20,18 @@ from workflows.ops.dead_letters import store_dead_letter
 logger = logging.getLogger(__name__)
 
 MAX_DELIVERIES = 3
-COUNT_LIFE_SECONDS = 86_400  # a message that is redelivered after a day is counted from one again
+COUNT_LIFE_SECONDS = 86_400  # the count of a message starts again if it is not redelivered for a day
 
 
-TRANSIENT = (ServiceUnavailable, TimeoutError, BrokerAway)
-"""Errors of a database or broker that is away: transient. Celery logs them without a traceback (``DeadLetterTask.throws``)."""
+TRANSIENT = (ServiceUnavailable, TimeoutError, BrokerUnavailable)
+"""Errors raised while the database or the broker is unavailable. Celery logs them without a traceback
+(``DeadLetterTask.throws``)."""
 
 
 def exceeded_max_deliveries(task: Any) -> bool:
-    """Return whether a message was delivered more than ``MAX_DELIVERIES`` times; if so, store it.
+    """Return whether the task's message was delivered more than ``MAX_DELIVERIES`` times; if so, store a dead letter.
 
-    Only redelivered messages are counted, so an ordinary message costs nothing.
+    Deliveries are counted in the broker, and only of redelivered messages, so that an ordinary message costs nothing.
     """
     request = task.request
     if not (request.delivery_info or {}).get("redelivered"):
@@ -64,7 +65,9 @@ def store_failure(
             extra={"task_id": task_id, "event": "task.postponed"},
         )
         return
-    reason = f"{type(error).__name__}: {error}" if error else "its worker died each time"
+    reason = (
+        f"{type(error).__name__}: {error}" if error else "its worker died each time"
+    )  # no error: too many deliveries
     message = "task %s was stored as a dead letter: %s"
     logger.error(message, task, reason, extra={"task_id": task_id, "event": "task.dead_lettered"})
     run(

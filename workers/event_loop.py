@@ -1,7 +1,7 @@
-"""Run coroutines of the domain from Celery's threads, on one event loop per worker process.
+"""Run the coroutines of ``workflows`` from Celery's threads, on one event loop per worker process.
 
-The domain is async and Celery is not. A task's thread submits one coroutine and waits for it, so sixteen threads are enough
-to keep thousands of provider calls in flight.
+``workflows`` is async and Celery is not. A task's thread submits one coroutine and waits for it. Provider calls of a task
+continue on the loop, so sixteen threads are enough to keep thousands of calls in flight.
 """
 
 import asyncio
@@ -14,18 +14,18 @@ import uvloop
 Result = TypeVar("Result")
 
 TASK_TIMEOUT_SECONDS = 110
-"""The longest wait of a task. It is below the broker's visibility timeout, so no running task is delivered again."""
+"""Timeout of a task. It must be below the broker's visibility timeout, so that no running task is delivered again."""
 
 
 class EventLoopThread:
-    """One event loop in a thread of its own."""
+    """A thread that runs one event loop."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start the loop; once per process."""
+        """Start the thread and its loop. Call once per process."""
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="event-loop", daemon=True)
         self._thread.start()

@@ -1,6 +1,6 @@
-"""Wrap a message that kombu cannot read, so that it can be stored as a dead letter.
+"""Patch kombu so that a message it cannot read is delivered anyway, and can be stored as a dead letter.
 
-kombu expects JSON with certain keys. Anything else raises in the worker's main loop: the process ends, and the message is
+kombu expects JSON with certain keys. Anything else raises in the worker's main loop: the process exits, and the message is
 lost.
 """
 
@@ -17,13 +17,13 @@ _loads, _deliver = redis.loads, redis.Transport._deliver
 
 
 def patch_kombu() -> None:
-    """Make kombu deliver a message that it cannot read, with its bytes as the body and without headers."""
+    """Make kombu deliver an unreadable message as a message without headers whose body is the text that was received."""
     redis.loads = _loads_or_text
     redis.Transport._deliver = _deliver_repaired
 
 
 def repaired_message(message: Any, queue: str) -> Any:
-    """Return the message if it has the keys that kombu needs, else a new message with its text as the body."""
+    """Return ``message`` if it has the keys that kombu needs, else a valid message whose body is the text of ``message``."""
     match message:
         case {
             "headers": dict() | None,

@@ -1,8 +1,8 @@
-"""Nudge workers: publish the ids of rows that are due. Best effort; no request waits for it.
+"""Nudge workers: publish the ids of rows that are due. Nudges are best effort, and no request waits for them.
 
-A thread publishes, because publishing blocks and may hang while the broker is away. Ids of concurrent requests share a
-message: at low load each is sent at once and alone, at peak a hundred go together. The sweep finds every row whose nudge is
-lost.
+A thread publishes, because publishing blocks and may hang while the broker is unavailable. Ids of concurrent requests share a
+message: at low load each id is sent at once and alone, at peak load up to a hundred share a message. The sweep finds every
+row whose nudge is lost.
 """
 
 import asyncio
@@ -25,15 +25,15 @@ MAX_IDS = 100
 IDS_PER_SPACING, MAX_SPACING = 8, 3
 """The pause between messages grows by one spacing per ``IDS_PER_SPACING`` waiting ids, up to ``MAX_SPACING`` spacings.
 
-A message costs its publisher, its worker and Flower 1.5 ms together, whatever it carries. At such a load a payment does not
-notice 40 ms more.
+A message costs its publisher, its worker and Flower 1.5 ms of CPU time together, however many ids it carries. When so many
+ids wait, 40 ms more make no noticeable difference to a payment.
 """
 
 MAX_WAITING = 50_000
-"""Ids held while the broker is away (about 5 MB). The sweep finds the rest."""
+"""Ids kept in memory while the broker is unavailable (about 5 MB). The oldest are dropped; the sweep finds their rows."""
 
 PAUSE_SECONDS = 1.0
-"""Pause between two attempts while the broker is away."""
+"""Pause between two attempts while the broker is unavailable."""
 
 
 PAYMENTS, REFUNDS, SETTLEMENTS = "payments.process", "refunds.process", "settlements.close"
@@ -42,7 +42,7 @@ RECONCILE = "settlements.reconcile"
 
 
 class Nudger:
-    """Publishes nudges from its own thread."""
+    """A thread that publishes nudges, and the ids that wait to be published."""
 
     def __init__(self, *, spacing_seconds: float) -> None:
         self._spacing = spacing_seconds
@@ -89,12 +89,12 @@ class Nudger:
                         if self._is_stopping:
                             return
                         time.sleep(PAUSE_SECONDS)
-                if most <= MAX_IDS:  # otherwise the next message is full already
+                if most <= MAX_IDS:  # with more, the next message is full already
                     # More ids arrive during the pause, so that messages are few and full at peak.
                     time.sleep(self._spacing * min(MAX_SPACING, max(1, most // IDS_PER_SPACING)))
 
     def _publish_batch(self, task: str, waiting: deque[tuple[str, str]]) -> bool:
-        """Publish up to ``MAX_IDS`` of ``waiting``. Return whether the broker took them; if not, the sweep finds the rows."""
+        """Publish up to ``MAX_IDS`` of ``waiting`` and return True, or drop them and return False if the broker fails."""
         batch = [waiting.popleft() for _ in range(min(MAX_IDS, len(waiting)))]
         try:
             publish(task, [row_id for row_id, _ in batch], request_ids=[request for _, request in batch])
@@ -108,7 +108,7 @@ class Nudger:
 
 
 def publish(task: str, ids: list[str], *, request_ids: Iterable[str] = ()) -> None:
-    """Publish one nudge and wait until the broker has taken it. Raises the errors of the broker's client."""
+    """Publish one nudge, and return once the broker has accepted it. Raises the errors of the broker's client."""
     shown = ", ".join(map(str, ids))  # all ids: Celery cuts its own text off after a thousand characters
     headers = {"request_ids": list(request_ids)}
     _app().send_task(task, args=(ids,), argsrepr=shown, headers=headers, retry=False, ignore_result=True)
@@ -122,7 +122,7 @@ def _app() -> Any:
 
 
 async def publish_task(name: str, arguments: list[Any]) -> None:
-    """Publish a task again for an operator. Raises ``ServiceUnavailable`` if the broker is away."""
+    """Publish a task again for an operator. Raises ``ServiceUnavailable`` if the broker is unavailable."""
     positional, keywords = arguments if _is_call(arguments) else (arguments, {})
     try:
         await asyncio.to_thread(_app().send_task, name, args=positional, kwargs=keywords, retry=False)
@@ -131,5 +131,5 @@ async def publish_task(name: str, arguments: list[Any]) -> None:
 
 
 def _is_call(arguments: list[Any]) -> bool:
-    """Return whether these are positional and keyword arguments, rather than positional ones alone."""
+    """Return whether ``arguments`` is a pair of positional and keyword arguments rather than positional arguments alone."""
     return len(arguments) == 2 and isinstance(arguments[1], dict)  # noqa: PLR2004 - a pair

@@ -1,4 +1,4 @@
-"""Build the long-lived objects of a worker process, once when it starts, and bridge its threads to the event loop."""
+"""Build the long-lived objects of a worker process when it starts, and run coroutines for its threads."""
 
 import asyncio
 from contextlib import suppress
@@ -19,7 +19,7 @@ from workflows.settings import Settings
 
 @dataclass(frozen=True)
 class Runtime:
-    """The long-lived objects of this process: its name, its executors, its connections to providers."""
+    """The long-lived objects of this process: its name, its executors and its connections to providers."""
 
     worker: str
     settings: Settings
@@ -34,12 +34,12 @@ _made: list[Runtime] = []
 
 
 def run(work: Any) -> Any:
-    """Wait for a coroutine of the domain: the only way from Celery's threads to the event loop."""
+    """Run a coroutine on the event loop and return its result. Celery's threads reach the loop only through this."""
     return _bridge.run(work)
 
 
 def runtime() -> Runtime:
-    """Return this process's objects. Raises ``IndexError`` before ``start``, when no task can arrive."""
+    """Return the long-lived objects. Raises ``IndexError`` before ``start``, when no task can arrive."""
     return _made[0]
 
 
@@ -51,7 +51,7 @@ def start(settings: Settings, *, worker: str) -> None:
 
 
 def stop() -> None:
-    """Let running calls end, for as long as a soft shutdown may take, then close everything."""
+    """Wait for provider calls in flight, at most the time of a soft shutdown, then close everything."""
     run(_shutdown(runtime()))
     _bridge.stop()
 
@@ -70,11 +70,11 @@ async def _build(settings: Settings, worker: str) -> Runtime:
     )
 
 
-async def _shutdown(ours: Runtime) -> None:
-    drains = (executor.drain(ours.settings.soft_shutdown_seconds) for executor in (ours.payments, ours.refunds))
-    await asyncio.gather(*drains)
-    await ours.totals_writer.stop()
-    with suppress(ServiceUnavailable):  # its row then expires after an hour
-        await forget_worker(ours.worker)
-    await ours.providers.close()
+async def _shutdown(objects: Runtime) -> None:
+    seconds = objects.settings.soft_shutdown_seconds
+    await asyncio.gather(*(executor.drain(seconds) for executor in (objects.payments, objects.refunds)))
+    await objects.totals_writer.stop()
+    with suppress(ServiceUnavailable):  # the worker's row then expires after an hour
+        await forget_worker(objects.worker)
+    await objects.providers.close()
     await disconnect()

@@ -1,4 +1,4 @@
-"""Celery tasks for settlements. Each is one call into ``workflows``; no rules live here."""
+"""Celery tasks for settlements. Each makes one call into ``workflows``."""
 
 from workers.app import HOUSEKEEPING, app
 from workers.concurrency_limit import ConcurrencyLimit, limit_concurrency
@@ -10,21 +10,21 @@ from workflows.settlements.close import CloseResult, close_settlements
 from workflows.settlements.open_periods import open_due_periods
 
 RECONCILED_AT_ONCE = 4
-"""A quarter of a worker's threads, and the number of connections for long calls. A provider whose statements hang occupies at
-most these threads; payments, refunds and sweeps use the others."""
+"""A quarter of a worker's threads, and as many as there are connections for long calls. A provider whose statements hang
+occupies at most these threads, so that the others are free for payments, refunds and sweeps."""
 
 MAX_WAITING = 100
-"""The number of settlements that one sweep nudges. The next sweep nudges the others."""
+"""Settlements that may wait for a slot, as many as one sweep nudges. The next sweep nudges the others."""
 
 _reconciliations = ConcurrencyLimit(slots=RECONCILED_AT_ONCE, max_waiting=MAX_WAITING)
 
 
 @app.task(name="settlements.close")
 def close(settlement_ids: list[str]) -> TextSummary:
-    """Close the given settlements that are due.
+    """Close the given settlements that are due. Safe to deliver twice, late or never (``workers.payments``).
 
-    Safe to deliver twice, late or never (see ``workers.payments``). After an outage of days the next period of a store is due
-    as soon as one is closed; such periods are nudged at once.
+    After an outage of several days, the next period of a store is due as soon as the one before it is closed. Such periods
+    are nudged at once.
     """
     return _nudge_following(run(close_settlements(settlement_ids, worker=runtime().worker)))
 
@@ -37,7 +37,7 @@ def _nudge_following(closed: CloseResult) -> TextSummary:
 
 @app.task(name="settlements.open_due", **HOUSEKEEPING)
 def open_due() -> TextSummary | None:
-    """Open the first periods of stores and currencies, and reschedule periods after a change of rule."""
+    """Open the first periods of stores and currencies, and reschedule open periods after a change of a cut-off rule."""
     opened = run(open_due_periods(worker=runtime().worker))
     return TextSummary(f"{opened} periods opened or rescheduled") if opened else None
 
@@ -49,8 +49,8 @@ def reconcile(settlement_ids: list[str]) -> list[TextSummary]:
 
     If no slot is free, a settlement waits without occupying a thread, and is nudged when a slot is free.
     """
-    ours = runtime()
+    objects = runtime()
     return [
-        run(reconcile_due(one, worker=ours.worker, settings=ours.settings, providers=ours.providers))
-        for one in settlement_ids
+        run(reconcile_due(settlement_id, worker=objects.worker, settings=objects.settings, providers=objects.providers))
+        for settlement_id in settlement_ids
     ]

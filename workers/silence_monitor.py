@@ -1,7 +1,7 @@
-"""Send canaries from each API process, and report silent queues, workers and beat.
+"""Send canaries from each API process, and report queues, workers and beat that are silent.
 
-The workers for sweeps do the same (``beat.beat_monitor``), but they may be the silent ones. A thread reads two small tables
-every few seconds. No request waits for it, and a broker that hangs delays it only by its timeouts.
+The workers for sweeps report silence too (``beat.beat_monitor``), but they may be silent themselves. A thread reads two small
+tables every few seconds. No request waits for it, and a broker that hangs delays it only by the broker client's timeouts.
 """
 
 import asyncio
@@ -20,10 +20,11 @@ from workflows.ops.silence_rules import Component, Observation, SilenceTracker
 logger = logging.getLogger(__name__)
 
 QUEUES = ("payments", "refunds", "settlements", "webhooks", "sweeps")
-"""The queues of ``workers.app``. Only the thread imports that module: it needs a broker's address and a third of a second."""
+"""The queues of ``workers.app``. Only the thread imports that module, because the import needs the broker's address and takes
+a third of a second."""
 
 CHECKS_PER_LIMIT, CANARIES_PER_LIMIT = 12, 4  # per ``silence_seconds``: by default every 5 s and every 15 s
-DATABASE_WITHIN_SECONDS = 5.0
+DATABASE_TIMEOUT_SECONDS = 5.0
 
 
 @dataclass
@@ -54,21 +55,21 @@ class SilenceMonitor:
         self._thread.start()
 
     def stop(self) -> None:
-        """Tell the thread to stop, without waiting for it: it may be waiting for the broker."""
+        """Signal the thread to stop, and return without waiting for it, because it may be waiting for the broker."""
         self._stopping.set()
 
     @property
     def parts(self) -> tuple[Component, ...]:
-        """The state of every queue, worker, beat, broker and database, a few seconds old at most."""
+        """The states of all queues and workers, beat, the broker and the database, at most a few seconds old."""
         return self._silences.components
 
     @property
     def broker_silent_seconds(self) -> float:
-        """The seconds since the broker last took canaries from this process."""
+        """The seconds since the broker last accepted canaries from this process."""
         return self._clock() - self._broker.answered
 
     def messages_waiting(self, queue: str) -> int | None:
-        """Return how many messages waited when canaries were last sent; ``None`` if the broker does not answer."""
+        """Return the number of messages in ``queue`` when canaries were last sent; ``None`` if the broker does not answer."""
         return None if self.broker_silent_seconds >= self._limit / 3 else self._broker.waiting.get(queue)
 
     def look(self) -> None:
@@ -98,23 +99,26 @@ class SilenceMonitor:
                 if waiting[queue] < BACKLOG_LIMIT:
                     acknowledge.apply_async((queue,), queue=queue, retry=False)
         except Exception as error:
-            logger.debug("the broker took no canary: %s", error)
+            logger.debug("the broker accepted no canary: %s", error)
         else:
             self._broker = Broker(self._clock(), waiting)
 
     def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """Run ``work`` on the event loop and wait for it. Raises ``TimeoutError`` while an earlier one still hangs."""
+        """Run ``work`` on the event loop and return its result.
+
+        Raises ``TimeoutError`` if it takes too long, or if an earlier query still hangs.
+        """
         if self._loop is None or (self._query is not None and not self._query.done()):
             work.close()
             raise TimeoutError
         self._query = asyncio.run_coroutine_threadsafe(work, self._loop)
-        return self._query.result(DATABASE_WITHIN_SECONDS)
+        return self._query.result(DATABASE_TIMEOUT_SECONDS)
 
     def _run_forever(self) -> None:
         while not self._stopping.wait(self._limit / CHECKS_PER_LIMIT):
             try:
                 self.look()
-            except Exception:  # the thread has to go on: there may be no other process to report a silence
+            except Exception:  # the thread must continue, because no other process may be left to report a silence
                 logger.exception(
                     "the check for silent queues and workers failed", extra={"event": "silence_watch.failed"}
                 )

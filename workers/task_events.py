@@ -1,14 +1,15 @@
-"""Report tasks to Flower: the ids of their rows, and how the rows ended.
+"""Send the events that Flower shows: the ids of a task's rows, and the outcome of the rows.
 
 | task | shown as |
 |---|---|
-| all its rows have ended | SUCCESS, with a result such as ``3 completed, 1 failed: insufficient_funds`` |
-| a row is in doubt, in review or was not recorded | RETRY: it is processed again, and nothing is decided |
+| all its rows are final | SUCCESS, with a result such as ``3 completed, 1 failed: insufficient_funds`` |
+| a row is in doubt, in review or was not recorded | RETRY, because it is processed again |
 | provider calls are still in flight when its thread returns | STARTED until they have ended |
 | it raised | FAILURE, with the name of the error; its dead letter and the log have the message and the traceback |
 | housekeeping (``HousekeepingRequest``) that found nothing | not shown |
 
-Celery calls these requests in the thread that ran the task. Events carry only ids and values of our own tables (I13).
+A *request* is Celery's name for a received message. Celery calls its methods in the thread that ran the task. Events carry
+only ids and values of our own tables (I13).
 """
 
 import logging
@@ -29,11 +30,12 @@ ERROR = re.compile(r"[A-Za-z_][\w.]*")
 
 _of_this_thread = threading.local()
 _event_sender = ThreadPoolExecutor(max_workers=1, thread_name_prefix="report")
-"""Sends events of calls that end later. Sending may wait for the broker, and the event loop must not."""
+"""The thread that sends the events of tasks whose provider calls end later. Sending may wait for the broker, for which the
+event loop must not wait."""
 
 
 def remember_result(result: Any) -> Any:
-    """Remember the result of this thread's task for its request, and return it."""
+    """Store the result of the task that this thread runs, for the task's request, and return it."""
     _of_this_thread.outcome = result if isinstance(result, TaskSummary | TextSummary) else None
     return result
 
@@ -45,20 +47,20 @@ def _pop_result() -> TaskSummary | TextSummary | None:
 
 
 class ReportingRequest(Request):
-    """A message whose events say how its rows ended."""
+    """A request whose events contain the outcome of the task's rows."""
 
     @property
     def argsrepr(self) -> str:
-        """All ids in the arguments, and nothing else."""
+        """The ids in the arguments, and nothing else of them."""
         return ", ".join(IDS.findall(str(self._argsrepr)))  # a header may hold anything
 
     @property
     def kwargsrepr(self) -> str:
-        """An empty text: no task of ours takes keyword arguments."""
+        """An empty text, because no task of ours takes keyword arguments."""
         return ""
 
     def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - the name is Celery's
-        """Send an event. A success is sent with its outcome, once the last provider call has ended."""
+        """Send an event. A success is sent with the task's outcome, and not before the last provider call has ended."""
         if type != "task-succeeded":
             self._send(type, **_without_error_text(fields))
             return
@@ -72,7 +74,7 @@ class ReportingRequest(Request):
     def _send_outcome_later(self, later: "Future[TaskSummary]", began: float) -> None:
         try:
             self._send_outcome(later.result(), runtime=monotonic() - began)
-        except Exception as error:  # the broker is away, and only Flower misses an event
+        except Exception as error:  # the broker is unavailable; only Flower misses the event
             logger.warning(
                 "an event for Flower was lost: %s", type(error).__name__, extra={"event": "flower.event_lost"}
             )
@@ -90,13 +92,13 @@ class ReportingRequest(Request):
 
 
 class HousekeepingRequest(ReportingRequest):
-    """A housekeeping message, whose events are sent only if it found something or failed.
+    """A request of a housekeeping task, whose events are sent only if the task found something or failed.
 
-    Its task has ``send_events`` off, so Celery itself sends none.
+    The task has ``send_events`` off, so that Celery itself sends none.
     """
 
     def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - as above
-        """Send the events of a task that found something or failed, preceded by ``task-received``, which Flower needs."""
+        """Send nothing until the task has ended. If it found something or failed, send ``task-received`` and the result."""
         if type == "task-started":
             return
         outcome = _pop_result()
@@ -110,7 +112,7 @@ class HousekeepingRequest(ReportingRequest):
 
 
 def _without_error_text(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of an event without the text of an error, which may quote a value."""
+    """Return the fields of an event with only the name of the error, because its message may quote a value."""
     if "exception" not in fields:
         return fields
     error = ERROR.match(str(fields["exception"]))

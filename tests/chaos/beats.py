@@ -14,7 +14,7 @@ from tests.polling import eventually
 
 GRACE_SECONDS = 10
 TICKS_WITHIN_SECONDS = 60  # a process may start slowly on a busy machine
-TICKS = "beat sends what is due"
+TICKS = "beat sends its messages"
 
 
 class Beats:
