@@ -1,4 +1,4 @@
-"""Run one API process: ``python -m api``. ``mpac api`` and the containers start it like this."""
+"""Run one API process: ``python -m api``. ``mpac api`` and the containers use this command."""
 
 import argparse
 import sys
@@ -11,24 +11,22 @@ from workflows.devices.client_assertions import Assertions
 from workflows.settings import settings_or_exit
 from workflows.tenants.tokens import Tokens
 
-GRACE_SECONDS = (
-    5  # for requests in flight at a stop; a waiting ?wait= is cut off then, and its terminal repeats the request
-)
-KEEP_ALIVE_SECONDS = (
-    75  # longer than clients and proxies keep an idle connection, so that they are the ones to close it
-)
-BACKLOG = 4_096  # connections that wait to be accepted: a shop's terminals all wake up at nine
+# Requests in flight may take this long after a stop signal. A request with ?wait= is cut off then; its terminal repeats it.
+GRACE_SECONDS = 5
+# Longer than clients and proxies keep an idle connection, so that they close it first.
+KEEP_ALIVE_SECONDS = 75
+BACKLOG = 4_096  # connections that wait to be accepted; many terminals connect at the same moment when shops open
 
 
 def main() -> None:
-    """Serve until a signal stops it. No access log: ``api.middleware`` logs one line per request."""
+    """Serve until a signal stops the process. uvicorn's access log is off, because ``api.middleware`` logs each request."""
     parser = argparse.ArgumentParser(prog="python -m api", description="Serve the HTTP interface.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8800)
     options = parser.parse_args()
     settings = settings_or_exit()
     try:
-        Tokens(settings), Assertions(settings)  # their settings may be missing: report that now, in one sentence
+        Tokens(settings), Assertions(settings)  # raise if a setting is missing, to exit with one sentence about it
     except ValueError as error:
         sys.exit(str(error))
     uvicorn.run(
@@ -43,7 +41,7 @@ def main() -> None:
         proxy_headers=False,  # `api.failed_auth_limit` reads them, and only behind a trusted proxy
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        log_config=None,  # the application has set up logging
+        log_config=None,  # create_app() has configured logging
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
 

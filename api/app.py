@@ -1,4 +1,4 @@
-"""Build the API application: the only place where its parts meet. uvicorn calls ``create_app``."""
+"""Build the API application from its routes, checks and limits. uvicorn serves the result of ``create_app``."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -68,7 +68,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 def build_app(settings: Settings) -> FastAPI:
-    """Build the application. It connects to nothing before its lifespan begins."""
+    """Build the application. It opens no connection before its lifespan begins."""
     limits = Limits(settings)
 
     @asynccontextmanager
@@ -87,7 +87,7 @@ def build_app(settings: Settings) -> FastAPI:
         dependencies=[Depends(check) for check in BEFORE_EVERY_ROUTE],
     )
     install_errors(app)
-    for router in ROUTERS:  # one by one: a router that includes routers is searched again for every request
+    for router in ROUTERS:  # included one by one, because each level of nested routers costs every request a search
         app.include_router(router, prefix=PREFIX)
     app.include_router(health.router)
     app.include_router(metrics.router)

@@ -1,4 +1,4 @@
-"""Dependencies that routes declare by type: the caller and its role, the idempotency key, the page."""
+"""Dependencies that routes declare by type: the caller and its role, the idempotency key, the request id, the page."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -19,9 +19,9 @@ _bearer = HTTPBearer(auto_error=False, description="A device's access token or a
 
 
 async def authenticate(request: Request) -> Caller:
-    """Return the caller, whatever its role, and count the request against its merchant's limit.
+    """Verify the token of a request and return the caller. Count the request against the limit of the caller's merchant.
 
-    Raises ``NotAuthenticated``, or ``RateLimitExceeded`` if its address has made too many such attempts.
+    Raises ``NotAuthenticated``, and ``RateLimitExceeded`` above the limit of the merchant or, for refused tokens, the address.
     """
     runtime = runtime_of(request)
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
@@ -38,7 +38,10 @@ async def authenticate(request: Request) -> Caller:
 
 
 def count_failed_auth(request: Request, error: NotAuthenticated) -> None:
-    """Count a refused attempt for its address, unless the caller is known. Raises ``RateLimitExceeded``."""
+    """Count a refused attempt against the limit of its address, unless the caller is known.
+
+    Raises ``RateLimitExceeded`` above the limit.
+    """
     if not isinstance(error, CredentialRefused):
         runtime_of(request).failed_auth_limit.count(request.scope)
 
@@ -46,14 +49,14 @@ def count_failed_auth(request: Request, error: NotAuthenticated) -> None:
 async def current_caller(
     request: Request, _credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
 ) -> Caller:
-    """Return the caller of a request. The credentials are declared for the OpenAPI document."""
+    """Return the caller of a request. ``_credentials`` only declares the security scheme for the OpenAPI document."""
     return await authenticate(request)
 
 
 def at_least(role: CallerRole) -> Any:
-    """Return a dependency that raises ``NotAuthorized`` for roles below ``role``.
+    """Return a dependency that returns the caller and raises ``NotAuthorized`` for roles below ``role``.
 
-    Its scope is for the OpenAPI document only, where it names the role.
+    The scope of the dependency names the role for the OpenAPI document and has no other effect.
     """
 
     async def check(caller: Annotated[Caller, Depends(current_caller)]) -> Caller:
@@ -72,11 +75,10 @@ SystemOperator = Annotated[Caller, at_least(CallerRole.SYSTEM_OP)]
 
 
 async def idempotency_key(request: Request, _caller: AnyCaller) -> Key:
-    """Return the request's key.
+    """Return the idempotency key of a request.
 
-    The caller is checked first, so that nobody else learns whether a key is valid.
-
-    Declared for the documentation of fast routes, which read it together with the body (``api.fast_route``).
+    The caller is authenticated first, so that an unknown caller does not learn whether a key is valid. Fast routes declare
+    this dependency without running it, because they derive the key from the validated body (``api.fast_route``).
     """
     secret = runtime_of(request).settings.secret_key.get_secret_value().encode()
     key = request.state.key = key_of(request, key_value(request), body=await request.body(), secret=secret)
@@ -86,10 +88,10 @@ async def idempotency_key(request: Request, _caller: AnyCaller) -> Key:
 IdempotencyKey = Annotated[Key, Depends(idempotency_key)]
 
 
-# The two functions below are async although they await nothing: FastAPI calls a plain function in another thread, which
-# took a sixth of the API's time.
+# The two functions below are async although they await nothing: FastAPI calls a plain function in a thread, which took a
+# sixth of the API's CPU time.
 async def request_id(request: Request) -> str:
-    """Return the id of this request, which its answer repeats as ``X-Request-Id``."""
+    """Return the id of this request, which the answer has as ``X-Request-Id``."""
     value: str = request.state.request_id
     return value
 
@@ -104,7 +106,7 @@ RuntimeDep = Annotated[Runtime, Depends(current_runtime)]
 
 
 async def reason(body: ReasonIn | None = None) -> str | None:
-    """Return the reason that the body gives, if any."""
+    """Return the reason in the body, or ``None``."""
     return body.reason if body else None
 
 
@@ -116,7 +118,7 @@ DEFAULT_LIMIT, MAX_LIMIT = 50, 200
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A part of a list: up to ``limit`` entries that are older than the id ``before``."""
+    """The requested page of a list: up to ``limit`` entries, older than the entry ``before`` if there is a cursor."""
 
     limit: int
     before: str | None

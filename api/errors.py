@@ -1,7 +1,7 @@
-"""Turn errors into HTTP answers. Only this module maps kinds of error to status codes.
+"""Turn errors into HTTP responses. Only this module maps kinds of error to status codes.
 
-Every error body is ``{"error": {"code", "message", "details"}}``, wherever the error comes from: a route, the framework's
-validation, or a path that does not exist. No other codes are ever sent than those of ``workflows.errors``.
+Every error body is ``{"error": {"code", "message", "details"}}``, whether the error comes from a route, from the framework's
+validation, or from a path that does not exist. Every code that is sent is defined in ``workflows.errors``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -79,11 +79,11 @@ ISSUES: Mapping[str, str] = {
     "union_tag_not_found": "Must have a type",
     "union_tag_invalid": "Must be one of {expected_tags}",
 }
-"""Kind of the validator's finding → what the client must do. For other kinds the validator's own message is sent."""
+"""Type of a validation error in pydantic → the issue that is sent. For other types pydantic's own message is sent."""
 
 
 def error_body(error: DomainError) -> dict[str, Any]:
-    """Return the body of an error answer."""
+    """Return the body of an error response."""
     details = [{"field": detail.field, "issue": detail.issue} for detail in error.details]
     return {"error": {"code": error.code, "message": error.text, "details": details}}
 
@@ -99,7 +99,7 @@ def error_response(error: DomainError) -> Response:
 
 
 def install_errors(app: FastAPI) -> None:
-    """Make ``app`` answer expected errors in the envelope; ``api.middleware`` answers unexpected ones."""
+    """Register the handlers of expected errors. Unexpected exceptions are answered by ``api.middleware``."""
     app.add_exception_handler(DomainError, _domain)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _framework)
@@ -119,11 +119,11 @@ async def _validation(request: Request, error: Exception) -> Response:
     return await _domain(request, from_validation(cast(RequestValidationError, error).errors()))
 
 
-def from_validation(found: Sequence[Mapping[str, Any]]) -> DomainError:
-    """Return the error for the validator's findings: 400 for unreadable requests, 422 for invalid bodies."""
-    places = {entry["loc"][0] for entry in found}
-    is_malformed = places != {"body"} or any(entry["type"].startswith("json") for entry in found)
-    details = [Detail(_field(entry), _issue(entry)) for entry in found]
+def from_validation(findings: Sequence[Mapping[str, Any]]) -> DomainError:
+    """Convert pydantic's findings into one error: 422 if all are about a body that is valid JSON, otherwise 400."""
+    parts = {finding["loc"][0] for finding in findings}
+    is_malformed = parts != {"body"} or any(finding["type"].startswith("json") for finding in findings)
+    details = [Detail(_field(finding), _issue(finding)) for finding in findings]
     return MalformedRequest(*details) if is_malformed else InvalidRequest(*details)
 
 
@@ -132,7 +132,7 @@ def _field(entry: Mapping[str, Any]) -> str:
         return "body"
     path = [str(part) for part in entry["loc"][1:]]
     if path[:1] == ["method"] and path[1:2] and path[1] in METHOD_TYPES:
-        del path[1]  # the type of the method, which the validator adds; the body has no such level
+        del path[1]  # pydantic adds the type of the method as a level, which the body does not have
     return ".".join(path) or str(entry["loc"][0])
 
 
@@ -140,7 +140,7 @@ def _issue(entry: Mapping[str, Any]) -> str:
     kind = entry["type"]
     context = entry.get("ctx") or {}
     if kind in ("too_long", "too_short") and context.get("field_type") == "Value":
-        kind = f"string_{kind}"  # behind one of our validators, the limit does not say whether it counts characters or entries
+        kind = f"string_{kind}"  # after a validator of ours, pydantic does not say that the limit is one of characters
     if kind.endswith("too_short") and context.get("min_length") == 1:
         return "Must not be empty"
     if context.get("pattern") in IN_WORDS:
@@ -159,7 +159,7 @@ FRAMEWORK_ERRORS: Mapping[int, type[DomainError]] = {
     404: ResourceNotFound,
     405: ResourceNotFound,
 }
-"""Errors that the framework raises itself. An unknown method on a known path is answered like an unknown path."""
+"""Status of an error that the framework raises → our error. A method that a path does not have is answered with 404."""
 
 
 async def _framework(_request: Request, error: Exception) -> Response:

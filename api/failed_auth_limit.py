@@ -1,19 +1,20 @@
-"""Count refused attempts of unknown callers per address, so that none limits another's.
+"""Limit the refused attempts to authenticate per address, so that one address cannot use up the attempts of others.
 
-| request                                            | counted                                                         |
-|----------------------------------------------------|-----------------------------------------------------------------|
-| a valid token                                      | not here, but by the limit of its merchant and the overall one   |
-| a valid assertion or activation code               | never: ten thousand terminals behind one address wake up at once |
-| a valid signature that is refused (expired, used)  | never: the caller is known                                       |
+| request                                            | counted                                                          |
+|----------------------------------------------------|------------------------------------------------------------------|
+| a valid token                                      | not here, but by the limits of its merchant and of all callers   |
+| a valid assertion or activation code               | never, because ten thousand terminals may share an address       |
+| a valid signature that is refused (expired, used)  | never, because the caller is known                               |
 | no token, any other token, assertion or code       | for its address; above the limit the answer is 429 instead of 401 |
 
-A proof is checked before it is counted, so that no caller is refused for the attempts of another one behind the same address.
-Cheap checks come first: all claims of an assertion are checked before the database and the signature. A code cannot be
-checked cheaply, so an address above its limit is refused before its code is checked.
+Credentials are checked before an attempt is counted, so that a valid caller is not refused because of others behind the same
+address. Cheap checks come first: all claims of an assertion are checked before the database and the signature. An activation
+code cannot be checked cheaply, so an address above its limit is refused before its code is checked.
 
-Each process counts alone: the limit bounds the cost of unknown callers, which is per process too, and a flood of addresses
-must not become a flood of messages to the broker. IPv6 counts by /64, which is what one customer gets. The number of
-addresses is bounded; those beyond it share one count, which affects refused attempts only.
+Each process counts alone. The limit bounds the CPU time that unknown callers cost, which is per process too, and a flood of
+addresses must not become a flood of messages to the broker. IPv6 addresses are counted by /64, the smallest network that a
+customer gets. The number of counted addresses is bounded. Further addresses share one count, which affects only refused
+attempts.
 """
 
 import time
@@ -33,11 +34,11 @@ Address = IPv4Address | IPv6Address
 
 
 class FailedAuthLimit:
-    """The refused attempts that one process has counted."""
+    """The refused attempts that this process has counted in the current minute, by address."""
 
     def __init__(self, settings: Settings) -> None:
         self._limit = settings.rate_limit_unknown_per_address
-        self._proxies = [ip_network(one, strict=False) for one in settings.proxies]
+        self._proxies = [ip_network(proxy, strict=False) for proxy in settings.proxies]
         self._window = 0
         self._counts: Counter[str] = Counter()
 
@@ -47,7 +48,7 @@ class FailedAuthLimit:
         self._counts[self._bucket(scope)] += 1
 
     def check(self, scope: Scope) -> None:
-        """Raise ``RateLimitExceeded`` if the address of this request has no attempt left in this minute."""
+        """Raise ``RateLimitExceeded`` if the address of a request has reached its limit in this minute."""
         now = time.monotonic()
         if int(now // WINDOW_SECONDS) != self._window:
             self._window = int(now // WINDOW_SECONDS)
@@ -60,7 +61,10 @@ class FailedAuthLimit:
         return name if name in self._counts or len(self._counts) < MAX_ADDRESSES else OTHERS
 
     def _caller(self, scope: Scope) -> Address | None:
-        """Return the last address that is not a trusted proxy; a caller may invent everything before it."""
+        """Return the client's address: the last one in ``X-Forwarded-For`` that is not a trusted proxy.
+
+        A client can invent all addresses before it.
+        """
         client = scope.get("client")
         found = _address(client[0]) if client else None
         hops = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
@@ -73,14 +77,14 @@ class FailedAuthLimit:
 
 
 def network_of(address: Address | None) -> str:
-    """Return the network under which an address is counted."""
+    """Return the network that an address is counted for: a /64 for IPv6, the address itself for IPv4."""
     if isinstance(address, IPv6Address):
         return f"{int(address) >> PREFIX_BITS:x}/{PREFIX_BITS}"
     return str(address)
 
 
 def _address(text: str) -> Address | None:
-    """Parse an address as proxies write it: with a port or without, in brackets or not."""
+    """Parse an address as proxies write it, with or without a port and brackets; return ``None`` if it is invalid."""
     text = text.strip(" \t")
     if text.startswith("["):
         text = text[1:].partition("]")[0]

@@ -1,7 +1,7 @@
 """Serve the guides of ``docs/`` as web pages.
 
-A guide is rendered from the committed file by ``markdown-it-py`` without raw HTML, so that a page holds only text, tables,
-code and links. Links lead to other guides; a link to a file that is not served becomes text.
+A guide is rendered from the committed file by ``markdown-it-py`` without raw HTML, so that a page contains only text, tables,
+code and links. Links between guides are kept; a link to a file that is not served becomes text.
 """
 
 import re
@@ -25,7 +25,7 @@ GUIDES = {
     "sandbox": "The sandbox provider and its faults",
     "operations": "Operate an installation",
 }
-"""Name of a guide → its subject, in the order of the list."""
+"""Name of a guide → its subject, in the order in which the landing page lists them."""
 
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --faint: #8882; }
@@ -46,7 +46,7 @@ POLICY = (
     f"default-src 'none'; style-src 'sha256-{b64encode(sha256(STYLE.encode()).digest()).decode()}'; img-src 'self'; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 )
-"""No script, and no style except the one above."""
+"""The content security policy: no scripts, and no style except ``STYLE``."""
 
 _COMMENT = re.compile(r"<!--.*?-->\n?", re.DOTALL)
 _OTHER = re.compile(r"[^\w\- ]")
@@ -58,7 +58,7 @@ def styled_page(title: str, body: str) -> str:
 
 
 def list_guides() -> dict[str, str]:
-    """Return the guides that exist: an installation may lack them."""
+    """Return the names and subjects of the installed guides. An installation may have none."""
     return {name: about for name, about in GUIDES.items() if _file(name).is_file()}
 
 
@@ -74,7 +74,7 @@ def read_guide(name: str) -> str | None:
 
 
 def render_markdown(text: str) -> str:
-    """Return Markdown as HTML, with anchors at headings and without links to files that are not served."""
+    """Render Markdown as HTML, with anchors at headings and without links to files that are not served."""
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = parser.parse(text)
     for token, following in pairwise(tokens):
@@ -91,12 +91,12 @@ def _file(name: str) -> Path:
 
 
 def _anchor(heading: str) -> str:
-    """Return the anchor that GitHub gives a heading."""
+    """Return the anchor of a heading, formed as GitHub does."""
     return _OTHER.sub("", heading.lower()).replace(" ", "-")
 
 
 def _resolve_link(token: Token) -> Token:
-    """Return an inline token whose link points to where its target is served."""
+    """Rewrite a link token to the address of the guide, and remove the address if the target is not served."""
     if token.type == "image":
         return Token("text", "", 0, content=token.content)
     if token.type != "link_open":

@@ -1,4 +1,4 @@
-"""The template of all HTML pages: the welcome page, the guides and the API documentation."""
+"""The template of all HTML pages: the landing page, the guides and the API documentation."""
 
 from html import escape
 
@@ -21,5 +21,5 @@ PAGE = """<!doctype html>
 
 
 def html_page(title: str, *, head: str, body: str) -> str:
-    """Return a whole page. ``title`` is text; ``head`` and ``body`` are HTML."""
+    """Return an HTML document. ``title`` is text; ``head`` and ``body`` are HTML."""
     return PAGE.format(title=escape(title), icon=ICON, head=head, body=body)

@@ -1,7 +1,7 @@
 """Read idempotency keys, and store a 422 as the answer to its key.
 
-A 422 is an answer like any other: the same key and body get it again, and another body with that key is refused. It is
-stored in a transaction of its own, because no row was written with which it could have shared one.
+A repeated request gets a stored 422 again, and a different body with its key is refused, as for any stored answer. Other
+answers are stored in the transaction that writes their rows. A 422 writes no rows, so it needs a separate transaction.
 """
 
 import re
@@ -35,13 +35,14 @@ KEY_PARAMETER: dict[str, Any] = {
         }
     ]
 }
-"""``openapi_extra=`` of a route that reads a key. Declared by hand: FastAPI would validate a parameter a second time."""
+"""``openapi_extra=`` of a route that requires a key. Written by hand, because FastAPI would validate a declared parameter a
+second time."""
 
 
 def key_value(request: Request) -> str:
     """Return the value of the ``Idempotency-Key`` header.
 
-    Raises ``MalformedRequest`` if it is missing or not 1-100 printable characters, ``InvalidRequest`` for card data.
+    Raises ``MalformedRequest`` unless it has 1 to 100 printable characters, and ``InvalidRequest`` if it holds card data.
     """
     value = request.headers.get(HEADER)
     if value is None:
@@ -56,9 +57,9 @@ def key_value(request: Request) -> str:
 def key_of(
     request: Request, value: str, *, body: bytes, secret: bytes, meaning: bytes | None = None, currency: str = ""
 ) -> Key:
-    """Return the key ``value`` of a request whose caller is known.
+    """Build the ``Key`` of a request whose caller was authenticated. ``value`` is that of the header.
 
-    ``meaning`` is the canonical form of ``body`` without its currency; by default the bytes of the body.
+    ``meaning`` is the canonical form of ``body`` without the currency; by default, the bytes of ``body`` are compared.
     """
     caller: Caller = request.state.caller
     hashed = fingerprint(body, secret=secret)
@@ -67,11 +68,11 @@ def key_of(
 
 
 async def store_refusal(request: Request, error: DomainError, response: Response) -> Response:
-    """Store a 422 as the answer to its key, or return the answer that is stored already.
+    """Store a 422 as the answer to its key. Return it, or the answer that is stored already.
 
     For callers above merchant level the answer is stored under the merchant that the request refers to. If it refers to none,
-    nothing is stored: no later request with that key could be mistaken for it. Raises ``IdempotencyKeyReused``, and
-    ``ServiceUnavailable`` if nothing can be stored now.
+    nothing is stored, and a repeated request is checked again. Raises ``IdempotencyKeyReused``, and ``ServiceUnavailable`` if
+    nothing can be stored now.
     """
     key: Key | None = getattr(request.state, "key", None)
     caller: Caller | None = getattr(request.state, "caller", None)

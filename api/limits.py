@@ -1,14 +1,15 @@
-"""Limit the requests in flight and per minute, and refuse them during maintenance.
+"""Limit the requests in flight and per minute, and refuse requests during maintenance.
 
-| limit         | counts                                 | answer beyond it                                |
-|---------------|----------------------------------------|-------------------------------------------------|
-| in flight     | this process, except requests that wait for their client | 503 with ``Retry-After``        |
-| waiting       | this process (`wait=`, streams)        | the same; a higher limit, because they cost little|
-| per minute    | all processes, per merchant and overall| 429 with ``Retry-After``; known callers only      |
-| maintenance   | all processes                          | 503 with ``Retry-After`` and the operator's text|
+| limit       | what it counts                                                        | answer above the limit          |
+|-------------|-----------------------------------------------------------------------|---------------------------------|
+| in flight   | requests of this process, except while they wait for their client     | 503 with ``Retry-After``        |
+| waiting     | requests of this process that wait for a payment to change            | 503 with ``Retry-After``        |
+| per minute  | requests of known callers in all processes, per merchant and in all   | 429 with ``Retry-After``        |
+| maintenance | nothing: an operator's switch for all processes                       | 503 with the operator's message |
 
-Counts per minute are held in this process and exchanged with the broker twice a second, so that no request waits for it;
-while the broker is unavailable each process counts alone. Unknown callers are counted elsewhere (``api.failed_auth_limit``).
+Requests with `wait=` and streams have a separate, higher limit, because they cost little while they wait. Each process counts
+in memory and exchanges its counts with the broker twice a second, so that no request waits for the broker. While the broker is
+unavailable, each process counts alone. ``api.failed_auth_limit`` counts unknown callers.
 """
 
 import asyncio
@@ -31,13 +32,13 @@ from workflows.settings import Settings
 logger = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
 
-EXCHANGE_SECONDS = 0.5  # how far processes may lag behind each other; at 10,000/min that is 83 requests
+EXCHANGE_SECONDS = 0.5  # the counts of other processes are at most this old; at 10,000/min that is 83 requests
 WINDOW_SECONDS = 60
 RETRY_AFTER_OVERLOAD_SECONDS = 1
 RETRY_AFTER_MAINTENANCE_SECONDS = 30
 OVERALL = "*"
 ALWAYS_SERVED = ("/health/", "/metrics")
-"""Paths that are served during maintenance and overload, too: operators see there what is wrong."""
+"""Paths that are served even during maintenance and overload, because operators need them to see what is wrong."""
 
 
 CAN_WAIT = re.compile(r"/api/v1/payments/[^/]+(/stream)?")
@@ -50,11 +51,10 @@ def _may_wait(scope: Scope) -> bool:
 
 
 class Admission:
-    """The place of one request among those in flight.
+    """The slot of one request among those in flight.
 
-    It is released while the request waits for its own client.
-
-    Otherwise a few clients that send bodies byte by byte or do not read their answers would take all places.
+    The slot is released while the request waits for its client. Otherwise a few clients that send bodies byte by byte, or do
+    not read their responses, would occupy all slots.
     """
 
     __slots__ = ("_in_flight", "_is_waiting", "_maximum")
@@ -66,24 +66,24 @@ class Admission:
 
     @property
     def is_full(self) -> bool:
-        """Whether all places are taken."""
+        """Whether all slots are taken."""
         return self._in_flight[self._is_waiting] >= self._maximum[self._is_waiting]
 
     @property
     def is_over_limit(self) -> bool:
-        """Whether more places are taken than allowed: others entered while this request waited."""
+        """Whether more slots are taken than allowed, because other requests took slots while this one waited."""
         return self._in_flight[self._is_waiting] > self._maximum[self._is_waiting]
 
     def acquire(self) -> None:
-        """Take a place, even if all are taken."""
+        """Take a slot, even if all are taken."""
         self._in_flight[self._is_waiting] += 1
 
     def release(self) -> None:
-        """Release the place."""
+        """Release the slot."""
         self._in_flight[self._is_waiting] -= 1
 
     async def wait_without_slot(self, client: Awaitable[Answer]) -> Answer:
-        """Wait for ``client`` without a place."""
+        """Release the slot, await ``client``, and take a slot again, even if all are taken."""
         self.release()
         try:
             return await client
@@ -92,7 +92,7 @@ class Admission:
 
 
 def overloaded_error() -> ServiceUnavailable:
-    """Return the error for a request that finds all places taken."""
+    """Return the error for a request that finds no free slot."""
     message = "The service is overloaded; retry shortly"
     return ServiceUnavailable(message=message, retry_after_seconds=RETRY_AFTER_OVERLOAD_SECONDS)
 
@@ -102,18 +102,18 @@ class Limits:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._in_flight = {False: 0, True: 0}  # by whether the request only waits for a payment to change
+        self._in_flight = {False: 0, True: 0}  # True: requests that only wait for a payment to change
         self._maximum = {False: settings.max_requests_in_flight, True: settings.max_waiting_requests}
         self._window = 0
-        self._local_counts: Counter[str] = Counter()  # counted here since the window began
-        self._sent: Counter[str] = Counter()  # of these, already sent to the broker
-        self._remote_counts: Counter[str] = Counter()  # counted by other processes, as of the last exchange
+        self._local_counts: Counter[str] = Counter()  # counted by this process in the current minute
+        self._sent: Counter[str] = Counter()  # as much of ``_local_counts`` as was sent to the broker
+        self._remote_counts: Counter[str] = Counter()  # counted by other processes until the last exchange
         self._maintenance = Maintenance(is_on=False, message=None)
         self._task: asyncio.Task[None] | None = None
 
     @contextmanager
     def admit(self, scope: Scope) -> Iterator[Admission]:
-        """Count one request in and out. Raises ``ServiceUnavailable`` in overload and in maintenance."""
+        """Take a slot for a request, and release it at the end. Raises ``ServiceUnavailable`` (overload, maintenance)."""
         admission = Admission(self._in_flight, self._maximum, is_waiting=_may_wait(scope))
         is_always_served = scope["path"].startswith(ALWAYS_SERVED)
         if not is_always_served:
@@ -129,7 +129,7 @@ class Limits:
             admission.release()
 
     def count(self, merchant_id: str) -> None:
-        """Count a request of a known caller. Raises ``RateLimitExceeded``."""
+        """Count a request of a known caller. Raises ``RateLimitExceeded`` above a limit per minute."""
         limits = ((merchant_id, self._settings.rate_limit_per_merchant), (OVERALL, self._settings.rate_limit_overall))
         self._start_new_window()
         for name, limit in limits:
@@ -140,11 +140,11 @@ class Limits:
                 self._local_counts[name] += 1
 
     def start(self) -> None:
-        """Start the background exchange of counts and the check of the maintenance switch."""
+        """Start the background task that exchanges counts and reads the maintenance switch."""
         self._task = asyncio.create_task(self._exchange_periodically())
 
     async def stop(self) -> None:
-        """Stop the background exchange."""
+        """Stop the background task."""
         if self._task:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
@@ -164,18 +164,14 @@ class Limits:
         async with broker:
             while True:
                 try:
-                    with suppress(
-                        ServiceUnavailable
-                    ):  # the database is unavailable: the last known state of the switch stays in force
+                    with suppress(ServiceUnavailable):  # no database: the last known state of the switch stays in force
                         self._maintenance = await read_maintenance()
                     await self._exchange(broker)
                 except (RedisError, OSError) as error:
                     logger.debug(
                         "the broker is unavailable, so this process counts rate limits alone: %s", type(error).__name__
                     )
-                except (
-                    Exception
-                ):  # the loop must survive: without it there is no maintenance and no shared limit until a restart
+                except Exception:  # the task must survive; without it, switch and shared limits fail until a restart
                     logger.exception(
                         "cannot exchange rate limits or read the maintenance switch; retrying",
                         extra={"event": "limits.exchange_failed"},

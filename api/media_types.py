@@ -1,4 +1,4 @@
-"""Media types: what bodies are, in both directions."""
+"""Media types of request bodies and responses."""
 
 JSON = "application/json"
 CSV = "text/csv"

@@ -1,7 +1,7 @@
-"""Wrap every request: its id, the limit of its body, admission, security headers, and its log line.
+"""Wrap every request: set its id, limit its body, admit it, add security headers, answer unexpected errors, and log it.
 
-Plain ASGI, because Starlette's ``BaseHTTPMiddleware`` starts two tasks and a stream per request, which costs more than
-everything else here together.
+The middleware is plain ASGI. Starlette's ``BaseHTTPMiddleware`` starts two tasks and a stream per request, which costs more
+than everything else here together.
 """
 
 import logging
@@ -28,14 +28,14 @@ logger = logging.getLogger("api.requests")
 BAD_REQUEST = 400
 
 PERIODIC = frozenset({"/health/live", "/health/ready", "/metrics"})
-"""Probes and scrapers request these every few seconds; successes are logged at DEBUG, so that an idle service is quiet."""
+"""Paths that probes and scrapers request every few seconds. Their successes are logged at DEBUG, to keep the log readable."""
 
 ACCEPTABLE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-"""A request id that a caller may choose itself: it goes into logs and task headers."""
+"""A request id that is accepted from a caller. It is written to logs and headers of tasks."""
 
 
 class RequestMiddleware:
-    """The middleware around the application."""
+    """The only middleware of the application."""
 
     def __init__(self, app: ASGIApp, *, limits: Limits, max_body_bytes: int, max_upload_bytes: int) -> None:
         self._app = app
@@ -69,9 +69,9 @@ class RequestMiddleware:
         except DomainError as error:
             await error_response(error)(scope, receive, send_with_id)
         except ClientDisconnect:
-            status = BAD_REQUEST  # the client is gone, and the service is not at fault
+            status = BAD_REQUEST  # logged as 400, because the client disconnected and the service is not at fault
         except Exception:
-            # Caught here rather than by the framework, which would close the connection after its answer.
+            # Caught here rather than by the framework, which would close the connection after the response.
             context = {"event": "api.unexpected_error", "request_id": request_id, "method": scope["method"]}
             logger.exception("unexpected error", extra=context)
             if not is_answered:
@@ -83,9 +83,10 @@ class RequestMiddleware:
         return self._max_upload_bytes if is_upload(scope["path"]) else self._max_body_bytes
 
     def _limit_body(self, scope: Scope, receive: Receive, admission: Admission) -> Receive:
-        """Return a ``receive`` that raises once the body exceeds the path's limit, announced or not.
+        """Return a ``receive`` that raises once the body exceeds the limit of the path.
 
-        While the body arrives, the request has no place among those in flight; if there is none afterwards, it gets 503.
+        A body whose announced length exceeds the limit is refused at once. While the body arrives, the request has no slot; if
+        no slot is free afterwards, it gets 503.
         """
         limit = self._limit(scope)
         _check_announced(scope, limit)
@@ -93,11 +94,11 @@ class RequestMiddleware:
 
         async def measured() -> Message:
             nonlocal seen, is_whole
-            if is_whole:  # all that can follow is that the client disconnects
+            if is_whole:  # the only message that can follow is a disconnect
                 return await receive()
             message = await admission.wait_without_slot(receive())
             is_whole = not message.get("more_body", False)
-            # Raised as the framework's own error, because it turns any other into a 400 without details.
+            # Raised as an ``HTTPException``, because FastAPI turns any other error into a 400 without details.
             if is_whole and admission.is_over_limit:
                 raise HTTPException(503) from overloaded_error()
             if message["type"] == "http.request":
@@ -110,12 +111,12 @@ class RequestMiddleware:
 
 
 def _send_without_slot(send: Send, admission: Admission) -> Send:
-    """Return a ``send`` that releases the request's place while the client reads its answer."""
+    """Return a ``send`` that releases the request's slot while it waits for the client to read the response."""
 
-    async def send_away(message: Message) -> None:
+    async def send_without_slot(message: Message) -> None:
         await admission.wait_without_slot(send(message))
 
-    return send_away
+    return send_without_slot
 
 
 def _check_announced(scope: Scope, limit: int) -> None:
@@ -145,7 +146,7 @@ def _log_answer(scope: Scope, *, status: int, request_id: str, seconds: float) -
     context: dict[str, Any] = {
         "request_id": request_id,
         "method": scope["method"],
-        # A path that was not found may hold anything that somebody typed, even a card number.
+        # A path that was not found may contain anything that a person typed, even a card number.
         "path": scope["path"][:200] if status < BAD_REQUEST else mask(scope["path"][:200]),
         "status": status,
         "milliseconds": round(seconds * 1000, 1),

@@ -1,7 +1,8 @@
-"""Build metric families for Prometheus: gauges of the current state, and counters and histograms.
+"""Build the metric families for Prometheus: gauges of the current state, counters and histograms.
 
-A series that can exist shows zero instead of vanishing, so that alerts resolve: status × provider of the registry × entity ×
-currency of a store. Any other series stays once the process has shown it. No family has a tenant's id as a label.
+Every series that can exist shows zero rather than vanishing, so that alerts resolve: all combinations of entity, status,
+provider of the registry and currency of a store. Any other series stays once this process has shown it. No family has a
+tenant's id as a label.
 """
 
 import math
@@ -20,16 +21,16 @@ from workflows.providers.registry import PROVIDERS, remote_names
 
 NOT_FINAL = ("pending", "processing")
 EVERY_STATUS = {"payment": (*NOT_FINAL, "completed", "refunded"), "refund": NOT_FINAL}
-"""Entity → statuses in which a row may need review. All other gauges count only rows that are not final."""
+"""Entity → statuses in which a row may need review. All other gauges count rows of ``NOT_FINAL`` only."""
 
 OPEN_ROWS = {
     "open": "Payments and refunds that are not final.",
-    "overdue": "Of these, due for over a minute.",
+    "overdue": "Payments and refunds that are not final and have been due for over a minute.",
     "needs_review": "Payments and refunds that wait for a person.",
     "in_doubt": "Payments and refunds whose outcome is unknown.",
     "needs_action": "Refunds that a person has to return at the till and report.",
 }
-"""Group of ``OpenRows`` → the help text of its gauge. Most groups have two more gauges: a sum and an age."""
+"""Group of rows in ``OpenRows`` → the help text of its gauge. Most groups have two more gauges: a sum and an age."""
 
 WITHOUT_SUM = frozenset({"overdue"})
 
@@ -37,14 +38,14 @@ SHOWN: set[tuple[str, str, str, str]] = set()
 """Entity, status, provider and currency of every row that this process has ever shown."""
 
 REMOTE_METHODS, LOCAL_METHODS = ("card", "qr"), {"cash": ("cash",), "external": ("card", "emoney")}
-"""The methods by which payments can go to a provider."""
+"""Methods of payments at remote providers, and at each local provider."""
 
 SHOWN_FAILURES = ("declined", "refused_by_provider", "provider_unavailable", OTHER_FAILURE)
 """Failure codes that are shown with zero before the first failure."""
 
 
 class InstallationState(NamedTuple):
-    """The current state of the installation: open rows, and when each part was last heard."""
+    """The current state of the installation, from which the gauges are built."""
 
     overview: Overview
     waiting: Iterable[WaitingDays]
@@ -56,17 +57,17 @@ class InstallationState(NamedTuple):
 
 
 def gauges(now: InstallationState) -> Iterator[Metric]:
-    """Return the families of what is open."""
+    """Yield the families of gauges."""
     yield from _open_rows(now.overview)
     yield from _silence(now)
     yield _gauge("dead_letters", "Dead letters that are neither requeued nor closed.", now.overview.dead_letters)
     oldest = now.overview.dead_letters_oldest_seconds
     yield _gauge("dead_letters_oldest_seconds", "Seconds since the oldest of these was given up.", oldest)
-    days = {(each.reason,): each for each in now.waiting}
+    days = {(group.reason,): group for group in now.waiting}
     meaning = "Closed days that wait for a person."
-    yield _labelled("days_waiting", meaning, ["reason"], {key: each.count for key, each in days.items()})
+    yield _labelled("days_waiting", meaning, ["reason"], {key: group.count for key, group in days.items()})
     meaning = "Seconds since the oldest of these days ended."
-    ages = {key: each.oldest_seconds for key, each in days.items()}
+    ages = {key: group.oldest_seconds for key, group in days.items()}
     yield _labelled("days_waiting_oldest_seconds", meaning, ["reason"], ages)
     yield from _settlements(now)
     yield from _invariants(now.invariants)
@@ -115,18 +116,18 @@ def _settlements(now: InstallationState) -> Iterator[Metric]:
     currencies = now.overview.currencies
     counts = dict.fromkeys(product(("open", "closed"), currencies), 0)
     breaks = dict.fromkeys(((currency,) for currency in currencies), 0)
-    for each in now.settlements:
-        counts[each.status, each.currency] = each.number
-        breaks[each.currency,] = breaks.get((each.currency,), 0) + each.open_breaks
+    for group in now.settlements:
+        counts[group.status, group.currency] = group.number
+        breaks[group.currency,] = breaks.get((group.currency,), 0) + group.open_breaks
     meaning = "Settlements that are not reconciled; of closed ones at most the 10,000 oldest."
     yield _labelled("settlements", meaning, ["status", "currency"], counts)
     yield _labelled("breaks_open", "Unresolved breaks of closed settlements.", ["currency"], breaks)
 
 
 def _invariants(rules: list[dict[str, Any]]) -> Iterator[Metric]:
-    """Return the families of the invariants.
+    """Yield the families of the invariants.
 
-    A rule that never finished has no sample: zero would claim that it holds.
+    A rule whose check never finished has no sample, because zero would claim that the rule holds.
     """
     found = {(rule["invariant"], rule["rule"]): rule["violations"] for rule in rules if rule["finished_at"]}
     meaning = "Violations of a rule when it was last checked."
@@ -142,7 +143,7 @@ def _invariants(rules: list[dict[str, Any]]) -> Iterator[Metric]:
 
 
 def totals(deltas: Iterable[CountDelta]) -> Iterator[Metric]:
-    """Return the families of counters and histograms."""
+    """Yield the families of counters and histograms."""
     found: dict[str, dict[tuple[str, ...], dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
     for name, zeros in INITIAL_COUNTERS.items():
         for labels in zeros:
@@ -150,7 +151,7 @@ def totals(deltas: Iterable[CountDelta]) -> Iterator[Metric]:
     for delta in deltas:
         found[delta.name][delta.labels][delta.part] = delta.value
     for name, metric in METRICS.items():
-        # Another release may have counted with different labels.
+        # Skip counts of another release, whose metric has different labels.
         series = sorted((labels, parts) for labels, parts in found[name].items() if len(labels) == len(metric.labels))
         if metric.buckets:
             histogram = HistogramMetricFamily(f"mpac_{name}", metric.meaning, labels=metric.labels)
@@ -193,7 +194,7 @@ def _initial_counters() -> dict[str, list[tuple[str, ...]]]:
 
 
 INITIAL_COUNTERS = _initial_counters()
-"""Counters that show zero before anything was counted, by their labels."""
+"""Name of a counter → the labels of the series that show zero before anything was counted."""
 
 
 def _gauge(name: str, meaning: str, value: float) -> Metric:

@@ -1,10 +1,10 @@
-"""Check query strings before their route: valid text, no card data, only declared names, each once.
+"""Check the query string before the route runs: valid text, no card data, only declared names, each once.
 
-Otherwise a mistyped filter is ignored and everything is listed. Queries are percent-encoded UTF-8; a reader that replaces what
-it cannot decode would look for a reference that nobody sent.
+Without the check of names, a mistyped filter would be ignored and everything listed. Without the check of the text, Starlette
+would replace bytes that are not UTF-8, and a search would look for a value that the client did not send.
 
-The names come from each route's own declaration: the query parameters of its endpoint and of all its dependencies, those of
-query models, and those that it documents by hand because it reads them itself. A route that declares none takes none.
+The names come from the declaration of each route: the query parameters of its endpoint and of all its dependencies, the fields
+of query models, and the parameters in ``openapi_extra`` that the route reads itself.
 """
 
 import re
@@ -25,27 +25,27 @@ from workflows.card_data import ISSUE, looks_like_card_data
 from workflows.errors import Detail, InvalidRequest, MalformedRequest
 
 MAX_DETAILS = 10
-"""Names reported in one answer: finding a similar name takes up to 0.1 ms, and a query may hold thousands."""
+"""The most unknown names reported in one error. Finding a similar name takes up to 0.1 ms, and a query may hold thousands."""
 
 NOTHING: frozenset[str] = frozenset()
 
 _REPEATABLE_NAME = re.compile(r"(?!.*[0-9]{5})[A-Za-z_][A-Za-z0-9_.\[\]-]{0,63}")
-"""An unknown name that the answer may repeat. Any other could hold anything, even a part of a card number."""
+"""An unknown name that an error may quote. Any other text could hold anything, even a part of a card number."""
 
 _HUMP = re.compile("(?<=[a-z0-9])(?=[A-Z])")
 
-_NUL = b"%00"  # the only form in which NUL can arrive: a request line with the byte itself is not valid HTTP
+_NUL = b"%00"  # NUL can arrive only in this form, because a request line with the byte itself is not valid HTTP
 
 
 def install_query_check(app: FastAPI) -> None:
-    """Check the queries of all routes of ``app``. Call it after the last route was added.
+    """Install the check for all routes of ``app``. Call it after the last route was added.
 
-    Raises ``TypeError`` for a route whose query names are unknown, such as a mounted application.
+    Raises ``TypeError`` for a route whose query names cannot be determined, such as a mounted application.
     """
     names: dict[int, frozenset[str]] = {}
     for context in iter_route_contexts(app.routes):
         route = context.original_route
-        if isinstance(route, APIRoute):  # it has ``check_query`` as a dependency
+        if isinstance(route, APIRoute):  # has ``check_query`` as a dependency
             names[id(route)] = names.get(id(route), NOTHING) | declared_names(context)
         elif isinstance(route, Route):
             route.app = _refuse_query(route.app)
@@ -56,8 +56,8 @@ def install_query_check(app: FastAPI) -> None:
 
 def declared_names(context: RouteContext) -> frozenset[str]:
     """Return the query names that a route declares."""
-    by_hand = (context.openapi_extra or {}).get("parameters", ())
-    return frozenset(_parameter_names(context.dependant)) | {one["name"] for one in by_hand if one["in"] == "query"}
+    extra = (context.openapi_extra or {}).get("parameters", ())
+    return frozenset(_parameter_names(context.dependant)) | {item["name"] for item in extra if item["in"] == "query"}
 
 
 def _parameter_names(dependant: Dependant) -> Iterator[str]:
@@ -72,16 +72,16 @@ def _parameter_names(dependant: Dependant) -> Iterator[str]:
 
 
 async def check_query(request: Request) -> None:
-    """Check the query.
+    """Check the query of a request.
 
-    Raises ``MalformedRequest`` for bad text or names, ``InvalidRequest`` for card data.
+    Raises ``MalformedRequest`` for invalid text and for unknown or repeated names, ``InvalidRequest`` for card data.
     """
     if request.scope["query_string"]:
         check_names(query_names(request), known=request.app.state.query_names[id(request.scope["route"])])
 
 
 def query_names(request: Request) -> list[str]:
-    """Return the names in the query, in their order, repeated ones included.
+    """Return the names in the query in their order, with repetitions.
 
     Raises ``MalformedRequest`` if the query is not UTF-8 or holds a NUL character, ``InvalidRequest`` if it holds card data.
     """
@@ -91,7 +91,7 @@ def query_names(request: Request) -> list[str]:
     if not raw.isascii() or (b"%" in raw and not _is_utf8(unquote_to_bytes(raw))):
         raise MalformedRequest(Detail("query", "Must be percent-encoded UTF-8"))
     items = request.query_params.multi_items()
-    joined = '"'.join(chain.from_iterable(items))  # so that many small values cost no more than one
+    joined = '"'.join(chain.from_iterable(items))  # searched at once, so that many small values cost no more than one
     if looks_like_card_data(joined):
         named = (name for name, value in items if looks_like_card_data(value) and REPEATABLE.fullmatch(name))
         raise InvalidRequest(Detail(next(named, "query"), ISSUE))
@@ -106,7 +106,7 @@ def check_names(names: list[str], *, known: frozenset[str]) -> None:
 
 
 def _refuse_query(app: ASGIApp) -> ASGIApp:
-    """Return the application of a route without query names, with its query checked first."""
+    """Wrap the application of a route that takes no query, so that any query name is refused."""
 
     async def checked(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["query_string"]:
@@ -117,7 +117,7 @@ def _refuse_query(app: ASGIApp) -> ASGIApp:
 
 
 def _detail(name: str, known: list[str]) -> Detail:
-    """Return what is wrong with ``name``, and the name that was probably meant."""
+    """Return the detail for the unknown name ``name``, with the name that was probably meant."""
     if not _REPEATABLE_NAME.fullmatch(name):
         issue = "One of its parameters does not exist on this route" if name else "One of its parameters has no name"
         return Detail("query", issue)

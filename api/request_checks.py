@@ -1,7 +1,7 @@
-"""Check every request before its route: the type of its body, its query, repeated names in its body.
+"""Check each request before its route runs: the body's content type, the query, and repeated names in the body.
 
-These are dependencies of all routes rather than a middleware, so that an unknown path stays a 404 whatever was sent to it.
-Queries are checked in ``api.query_checks``.
+The checks are dependencies of all routes rather than a middleware, so that every request to an unknown path is answered with
+404. ``api.query_checks`` checks the queries.
 """
 
 from collections.abc import Mapping
@@ -16,11 +16,11 @@ from workflows.devices.client_assertions import TOKEN_PATH
 from workflows.errors import Detail, MalformedRequest
 
 OTHER_TYPES: Mapping[str, str] = {TOKEN_PATH: FORM}
-"""Paths whose body is not JSON. OAuth 2 requires a form for tokens."""
+"""Path → the content type of its body, if that is not JSON. OAuth 2 requires a form for token requests."""
 
 
 async def check_content_type(request: Request) -> None:
-    """Raise ``MalformedRequest`` if there is a body of a type that this path does not take."""
+    """Raise ``MalformedRequest`` if the request has a body of a content type that its path does not accept."""
     if not has_body(request):
         return
     path = request.scope["path"]
@@ -32,9 +32,9 @@ async def check_content_type(request: Request) -> None:
 
 
 async def check_body_names(request: Request) -> None:
-    """Raise ``MalformedRequest`` if the body is not valid JSON, or repeats a name: the last would win.
+    """Raise ``MalformedRequest`` if the body is not valid JSON or repeats a name, of which only the last would count.
 
-    Uploads are streamed, and checked while they are read.
+    Uploads are not checked here but while they are streamed.
     """
     if not has_body(request) or is_upload(request.scope["path"]):
         return
@@ -45,11 +45,11 @@ async def check_body_names(request: Request) -> None:
 
 
 def has_body(request: Request) -> bool:
-    """Return whether a body was announced."""
+    """Return whether the headers announce a body."""
     if "transfer-encoding" in request.headers:
         return True
     return request.headers.get("content-length", "0").strip("0") != ""
 
 
 BEFORE_EVERY_ROUTE = (check_content_type, check_query, check_body_names)
-"""The dependencies of the application, in this order. ``api.fast_route`` does the last one while it decodes the body."""
+"""The dependencies of all routes, in this order. Fast routes do the last check while they decode the body."""

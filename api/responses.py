@@ -1,6 +1,6 @@
 """Build responses: rows as JSON, pages, streams and files.
 
-Rows are rendered straight to bytes: validating our own rows again would only cost time.
+Rows are rendered to bytes directly, without FastAPI's validation of responses, which would only cost time.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -43,10 +43,10 @@ class EventStream(StreamingResponse):
 async def payment_events(
     first: Mapping[str, Any] | None, rows: AsyncIterator[Mapping[str, Any] | None], show: Serializer
 ) -> AsyncIterator[bytes]:
-    """Yield payments as events whose id is the version, and a comment where nothing has changed."""
+    """Yield an event for each row, and a comment for each ``None``, which means that nothing has changed for a while."""
     yield _event(first, show)
-    # An error during the stream (the database is unavailable, the device was suspended) ends it: a stream that has begun
-    # cannot send a status code. The terminal repeats the request and gets the code then.
+    # An error during the stream (the database is unavailable, the device was suspended) ends it, because a response that has
+    # begun cannot send another status code. The terminal repeats the request and gets the error then.
     with suppress(DomainError):
         async for row in rows:
             yield _event(row, show)
@@ -65,7 +65,7 @@ def prefers_csv(accept: str) -> bool:
 
 
 def prefers_json(accept: str) -> bool:
-    """Return whether an ``Accept`` header prefers JSON to HTML: by weight, or because it names only JSON."""
+    """Return whether an ``Accept`` header prefers JSON to HTML, by its weights or because it names only JSON."""
     weights = _weights(accept)
     others = weights.get("*/*", 0)
     json, page = (
@@ -92,7 +92,7 @@ def json_response(value: Any, *, status: int = 200) -> Response:
 
 
 def stored_response(stored: StoredAnswer) -> Response:
-    """Return an answer as it was stored with its key. A replay has the header ``Idempotent-Replayed``."""
+    """Return the response for an answer that was stored with its key. A replay has the header ``Idempotent-Replayed``."""
     headers = {REPLAYED: "true"} if stored.is_replay else None
     return Response(stored.body, stored.status, headers=headers, media_type=JSON)
 
@@ -100,7 +100,7 @@ def stored_response(stored: StoredAnswer) -> Response:
 def page_response(rows: Sequence[Mapping[str, Any]], page: Page, show: Callable[[Mapping[str, Any]], Any]) -> Response:
     """Return a page of a list: ``data``, and ``next_cursor``, which is null on the last page.
 
-    ``rows`` holds one more than the page if there is a next one.
+    ``rows`` must contain one row more than ``page.limit`` if there is a next page.
     """
     shown = rows[: page.limit]
     next_cursor = shown[-1]["id"] if len(rows) > page.limit else None
@@ -108,9 +108,9 @@ def page_response(rows: Sequence[Mapping[str, Any]], page: Page, show: Callable[
 
 
 async def file_response(pieces: AsyncIterator[bytes], *, media_type: str, name: str) -> Response:
-    """Return a file that is sent piece by piece.
+    """Return a response that streams a file.
 
-    The first piece is awaited before the answer begins, so that a missing file is a 404.
+    The first piece is awaited before the response begins, so that an error in it, such as a missing row, is still a 404.
     """
     first = await anext(pieces)
 

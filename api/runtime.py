@@ -1,4 +1,4 @@
-"""The long-lived objects of one API process, built at its start and available to routes."""
+"""Build the long-lived objects of an API process when it starts, and make them available to routes."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -25,10 +25,10 @@ from workflows.settings import Settings
 from workflows.tenants.tokens import Tokens
 
 API_ROLES = (Role.CALLER, Role.ACCEPT)
-"""The database roles in whose name requests run."""
+"""The database roles that requests use."""
 
 STATEMENT_MARGIN_SECONDS = 2.0
-"""Margin after ``statement_timeout`` at which a waiting request fails: a live database would have cancelled it by then."""
+"""A waiting request fails this long after ``statement_timeout``, when a live database would have cancelled its statement."""
 
 
 @dataclass(frozen=True)

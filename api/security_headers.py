@@ -1,6 +1,6 @@
-"""Security headers of every answer: without a policy of its own, a browser may do nothing with it.
+"""Add security headers to every response. By default they forbid a browser to load or run anything.
 
-The API is for programs. The headers matter if an answer is opened in a browser or framed by another site.
+The API is for programs. The headers matter if a response is opened in a browser or framed by another site.
 """
 
 Headers = tuple[tuple[bytes, bytes], ...]
@@ -16,13 +16,13 @@ CACHE = b"cache-control"
 NO_STORE = b"no-store"  # payments and tokens must not be cached
 
 USUAL: Headers = (*ALWAYS, (POLICY, NOTHING), (CACHE, NO_STORE))
-"""The headers of an answer that sets none of them itself."""
+"""The default headers. A response that sets one of them itself keeps its own value."""
 
 
 def missing_headers(headers: Headers) -> Headers:
-    """Return the headers to add to an answer that has ``headers``. None is sent twice."""
+    """Return the security headers that a response with ``headers`` lacks."""
     own = {name.lower() for name, _ in headers}
-    return USUAL if own.isdisjoint(_NAMES) else tuple(one for one in USUAL if one[0] not in own)
+    return USUAL if own.isdisjoint(_NAMES) else tuple(header for header in USUAL if header[0] not in own)
 
 
 _NAMES = frozenset(name for name, _ in USUAL)

@@ -1,7 +1,7 @@
 """Decode JSON strictly: reject repeated names, NaN and infinity.
 
-The standard decoder silently keeps the last of two equal names, and another reader in between may have taken the first. They
-are rejected while decoding, because the decoded value no longer shows them. This raises the cost of decoding a payment body
+The standard decoder silently keeps the last of two equal names, but a proxy before it may have used the first. Repeated names
+are rejected while decoding, because the decoded value no longer shows them. This raises the time to decode a payment's body
 from 8.2 to 10.5 µs.
 """
 
@@ -14,15 +14,13 @@ from workflows.errors import Detail, MalformedRequest
 from workflows.reconciliation.statements.lines import JsonNumber
 
 REPEATABLE = re.compile(r"[A-Za-z_]{1,64}")
-"""A name that may be repeated in an answer. Any other could be anything that somebody typed, even a card number."""
+"""A name that an error may quote. Any other text could be anything that a person typed, even a card number."""
 
 
 def read_json(raw: bytes, *, field: str = "body", exact: bool = False) -> Any:
-    """Return ``raw`` as a value.
+    """Decode ``raw``. Raises ``MalformedRequest`` for ``field`` if it is not valid JSON or repeats a name.
 
-    Raise ``MalformedRequest`` for ``field`` if it is not valid JSON or repeats a name.
-
-    With ``exact``, a number with a fraction or an exponent stays the text that was sent, because a float has 16 digits only.
+    With ``exact``, a number with a fraction or an exponent stays the text that was sent, because a float has only 16 digits.
     """
     try:
         return (_EXACT if exact else _DECODER).decode(raw.decode(json.detect_encoding(raw), "surrogatepass"))
@@ -37,8 +35,8 @@ def check_once(names: Iterable[str], *, field: str) -> None:
     seen = set[str]()
     for name in names:
         if name in seen:
-            shown = name if REPEATABLE.fullmatch(name) else "the same thing"
-            raise MalformedRequest(Detail(field, f"Must name {shown} only once"))
+            quoted = name if REPEATABLE.fullmatch(name) else "the same thing"
+            raise MalformedRequest(Detail(field, f"Must name {quoted} only once"))
         seen.add(name)
 
 

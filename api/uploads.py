@@ -1,15 +1,14 @@
-"""Receive statement files: the only route whose body may be large.
+"""Receive statement files, the only large bodies. They are streamed into a temporary file.
 
-It is streamed into a temporary file.
+| Content-Type             | body                                                     | provider and mapping         |
+|--------------------------|----------------------------------------------------------|------------------------------|
+| ``text/csv``             | the file                                                 | in the query                 |
+| ``application/x-ndjson`` | the file, with a JSON object on each line                | in the query                 |
+| ``multipart/form-data``  | field ``file``, whose name ends in ``.csv`` or ``.ndjson`` | fields of the form         |
+| ``application/json``     | ``{"provider", "mapping", "lines": [{…}]}``, up to 1 MiB | in the body                  |
 
-| Content-Type            | body                                                    | provider, mapping            |
-|-------------------------|----------------------------------------------------------|------------------------------|
-| ``text/csv``            | the file                                                 | in the query                 |
-| ``application/x-ndjson``| the file: a JSON object on each line                     | in the query                 |
-| ``multipart/form-data`` | ``file``, its name ending in ``.csv`` or ``.ndjson``     | ``provider``, ``mapping``     |
-| ``application/json``    | ``{"provider", "mapping", "lines": [{…}]}``, up to 1 MiB | in the body                  |
-
-``mapping`` is JSON (``StatementMapping``). Without it, the last one declared for the provider is used, or its default.
+``mapping`` is a ``StatementMapping`` as JSON. Without it, the mapping last declared for the provider is used, or the
+provider's default.
 """
 
 import hashlib
@@ -44,7 +43,9 @@ UPLOAD_PATH = re.compile(r"/api/v1/settlements/[^/]+/statements")
 UPLOAD_TYPES = (CSV, JSON_LINES, MULTIPART, JSON)
 FORMATS = {CSV: "csv", JSON_LINES: "json_lines"}
 FORM_FIELDS = ("provider", "mapping", "file")
-MAX_JSON_BYTES = 1024 * 1024  # parsed as a whole; larger files come as CSV or as lines, which are streamed
+MAX_JSON_BYTES = (
+    1024 * 1024
+)  # JSON is parsed as a whole; larger files are sent as CSV or JSON lines, which are streamed
 
 FILE = {"type": "string", "format": "binary"}
 PROVIDER = {"type": "string", "enum": reporting_names(), "description": "The provider that issued the statement"}
@@ -73,10 +74,10 @@ DOCUMENTED_BODY: dict[str, Any] = {
         JSON: {"schema": {"$ref": "#/components/schemas/StatementIn"}},
     },
 }
-"""``requestBody`` of the route. Declared by hand, because the framework would read the body as a whole.
+"""``requestBody`` of the route. Written by hand, because FastAPI would read the whole body into memory.
 
-The form comes first: generators that offer one kind of body take the first, and openapi-generator imports a class that it
-does not make if a form is any other.
+The form is listed first: generators that support only one content type use the first, and openapi-generator imports a class
+that does not exist if a form is not the first.
 """
 
 DOCUMENTED_QUERY: list[dict[str, Any]] = [
@@ -88,21 +89,21 @@ DOCUMENTED_QUERY: list[dict[str, Any]] = [
     }
     for name, schema in (("provider", PROVIDER), ("mapping", MAPPING))
 ]
-"""``parameters`` of the route, for bodies that are a bare file."""
+"""``parameters`` of the route. They are used if the body is only the file."""
 
 
 def is_upload(path: str) -> bool:
-    """Return whether bodies to ``path`` may be as large as a statement."""
+    """Return whether ``path`` is that of the upload, whose body may be as large as a statement."""
     return UPLOAD_PATH.fullmatch(path) is not None
 
 
 @asynccontextmanager
 async def receive_upload(request: Request, settlement_id: str, *, secret: bytes) -> AsyncIterator[tuple[Incoming, Key]]:
-    """Yield the file that came with ``request``, and its key; the file is deleted afterwards.
+    """Read the uploaded file, and yield it with the idempotency key of the request. The file is deleted afterwards.
 
-    Raises ``MalformedRequest`` for the key, the query or broken JSON, and ``InvalidRequest`` for the content of the body.
+    Raises ``MalformedRequest`` for the key, the query and malformed JSON, and ``InvalidRequest`` for invalid content.
     """
-    value = key_value(request)  # check the key before anything large is read
+    value = key_value(request)  # checked before anything large is read
 
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type not in FORMATS:
@@ -117,7 +118,7 @@ async def receive_upload(request: Request, settlement_id: str, *, secret: bytes)
             fields = {**dict(request.query_params), "format": FORMATS[media_type]}
         content = digest(file)[0]
         body = orjson.dumps([content, fields.get("provider"), fields["format"], str(fields.get("mapping"))])
-        request.state.key = key_of(request, value, body=body, secret=secret)  # for a refusal
+        request.state.key = key_of(request, value, body=body, secret=secret)  # a 422 of ``_incoming`` is stored with it
         incoming = _incoming(settlement_id, file, fields, field="query" if media_type in FORMATS else "body")
         mapping = incoming.mapping.model_dump(mode="json") if incoming.mapping else None
         meant = [fields.get("content", content), incoming.provider, incoming.format, mapping]
@@ -127,7 +128,7 @@ async def receive_upload(request: Request, settlement_id: str, *, secret: bytes)
 
 
 def _refuse_query(request: Request) -> None:
-    """Raise ``MalformedRequest`` for names in the query that belong in the body; they would be ignored."""
+    """Raise ``MalformedRequest`` for query names that belong in the body, because they would be ignored."""
     if names := list(request.query_params):
         raise MalformedRequest(
             *(Detail(name, "Must be in the body, unless the body is CSV or ndjson") for name in names)
@@ -147,23 +148,23 @@ async def _from_json(request: Request, file: IO[bytes]) -> dict[str, Any]:
             raise MalformedRequest(
                 Detail("body", f"Must be at most {MAX_JSON_BYTES // 1024} KiB; send a larger file as CSV")
             )
-    value = read_json(bytes(raw), exact=True)  # exact: numbers stay as they were written
+    value = read_json(bytes(raw), exact=True)
     try:
         body = StatementIn.model_validate(value)
     except ValidationError as error:
-        raise from_validation([{**one, "loc": ("body", *one["loc"])} for one in error.errors()]) from error
+        findings = [{**finding, "loc": ("body", *finding["loc"])} for finding in error.errors()]
+        raise from_validation(findings) from error
     try:
         file.writelines(_json(line).encode() + b"\n" for line in body.lines)
     except RecursionError as error:
         raise InvalidRequest(Detail("lines", "Must not be nested so deeply")) from error
-    content = hashlib.sha256(
-        canonical_form_of_invalid(body.lines, bytes(raw))
-    ).hexdigest()  # the order of names in a line does not matter
+    # The order of names in a line does not matter when two uploads are compared.
+    content = hashlib.sha256(canonical_form_of_invalid(body.lines, bytes(raw))).hexdigest()
     return {"provider": body.provider, "mapping": body.mapping, "format": "json_lines", "content": content}
 
 
 def _json(value: Any) -> str:
-    """Return ``value`` as JSON with each number as it was sent."""
+    """Serialise ``value`` as JSON, with each number as it was sent."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{json.dumps(name)}: {_json(inner)}" for name, inner in value.items()) + "}"
     if isinstance(value, list):
@@ -184,7 +185,7 @@ async def _from_form(request: Request, file: IO[bytes]) -> dict[str, Any]:
 
 
 def _check_names(names: list[str]) -> None:
-    """Raise if a form repeats a name, of which the last would win, or has an unknown one."""
+    """Raise ``MalformedRequest`` if a form repeats a name, and ``InvalidRequest`` if it has an unknown name."""
     check_once(names, field="body")
     unknown = [name for name in names if name not in FORM_FIELDS]
     if unknown:
@@ -199,11 +200,11 @@ def _text(form: FormData, name: str) -> str | None:
 
 
 def _incoming(settlement_id: str, file: IO[bytes], fields: dict[str, Any], *, field: str) -> Incoming:
-    wrong = MalformedRequest if field == "query" else InvalidRequest
+    error_type = MalformedRequest if field == "query" else InvalidRequest
     try:
         provider = reporting_provider(fields.get("provider"))
     except ValueError as error:
-        raise wrong(Detail("provider", str(error))) from error
+        raise error_type(Detail("provider", str(error))) from error
     mapping = fields.get("mapping")
     if isinstance(mapping, str):
         try:
@@ -211,10 +212,12 @@ def _incoming(settlement_id: str, file: IO[bytes], fields: dict[str, Any], *, fi
             refuse_card_data(value, "mapping")
             mapping = StatementMapping.model_validate(value)
         except ValidationError as error:
-            details = [Detail(_path(one), str(one["msg"]).removeprefix("Value error, ")) for one in error.errors()]
-            raise wrong(*details) from error
+            details = [
+                Detail(_path(finding), str(finding["msg"]).removeprefix("Value error, ")) for finding in error.errors()
+            ]
+            raise error_type(*details) from error
     return Incoming(settlement_id, provider, file, fields["format"], mapping=mapping, is_declared=mapping is not None)
 
 
-def _path(error: Any) -> str:
-    return ".".join(["mapping", *(str(part) for part in error["loc"])])
+def _path(finding: Any) -> str:
+    return ".".join(["mapping", *(str(part) for part in finding["loc"])])

@@ -1,4 +1,4 @@
-"""The version of the product, as ``pyproject.toml`` states it: its only source."""
+"""The version of the product, read from ``pyproject.toml``."""
 
 import tomllib
 from pathlib import Path

@@ -1,1 +1,1 @@
-"""The HTTP/1.1 connection below the application: framing, limits and order, built on uvicorn."""
+"""HTTP/1.1 connections: framing, limits and the order of requests, built on uvicorn's protocol."""

@@ -1,11 +1,11 @@
-"""Limit what a connection reads ahead, and how long a client may leave its answers unread.
+"""Limit how far a connection reads ahead, and how long a client may leave its responses unread.
 
-| situation                               | reaction                                                                      |
-|-----------------------------------------|-------------------------------------------------------------------------------|
-| requests wait behind the running one    | nothing more is read, although the running one asks for its body              |
-| a client does not read its answer       | aborted, unless it reads ``MIN_BYTES_READ`` per ``CLIENT_READ_SECONDS``       |
+| situation                                      | reaction                                                                |
+|------------------------------------------------|-------------------------------------------------------------------------|
+| pipelined requests wait for the running one    | reading stays paused, even if the running request's body is awaited     |
+| a client does not read its response            | aborted, unless it reads ``MIN_BYTES_READ`` per ``CLIENT_READ_SECONDS`` |
 
-Without the second limit, an answer that is not read would hold its connection, its memory and its request permanently.
+Without the second limit, a response that is not read would occupy its connection, its memory and its request permanently.
 """
 
 import asyncio
@@ -13,22 +13,22 @@ import asyncio
 from uvicorn.protocols.http.flow_control import FlowControl
 
 CLIENT_READ_SECONDS = 30.0
-MIN_BYTES_READ = 65_536  # in that time: 2 kB/s, the same rate that requests must arrive at
+MIN_BYTES_READ = 65_536  # in that time, which is 2 kB/s, the rate at which requests must arrive too
 
 
 class ConnectionFlowControl(FlowControl):
     """uvicorn's flow control with the two limits above."""
 
     is_held = False
-    """Whether requests wait behind the running one."""
+    """Whether pipelined requests wait for the running one."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         super().__init__(transport)
         self._read_timer: asyncio.TimerHandle | None = None
-        self._left = 0  # bytes to be read when the timer was started
+        self._left = 0  # unread bytes when the timer was started
 
     def resume_reading(self) -> None:
-        """Resume reading, unless requests wait."""
+        """Resume reading, unless pipelined requests wait."""
         if not self.is_held:
             super().resume_reading()
 
@@ -39,7 +39,7 @@ class ConnectionFlowControl(FlowControl):
             self._start_timer()
 
     def resume_writing(self) -> None:
-        """Do as uvicorn does, and stop the timer: the client has read nearly all, or is gone."""
+        """Do as uvicorn does, and stop the timer, because the client has read nearly everything or has disconnected."""
         super().resume_writing()
         if self._read_timer:
             self._read_timer.cancel()

@@ -1,21 +1,21 @@
-"""HTTP/1.1 on the connection: one request at a time, each with the answer that belongs to it.
+"""Run the requests of an HTTP/1.1 connection one at a time, so that each response belongs to its request.
 
-| situation                                           | reaction                                                     |
-|-----------------------------------------------------|--------------------------------------------------------------|
-| requests sent before the previous one is answered   | each begins when the previous one has its answer, in order   |
-| bytes that are not valid HTTP                       | 400 after the answers to earlier requests, then closed       |
-| no Host or two, a coding other than chunked         | the same                                                     |
-| headers, or the framing of a body, over 64 KiB      | the same                                                     |
-| a request that makes no progress                    | 400 after ``ARRIVAL_TIMEOUT_SECONDS``, then closed           |
-| a client that has closed its sending side           | gets the answers to all complete requests, then closed       |
-| a connection on which nothing arrives               | closed, as an idle one is                                    |
-| a client that does not read its answers             | aborted (``api.http1.flow_control``)                         |
-| ``Expect: 100-continue``                            | no 100, which this API never sends: the body is simply read  |
+| situation                                           | reaction                                                       |
+|-----------------------------------------------------|----------------------------------------------------------------|
+| requests sent before the previous one is answered   | each starts when the previous one was answered, in their order |
+| bytes that are not valid HTTP                       | 400 after the responses to earlier requests, then closed       |
+| no Host header or two, a coding other than chunked  | the same                                                       |
+| headers, or the framing of a body, over 64 KiB      | the same                                                       |
+| a request that makes no progress                    | 400 after ``ARRIVAL_TIMEOUT_SECONDS``, then closed             |
+| a client that has closed its sending side           | gets the responses to all complete requests, then closed       |
+| a connection on which nothing arrives               | closed by the keep-alive timeout                               |
+| a client that does not read its responses           | aborted (``api.http1.flow_control``)                           |
+| ``Expect: 100-continue``                            | the body is read, and no 100 is sent                           |
 
-A 400 from here promises that nothing was done for the request it answers. That holds because the parser is given one
-message at a time, cut at its end: later bytes are not examined before the answer is sent. Waiting bytes are bounded, because
-reading pauses. A request whose body turns out to be malformed has not started either: every route that changes anything
-reads its body to the end first, and gets a disconnect if the end does not come.
+A 400 from this module promises that nothing was done for its request. The parser gets one message at a time, cut at its end,
+so later bytes are not parsed before the response is sent. The bytes that wait are bounded, because reading is paused. A
+request whose body is malformed has changed nothing either: every route that changes anything reads its body to the end first,
+and gets a disconnect if the end does not arrive.
 """
 
 import asyncio
@@ -32,11 +32,11 @@ from workflows.database.json_rendering import render
 from workflows.errors import Detail, MalformedRequest
 from workflows.ids import new_id
 
-MAX_HEAD_BYTES = 65_536  # far above what a terminal, its token and every proxy in between need
+MAX_HEAD_BYTES = 65_536  # of headers; far more than a terminal, its token and the proxies in between need
 ARRIVAL_TIMEOUT_SECONDS = 30.0  # a terminal on a bad network needs a few seconds for a kilobyte
-MIN_BYTES_PER_TIMEOUT = 65_536  # a client that sends as much within the timeout gets another one: uploads are large
-LINGER_SECONDS = 2.0  # for the client to read its last answer: closing with bytes unread would reset the connection
-FRAMING_PER_BYTE = 16  # bytes of framing allowed per byte of body; a chunk of one byte costs five
+MIN_BYTES_PER_TIMEOUT = 65_536  # the timeout starts again if the client has sent this much, because uploads are large
+LINGER_SECONDS = 2.0  # for the client to read its last response; closing with unread bytes would reset the connection
+FRAMING_PER_BYTE = 16  # allowed bytes of framing per byte of body; a chunk of one byte needs five
 
 END = b"\r\n\r\n"
 """The end of the headers, and of a chunked body with or without trailers."""
@@ -48,24 +48,24 @@ class SequentialProtocol(HttpToolsProtocol):
     """uvicorn's protocol with one request at a time, errors in the envelope, and limits for slow requests."""
 
     flow: ConnectionFlowControl
-    _waiting = b""  # bytes read; from ``_at`` on not yet given to the parser
+    _waiting = b""  # bytes that were read; those from ``_at`` on were not given to the parser yet
     _at = 0
-    _tail = b""  # the last bytes given to it, which may hold the beginning of ``END``
+    _tail = b""  # the last bytes that the parser got, which may contain the beginning of ``END``
     _is_busy = False  # a complete request has not been answered yet
-    _is_complete = True  # no incomplete request has begun
-    _has_head = False
-    _is_past_parser = False  # its body does not go through the parser
+    _is_complete = True  # no request has arrived in part
+    _has_head = False  # the headers of the arriving request are complete
+    _is_past_parser = False  # the body of the arriving request is not parsed
     _left = 0  # bytes of a body of known length that have not arrived
     _seen = _seen_before = 0  # bytes of the arriving request: now, and when the timer was started
     _body = _piece_body = 0  # bytes of its body: in all, and in the last piece
     _around = _around_all = 0  # bytes of framing: since the last byte of the body, and in all
-    _refusal = ""
-    _is_finished = False  # the last answer of this connection is sent
+    _refusal = ""  # the error in the headers
+    _is_finished = False  # the last response of this connection was sent
     _client_has_ended = False  # the client has closed its sending side
     _arrival_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Do as uvicorn does, and close a connection without any request when an idle one would be closed."""
+        """Do as uvicorn does, and start the keep-alive timeout before the first request."""
         super().connection_made(transport)
         self.flow = ConnectionFlowControl(transport)
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
@@ -78,7 +78,7 @@ class SequentialProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Buffer the bytes that arrived, and parse those of the current request."""
+        """Buffer the bytes that arrived, and parse those of the next request unless one is running."""
         if self._is_finished:
             return
         self._unset_keepalive_if_required()
@@ -87,9 +87,9 @@ class SequentialProtocol(HttpToolsProtocol):
         self._advance()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio asks for it
-        """Keep the connection open for answers that are still due.
+        """Keep the connection open until all complete requests are answered.
 
-        A stream never ends by itself, so it is closed.
+        A stream is closed, because it would keep the connection open for minutes.
         """
         self._client_has_ended = True
         if self._is_finished or (self._is_busy and self.cycle.scope["path"].endswith("/stream")):
@@ -102,7 +102,7 @@ class SequentialProtocol(HttpToolsProtocol):
         return not self.transport.is_closing()
 
     def on_response_complete(self) -> None:
-        """Do as uvicorn does, then begin the next request."""
+        """Do as uvicorn does, then parse the next request."""
         self._is_busy = False
         super().on_response_complete()
         if self._is_finished or self.transport.is_closing():
@@ -114,13 +114,13 @@ class SequentialProtocol(HttpToolsProtocol):
             self._watch()
 
     def on_message_begin(self) -> None:
-        """Begin a request."""
+        """Reset the state at the first byte of a request."""
         self._is_complete = self._has_head = False
         self._body = self._around = self._around_all = 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Start the request, whose headers are complete. No 100 is sent: the body is read anyway."""
+        """Check the headers, and start the request. No 100 is sent, because the body is read anyway."""
         version, is_upgrade = self.parser.get_http_version(), self.parser.should_upgrade()
         self._refusal, self._left = check_headers(self.headers, version, is_upgrade=is_upgrade)
         if self._refusal:
@@ -128,30 +128,30 @@ class SequentialProtocol(HttpToolsProtocol):
         self.expect_100_continue = False
         super().on_headers_complete()
         self._has_head = True
-        self.headers = []  # trailers are dropped: in this list they would count as headers
+        self.headers = []  # a new list, because trailers are appended to it and must not become headers
 
     def on_body(self, body: bytes) -> None:
-        """Take in a part of the body."""
+        """Count the bytes of the body, and do as uvicorn does."""
         self._piece_body += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Mark the request as complete, unless its body continues past the parser."""
+        """Mark the request as complete, unless the rest of its body is not parsed."""
         self._is_past_parser = self._left > 0 and self.parser.should_upgrade()
-        if self._is_past_parser:  # the parser takes the body for another protocol, which is not supported here
+        if self._is_past_parser:  # after an upgrade request, the parser treats the body as data of another protocol
             return
         self._is_complete = True
         self._is_busy = not self.cycle.response_complete
         super().on_message_complete()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Do as uvicorn does, but limit the wait for a client that does not read the rest of its answer."""
+        """Do as uvicorn does, and abort the connection if the client does not read the rest of its response in time."""
         super().timeout_keep_alive_handler()
         if self.transport.get_write_buffer_size():
             self.loop.call_later(CLIENT_READ_SECONDS, self.transport.abort)
 
     def send_400_response(self, msg: str) -> None:
-        """Answer a request that does not reach the application (``msg`` says why) and hang up."""
+        """Answer a request that does not reach the application, and close the connection. ``msg`` is the error."""
         body = render(error_body(MalformedRequest(Detail("request", msg))))
         head = (
             b"content-type: application/json\r\n",
@@ -164,7 +164,7 @@ class SequentialProtocol(HttpToolsProtocol):
         self._hang_up()
 
     def _advance(self) -> None:
-        """Give the parser the bytes that arrived, but none of a request before the previous one is answered."""
+        """Give the parser the bytes that arrived, up to the end of a request that has to be answered first."""
         size = len(self._waiting)
         while self._at < size and not self._is_busy and not self._is_finished:
             self._feed(self._next_piece())
@@ -182,7 +182,7 @@ class SequentialProtocol(HttpToolsProtocol):
         self._watch()
 
     def _watch(self) -> None:
-        """Start or stop the timer of an incomplete request, and answer a client that sends nothing more."""
+        """Start or stop the timer of an incomplete request, and answer a client that has closed its sending side."""
         if self._is_complete:
             if self._arrival_timer:
                 self._stop_arrival_timer()
@@ -199,7 +199,7 @@ class SequentialProtocol(HttpToolsProtocol):
             self._start_arrival_timer()
 
     def _next_piece(self) -> bytes:
-        """Return the bytes to parse now: to the end of a body of known length, else to the next ``END``."""
+        """Return the bytes to parse next: up to the end of a body of known length, otherwise up to the next ``END``."""
         waiting, at = self._waiting, self._at
         if self._left:
             end = at + min(self._left, len(waiting) - at)
@@ -251,23 +251,23 @@ class SequentialProtocol(HttpToolsProtocol):
         return self._around > MAX_HEAD_BYTES or self._around_all > MAX_HEAD_BYTES + FRAMING_PER_BYTE * self._body
 
     def _refuse(self, issue: str) -> None:
-        """Answer an unreadable request with 400, unless it is answered already, and hang up."""
+        """Answer a request that cannot be read with 400, unless it was answered already, and close the connection."""
         if self._is_finished:
             return
-        if self._has_head and self.cycle.response_complete:  # it is answered already, without the rest of its body
+        if self._has_head and self.cycle.response_complete:  # answered already, before all of its body arrived
             self._hang_up()
             return
         if self._has_head and self.cycle.response_started:
             self._is_finished = True
             self.transport.close()
             return
-        if self._has_head:  # the application waits for the rest: signal that none will come
+        if self._has_head:  # the application may await the rest of the body: let it receive a disconnect
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self.send_400_response(issue)
 
     def _hang_up(self) -> None:
-        """Send nothing more, and discard all further bytes until the client has closed too."""
+        """Close the sending side, and discard further bytes until the client closes the connection too."""
         self._is_finished = True
         self._stop_arrival_timer()
         self._unset_keepalive_if_required()

@@ -1,4 +1,4 @@
-"""Check request headers for faults that the parser accepts, and return the length of the body."""
+"""Check request headers for errors that the parser accepts, and determine the length of the body."""
 
 import re
 from functools import lru_cache
@@ -9,19 +9,19 @@ HOST = re.compile(rb"[ \t]*(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._~%-]+)(:[0-9]{1,5})?
 NO_HOST = "The Host header must be a name or address, with or without a port"
 ONCE = (
     b"host",  # RFC 9112 section 3.2
-    b"authorization",  # who calls
-    b"content-type",  # what the body is
+    b"authorization",  # the caller
+    b"content-type",  # the type of the body
     b"content-encoding",
-    b"idempotency-key",  # which stored answer is meant
+    b"idempotency-key",  # the stored answer
 )
-"""Headers that decide what a request is. If one is sent twice, readers may differ about which counts. The parser itself
-refuses two lengths."""
+"""Headers that may be sent only once. With two values, a proxy and this service could use different ones. The parser itself
+refuses two Content-Length headers."""
 
 
 def check_headers(headers: Headers, version: str, *, is_upgrade: bool) -> tuple[str, int]:
-    """Return the fault of the headers (empty: none) and the length of the body if they announce it.
+    """Return the error in the headers (empty if there is none), and the announced length of the body (0 if there is none).
 
-    ``headers`` have lower-case names. A length is one number: the parser has refused any other.
+    The names in ``headers`` are lower-case. A length is a valid number, because the parser refuses anything else.
     """
     known = dict(headers)
     names = [name for name, _ in headers]
@@ -32,7 +32,9 @@ def check_headers(headers: Headers, version: str, *, is_upgrade: bool) -> tuple[
         codings = [value.strip(b" \t").lower() for name, value in headers if name == b"transfer-encoding"]
         if codings != [b"chunked"] or version != "1.1":
             return "The only Transfer-Encoding allowed is chunked, in HTTP/1.1", 0
-        if is_upgrade:  # the parser takes what follows the headers for the other protocol; a length can be counted
+        if (
+            is_upgrade
+        ):  # the parser does not parse the body of such a request, so only a body of known length can be read
             return "A request for an upgrade must have a Content-Length", 0
     if len(set(names)) != len(names) and (doubled := next((name for name in ONCE if names.count(name) > 1), None)):
         return f"There must be exactly one {doubled.decode().title()} header", 0

@@ -1,1 +1,1 @@
-"""The OpenAPI document: what FastAPI derives from the routes, completed with what it cannot know."""
+"""The OpenAPI document: FastAPI's document of the routes, completed with what FastAPI cannot derive."""

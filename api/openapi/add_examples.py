@@ -1,7 +1,7 @@
-"""Put examples into the OpenAPI document, wherever a schema is read or answered.
+"""Add examples to every request body and response of the OpenAPI document, by the name of the schema.
 
-A new route has the examples of its schemas without naming them. Those of errors come from ``api.openapi.error_responses``.
-They cannot stand in the models, because FastAPI drops nulls from there.
+A new route gets the examples of its schemas automatically; ``api.openapi.error_responses`` has the examples of errors. The
+examples are not in the models, because FastAPI drops nulls from examples there.
 """
 
 from collections.abc import Mapping
@@ -26,8 +26,8 @@ Examples = dict[str, dict[str, Any]]
 
 
 def _as_examples(table: Mapping[str, tuple[str, Any]]) -> Examples:
-    # Swagger UI lists the summaries, not the names.
-    return {name: {"summary": f"{name}: {said}", "value": value} for name, (said, value) in table.items()}
+    # The summary repeats the name, because Swagger UI lists summaries only.
+    return {name: {"summary": f"{name}: {summary}", "value": value} for name, (summary, value) in table.items()}
 
 
 _PAYMENTS = _as_examples({name: (summary, payment_fields(row)) for name, (summary, row) in PAYMENTS.items()})
@@ -61,11 +61,11 @@ SCHEMAS: Mapping[str, Examples] = {
         {"a page": ("Newest first", {"data": [_TERMINALS["active"]["value"]], "next_cursor": None})}
     ),
 }
-"""The examples of each schema, by the names that readers choose from."""
+"""Name of a schema → its examples, by the names from which a reader chooses."""
 
 
 def add_examples(document: dict[str, Any]) -> None:
-    """Put examples into every body of an OpenAPI ``document``."""
+    """Add examples to every body of an OpenAPI ``document``."""
     for path in document["paths"].values():
         for operation in path.values():
             _add(operation.get("requestBody", {}))
@@ -77,5 +77,5 @@ def _add(body: dict[str, Any], *, only_first: bool = False) -> None:
     shown = body.get("content", {}).get(JSON, {})
     examples = SCHEMAS.get(shown.get("schema", {}).get("$ref", "").rpartition("/")[2])
     if examples:
-        # What was just made is in the one status in which it begins, which is written first.
+        # An entity that was just created has its first status, whose example is the first.
         shown["examples"] = dict([next(iter(examples.items()))]) if only_first else examples

@@ -1,6 +1,6 @@
-"""The text of the documentation page: ``info.description`` of the OpenAPI document, in Markdown.
+"""Render ``info.description`` of the OpenAPI document: the text of the documentation page, in Markdown.
 
-Everything for which the code has a table or a setting is rendered from it, so that the page cannot contradict the code.
+Statuses, errors and limits are rendered from the tables and settings of the code, so that the text cannot contradict it.
 """
 
 from api.dependencies import DEFAULT_LIMIT, MAX_LIMIT
@@ -33,28 +33,28 @@ asynchronously and reports the outcome.
 - Nothing that could be a card number (13 to 19 digits that pass the Luhn test) is accepted in any field, key or query: 422."""
 
 RULES = f"""### When to charge again: the four rules of a terminal
-1. **One key per intention.** Make the `{HEADER}` and the `client_reference` when the cashier presses the button, store both,
-   and send the same ones until there is an answer.
+1. **One key per intention.** Create the `{HEADER}` and the `client_reference` when the cashier presses the button, store both,
+   and send the same values until there is an answer.
 2. **A lost answer says nothing about the outcome.** After a time-out, a reset, 429, 500 or 503, send the same request with
    the same key after `Retry-After` or a second or two. After a restart, find the payment with `listPayments` and its
    `client_reference`.
 3. **Only a final status is an outcome:** `completed`, `failed`, `cancelled` (and later `refunded`). Until then, wait.
 4. **`outcome_known: false` means: do not charge again**, neither on another terminal nor by another method.
-   It resolves itself.
+   The service finds out the outcome.
 
-`failed` and `cancelled` mean that no money moved and that this is known: only then may the customer pay again, with a new key.
+`failed` and `cancelled` mean that it is certain that no money moved. Only then may the customer pay again, with a new key.
 
 ### Idempotency
 Every `POST` that creates or moves money requires `{HEADER}`: 1 to 100 printable characters, a new value per intention. A key
-belongs to its caller, path and method. The same key and a body of the same meaning return the stored answer, byte for byte,
-with `{REPLAYED}: true`, for {KEY_LIFE.total_seconds() / HOUR:g} hours. Another body is refused with 422
-`IDEMPOTENCY_KEY_REUSED`; a key whose first request is still running with 409 `IDEMPOTENCY_KEY_IN_USE`. Answers of 2xx and 422
-are stored, all others are not. `client_reference` is unique within the merchant permanently."""
+belongs to its caller, path and method. The same key with a body of the same meaning returns the stored answer, byte for byte,
+with `{REPLAYED}: true`, for {KEY_LIFE.total_seconds() / HOUR:g} hours. A different body is refused with 422
+`IDEMPOTENCY_KEY_REUSED`; a key whose first request is still running is refused with 409 `IDEMPOTENCY_KEY_IN_USE`. Only answers
+with 2xx and 422 are stored. A `client_reference` stays unique within the merchant permanently."""
 
-GENERATORS = """Operation ids are function names and never change. Every amount has 64 bits (`int64`). Two generators are
-tested with each release: `openapi-typescript` with `openapi-fetch`, and `openapi-python-client`. `openapi-typescript` needs
-`--default-non-nullable=false`, or fields that have a default must be sent. A generator that makes closed enumerations refuses
-values that a newer server adds: keep an answer that cannot be read, and treat it as an unknown outcome."""
+GENERATORS = """Operation ids become function names and never change. Every amount has 64 bits (`int64`). Two generators are
+tested with each release: `openapi-typescript` with `openapi-fetch`, and `openapi-python-client`. Run `openapi-typescript` with
+`--default-non-nullable=false`; otherwise its clients must send fields that have a default. Clients with closed enumerations
+reject values that a newer server adds: store an answer that cannot be parsed, and treat it as an unknown outcome."""
 
 FATES = (
     ("`approve` (default)", "charges", "`completed`"),
@@ -82,22 +82,22 @@ FATES = (
     ("`ignore_idempotency`", "would charge the same key twice", "`completed`; charged once"),
     ("`partial:<amount>`", "charges another amount", "`processing` with `needs_review`"),
 )
-"""Faults of the sandbox provider, what it does, how the payment ends."""
+"""Fault of the sandbox provider, what the provider does, and how the payment ends."""
 
 
 def render_description(settings: Settings) -> str:
-    """Return the whole text."""
+    """Return the whole description."""
     fates = table(("`metadata.sandbox`", "the provider", "the payment"), FATES)
     return "\n\n".join(
         (
             INTRODUCTION,
             f"## Tokens\n{_tokens(settings)}",
             f"## Rules\n{RULES}",
-            f"## Statuses\nOnly these changes are possible; any other request answers 409.\n\n{render_statuses()}",
+            f"## Statuses\nOnly these changes are possible; any other is refused with 409.\n\n{render_statuses()}",
             "## Sandbox fates\nA payment at the sandbox provider (`qr`, or `card` with a `provider`) chooses its fate in "
-            f"`metadata`; several can be joined with commas.\n\n{fates}",
+            f"`metadata.sandbox`; several faults can be joined with commas.\n\n{fates}",
             f"## Errors\nEvery error has the same body: `error.code` for programs, `error.message` for people, and "
-            f"`error.details` with a `field` and an `issue` each (possibly empty).\n\n{render_errors()}",
+            f"`error.details`, a list (possibly empty) with a `field` and an `issue` each.\n\n{render_errors()}",
             f"## Limits\n{_limits(settings)}",
             f"## Generated clients\n{GENERATORS}",
         )
@@ -114,13 +114,13 @@ def _tokens(settings: Settings) -> str:
 3. It posts a form to `{TOKEN_PATH}` (`createDeviceToken`) with a `client_assertion`: a JWT signed with ES256 whose `iss` and
    `sub` are its `client_id`, whose `aud` is the public address of the service or its token URL, with a new `jti` each time
    and an `exp` at most {MAX_LIFE.total_seconds() / 60:g} minutes ahead.
-4. The token is valid for {settings.device_token_seconds} s, and ends at once if the terminal is suspended or its key replaced.
+4. The token is valid for {settings.device_token_seconds} s. It ends at once if the terminal is suspended or its key replaced.
 
 **`userToken`**, for a person or a program of the back office: a JWT (ES256 or RS256) of the login system with `sub`, `role`,
 `psp_id`, `merchant_id` and `store_id`. For development: `python3 run.py token --role staff`.
 
-Roles from the lowest to the highest: {codes(roles)}. A higher role may do all that a lower one may, within its own tenant;
-each operation names the lowest role. A row of another tenant is 404, never 403."""
+Roles from the lowest to the highest: {codes(roles)}. A higher role may do everything that a lower role may, within its own
+tenant; each operation names the lowest role. An id of another tenant is answered with 404, never with 403."""
 
 
 def _limits(settings: Settings) -> str:

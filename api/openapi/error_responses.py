@@ -1,4 +1,4 @@
-"""Declare the errors of a route for the OpenAPI document: one schema, and an example of each error."""
+"""Declare the error responses of a route for the OpenAPI document, with an example of each error."""
 
 import inspect
 from typing import Any
@@ -9,11 +9,11 @@ from api.schemas.base import ErrorOut
 from workflows.errors import every_error
 
 ALWAYS = (400, 404, 422, 429, 500, 503)
-"""Any route may return these: limits, an internal error, an id that does not exist, or card data in a query (422)."""
+"""Statuses that any route may return: for limits, internal errors, unknown ids, or card data in a query (422)."""
 
 
 def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the ``responses=`` of a route that may answer ``statuses`` besides ``ALWAYS``."""
+    """Return the ``responses=`` argument of a route that may answer ``statuses`` in addition to ``ALWAYS``."""
     return {status: _error_response(status) for status in sorted({*statuses, *ALWAYS})}
 
 

@@ -1,4 +1,4 @@
-"""Render the errors of the documentation page: code, HTTP status, meaning, and what a client must do."""
+"""Render the section about errors of the API description: HTTP status, code, meaning, and what a client must do."""
 
 from collections.abc import Mapping
 
@@ -41,7 +41,7 @@ WHAT_TO_DO: Mapping[type[DomainError], str] = {
 
 
 def render_errors() -> str:
-    """Return the table of errors, by HTTP status."""
+    """Return the table of errors as Markdown, ordered by HTTP status."""
     errors = sorted(every_error(), key=lambda error: STATUS[error.kind])
     rows = [
         (str(STATUS[error.kind]), f"`{error.code}`", one_line(error.__doc__), WHAT_TO_DO[error]) for error in errors

@@ -1,4 +1,4 @@
-"""Declare the headers of answers once each in the OpenAPI document, and refer to them where sent."""
+"""Declare response headers in the OpenAPI document: each once in ``components``, with references where it is sent."""
 
 from typing import Any
 
@@ -52,11 +52,11 @@ STORED = ("200", "201", "422")
 """The statuses of answers that are stored with their key."""
 
 FILES = ("/lines", "/export.csv", "/export.json", "/report.pdf")
-"""The ends of paths whose 200 may be a file."""
+"""Endings of the paths whose 200 may be a file."""
 
 
 def add_headers(document: dict[str, Any]) -> None:
-    """Declare the headers of every answer of ``document``."""
+    """Declare the headers of every response of ``document``."""
     document["components"]["headers"] = {name: dict(header) for name, header in HEADERS.items()}
     for path, _, operation in operations(document):
         has_key = takes_key(operation)
@@ -73,4 +73,4 @@ def add_headers(document: dict[str, Any]) -> None:
 
 def takes_key(operation: dict[str, Any]) -> bool:
     """Return whether an operation requires an idempotency key."""
-    return any(each.get("name") == HEADER for each in operation.get("parameters", ()))
+    return any(parameter.get("name") == HEADER for parameter in operation.get("parameters", ()))

@@ -1,4 +1,4 @@
-"""Remove the declared errors that an operation cannot send."""
+"""Remove errors that are declared for an operation although it cannot send them."""
 
 from typing import Any
 
@@ -28,13 +28,13 @@ OF_SOME: dict[type[DomainError], tuple[str, ...]] = {
         "createTerminal",
     ),
 }
-"""Errors that only these operations can send."""
+"""Error → the only operations that can send it."""
 
 OF_KEYS = (IdempotencyKeyInUse, IdempotencyKeyReused)
-"""Errors of operations that take an idempotency key."""
+"""Errors that only operations with an idempotency key can send."""
 
 PROBES_NEVER_SEND = ("404", "429")
-"""Probes take neither a token nor an id, and are not counted by any limit."""
+"""Statuses that probes never send, because they take neither a token nor an id, and no limit counts them."""
 
 
 def remove_impossible_errors(document: dict[str, Any]) -> None:
@@ -45,7 +45,7 @@ def remove_impossible_errors(document: dict[str, Any]) -> None:
             for status in PROBES_NEVER_SEND:
                 answers.pop(status, None)
         names_nothing = "{" not in path and "requestBody" not in operation
-        if names_nothing and not any(each["required"] for each in operation.get("parameters", ())):
+        if names_nothing and not any(parameter["required"] for parameter in operation.get("parameters", ())):
             answers.pop("404", None)  # a list without rows is empty, not missing
         impossible = [error for error, ids in OF_SOME.items() if operation["operationId"] not in ids]
         impossible += () if takes_key(operation) else OF_KEYS

@@ -1,11 +1,11 @@
-"""Give each integer its format: without one, generated Kotlin, Java and C# have 32-bit amounts."""
+"""Add a format to each integer, because generated Kotlin, Java and C# use 32 bits for an integer without one."""
 
 from typing import Any
 
 from api.openapi.walk import objects
 
 BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
-"""Name of a bound in Python → in JSON Schema."""
+"""Name of a bound in pydantic → its name in JSON Schema."""
 
 SMALLEST, LARGEST = -(2**31), 2**31 - 1
 
@@ -13,7 +13,7 @@ SMALLEST, LARGEST = -(2**31), 2**31 - 1
 def name_bounds(document: dict[str, Any]) -> None:
     """Rename the bounds of numbers to their names in JSON Schema.
 
-    Behind a custom validator, which the query values have, pydantic writes its own names, which no client reads.
+    For types with a custom validator, such as those of query parameters, pydantic writes names that no client understands.
     """
     for schema in objects(document):
         if schema.get("type") in ("integer", "number"):

@@ -1,16 +1,16 @@
-"""Markdown for the description of the OpenAPI document."""
+"""Build Markdown for the description in the OpenAPI document."""
 
 from collections.abc import Iterable, Sequence
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table; a bar inside a cell is escaped."""
+    """Return a table. Vertical bars in cells are escaped."""
     lines = [_line(head), "|" + "---|" * len(head), *(_line(row) for row in rows)]
     return "\n".join(lines)
 
 
 def codes(values: Iterable[object]) -> str:
-    """Return ``values`` as code with commas between them."""
+    """Format each of ``values`` as code, and join them by commas."""
     return ", ".join(f"`{value}`" for value in values)
 
 

@@ -1,7 +1,8 @@
-"""Name the operations of the OpenAPI document: a verb and a noun, from the method and the path.
+"""Derive the id of an operation, a verb and a noun, from its method and path.
 
-Generators make function names of them, so an id must never change: the method and the path are the contract, while the
-name of a Python function is not. A route whose path does not contain its verb has an entry in ``NAMED``.
+Generators turn the ids into function names, so they must never change. They are derived from the method and the path, which
+are part of the contract, rather than from the name of a Python function. A route that does not fit the rule has an entry in
+``NAMED``.
 """
 
 import re
@@ -25,7 +26,7 @@ NAMED = {
     "GET /health/ready": "getReadiness",
     "GET /metrics": "getMetrics",
 }
-"""Operations whose paths do not follow the rule → their ids."""
+"""Method and path of an operation that does not follow the rule → its id."""
 
 LEADING = ("ops",)  # a path segment that groups operations and names no entity
 OF_ONE = {"GET": "get", "PATCH": "update", "PUT": "set", "DELETE": "delete", "POST": "create"}
@@ -39,7 +40,7 @@ def operation_id(method: str, path: str) -> str:
         return named
     parts = [part for part in path.strip("/").split("/") if part not in LEADING]
     *owners, last = [part for part in parts if not part.startswith("{")]
-    owner = "".join(_title(_singular(one)) for one in owners)
+    owner = "".join(_title(_singular(name)) for name in owners)
     if parts[-1].startswith("{"):
         return OF_ONE[method] + owner + _title(_singular(last))
     if method == "POST" and owners and not last.endswith("s"):  # an action on the entity before it

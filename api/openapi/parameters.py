@@ -1,4 +1,4 @@
-"""Describe query parameters that mean the same on every route. A route may have its own description."""
+"""Add descriptions that routes do not declare: of common query parameters, and of successful responses."""
 
 from typing import Any
 
@@ -21,11 +21,11 @@ DESCRIPTIONS: dict[str, str] = {
     "created_from": "Only those created at this time or later",
     "created_to": "Only those created before this time",
 }
-"""Name of a query parameter → its description, unless the route has one."""
+"""Name of a query parameter → its description on routes that declare none."""
 
 
 def describe_parameters(document: dict[str, Any]) -> None:
-    """Give every parameter of ``document`` a description."""
+    """Add the missing descriptions of query parameters."""
     for _, _, operation in operations(document):
         for parameter in operation.get("parameters", ()):
             if not parameter.get("description") and parameter["in"] == "query":
@@ -33,7 +33,7 @@ def describe_parameters(document: dict[str, Any]) -> None:
 
 
 def describe_answers(document: dict[str, Any]) -> None:
-    """Describe the content of each success, for which FastAPI writes "Successful Response"."""
+    """Replace FastAPI's "Successful Response" by the description of the response's schema."""
     schemas = document["components"]["schemas"]
     for _, _, operation in operations(document):
         for status, answer in operation["responses"].items():

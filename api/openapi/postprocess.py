@@ -1,4 +1,4 @@
-"""Complete the document that FastAPI makes: names, headers, formats, examples, the text of the page."""
+"""Turn FastAPI's document into the published one: add names, descriptions, headers, formats and examples."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ FRAMEWORK_ERRORS = ("HTTPValidationError", "ValidationError")
 
 
 def postprocess(document: dict[str, Any], settings: Settings) -> None:
-    """Change ``document`` in place to what is published."""
+    """Change FastAPI's ``document`` in place into the published one."""
     remove_framework_errors(document)
     add_schemas(document)
     describe(document, settings)
@@ -39,7 +39,7 @@ def postprocess(document: dict[str, Any], settings: Settings) -> None:
 
 
 def remove_framework_errors(document: dict[str, Any]) -> None:
-    """Remove the 422 that FastAPI declares for any route with parameters: this API answers 400 there."""
+    """Remove the 422 that FastAPI declares for every route with parameters, because this API answers 400 instead."""
     for _, _, operation in operations(document):
         if FRAMEWORK_ERRORS[0] in str(operation["responses"].get("422")):
             del operation["responses"]["422"]
@@ -48,7 +48,7 @@ def remove_framework_errors(document: dict[str, Any]) -> None:
 
 
 def describe(document: dict[str, Any], settings: Settings) -> None:
-    """Add the text of the page, the servers and the tags."""
+    """Add the description, the servers and the tags."""
     document["info"] |= {
         "description": render_description(settings),
         "contact": {"name": "MPAC SmartPOS Payments"},
@@ -68,20 +68,20 @@ def name_operations(document: dict[str, Any]) -> None:
 
 def tidy_schemas(document: dict[str, Any]) -> None:
     """Remove titles, which generators would turn into types, and convert descriptions to Markdown."""
-    for each in objects(document):
-        if each is not document["info"]:
-            each.pop("title", None)
-        if isinstance(text := each.get("description"), str):
-            each["description"] = text.replace("``", "`")
+    for item in objects(document):
+        if item is not document["info"]:
+            item.pop("title", None)
+        if isinstance(text := item.get("description"), str):
+            item["description"] = text.replace("``", "`")
 
 
 def close_objects(document: dict[str, Any]) -> None:
-    """Close objects with ``unevaluatedProperties``, which means the same as ``additionalProperties``.
+    """Replace ``additionalProperties: false`` by ``unevaluatedProperties: false``, which means the same here.
 
-    From an object with ``additionalProperties: false``, openapi-generator (7.9 to 7.17) makes a hash map in Java and Kotlin,
-    and its Java writes every request as ``{}``.
+    For an object with ``additionalProperties: false``, openapi-generator (7.9 to 7.17) generates a hash map in Java and
+    Kotlin, and its Java client sends every request as ``{}``.
     """
-    for each in objects(document):
-        if each.get("additionalProperties") is False:
-            del each["additionalProperties"]
-            each["unevaluatedProperties"] = False
+    for item in objects(document):
+        if item.get("additionalProperties") is False:
+            del item["additionalProperties"]
+            item["unevaluatedProperties"] = False

@@ -1,12 +1,12 @@
-"""Declare in the OpenAPI document who may call an operation: the kinds of token, and the lowest role."""
+"""Declare in the OpenAPI document which tokens each operation accepts, and the lowest role that may call it."""
 
 from typing import Any
 
 from api.openapi.walk import operations
 from workflows.devices.client_assertions import TOKEN_PATH
 
-MADE = "HTTPBearer"
-"""The scheme that FastAPI makes; its scopes name the lowest role (``api.dependencies.at_least``)."""
+FRAMEWORK_SCHEME = "HTTPBearer"
+"""The scheme that FastAPI declares. Its scope is the lowest role (``api.dependencies.at_least``)."""
 
 DEVICE, USER = "deviceToken", "userToken"
 SCHEMES: dict[str, dict[str, Any]] = {
@@ -26,11 +26,11 @@ SCHEMES: dict[str, dict[str, Any]] = {
 
 
 def add_security(document: dict[str, Any]) -> None:
-    """Declare the two kinds of token, and for each operation which of them it takes and the lowest role."""
+    """Declare the two kinds of token, and for each operation the kinds that it accepts and the lowest role."""
     document["components"]["securitySchemes"] = SCHEMES
     for _, _, operation in operations(document):
         made = operation.pop("security", [])
-        roles = made[0][MADE] if made else []
+        roles = made[0][FRAMEWORK_SCHEME] if made else []
         who: list[dict[str, list[str]]] = [{USER: []}] if roles else [{DEVICE: []}, {USER: []}] if made else []
         operation["security"] = who
         operation["description"] += f"\n\n{_describe_token(bool(made), roles)}"

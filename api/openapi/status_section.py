@@ -1,4 +1,4 @@
-"""Render the statuses of the documentation page from each entity's table of edges."""
+"""Render the section about statuses of the API description from each entity's table of transitions."""
 
 from api.openapi.markdown import table
 from workflows.bills.states import BILL
@@ -13,12 +13,12 @@ MACHINES = (PAYMENT, REFUND, ORDER, BILL, DEVICE, SETTLEMENT)
 
 
 def render_statuses() -> str:
-    """Return a table for each entity: its statuses, what they mean, and where they lead."""
+    """Return a table for each entity as Markdown: its statuses, their meanings, and the statuses that can follow."""
     return "\n\n".join(f"**{machine.name.capitalize()}**\n\n{status_table(machine)}" for machine in MACHINES)
 
 
 def status_table(machine: StateMachine) -> str:
-    """Return the statuses of one entity with their meaning and their edges."""
+    """Return the table of one entity's statuses."""
     meaning = member_comments(type(machine.initial[0]))
     rows = [(f"`{status}`", meaning[str(status)], _next(machine, status)) for status in machine.statuses]
     return table(("status", "meaning", "can become"), rows)

@@ -1,4 +1,4 @@
-"""The groups of operations in the OpenAPI document, in the order in which an integrator needs them."""
+"""Describe the groups of operations (tags) in the OpenAPI document, in the order in which an integrator needs them."""
 
 TAGS: dict[str, str] = {
     "payments": "Take money. `createPayment` stores a payment and answers 201 `pending` at once; a worker processes it. "
@@ -16,7 +16,7 @@ TAGS: dict[str, str] = {
     "stores": "Stores of a merchant, and the providers that charge for them.",
     "terminals": "Terminals (devices): registration, activation with a code, access tokens, suspension.",
     "operations": "Actions of system operators: the maintenance switch and dead letters.",
-    "health": "Probes and metrics, without a token. They are served during maintenance and overload, too.",
+    "health": "Probes and metrics, without a token. They are served even during maintenance and overload.",
 }
 """Tag → its description."""
 

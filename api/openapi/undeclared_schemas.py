@@ -1,4 +1,4 @@
-"""Add the schemas of bodies that FastAPI does not know, because their routes read them themselves."""
+"""Add the schemas of request bodies that FastAPI does not know, because their routes read the body themselves."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from api.schemas.statements import StatementIn
 
 READ_BY_ROUTES: tuple[type[BaseModel], ...] = (StatementIn,)
 RENAMED = {"StatementMapping": "StatementMappingIn"}
-"""Names that the document uses for answers already, with other required fields."""
+"""Schema of a request body → its name in the document, if a response schema with other required fields has its name."""
 
 WHERE = "#/components/schemas/"
 
@@ -25,8 +25,8 @@ def add_schemas(document: dict[str, Any]) -> None:
 
 
 def _rewrite_references(node: Any) -> None:
-    for one in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
-        _rewrite_references(one)
+    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        _rewrite_references(child)
     name = node.get("$ref") if isinstance(node, dict) else None
     if isinstance(name, str):
         node["$ref"] = WHERE + RENAMED.get(name, name)

@@ -1,14 +1,14 @@
-"""Iterate over an OpenAPI document: its operations, and the objects of its structure."""
+"""Iterate over the operations and the objects of an OpenAPI document."""
 
 from collections.abc import Iterator
 from typing import Any
 
 METHODS = ("get", "put", "post", "patch", "delete")
 VALUES = frozenset({"example", "examples", "default", "const", "enum", "value"})
-"""Keywords whose content is a value of the API rather than a part of the document's structure."""
+"""Keywords whose content is example data rather than a part of the document's structure."""
 
 NAMED = frozenset({"properties", "schemas", "headers", "responses", "$defs", "patternProperties"})
-"""Keywords whose content has free names: a property may be called ``default``."""
+"""Keywords whose content maps names to objects. A name may equal a keyword: a property may be called ``default``."""
 
 
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -20,13 +20,16 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
 
 
 def objects(node: Any, *, is_named: bool = False) -> Iterator[dict[str, Any]]:
-    """Yield ``node`` and every object below it, without examples, defaults and other values."""
+    """Yield ``node`` and every object below it, except examples, defaults and other values.
+
+    ``is_named``: ``node`` is the content of a keyword in ``NAMED``.
+    """
     if isinstance(node, list):
-        for one in node:
-            yield from objects(one)
+        for item in node:
+            yield from objects(item)
     elif isinstance(node, dict):
         if not is_named:
             yield node
-        for name, one in node.items():
+        for name, child in node.items():
             if is_named or name not in VALUES:
-                yield from objects(one, is_named=name in NAMED and not is_named)
+                yield from objects(child, is_named=name in NAMED and not is_named)

@@ -1,4 +1,4 @@
-"""Routes that issue access tokens to devices. Users bring theirs from the login system."""
+"""The route that issues access tokens to devices. Users get theirs from the login system."""
 
 from typing import Annotated
 

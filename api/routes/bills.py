@@ -21,10 +21,7 @@ router = APIRouter(prefix="/bills", tags=["bills"])
 
 
 async def post_bill(*, body: BillIn, caller: AnyCaller, key: IdempotencyKey, request_id: RequestId) -> Response:
-    """Create a bill for the part of an order that is not billed yet.
-
-    Repeating the key returns the same answer.
-    """
+    """Create a bill for the part of an order that is not billed yet. Repeating the key returns the same answer."""
     stored = await bill_orders([body.order_id], field="order_id", caller=caller, key=key, request_id=request_id)
     return stored_response(stored)
 
@@ -38,7 +35,7 @@ async def post_combine(*, body: CombineIn, caller: AnyCaller, key: IdempotencyKe
 async def post_split(
     *, bill_id: EntityId, body: SplitIn, caller: AnyCaller, key: IdempotencyKey, request_id: RequestId
 ) -> Response:
-    """Replace an unpaid bill by parts that add up to it. The bill itself is voided."""
+    """Replace an unpaid bill by parts that add up to it. The original bill is voided."""
     stored = await split_bill(bill_id, body.to_splitting(), caller=caller, key=key, request_id=request_id)
     return stored_response(stored)
 

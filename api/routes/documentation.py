@@ -1,9 +1,9 @@
-"""Serve the API documentation at ``/docs``: Swagger UI with the OpenAPI document, without a CDN.
+"""Serve the OpenAPI document, and the API documentation at ``/docs``: Swagger UI without a CDN.
 
-FastAPI's default page loads its script from the internet, which many shops' networks do not reach. The files come with the
-wheel ``fastapi-offline`` and are served here rather than by ``StaticFiles``, which would answer 206 and 304, statuses that
-this API does not use. The page is our own because FastAPI's has an inline script, for which a content security policy would
-have to allow every script.
+FastAPI's default page loads its script from the internet, which many shops' networks do not reach. The files come from the
+package ``fastapi-offline``. They are not served by ``StaticFiles``, which would answer 206 and 304, statuses that this API
+does not use. The page is written here because FastAPI's page has an inline script, for which the content security policy
+would have to allow inline scripts.
 """
 
 import asyncio
@@ -26,13 +26,13 @@ from workflows.settings import Settings
 PATH = "/docs"
 DOCUMENT = "/api/v1/openapi.json"
 ASSETS = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css", "favicon.png": "image/png"}
-ONE_DAY = "public, max-age=86400"  # they change only with a release
+ONE_DAY = "public, max-age=86400"  # the files change only with a release
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 )
-"""Everything from this server and no inline script. Inline styles are allowed: Swagger UI sets them while it runs."""
+"""Only files of this server, and no inline scripts. Inline styles are allowed, because Swagger UI sets them while it runs."""
 
 HEAD = f'<link rel="stylesheet" href="{PATH}/swagger-ui.css">'
 BODY = f"""<div id="swagger-ui"></div>
@@ -54,7 +54,7 @@ router = APIRouter(include_in_schema=False)
 
 
 class PublishedDocument:
-    """The OpenAPI document of one application, made at the first request and stored as bytes."""
+    """The OpenAPI document of an application, rendered at the first request and then cached as bytes."""
 
     def __init__(self, app: FastAPI, settings: Settings) -> None:
         self._app = app
@@ -65,7 +65,7 @@ class PublishedDocument:
     async def read(self) -> bytes:
         """Return the document as JSON.
 
-        It is made in a thread: half a second of work would delay every payment.
+        It is rendered in a thread, because that takes half a second, which would delay every payment.
         """
         async with self._making:
             self._raw = self._raw or await asyncio.to_thread(self._make)
@@ -76,15 +76,15 @@ class PublishedDocument:
 
 
 def document_of(app: FastAPI, settings: Settings) -> dict[str, Any]:
-    """Return the document of ``app``: the one that FastAPI makes, completed."""
+    """Return the published OpenAPI document of ``app``: FastAPI's document, postprocessed."""
     made = app.openapi()
-    app.openapi_schema = None  # FastAPI would cache it, which takes more memory than the bytes of the document
+    app.openapi_schema = None  # drop FastAPI's cache, which takes more memory than the rendered bytes
     postprocess(made, settings)
     return made
 
 
 def install_documentation(app: FastAPI, settings: Settings) -> None:
-    """Add the page and the document to ``app``."""
+    """Add the routes of the page and the document to ``app``."""
     app.state.document = PublishedDocument(app, settings)
     app.include_router(router)
 
@@ -98,10 +98,7 @@ async def document(request: Request) -> Response:
 
 @router.get(PATH)
 async def page(request: Request) -> Response:
-    """Return the page.
-
-    `Authorize` takes a token of `mpac token`, and `Try it out` calls this very process.
-    """
+    """Return the page. Its button `Authorize` takes a token of `mpac token`; `Try it out` calls this server."""
     page = html_page(request.app.title, head=HEAD, body=BODY)
     return HTMLResponse(page, headers={"Content-Security-Policy": POLICY})
 

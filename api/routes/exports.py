@@ -23,7 +23,7 @@ Lang = Annotated[
     Query(description="The language; the default is Japanese for yen and English for other currencies"),
 ]
 REPORT_HEADERS = {
-    # A page without scripts, with its own inline style and font.
+    # The page has no scripts; its style and font are inline.
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; font-src data:",
     "Cache-Control": "no-store",
 }
@@ -47,7 +47,7 @@ _BINARY = {"type": "string", "format": "binary"}
     },
 )
 async def get_export_csv(settlement_id: EntityId, caller: StoreManager) -> Response:
-    """Export all lines and breaks in one table."""
+    """Export all lines and breaks of a settlement as one table."""
     pieces = export_csv(settlement_id, caller=caller)
     return await file_response(pieces, media_type=CSV, name=f"{settlement_id}.csv")
 
@@ -58,7 +58,7 @@ async def get_export_csv(settlement_id: EntityId, caller: StoreManager) -> Respo
     responses=error_responses(401, 403),
 )
 async def get_export_json(settlement_id: EntityId, caller: StoreManager) -> Response:
-    """Export the settlement with all lines and breaks."""
+    """Export a settlement with all its lines and breaks."""
     pieces = export_json(settlement_id, caller=caller)
     return await file_response(pieces, media_type=JSON, name=f"{settlement_id}.json")
 

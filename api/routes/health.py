@@ -1,4 +1,4 @@
-"""Routes of the probes: liveness, readiness, and the parts that are silent."""
+"""Routes of the liveness and readiness probes."""
 
 from typing import Any
 
@@ -26,11 +26,11 @@ async def live() -> Response:
 async def ready(request: Request) -> Response:
     """Check that this process can store a payment, and report which parts of the installation are silent.
 
-    A silent part is no reason to send traffic elsewhere: payments are stored as before and processed later, but an operator
-    has to act. `silent` lists the parts that are not `heard`, as of a few seconds ago. `queues` and `workers` list all of
-    them, with the seconds since each last consumed a message. A worker is `deaf` if it runs and consumes nothing, and
-    `silent` if it does not even write that it runs. `unknown` means that the state cannot be determined: the broker is
-    unavailable or, for beat, no worker consumes its messages.
+    Do not send traffic elsewhere because a part is silent: payments are still stored, and processed later, but an operator
+    has to act. `silent` lists the parts whose state is not `heard`, as of a few seconds ago. `queues` and `workers` list all
+    queues and workers, with the seconds since each last consumed a message. A worker is `deaf` if it runs but consumes no
+    messages, and `silent` if it does not even report that it runs. `unknown` means that the state cannot be determined,
+    because the broker is unavailable or, for beat, because no worker consumes its messages.
     """
     await _PROBE.result()
     listening = runtime_of(request).silence_monitor

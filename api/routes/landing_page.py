@@ -1,7 +1,7 @@
-"""Serve the welcome page at ``/``, which links everything else, and the guides.
+"""Serve the landing page at ``/``, which links the other pages, and the guides.
 
-It links only what exists: installed guides, and Flower if its address is configured. Like the API documentation, these
-pages need no token: apart from that address they hold nothing about this installation.
+The page links only what exists: the installed guides, and Flower if its address is configured. Like the API documentation,
+these pages require no token, because apart from Flower's address they contain nothing about this installation.
 """
 
 from collections.abc import Iterator
@@ -24,13 +24,13 @@ ABOUT = "The payments service of a point-of-sale platform. Terminals and back of
 
 
 def install_landing_page(app: FastAPI, settings: Settings) -> None:
-    """Add the page and the guides to ``app``."""
+    """Add the routes of the landing page and the guides to ``app``."""
     app.state.links = dict(_links(settings.flower_url))
     app.include_router(router)
 
 
 def _links(flower_url: str | None) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Yield name → address and text of every link except the guides."""
+    """Yield the name of each link except the guides, with its address and text."""
     yield "documentation", ("/docs", "API documentation")
     yield "openapi", ("/api/v1/openapi.json", "OpenAPI document")
     yield "health", ("/health/ready", "Health")

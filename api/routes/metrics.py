@@ -1,4 +1,4 @@
-"""The metrics for Prometheus: totals of all processes, and the current state of the installation."""
+"""The route of the metrics for Prometheus: the totals of all processes, and the current state of the installation."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -36,7 +36,7 @@ Found = tuple[
 
 
 class _Families(Collector):
-    """A collector of families that are made already."""
+    """A collector that returns metric families which were built before."""
 
     def __init__(self, families: Iterable[Metric]) -> None:
         self._families = list(families)
@@ -51,9 +51,9 @@ class _Families(Collector):
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **error_responses()},
 )
 async def metrics(request: Request) -> Response:
-    """Return all metrics in Prometheus' text format, of all processes: any API process can be the target.
+    """Return the metrics of all processes in Prometheus' text format, so that any API process can be the scrape target.
 
-    A process that was killed may have counted up to two seconds more than its totals say.
+    Counts of the last two seconds before a process was killed may be missing.
     """
     runtime = runtime_of(request)
     await runtime.totals_writer.add()

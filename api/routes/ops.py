@@ -1,6 +1,6 @@
-"""Routes of operator actions.
+"""Routes of operator actions: the maintenance switch, dead letters and the result of the invariants.
 
-Each is reserved to system operators, idempotent, and recorded with their name.
+All of them require a system operator. Actions are idempotent and are recorded with the operator's name.
 """
 
 from typing import Annotated
@@ -33,7 +33,7 @@ router = APIRouter(prefix="/ops", tags=["operations"])
 
 @router.put("/maintenance", response_model=MaintenanceOut, responses=error_responses(401, 403, 422))
 async def put_maintenance(body: MaintenanceIn, caller: SystemOperator) -> Response:
-    """Close everything but `/ops`, `/health` and `/metrics` (503 with your message), or open it again."""
+    """Refuse all requests except `/ops`, `/health` and `/metrics` with 503 and your message, or accept them again."""
     await set_maintenance(Maintenance(body.enabled, body.message), caller=caller)
     return json_response({"enabled": body.enabled, "message": body.message})
 
@@ -53,9 +53,9 @@ async def get_dead_letters(
 
 @router.get("/invariants", response_model=InvariantsOut, responses=error_responses(401, 403))
 async def get_invariants(_caller: SystemOperator) -> Response:
-    """Return the last result of the scheduled check of the invariants, rule by rule.
+    """Return the last result of the scheduled check of the invariants for each rule.
 
-    It runs once an hour with a short time limit. A rule that did not finish in time shows its previous result;
+    The check runs once an hour with a short time limit. A rule whose check did not finish in time shows its previous result.
     `mpac invariants` checks everything.
     """
     rules = await read_results(Role.ACCEPT)
@@ -74,7 +74,7 @@ async def get_invariants(_caller: SystemOperator) -> Response:
     "/dead-letters/{letter_id}/close", response_model=DeadLetterOut, responses=error_responses(401, 403, 409, 422)
 )
 async def post_close(letter_id: EntityId, body: CloseIn, caller: SystemOperator) -> Response:
-    """Close a dead letter that must not be retried. Repeating the same reason returns the same answer."""
+    """Close a dead letter that must not be retried. Repeating the request with the same reason returns the same answer."""
     return json_response(await close_dead_letter(letter_id, reason=body.reason, caller=caller))
 
 
@@ -84,9 +84,9 @@ async def post_close(letter_id: EntityId, body: CloseIn, caller: SystemOperator)
 async def post_requeue(
     letter_id: EntityId, caller: SystemOperator, request_id: RequestId, _body: NothingIn | None = None
 ) -> Response:
-    """Retry a dead letter, once the cause is fixed.
+    """Retry a dead letter after its cause was fixed.
 
-    If the provider may know the operation, it is inquired about first.
+    If the provider may know the operation already, an inquiry is sent first.
     """
     requeued = await requeue_dead_letter(letter_id, publish=publish_task, caller=caller, request_id=request_id)
     return json_response({"task": requeued.task, "arguments": requeued.arguments})

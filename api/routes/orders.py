@@ -25,7 +25,7 @@ router = APIRouter(prefix="/orders", tags=["orders"])
 async def post_order(
     *, body: OrderIn, caller: AnyCaller, key: IdempotencyKey, request_id: RequestId, runtime: RuntimeDep
 ) -> Response:
-    """Create an order as a draft, or open with `submit`. Repeating the key returns the same answer."""
+    """Create an order as a draft, or as an open order with `submit`. Repeating the key returns the same answer."""
     return stored_response(
         await runtime.order_intake.create_order(Creation(body.to_request(), caller, key, request_id))
     )
@@ -73,8 +73,8 @@ async def patch_order(
 ) -> Response:
     """Change an order while it is a draft or open and has no bill except voided ones.
 
-    `version` is the one you have read; it is required if `items` change. If another caller has changed the order
-    meanwhile, nothing is changed and the answer is 409 with the current version: read the order again.
+    `version` is the version that you have read; it is required if `items` change. If another caller has changed the order
+    meanwhile, nothing is changed, and the answer is 409 with the current version. Read the order again in that case.
     """
     rounding = TaxRounding(runtime.settings.tax_rounding)
     row = await change_order(order_id, body.to_change(), rounding=rounding, caller=caller, request_id=request_id)
@@ -85,7 +85,7 @@ async def patch_order(
 async def post_submit(
     order_id: EntityId, caller: AnyCaller, request_id: RequestId, body: VersionIn | None = None
 ) -> Response:
-    """Open a draft: from now on it can be billed."""
+    """Open a draft, so that it can be billed."""
     version = body.version if body else None
     row = await submit_order(order_id, caller=caller, request_id=request_id, version=version)
     return json_response(order_fields(row))
@@ -95,7 +95,7 @@ async def post_submit(
 async def post_cancel(
     order_id: EntityId, caller: AnyCaller, request_id: RequestId, body: ReasonedVersionIn | None = None
 ) -> Response:
-    """Cancel an order without an unpaid bill, all payments of which are fully refunded."""
+    """Cancel an order that has no unpaid bill and whose payments are all fully refunded."""
     given = body or ReasonedVersionIn()
     row = await cancel_order(order_id, caller=caller, reason=given.reason, request_id=request_id, version=given.version)
     return json_response(order_fields(row))
@@ -105,7 +105,7 @@ async def post_cancel(
 async def post_complete(
     order_id: EntityId, caller: AnyCaller, request_id: RequestId, body: VersionIn | None = None
 ) -> Response:
-    """Complete a paid order that was fulfilled. An order that was refunded in full cannot be completed."""
+    """Complete a paid order after it was fulfilled. An order that was refunded in full cannot be completed."""
     version = body.version if body else None
     row = await complete_order(order_id, caller=caller, request_id=request_id, version=version)
     return json_response(order_fields(row))

@@ -38,8 +38,7 @@ async def create_payment(
     return stored_response(stored)
 
 
-# The dependencies above are declared for the OpenAPI document. `FastRoute` reads them when the application is made and then
-# fills in the arguments itself, without FastAPI; it refuses a dependency that it would not run.
+# ``FastRoute`` reads the declared parameters once, when the application is created, and computes the arguments itself.
 router.add_api_route(
     "",
     create_payment,
@@ -71,7 +70,7 @@ async def get_payment(
     wait: Annotated[Seconds, Query(ge=0, le=60, description="Seconds to wait for a newer version, at most 25")] = 0,
     since_version: Annotated[WholeNumber | None, Query(ge=0, le=2**31 - 1, description="The version you know")] = None,
 ) -> Response:
-    """Return one payment; with `wait`, as soon as its version is newer than `since_version`."""
+    """Return one payment. With `wait`, return it as soon as its version is newer than `since_version`."""
     if wait:
         seconds = min(wait, runtime.settings.max_wait_seconds)
         row = await await_payment(
@@ -110,8 +109,8 @@ async def post_cancel(
 ) -> Response:
     """Cancel a payment: at once while it is pending, through the provider while it is processing.
 
-    Cash, and a sale that the terminal's own application approved, have moved already: they are `completed` with
-    `cancel_outcome: too_late`. With `on_too_late: refund` a refund is created as well, which a person must carry out.
+    For cash and for a sale that the terminal's own application approved, the money has moved already. Such a payment is
+    `completed` with `cancel_outcome: too_late`. With `on_too_late: refund`, a refund is created that a person must carry out.
     """
     row = await cancel_payment(
         payment_id,

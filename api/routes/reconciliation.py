@@ -57,9 +57,9 @@ router = APIRouter(tags=["reconciliation"])
 async def post_statement(
     *, settlement_id: EntityId, request: Request, caller: StoreManager, request_id: RequestId, runtime: RuntimeDep
 ) -> Response:
-    """Store a provider's statement, or refuse all of it and name each bad line.
+    """Store a provider's statement, or refuse it as a whole and name each invalid line.
 
-    The same file again changes nothing.
+    Uploading the same file again changes nothing.
     """
     secret = runtime.settings.secret_key.get_secret_value().encode()
     async with receive_upload(request, settlement_id, secret=secret) as (incoming, key):
@@ -71,7 +71,7 @@ async def post_statement(
     "/settlements/{settlement_id}/statements", response_model=StatementsOut, responses=error_responses(401, 403)
 )
 async def get_statements(settlement_id: EntityId, caller: StoreManager) -> Response:
-    """List the statements of a settlement, newest first. The newest of each provider counts."""
+    """List the statements of a settlement, newest first. Only the newest of each provider is compared."""
     rows = await list_statements(settlement_id, caller=caller)
     return json_response({"data": [statement_fields(row) for row in rows]})
 
@@ -87,11 +87,10 @@ async def post_reconcile(
     runtime: RuntimeDep,
     body: ReconcileIn | None = None,
 ) -> Response:
-    """Compare a settlement with the providers' statements now.
+    """Compare a settlement with the providers' statements now. Statements that were not uploaded are fetched first.
 
-    Statements that were not uploaded are fetched first.
-
-    Lines without a statement are listed as `uncompared`; only `accept_uncompared` with a note signs the day off without them.
+    Lines for which there is no statement are listed as `uncompared`. The day is signed off without them only with
+    `accept_uncompared` and a note.
     """
     acceptance = body.to_acceptance() if body else None
     actor = Actor(caller, request_id=request_id)
@@ -127,7 +126,7 @@ async def get_breaks(
 
 @router.post("/breaks/{break_id}/resolve", response_model=BreakOut, responses=error_responses(401, 403, 409, 422))
 async def post_resolve(break_id: EntityId, body: ResolveIn, caller: MerchantAdmin, request_id: RequestId) -> Response:
-    """Resolve a break. With the last one its settlement is reconciled."""
+    """Resolve a break. When the last break of a settlement is resolved, the settlement is reconciled."""
     actor = Actor(caller, request_id=request_id)
     return json_response(break_fields(await resolve_break(break_id, body.to_request(), actor=actor)))
 

@@ -29,7 +29,7 @@ async def create_refund(
     request_id: RequestId,
     runtime: RuntimeDep,
 ) -> Response:
-    """Create a pending refund of at most what is left, and start processing it."""
+    """Create a pending refund of at most the amount that is not refunded yet, and start processing it."""
     stored = await request_refund(
         payment_id,
         body.to_request(),
@@ -75,8 +75,8 @@ async def post_report(
 ) -> Response:
     """Report whether the money of a refund with `needs_action` was returned at the till.
 
-    A worker records it: `approved` completes the refund, `declined` fails it. The same report again changes nothing; a
-    different one is refused.
+    A worker records the report: `approved` completes the refund, `declined` makes it fail. Sending the same report again
+    changes nothing; a different report is refused.
     """
     row = await report_refund(refund_id, body.to_report(), caller=caller, request_id=request_id)
     runtime.nudger.refund(refund_id, request_id=request_id)

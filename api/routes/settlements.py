@@ -63,7 +63,7 @@ async def get_settlements(
 
 @router.get("/settlements/{settlement_id}", response_model=SettlementOut, responses=error_responses(401, 403))
 async def get_settlement(settlement_id: EntityId, caller: StoreManager) -> Response:
-    """Return one settlement. An open one shows the figures that it would have if it were closed now."""
+    """Return one settlement. An open settlement shows the figures that it would have if it were closed now."""
     return json_response(settlement_fields(await read_settlement(settlement_id, caller=caller)))
 
 
@@ -81,7 +81,7 @@ async def get_lines(
     page: CurrentPage,
     accept: Annotated[str, Header(description="`text/csv` brings all lines as a file instead of a page")] = "",
 ) -> Response:
-    """List the lines of a settlement. An open one has only corrections so far."""
+    """List the lines of a settlement. An open settlement has only corrections so far."""
     if prefers_csv(accept):
         pieces = export_lines_csv(settlement_id, caller=caller)
         return await file_response(pieces, media_type=CSV, name=f"{settlement_id}-lines.csv")
@@ -95,7 +95,7 @@ async def get_lines(
 async def post_close(
     settlement_id: EntityId, caller: StoreManager, request_id: RequestId, _body: NothingIn | None = None
 ) -> Response:
-    """Close a settlement now. Later lines go into the next one, which begins at this moment."""
+    """Close a settlement now. Later lines go into the next settlement, which starts immediately."""
     await close_manually(settlement_id, caller=caller, request_id=request_id)
     return json_response(settlement_fields(await read_settlement(settlement_id, caller=caller)))
 
@@ -108,9 +108,9 @@ async def post_close(
 async def post_cash_count(
     settlement_id: EntityId, body: CashCountIn, caller: StoreManager, request_id: RequestId
 ) -> Response:
-    """Record the cash counted in the drawer of a closed settlement.
+    """Record the cash that was counted in the drawer for a closed settlement.
 
-    Repeat to correct it, until it is reconciled.
+    Repeat the request to correct the count, until the settlement is reconciled.
     """
     row = await count_cash(
         settlement_id, cash_actual=body.cash_actual, note=body.note, caller=caller, request_id=request_id
@@ -124,10 +124,7 @@ async def post_cash_count(
     responses=error_responses(401, 403, 422),
 )
 async def put_policy(store_id: EntityId, body: PolicyIn, caller: MerchantAdmin) -> Response:
-    """Set whether a provider sends this store statements.
-
-    If it sends none, no settlement waits for its statements.
-    """
+    """Set whether a provider sends this store statements. If it sends none, no settlement waits for them."""
     return json_response(policy_fields(await set_policy(store_id, body.to_request(), caller=caller)))
 
 

@@ -1,6 +1,6 @@
 """Routes of a store's providers.
 
-``{provider}`` is its name or its id: a store has each provider only once.
+``{provider}`` in a path is the provider's name or id. The name is unique, because a store has each provider only once.
 """
 
 from typing import Annotated
@@ -31,7 +31,7 @@ router = APIRouter(prefix="/stores/{store_id}/providers", tags=["stores"])
 
 
 def vault(runtime: RuntimeDep) -> Vault:
-    """Return the vault of credentials. It is made per request, which costs 20 µs on rare requests."""
+    """Return the vault that encrypts credentials. It is built per request, which costs 20 µs on rare requests."""
     return Vault(runtime.settings.secret_key.get_secret_value().encode())
 
 
@@ -70,6 +70,6 @@ async def patch_provider(
 
 @router.delete("/{provider}", status_code=204, responses=error_responses(401, 403))
 async def delete_provider(store_id: EntityId, provider: EntityId, caller: MerchantAdmin) -> Response:
-    """Remove a provider from a store, with its credentials. Payments already sent to it continue."""
+    """Remove a provider and its credentials from a store. Payments that were sent to it already continue."""
     await remove_provider(store_id, provider, caller=caller)
     return Response(status_code=204)

@@ -1,4 +1,4 @@
-"""Terminals over HTTP: the devices of a store, as its manager sees them."""
+"""Routes of terminals, by which a manager registers and manages the devices of a store."""
 
 from typing import Annotated
 
@@ -45,7 +45,7 @@ async def get_terminal(device_id: EntityId, caller: StoreManager) -> Response:
 
 @router.post("/{device_id}/suspend", response_model=TerminalOut, responses=error_responses(401, 403, 409, 422))
 async def post_suspend(device_id: EntityId, caller: StoreManager, request_id: RequestId, reason: Reason) -> Response:
-    """Suspend an active terminal. Its next request is refused."""
+    """Suspend an active terminal. Its requests are refused from now on."""
     row = await suspend_device(device_id, caller=caller, reason=reason, request_id=request_id)
     return json_response(device_fields(row))
 

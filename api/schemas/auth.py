@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 
 from api.schemas.base import Body, Id
 
-MAX_ASSERTION_LENGTH = 4_000  # an assertion of a terminal has some 450 characters
+MAX_ASSERTION_LENGTH = 4_000  # a terminal's assertion has about 450 characters
 
 
 class TokenForm(Body):

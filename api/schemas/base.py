@@ -1,4 +1,4 @@
-"""The base of all bodies: no unknown fields, no coercion, no card data, no text that cannot be stored."""
+"""The base classes and common fields of bodies: no unknown fields, no coercion, no card data, no control characters."""
 
 import math
 from datetime import datetime
@@ -14,12 +14,12 @@ from workflows.money import MAX_AMOUNT, currencies
 
 
 class Part(BaseModel):
-    """A part of a request body. Unknown fields are refused; ``Body`` has searched the whole for card data."""
+    """A part of a request body. Unknown fields are refused. Card data is searched for once, in the whole ``Body``."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     def comparison_fields(self) -> dict[str, Any]:
-        """Return the fields for comparing two requests, including defaults that depend on other fields."""
+        """Return the fields by which two requests are compared, with defaults that depend on other fields filled in."""
         return dict(self.__dict__)
 
 
@@ -27,7 +27,7 @@ class Body(Part):
     """The root of every request body."""
 
     masked_later: ClassVar[frozenset[str]] = frozenset()
-    """Fields in which card data is accepted, because it is masked before anything is stored."""
+    """Fields in which card data is accepted, because it is masked before it is stored."""
 
     @model_validator(mode="before")
     @classmethod
@@ -40,10 +40,10 @@ class Body(Part):
 
 
 def refuse_card_data(value: Any, path: str = "") -> None:
-    """Raise ``InvalidRequest`` with each path below ``path`` at which the JSON ``value`` holds card data."""
-    # Raised as our own error: the validator's would carry the value along.
+    """Raise ``InvalidRequest`` if ``value`` holds card data, with a detail for each path. Paths begin with ``path``."""
+    # Not a pydantic error, because that would contain the value.
     try:
-        found = [Detail(place, ISSUE) for place in find_card_data(value, path)]
+        found = [Detail(found_at, ISSUE) for found_at in find_card_data(value, path)]
     except RecursionError as error:  # nested so deeply that it can be parsed but not searched
         raise ValueError("Must not be nested so deeply") from error
     if found:
@@ -71,7 +71,7 @@ def _check_json_object(value: dict[str, Any]) -> dict[str, Any]:
 
 MAX_DEPTH, MAX_ENTRIES, MAX_TEXT = 5, 50, 500
 EXACT = 2**53
-"""Integers of this size and above are not exact for every reader of JSON."""
+"""From here on, integers are not exact in readers of JSON that use floats."""
 
 
 def _check_json(value: Any, *, depth: int) -> None:
@@ -96,13 +96,13 @@ def _check_scalar(value: Any) -> None:
 
 
 Printable = Annotated[str, Field(min_length=1), AfterValidator(_check_printable)]
-"""A text without control characters that is not blank. Its maximum length is set where it is used."""
+"""A text that is not blank and has no control characters. Each use adds a maximum length."""
 
 
 def unset() -> Any:
-    """Return the placeholder for a field that a PATCH may omit.
+    """Return the default of a field that may be omitted but must not be null.
 
-    Read such a field only if ``model_fields_set`` has it.
+    Read such a field only if its name is in ``model_fields_set``.
     """
     return None
 
@@ -117,7 +117,7 @@ Id = Annotated[str, Field(pattern=ID_PATTERN)]
 
 
 class ReasonIn(Body):
-    """A reason, which the history records."""
+    """A reason, which is stored in the history."""
 
     reason: Annotated[Printable, Field(max_length=200)] | None = None
 
@@ -137,13 +137,13 @@ Version = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 
 class VersionIn(Body):
-    """The version that the caller has read. If it is not the current one, nothing is changed (409)."""
+    """The version that the caller has read. If it is not the current version, nothing is changed (409)."""
 
     version: Version | None = None
 
 
 class ReasonedVersionIn(ReasonIn, VersionIn):
-    """The version that the caller has read, and a reason, which the history records."""
+    """The version that the caller has read, and a reason, which is stored in the history."""
 
 
 class NothingIn(Body):
@@ -151,7 +151,7 @@ class NothingIn(Body):
 
 
 class ErrorDetail(BaseModel):
-    """One fault of the request."""
+    """One error in the request."""
 
     field: Annotated[str, Field(description="The field, header or part of the request", examples=["amount"])]
     issue: Annotated[str, Field(description="What to do about it", examples=["Must be greater than 0"])]
@@ -162,7 +162,7 @@ class ErrorBody(BaseModel):
 
     code: ErrorCode
     message: Annotated[str, Field(description="For people; the wording may change")]
-    details: Annotated[list[ErrorDetail], Field(description="Each fault of the request; may be empty")]
+    details: Annotated[list[ErrorDetail], Field(description="The errors in the request; may be empty")]
 
 
 class ErrorOut(BaseModel):

@@ -10,7 +10,7 @@ from api.schemas.integer_types import Currency, Cursor, Minor, Version
 from workflows.bills.states import BillStatus
 from workflows.bills.void_and_split import BillSplit
 
-MAX_ORDERS = 50  # one table's worth; each order is locked while the bill is made
+MAX_ORDERS = 50  # as many as one table may have; each order is locked while the bill is created
 MAX_PARTS = 100
 
 
@@ -33,7 +33,7 @@ class CombineIn(Body):
 
 
 class SplitIn(Body):
-    """How to split a bill: exactly one of the three fields."""
+    """How to split a bill. Exactly one of the three fields is required."""
 
     parts: Annotated[
         int | None,
@@ -59,7 +59,7 @@ class SplitIn(Body):
         return self
 
     def to_splitting(self) -> BillSplit:
-        """Return the split as the use-case takes it."""
+        """Convert to the use-case's ``BillSplit``."""
         return BillSplit(
             parts=self.parts,
             amounts=None if self.amounts is None else tuple(self.amounts),

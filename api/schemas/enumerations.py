@@ -1,7 +1,7 @@
-"""Named enumerations of answers, each made from the code that sends it, so that none can drift.
+"""Enumerations of response fields, each derived from the code that sends its values, so that they cannot differ from it.
 
-Answers are not validated against these; they describe them in the OpenAPI document. ``TypeAliasType`` gives each a name
-there, and one definition for all fields of that type. Request bodies use plain literals, which are faster to validate.
+Responses are not validated. The enumerations describe them in the OpenAPI document, where ``TypeAliasType`` gives each one a
+name and a single definition. Request bodies use plain literals, which are faster to validate.
 """
 
 from collections.abc import Iterable
@@ -31,15 +31,15 @@ def one_of(values: Iterable[str], description: str) -> FieldInfo:
 
 
 def member_of(kind: type[StrEnum], description: str) -> FieldInfo:
-    """Return the schema of a member of ``kind``, with the meaning of each."""
+    """Return the schema of a text that is a member of ``kind``, with the meaning of each member."""
     return one_of(kind, f"{description}\n\n{explain_members(kind)}")
 
 
 def member_or_text(kind: type[StrEnum], description: str) -> FieldInfo:
     """Return the schema of a text that may be a member of ``kind`` or a value from outside.
 
-    It is a plain string with our values beside it: for ``anyOf`` of an enumeration and a string, generators of Kotlin and
-    Java make an empty class, which no answer fits.
+    It is a plain string with the members as ``x-extensible-enum``. For ``anyOf`` of an enumeration and a string, generators of
+    Kotlin and Java generate an empty class, which cannot be parsed from any answer.
     """
     values: list[Any] = [str(value) for value in kind]
     found: FieldInfo = Field(

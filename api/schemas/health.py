@@ -1,4 +1,4 @@
-"""Answers of the probes."""
+"""Responses of the probes."""
 
 from typing import Annotated, Literal
 
@@ -12,7 +12,7 @@ State = Literal["heard", "silent", "unknown"]
 
 
 class LivenessOut(BaseModel):
-    """The answer of a running process."""
+    """The process runs."""
 
     status: Literal["live"]
 
@@ -23,7 +23,7 @@ class SilentPartOut(BaseModel):
     kind: Annotated[str, one_of(KINDS, "The kind of part that is silent.")]
     name: str
     state: Literal["silent", "deaf", "unknown"]
-    silent_seconds: int | None = Field(description="Since it was last heard; null if it never was.")
+    silent_seconds: int | None = Field(description="Seconds since it was last heard; null if it never was.")
 
 
 class QueueOut(BaseModel):
@@ -36,7 +36,7 @@ class QueueOut(BaseModel):
 
 
 class WorkerOut(BaseModel):
-    """A worker process, and how long ago it consumed a message: `deaf` if it runs and consumes none."""
+    """A worker process, and how long ago it consumed a message. It is `deaf` if it runs but consumes no messages."""
 
     name: str
     state: Literal["heard", "silent", "deaf", "unknown"]
@@ -44,7 +44,7 @@ class WorkerOut(BaseModel):
 
 
 class ReadinessOut(BaseModel):
-    """The answer if payments can be stored. Silent parts only delay them."""
+    """Payments can be stored. Silent parts only delay their processing."""
 
     status: Literal["ready"]
     beat: State

@@ -1,4 +1,4 @@
-"""Types of fields in answers: what a number counts, and how many bits it needs."""
+"""Types of response fields, mostly integers: their meaning, and bounds from which their format (32 or 64 bits) is derived."""
 
 from typing import Annotated
 

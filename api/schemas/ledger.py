@@ -1,4 +1,4 @@
-"""Answers about the ledger."""
+"""Responses about the ledger."""
 
 from datetime import datetime
 from typing import Annotated

@@ -49,11 +49,11 @@ class ItemIn(Part):
     ]
 
     def comparison_fields(self) -> dict[str, Any]:
-        """Return the fields with a normalised rate: ``0.1`` and ``0.10`` are equal."""
+        """Return the fields with a normalised tax rate, so that ``0.1`` and ``0.10`` are equal."""
         return {**self.__dict__, "tax_rate": str(Decimal(self.tax_rate).normalize())}
 
     def to_line(self) -> OrderLine:
-        """Return the line as the use-case takes it."""
+        """Convert to the use-case's ``OrderLine``."""
         return OrderLine(self.name, self.quantity, self.unit_price, Decimal(self.tax_rate))
 
 
@@ -72,7 +72,7 @@ class OrderIn(Body):
     store_id: Annotated[Id | None, Field(description="Only for callers above store level")] = None
 
     def to_request(self) -> OrderRequest:
-        """Return the order request as the use-case takes it."""
+        """Convert to the use-case's ``OrderRequest``."""
         return OrderRequest(
             order_type=self.order_type,
             lines=tuple(item.to_line() for item in self.items),
@@ -87,7 +87,7 @@ class OrderIn(Body):
 class OrderPatch(Body):
     """The fields to change; omitted fields stay.
 
-    Items are replaced as a whole, so they need the version that was read.
+    Items are replaced as a whole, so `version` is required with them.
     """
 
     version: Annotated[
@@ -107,7 +107,7 @@ class OrderPatch(Body):
         return self
 
     def to_change(self) -> OrderChange:
-        """Return the change as the use-case takes it."""
+        """Convert to the use-case's ``OrderChange``."""
         given = self.model_fields_set
         return OrderChange(
             lines=tuple(item.to_line() for item in self.items) if "items" in given else None,

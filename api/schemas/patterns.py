@@ -1,16 +1,16 @@
-"""Patterns of texts in a fixed format, and the message about each to a client."""
+"""Patterns of texts in a fixed format, and the message to a client whose text does not match."""
 
 from collections.abc import Mapping
 
 from workflows.ids import WELL_FORMED
 
 ID_PATTERN = f"^{WELL_FORMED.pattern}$"
-"""An id of any entity. Its prefix is not checked: an unknown id is simply not found."""
+"""An id of any entity. Its prefix is not checked, because a wrong id is answered with 404 anyway."""
 
 RATE_PATTERN = r"^0(\.[0-9]{1,5})?$"
-"""A tax rate: a fraction as a decimal text, because most readers would make a float of a JSON number."""
+"""A tax rate: a fraction as decimal text, because most readers would parse a JSON number as a float."""
 
-# Not \d anywhere: that matches the digits of all scripts.
+# [0-9] rather than \d, which matches the digits of all scripts.
 _DAY = "[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
 _TIME = "([01][0-9]|2[0-3]):[0-5][0-9]"
 DAY_PATTERN = rf"^{_DAY}$"

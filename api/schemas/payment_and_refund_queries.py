@@ -1,4 +1,4 @@
-"""Query filters of payments and refunds."""
+"""Query parameters that filter lists of payments and refunds."""
 
 from typing import Annotated
 
@@ -20,7 +20,7 @@ class MoneyQuery(BaseModel):
 
     store_id: Text80 | None = None
     needs_review: Annotated[
-        Flag | None, Field(description="Whether it waits for a person; completed payments may, too")
+        Flag | None, Field(description="Whether it waits for a person, as completed payments may too")
     ] = None
     outcome_known: Annotated[Flag | None, Field(description="`false`: only those in doubt")] = None
     overdue: Annotated[
@@ -49,7 +49,7 @@ class PaymentQuery(MoneyQuery):
     card_last_4: Annotated[str | None, Field(pattern=LAST_4_PATTERN, description="The card's last four digits")] = None
 
     def to_filter(self) -> PaymentFilter:
-        """Return the filter as the use-case takes it."""
+        """Convert to the use-case's ``PaymentFilter``."""
         return PaymentFilter(**self.__dict__)
 
 
@@ -63,5 +63,5 @@ class RefundQuery(MoneyQuery):
     ] = None
 
     def to_filter(self) -> RefundFilter:
-        """Return the filter as the use-case takes it."""
+        """Convert to the use-case's ``RefundFilter``."""
         return RefundFilter(**self.__dict__)

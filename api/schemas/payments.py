@@ -30,7 +30,7 @@ from workflows.payments.states import PaymentStatus
 from workflows.providers import local
 
 DEFAULT_EXPIRY_SECONDS, MAX_EXPIRY_SECONDS = 300, 900
-MAX_CASH = 10 * MAX_AMOUNT  # the largest amount and tip, with room for change; exact for every reader of JSON
+MAX_CASH = 10 * MAX_AMOUNT  # the largest amount and tip, with room for change; exact even as a float
 
 Code = Annotated[Printable, Field(max_length=64)]
 Reference = Annotated[Printable, Field(max_length=100)]
@@ -60,7 +60,7 @@ class TerminalResult(Part):
     card_arn: Code | None = None
 
     def comparison_fields(self) -> dict[str, Any]:
-        """Return the fields with the result filled in: an approval code alone means approved."""
+        """Return the fields with ``result`` filled in, because an approval code alone means approved."""
         return {**self.__dict__, "result": self.result or (local.APPROVED if self.approval_code else None)}
 
 
@@ -78,7 +78,7 @@ class CardMethod(TerminalResult):
                 raise ValueError("Name the provider that holds this token")
             _check_reported(self)
         elif self.result is not None or self.approval_code is not None:
-            # What the terminal's own application has charged would be charged again.
+            # The terminal's own application has charged the card already; the provider would charge it again.
             raise ValueError("Send what the terminal reported, or the provider that is to charge, not both")
         return self
 
@@ -95,7 +95,7 @@ class EmoneyMethod(TerminalResult):
 
 
 class QrMethod(Part):
-    """A QR code: ``mpm`` is shown by the merchant, ``cpm`` by the customer; the other one scans it."""
+    """A QR code. With ``mpm`` the merchant shows it and the customer scans it; with ``cpm`` it is the other way round."""
 
     type: Literal["qr"]
     mode: Literal["mpm", "cpm"]
@@ -110,7 +110,7 @@ def _check_reported(method: TerminalResult) -> None:
 
 MethodIn = CashMethod | CardMethod | EmoneyMethod | QrMethod
 Method = Annotated[MethodIn, Discriminator("type")]
-METHOD_TYPES = frozenset(str(get_args(one.model_fields["type"].annotation)[0]) for one in get_args(MethodIn))
+METHOD_TYPES = frozenset(str(get_args(model.model_fields["type"].annotation)[0]) for model in get_args(MethodIn))
 
 
 class PaymentIn(Body):
@@ -144,19 +144,19 @@ class PaymentIn(Body):
         if isinstance(self.method, CashMethod) and self.method.cash_received is not None:
             due = self.amount + self.tip_amount
             if self.method.cash_received < due:
-                # Raised as our own error, which names the field: for a validator of the whole model, pydantic knows none.
+                # Not a pydantic error, because that of a model validator would name no field.
                 raise InvalidRequest(Detail("method.cash_received", f"Must be at least {due}, the amount and the tip"))
         return self
 
     def comparison_fields(self) -> dict[str, Any]:
-        """Return the fields with the exact sum as the default of the cash received."""
+        """Return the fields with ``cash_received`` filled in, whose default is the exact sum."""
         if isinstance(self.method, CashMethod) and self.method.cash_received is None:
             exact = CashMethod(type="cash", cash_received=self.amount + self.tip_amount)
             return {**self.__dict__, "method": exact}
         return dict(self.__dict__)
 
     def to_request(self) -> PaymentRequest:
-        """Return the payment request as the use-case takes it."""
+        """Convert to the use-case's ``PaymentRequest``."""
         mode, provider, facts = _FACTS[type(self.method)](self, self.method)
         return PaymentRequest(
             amount=self.amount,
@@ -206,7 +206,7 @@ _FACTS: dict[type, Any] = {CashMethod: _cash, CardMethod: _card, EmoneyMethod: _
 
 
 class CancelIn(Body):
-    """The reason of a cancel, and what to do if it arrives too late."""
+    """The reason for the cancel, and what to do if it arrives too late."""
 
     reason: Annotated[Printable, Field(max_length=200)] | None = None
     on_too_late: Literal["refund"] | None = None

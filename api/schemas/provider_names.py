@@ -1,4 +1,4 @@
-"""Names of providers in requests, taken from ``workflows.providers.registry``."""
+"""Types of request fields that name a provider of ``workflows.providers.registry``."""
 
 from collections.abc import Callable
 from typing import Annotated, Any

@@ -1,7 +1,7 @@
-"""Values in a query string: accept one spelling of each, because readers disagree about the rest.
+"""Types of query parameters, of which only one spelling of each value is accepted.
 
-The validator alone would accept ``1_0``, ``5.0`` and ``05`` as integers, ``on`` as a boolean, and a number as a timestamp,
-although it does not say whether it counts seconds or milliseconds.
+pydantic alone would accept ``1_0``, ``5.0`` and ``05`` as integers, ``on`` as a boolean, and a number as a timestamp, although
+a number does not say whether it counts seconds or milliseconds.
 """
 
 import re
@@ -40,5 +40,5 @@ Text50 = Annotated[str, Field(min_length=1, max_length=50)]
 Text80 = Annotated[str, Field(min_length=1, max_length=80)]
 Text100 = Annotated[str, Field(min_length=1, max_length=100)]
 Text200 = Annotated[str, Field(min_length=1, max_length=200)]
-"""Texts to search for. An empty one is refused: no row has it, so a variable was probably not set."""
+"""Texts to search for. An empty text is refused: no row has one, so the client probably did not set a variable."""
 Day = Annotated[date, _canonical_spelling(DAY_PATTERN, IN_WORDS[DAY_PATTERN])]

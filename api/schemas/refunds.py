@@ -28,7 +28,7 @@ Number = Annotated[Printable, Field(max_length=64)]
 
 
 class ReportPart(Part):
-    """A terminal's report of money that it has returned itself: in cash, or by its own card application."""
+    """A terminal's report about money returned at the till, in cash or by the terminal's own card application."""
 
     result: Annotated[
         Literal["approved", "declined"] | None,
@@ -45,11 +45,11 @@ class ReportPart(Part):
         return self
 
     def comparison_fields(self) -> dict[str, Any]:
-        """Return the fields with the result filled in: an approval code alone means approved."""
+        """Return the fields with ``result`` filled in, because an approval code alone means approved."""
         return {**self.__dict__, "result": self.result or APPROVED}
 
     def to_report(self) -> Report:
-        """Return the report as the use-case takes it."""
+        """Convert to the use-case's ``Report``."""
         return {"result": APPROVED, **self.model_dump(exclude_none=True)}
 
 
@@ -75,7 +75,7 @@ class RefundIn(Body):
     ] = None
 
     def to_request(self) -> RefundRequest:
-        """Return the refund request as the use-case takes it."""
+        """Convert to the use-case's ``RefundRequest``."""
         report = self.report.to_report() if self.report else None
         return RefundRequest(self.amount, self.reason, self.staff_code, self.metadata, report)
 

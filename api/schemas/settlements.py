@@ -30,7 +30,7 @@ Day = Annotated[
     Field(pattern=DAY_PATTERN, description="A date", examples=["2026-11-23"]),
 ]
 
-MAX_IN_DRAWER = 1_000 * MAX_AMOUNT  # more than any day's sales, and exact for every reader of JSON
+MAX_IN_DRAWER = 1_000 * MAX_AMOUNT  # more than the sales of any day, and exact even as a float
 
 
 class CashCountIn(Body):
@@ -58,10 +58,7 @@ class OverrideIn(Body):
     reason: Annotated[Printable, Field(max_length=200)] | None = None
 
     def to_request(self) -> OverrideRequest:
-        """Return the override as the use-case takes it.
-
-        Raises ``InvalidRequest`` for a date that does not exist.
-        """
+        """Convert to the use-case's ``OverrideRequest``. Raises ``InvalidRequest`` for a date that does not exist."""
         return OverrideRequest.of(self.business_date, self.ends_at_local, self.reason)
 
 
@@ -70,7 +67,7 @@ StatementPolicy = TypeAliasType("StatementPolicy", Statements)
 
 
 class Totals(BaseModel):
-    """Sums in minor units: net = gross - refunds - fees + adjustments."""
+    """Sums in minor units, where net = gross - refunds - fees + adjustments."""
 
     count: Count
     gross: Minor
@@ -100,7 +97,7 @@ class InDoubt(BaseModel):
 class UncomparedProvider(BaseModel):
     """Lines of one provider that were not compared.
 
-    ``is_policy``: the provider sends this store no statements.
+    ``is_policy`` is true if the statement policy says that this provider sends no statements.
     """
 
     provider: str
@@ -113,7 +110,7 @@ class UncomparedProvider(BaseModel):
 class UncomparedOut(BaseModel):
     """Lines that the last run could not compare, minor units.
 
-    With ``needs_acceptance``, only a person signs off.
+    With ``needs_acceptance``, the day is signed off only after a person has accepted that.
     """
 
     count: Count
@@ -127,14 +124,14 @@ class UncomparedOut(BaseModel):
 
 
 class PolicyIn(Body):
-    """Set whether a provider sends a store statements, and say why."""
+    """Whether a provider sends a store statements, and a note with the reason."""
 
     provider: StatementProvider
     statements: Statements
     note: Annotated[Printable, Field(min_length=1, max_length=500)]
 
     def to_request(self) -> PolicyRequest:
-        """Return the policy as the use-case takes it."""
+        """Convert to the use-case's ``PolicyRequest``."""
         return PolicyRequest(self.provider, self.statements, self.note)
 
 
@@ -156,7 +153,7 @@ class PoliciesOut(BaseModel):
 
 
 class SettlementOut(BaseModel):
-    """A store's business day in one currency. Lists omit the totals of open ones."""
+    """A store's business day in one currency. In lists, open settlements have no totals."""
 
     id: str
     merchant_id: str

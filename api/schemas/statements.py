@@ -23,7 +23,7 @@ from workflows.settlements.states import SettlementStatus
 class StatementIn(Body):
     """A small statement as JSON; larger ones are sent as a file."""
 
-    masked_later = frozenset({"lines"})  # like the columns of a file
+    masked_later = frozenset({"lines"})  # card numbers in lines are masked, as those in files are
 
     provider: StatementProvider
     mapping: StatementMapping | None = None
@@ -49,7 +49,7 @@ Resolution = TypeAliasType("Resolution", ResolutionIn)
 
 
 class StatementOut(BaseModel):
-    """A provider's statement as received. The newest of each provider counts."""
+    """A provider's statement as received. Only the newest of each provider is compared."""
 
     id: str
     settlement_id: str
@@ -72,7 +72,7 @@ class StatementsOut(BaseModel):
 
 
 class CategorySum(BaseModel):
-    """The number of lines or pairs and their sums on both sides, minor units of the settlement's currency."""
+    """The number of lines or matched pairs of a category, and their sums on both sides, in minor units."""
 
     count: Count
     ours: Minor
@@ -90,13 +90,13 @@ class SideSum(BaseModel):
 
 
 class TheirSum(SideSum):
-    """The provider's side. Amounts in other currencies are in no other sum here."""
+    """The provider's side. Amounts in other currencies are only in ``other_currencies``."""
 
     other_currencies: dict[str, Minor]
 
 
 class EndedSum(BaseModel):
-    """The number of payments and refunds, and the money that they moved, minor units."""
+    """The number of payments and refunds, and the amount that they moved, minor units."""
 
     count: Count
     amount: Minor
@@ -105,7 +105,7 @@ class EndedSum(BaseModel):
 class RunSummary(BaseModel):
     """The sums of a run.
 
-    ``difference`` is ours minus theirs; the categories' differences add up to it exactly.
+    ``difference`` is ours minus theirs. The differences of the categories add up to it exactly.
     """
 
     currency: Currency
@@ -125,7 +125,7 @@ class RunSummary(BaseModel):
 
 
 class ReconcileIn(Body):
-    """Whether to sign the day off although some lines were not compared, and why."""
+    """Whether to sign the day off although some lines were not compared, and the reason."""
 
     accept_uncompared: bool = False
     note: Annotated[Printable, Field(min_length=1, max_length=500)] | None = Field(
@@ -133,7 +133,7 @@ class ReconcileIn(Body):
     )
 
     def to_acceptance(self) -> UncomparedAcceptance | None:
-        """Return the acceptance as the use-case takes it. Raises ``InvalidRequest``."""
+        """Convert to the use-case's ``UncomparedAcceptance``. Raises ``InvalidRequest`` unless flag and note agree."""
         if self.accept_uncompared and self.note is None:
             raise InvalidRequest(Detail("note", "State why these lines need no comparison"))
         if self.note is not None and not self.accept_uncompared:
@@ -161,7 +161,7 @@ class RunOut(BaseModel):
 
 
 class NewRunOut(RunOut):
-    """A comparison that was just made."""
+    """A comparison that was just made, with its effect on the settlement."""
 
     status: SettlementStatus
     open_breaks: Count
@@ -204,7 +204,7 @@ class TheirLine(BaseModel):
 
 
 class BreakOut(BaseModel):
-    """A difference.
+    """A difference between our books and a provider's statement.
 
     ``ours`` and ``theirs`` are amounts in minor units; for a ``fee_mismatch`` they are fees.
     """
@@ -229,8 +229,8 @@ class BreakOut(BaseModel):
     age_days: Count
     owner: str
     waits_for: str | None = Field(
-        description="The payment or refund that their line names and that was not final: wait until it is compared again,"
-        " or `confirm` if the line of an uploaded file is right"
+        description="The payment or refund that their line names, which was not final. Wait until it is compared again, or"
+        " `confirm` it if the line comes from an uploaded file and is right"
     )
     resolution: Resolution | None
     note: str | None
@@ -260,7 +260,7 @@ class ExportOut(BaseModel):
 class ResolveIn(Body):
     """How to resolve a break. ``note`` is the reason; ``reference`` is the target of a link.
 
-    ``confirm`` completes the payment or refund in doubt that their line names, if the line agrees with the request.
+    ``confirm`` completes the payment or refund in doubt that their line names, if the line agrees with what was requested.
     """
 
     resolution: ResolutionIn
@@ -268,7 +268,7 @@ class ResolveIn(Body):
     reference: Annotated[Printable, Field(max_length=80)] | None = None
 
     def to_request(self) -> ResolutionRequest:
-        """Return the resolution request as the use-case takes it."""
+        """Convert to the use-case's ``ResolutionRequest``."""
         return ResolutionRequest(self.resolution, self.note, self.reference)
 
 

@@ -1,4 +1,4 @@
-"""Bodies of requests and answers about the providers of a store. Answers never hold credentials."""
+"""Bodies of requests and responses about the providers of a store. Responses never contain credentials."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -22,8 +22,8 @@ def _check_distinct(value: list[str]) -> list[str]:
     return value
 
 
-# Without emoney, which the terminal's own application charges without a provider. The type has a name in the document,
-# because openapi-generator's Java does not compile with an unnamed enumeration in an array.
+# Without emoney, which the terminal's own application charges without a provider. The type has a name in the OpenAPI document,
+# because openapi-generator's Java code does not compile if an array contains an unnamed enumeration.
 ProviderMethod = TypeAliasType("ProviderMethod", Literal["card", "qr"])
 Methods = Annotated[
     list[ProviderMethod],
@@ -52,12 +52,12 @@ class StoreProviderIn(Body):
     enabled: bool = True
 
     def to_request(self) -> ProviderRequest:
-        """Return the provider request as the use-case takes it."""
+        """Convert to the use-case's ``ProviderRequest``."""
         return ProviderRequest(self.provider, list(self.methods), self.priority, self.enabled, self.credentials)
 
 
 class StoreProviderChange(Body):
-    """The fields to change; omitted fields stay. Credentials replace all earlier ones."""
+    """The fields to change; omitted fields stay. New credentials replace all earlier credentials."""
 
     methods: Methods = Field(default_factory=unset)
     priority: Priority = Field(default_factory=unset)

@@ -22,7 +22,6 @@ def _check_zone(value: str) -> str:
 
 
 TimeZone = Annotated[str, AfterValidator(_check_zone), Field(description="IANA name", examples=["Asia/Tokyo"])]
-# Not \d: that matches the digits of all scripts.
 CutOff = Annotated[
     str,
     Field(pattern=TIME_PATTERN, description="Local time, HH:MM, at which the business day ends"),
@@ -47,7 +46,7 @@ class StoreIn(Body):
     cut_off: CutOff = "00:00"
 
     def to_request(self) -> StoreRequest:
-        """Return the store request as the use-case takes it."""
+        """Convert to the use-case's ``StoreRequest``."""
         return StoreRequest(self.name, self.currency, self.time_zone, time.fromisoformat(self.cut_off))
 
 

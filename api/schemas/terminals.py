@@ -13,7 +13,7 @@ from workflows.devices.states import DeviceStatus
 Name = Annotated[Printable, Field(max_length=100)]
 
 MAX_CODE_LENGTH = 32  # 12 characters, with room for the spaces and hyphens that people type
-MAX_KEY_LENGTH = 2_000  # the PEM of a P-256 key has some 180
+MAX_KEY_LENGTH = 2_000  # the PEM of a P-256 key has about 180 characters
 
 
 class TerminalIn(Body):
@@ -25,7 +25,7 @@ class TerminalIn(Body):
     store_id: Id | None = Field(None, description="Required from callers above store level; the default is your own")
 
     def to_request(self) -> DeviceRequest:
-        """Return the device request as the use-case takes it."""
+        """Convert to the use-case's ``DeviceRequest``."""
         return DeviceRequest(self.serial_number, self.name, self.model, self.store_id)
 
 
@@ -62,14 +62,14 @@ class CodeIn(Body):
 
 
 class CodeOut(BaseModel):
-    """An activation code. It is shown only here, and valid once, for 15 minutes and five tries."""
+    """An activation code. It is shown only in this answer, and is valid once, for 15 minutes and five attempts."""
 
     activation_code: str
     expires_at: datetime
 
 
 class ActivateIn(Body):
-    """The proof of a terminal, and the public key of its future signatures."""
+    """A terminal's activation code and serial number, and the public key that will verify its client assertions."""
 
     activation_code: Annotated[Printable, Field(max_length=MAX_CODE_LENGTH)]
     serial_number: Name
@@ -77,7 +77,7 @@ class ActivateIn(Body):
 
 
 class ActivatedOut(BaseModel):
-    """An activated terminal. Its assertions name ``client_id``."""
+    """An activated terminal. ``client_id`` is the `iss` and `sub` of its client assertions."""
 
     device_id: str
     client_id: str

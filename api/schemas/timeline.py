@@ -1,4 +1,4 @@
-"""The entries of a payment's timeline; ``type`` decides which fields an entry has."""
+"""Entries of a payment's timeline. The ``type`` of an entry decides which fields it has."""
 
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
@@ -42,7 +42,7 @@ class TransitionEntry(_History):
 
 
 class RemarkEntry(_History):
-    """Something new became known without a change of status."""
+    """Something changed or became known without a change of status."""
 
     type: Literal["remark"]
 
@@ -71,7 +71,7 @@ class AttemptAnsweredEntry(_Attempt):
 
 
 class ProviderMessageEntry(_OfPaymentOrRefund):
-    """An inquiry about an attempt and its answer, or an answer that arrived late."""
+    """An inquiry about an attempt with its answer, or an answer that arrived late."""
 
     type: Literal["provider_message"]
     attempt: AttemptNumber | None
@@ -104,9 +104,12 @@ class StatementEntry(_OfPaymentOrRefund):
     settlement_id: str
     statement_id: str
     lines: list[EvidenceLine]
-    by: Annotated[str, Field(description="The worker that used it, or the API process for the person who confirmed it")]
+    by: Annotated[
+        str, Field(description="The worker that used the lines, or the API process that a person used to confirm them")
+    ]
     withdrawn_at: Annotated[
-        datetime | None, Field(description="When a later statement no longer had the lines; a person decides then")
+        datetime | None,
+        Field(description="When a later statement lacked the lines, after which a person has to decide"),
     ]
 
 

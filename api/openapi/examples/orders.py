@@ -1,4 +1,4 @@
-"""Examples of orders and bills for the OpenAPI document: one for each status, all of one table."""
+"""Examples of orders and bills for the OpenAPI document: one of each status, all about the same restaurant table."""
 
 from typing import Any
 

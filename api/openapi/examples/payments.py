@@ -1,4 +1,4 @@
-"""Examples of payments in the OpenAPI document: each way to pay, and each status."""
+"""Examples of payments for the OpenAPI document: one of each way to pay, and one of each status."""
 
 from typing import Any
 

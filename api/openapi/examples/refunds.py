@@ -1,4 +1,4 @@
-"""Examples of refunds in the OpenAPI document: each status, and one in doubt, all for one dish."""
+"""Examples of refunds for the OpenAPI document: one of each status and one in doubt, all of the same dish."""
 
 from typing import Any
 

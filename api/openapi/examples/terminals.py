@@ -1,4 +1,4 @@
-"""Examples of terminals for the OpenAPI document: one for each status."""
+"""Examples of terminals for the OpenAPI document: one of each status."""
 
 from typing import Any
 
@@ -39,4 +39,4 @@ TERMINALS: Table = {
         _example("deactivated", **_ACTIVE, version=3, deactivated_at="2026-01-28T05:00:00Z"),
     ),
 }
-"""An answer for each status, by the status."""
+"""Status → an example of a terminal in that status."""
