@@ -1,4 +1,4 @@
-"""Check the invariants: run every rule, read-only, over one snapshot.
+"""Check the invariants: run every rule, read-only, in one snapshot of the database.
 
 The check runs as the owner of the tables with ``row_security = off``: a role that could see only some of the rows gets an
 error instead of a wrong result. The rows that the rules examine are counted in the same snapshot, because a rule that had no
@@ -16,26 +16,26 @@ from workflows.invariants.rule import Finding, Rule, Violation
 from workflows.invariants.rules import RULES
 
 MAX_LISTED = 20
-"""Violations per rule that are listed; the others are only counted."""
+"""The number of violations per rule that are listed; the others are only counted."""
 
 REVIEW_AFTER_SECONDS = 86_400
 """The time after which a person must review a payment whose outcome is unknown (behaviour §5)."""
 
 _ONE_SNAPSHOT = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
 _SEE_ALL = text("SET LOCAL row_security = off")
-_TIMEOUT = text("SET LOCAL statement_timeout = '10min'")  # a rule reads whole tables; the usual limit suits a request
+_TIMEOUT = text("SET LOCAL statement_timeout = '10min'")  # a rule reads whole tables; the usual limit is for requests
 
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """The findings of every rule, and the number of rows of each kind that were examined."""
+    """The findings of every rule, and the number of examined rows by kind."""
 
     findings: list[Finding]
     examined: dict[str, int]
 
 
 async def audit_database(*, review_after_seconds: float = REVIEW_AFTER_SECONDS) -> Audit:
-    """Check every rule over the whole database. Raises ``ServiceUnavailable`` if the database is away."""
+    """Check every rule on the whole database. Raises ``ServiceUnavailable`` if the database is unreachable."""
     async with transaction(Role.OWNER) as connection:
         for preparation in (_ONE_SNAPSHOT, _SEE_ALL, _TIMEOUT):
             await connection.execute(preparation)
@@ -46,7 +46,7 @@ async def audit_database(*, review_after_seconds: float = REVIEW_AFTER_SECONDS) 
 async def check(
     connection: AsyncConnection, rules: Iterable[Rule], *, review_after_seconds: float = REVIEW_AFTER_SECONDS
 ) -> list[Finding]:
-    """Return the findings of ``rules`` on ``connection``, whose uncommitted changes are visible to them."""
+    """Return the findings of ``rules`` on ``connection``, including its uncommitted changes."""
     return [await _run(connection, rule, review_after_seconds) for rule in rules]
 
 
@@ -69,12 +69,12 @@ COUNTED = {
     "journal entries": "ledger_entries",
     "ledger accounts": "ledger_accounts",
 }
-"""Name in reports → table."""
+"""The name of each kind of rows in reports, and its table."""
 
 _COUNT = text("SELECT " + ", ".join(f"(SELECT count(*) FROM {table}) AS {table}" for table in COUNTED.values()))
 
 
 async def count_rows(connection: AsyncConnection) -> dict[str, int]:
-    """Return how many rows of each kind there are."""
+    """Return the number of rows of each kind in ``COUNTED``."""
     row = (await connection.execute(_COUNT)).one()
     return dict(zip(COUNTED, row, strict=True))

@@ -1,12 +1,12 @@
-"""Check the invariants on a schedule without slowing down payments; store and read the findings of each rule.
+"""Check the invariants on a schedule without slowing down payments, and store the findings of each rule.
 
-| scope                | limit                                                                                        |
-|----------------------|----------------------------------------------------------------------------------------------|
-| one rule             | ``RULE_SECONDS``, in its own transaction: a long snapshot would prevent vacuum of dead rows    |
+| scope                | limit                                                                                         |
+|----------------------|-----------------------------------------------------------------------------------------------|
+| one rule             | ``RULE_SECONDS`` and its own transaction, because a long snapshot prevents vacuum of dead rows |
 | all rules            | ``ALL_SECONDS``, one after the other, without parallel workers: at most one CPU               |
 | the installation     | one check at a time: the process that claims the row of ``invariant_runs`` runs it            |
 
-A rule that exceeds its limit retains its last result and is marked as not finished: on a large database only
+A rule that exceeds its limit retains its last result and is marked as not finished. On a large database, therefore, only
 `mpac invariants`, which has no such limits, is a full check. Rules that were not reached come first the next time.
 """
 
@@ -62,9 +62,9 @@ _STORE = text("""
 
 
 async def check_on_schedule(*, period_seconds: float, review_after_seconds: float) -> int:
-    """Check as many rules as time allows, and return their number: 0 if a check began within the period.
+    """Check as many rules as time allows, and return their number. Return 0 if a check began within the period.
 
-    Raises ``ServiceUnavailable`` if the database is away.
+    Raises ``ServiceUnavailable`` if the database is unreachable.
     """
     async with transaction(Role.SWEEP) as connection:
         if not (await connection.execute(_CLAIM, {"period": period_seconds})).scalar():
@@ -89,7 +89,7 @@ async def _check_rule(rule: Rule, review_after_seconds: float) -> None:
             for limit in _LIMITS:
                 await connection.execute(limit)
             (finding,) = await check(connection, (rule,), review_after_seconds=review_after_seconds)
-    except (ServiceUnavailable, DBAPIError) as error:  # if the database is away, storing the result below raises
+    except (ServiceUnavailable, DBAPIError) as error:  # if the database is unreachable, storing the result below raises
         message = "the rule %s could not be checked within its limits; check it with `mpac invariants` (%s)"
         logger.warning(message, rule.name, type(error).__name__, extra={"event": "invariant.unfinished"})
     if finding and finding.count:
@@ -114,7 +114,7 @@ def _row(rule: Rule, finding: Finding | None, seconds: float) -> dict[str, Any]:
 
 
 class InvariantResult(Base):
-    """The findings of a rule's last finished check, and whether its last check finished in time."""
+    """The last finished findings of a rule, and whether its last check finished within its limit."""
 
     __tablename__ = "invariant_results"
 
@@ -143,6 +143,6 @@ _READ = text("SELECT * FROM invariant_results ORDER BY CAST(substr(invariant, 2)
 
 
 async def read_results(role: Role) -> list[dict[str, Any]]:
-    """Return a row for each rule that was ever checked, by invariant."""
+    """Return the stored result of every rule that was ever checked, ordered by invariant."""
     async with transaction(role) as connection:
         return [dict(row) for row in (await connection.execute(_READ)).mappings()]

@@ -1,6 +1,7 @@
-"""The rules, one module for each subject. A new module in this package is found by itself.
+"""The rules of the invariants, one module per subject.
 
-Each module has ``RULES``. Each invariant is checked here, elsewhere, or both:
+Each module has a tuple ``RULES``; a new module in this package is found automatically. An invariant is checked here,
+elsewhere, or both:
 
 | invariant | here | elsewhere |
 |---|---|---|

@@ -1,16 +1,17 @@
-"""I1 to I3, our own data: the attempts, which are written before each call, are careful and prove a final status.
+"""I1 to I3, in our own data: no attempt may charge twice, and the attempts prove each final status.
 
 | rule | what it checks |
 |---|---|
-| careful attempts (I1) | each attempt follows one that is known to have moved nothing |
+| careful attempts (I1) | each attempt follows an attempt that is known to have moved no money |
 | proven success (I2) | a completed payment or refund has exactly one successful attempt, its last |
-| proven failure (I3) | no attempt of a failed or cancelled payment or refund moved money, or may have |
+| proven failure (I3) | no attempt of a failed or cancelled payment or refund moved money, or may have moved it |
 
-A new attempt has a new key, under which the provider would charge again. It may only follow an attempt that is known to have
-moved nothing. After any other attempt the provider is asked for its outcome, or it is sent again under its own key.
+A new attempt has a new key, under which the provider would charge again. It may therefore only follow an attempt that is known
+to have moved no money. After any other attempt, the provider is asked for the outcome, or the request is sent again under the
+same key.
 
-An attempt without an answer, or with an unknown outcome, may have moved money: a payment or refund with such an attempt
-cannot be failed or cancelled, whatever came later.
+An attempt is written before its call. If it has no answer, or an unknown outcome, it may have moved money, so its payment or
+refund must not become failed or cancelled, whatever happened later.
 """
 
 from workflows.invariants.rule import Rule

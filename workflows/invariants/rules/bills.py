@@ -1,18 +1,18 @@
-"""I12: the paid and held amounts of a bill equal those of its payments, within its total; parts sum to the whole.
+"""I12: a bill's paid and reserved amounts equal those of its payments, within its total; parts add up to the whole.
 
 | rule | what it compares |
 |---|---|
 | bill balances | the amounts of a bill with its total and its status |
-| bill sums | the same with its payments: reserved = those in progress, paid − refunded = what is left of the completed |
-| counted once | the bill's history with its payments: each held once, then paid or released once |
+| bill sums | the same with its payments: reserved = those in progress, paid − refunded = the rest of the completed ones |
+| counted once | the bill's history with its payments: each is reserved once, then paid or released once |
 | bill parts | a bill that was split with its parts |
 | billed once | all bills of the same orders with these orders' totals |
 | paid orders | the status of an order with its bills |
 
-A refund reduces a payment's amount first and its tip last, and the tip was never on the bill; so ``max(amount −
-refunded_amount, 0)`` of a payment is left for its bill. A payment that was completed together with its own refund is
-``off_bill``: its reservation was released, and neither counts. A bill that was refunded in full stays paid, but its part of
-the order may be billed again.
+A refund reduces a payment's amount first and its tip last, and the tip was never on the bill. What is left of a payment for
+its bill is therefore ``max(amount − refunded_amount, 0)``. A payment that was completed together with its own refund is
+``off_bill``: its reservation was released, and neither the payment nor the refund counts. A bill that was refunded in full
+stays paid, but its part of the order may be billed again.
 """
 
 from workflows.invariants.rule import Rule

@@ -1,15 +1,15 @@
-r"""I13: no text of the database and no stored file holds a possible card number.
+r"""I13: no text of the database and no stored file contains a possible card number.
 
 All tables and columns come from the catalogue, so new ones are checked at once. The rules of ``workflows.card_data`` are
 repeated here in SQL on purpose, because that module is what this rule audits; a test compares both.
 
 | step | what |
 |---|---|
-| texts | every text and array; of JSON each name and value by itself; of files each cell that is ASCII |
-| fold | digits of any script become ASCII, invisible characters go, other marks become ``-``, ids become ``x`` |
-| runs | 13 digits and more with up to three separators between two of them |
-| windows | each row of digits by itself, groups of one size or of sizes as on cards, or all of a run with like separators |
-| numbers | length and beginning of a brand, and the Luhn test |
+| texts | every text and array; each name and value of a JSON document; each ASCII cell of a stored file |
+| fold | digits of any script become ASCII, invisible characters are removed, other marks become ``-``, ids become ``x`` |
+| runs | at least 13 digits, with up to three separators between two of them |
+| windows | each group of digits; neighbouring groups of one size, or sized as on cards; a whole run with one separator |
+| numbers | length and first digits of a card brand, and the Luhn test |
 """
 
 import unicodedata
@@ -37,12 +37,13 @@ _COLUMNS = text("""
     ORDER BY c.relname, a.attnum
 """)
 
-_LAST = 0x1FFFF  # no script has its digits beyond
+_LAST = 0x1FFFF  # no script has digits beyond this code point
 _ESCAPED = "\\U"
 _PARTS_JSON = r'"\[\]{}'
 SEPARATORS = rf"[^0-9A-Za-z{_PARTS_JSON}\u0080-\U0010ffff]{{0,3}}"
 _BYTE = r"\\[0-7]{3}"
-_GROUP = r"(?\:"  # does not capture, which is faster; SQLAlchemy would take the colon for a parameter
+# A group that does not capture, which is faster. The colon is escaped, because SQLAlchemy would take it for a parameter.
+_GROUP = r"(?\:"
 RUN = f"[0-9]{_GROUP}{SEPARATORS}[0-9]){{12,}}"
 _HEX = "[0-9a-f]"
 _UUID = f"{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}}"
@@ -61,10 +62,10 @@ NUMBER = """
 """
 
 QUERY = f"""
-    WITH worth_a_look (pattern) AS (VALUES ('MANY_DIGITS'))
+    WITH with_enough_digits (pattern) AS (VALUES ('MANY_DIGITS'))
     SELECT DISTINCT id, format('%s.%s holds what could be a card number', relation, name) AS problem
     FROM (EVERY_TEXT) AS texts
-    -- OFFSET 0 has each step computed once and not wherever it is mentioned
+    -- OFFSET 0 makes PostgreSQL compute each step once instead of wherever it is used
     CROSS JOIN LATERAL (SELECT regexp_replace(FOLDED, '{IDS}', 'x', 'gi') AS folded OFFSET 0) AS f
     CROSS JOIN LATERAL (SELECT m[1] AS run FROM regexp_matches(folded, '{RUN}', 'g') AS m OFFSET 0) AS runs
     CROSS JOIN LATERAL (SELECT regexp_split_to_array(run, '[^0-9]+') AS groups OFFSET 0) AS split
@@ -90,7 +91,7 @@ QUERY = f"""
 
 @cache
 def fold_digits(column: str) -> str:
-    """Return SQL that turns the digits and separators of ``column`` into ASCII."""
+    """Return an SQL expression that replaces the digits and separators of ``column`` by ASCII ones."""
     digits = "".join(map(chr, filter(_is_digit, range(0x80, _LAST))))
     values = "".join(str(int(unicodedata.numeric(digit))) for digit in digits)
     without_invisible = f"regexp_replace({column}, '{_bracket_expression(_is_invisible)}', '', 'g')"
@@ -113,7 +114,7 @@ def _is_mark(code: int) -> bool:
 
 
 def _bracket_expression(belongs: Callable[[int], bool]) -> str:
-    """Return a bracket expression for the characters beyond ASCII that belong to the class."""
+    """Return a bracket expression for the characters beyond ASCII for which ``belongs`` is true."""
     ranges: list[list[int]] = []
     for code in filter(belongs, range(0x80, _LAST)):
         if ranges and ranges[-1][1] == code - 1:
@@ -134,23 +135,23 @@ def _texts(relation: str, name: str, key: str, type_: str) -> str:
         value = "p.text"
     elif type_ == "text[]":
         value = f"array_to_string(t.{name}, '\"')"
-    elif type_ == "bytea":  # bytes beyond ASCII are escaped with digits, and cells parted by these marks
+    elif type_ == "bytea":  # 'escape' writes bytes beyond ASCII with digits; these marks separate the cells of a file
         ascii_ = f"regexp_replace(encode(t.{name}, 'escape'), '{_BYTE}', 'x', 'g')"
         value = f"translate({ascii_}, E',;\\t|\\r\\n', repeat('\"', 6))"
     return f"""
         SELECT {key} AS id, '{relation}' AS relation, '{name}' AS name, {value} AS value
-        FROM {source} WHERE {value} ~ (SELECT pattern FROM worth_a_look)
+        FROM {source} WHERE {value} ~ (SELECT pattern FROM with_enough_digits)
     """
 
 
 @cache
 def many_digits_pattern() -> str:
-    """Return a pattern for texts that are worth a look: most have too few digits, and folding is slow."""
+    """Return a pattern for texts with enough digits for a card number; most have too few, and folding is slow."""
     return rf"{_GROUP}[0-9{_bracket_expression(_is_digit)[1:-1]}][^0-9A-Za-z{_PARTS_JSON}]{{0,6}}){{13}}"
 
 
 class EveryText(Rule):
-    """A rule whose query follows from the tables there are."""
+    """A rule whose query is built from the tables and columns of the database."""
 
     async def query(self, connection: AsyncConnection) -> str:
         """Return one query over every text column."""

@@ -1,4 +1,4 @@
-"""I5 and I14: the history of every entity is complete, in order, and consists of legal transitions.
+"""I5 and I14: the history of every entity is complete and in order, and contains only legal transitions.
 
 | rule | what it checks |
 |---|---|
@@ -76,7 +76,7 @@ LEGAL = {
         "pending_activation -deactivate> deactivated",
         "active -deactivate> deactivated",
         "suspended -deactivate> deactivated",
-        # Remarks: a code for another key was given, the key was replaced.
+        # Remarks: a code for another key was issued; the key was replaced.
         "active -offer_key> active",
         "suspended -offer_key> suspended",
         "active -replace_key> active",

@@ -1,7 +1,7 @@
-"""I10: an idempotency key of a caller belongs to one payment, and the response stored for replay matches that payment.
+"""I10: a caller's idempotency key belongs to one payment, and the response stored for replay matches that payment.
 
-Records expire after 24 hours, so an older payment has lost its key; ``client_reference`` still protects it. The stored body
-is read by patterns and not as JSON, so that a body that is not valid JSON is a violation and not an error.
+Records expire after 24 hours, so an older payment has lost its key; its ``client_reference`` still protects it. The stored
+body is matched against patterns instead of parsed as JSON, so that a malformed body is a violation and not an error.
 """
 
 from workflows.invariants.rule import Rule

@@ -1,4 +1,4 @@
-"""I8: every journal sums to zero, every movement of money has its one journal, settlements agree with the ledger."""
+"""I8: every journal sums to zero, every movement of money has exactly one journal, and settlements agree with the ledger."""
 
 from workflows.invariants.rule import Rule
 
@@ -13,7 +13,7 @@ _HELD = """
     FROM ledger_journals j JOIN ledger_entries e ON e.journal_id = j.id JOIN ledger_accounts a ON a.id = e.account_id
     WHERE a.kind IN ('cash', 'receivable') GROUP BY j.source_id, j.kind
 """
-"""What each journal moved on the accounts that hold money."""
+"""The amount that each journal moved on the accounts that hold money."""
 
 RULES = (
     Rule(

@@ -8,16 +8,16 @@
 | refund sums (I4) | a payment's reserved and refunded amounts are the sums of its refunds |
 | refunds of their payments (I4) | a refund has the store, currency and provider of its payment |
 | looked after (I9) | every open payment and refund has a due time, or waits for a person |
-| bound (I9) | every open payment and refund becomes final, or is reviewed, by the time below |
+| bound (I9) | every open payment and refund is within the limit of the next table |
 
 | open payment or refund | must be final or in review by |
 |---|---|
 | its outcome is not in doubt | its expiry, plus the longest outage to survive (F6, F7: 10 min) and time to catch up |
 | its outcome is unknown | the time of its review, plus one hourly inquiry (±20 %) and the same outage |
-| ``needs_review`` | no limit: a person reviews it |
-| a refund that needs action | no limit: a person at the till returns the money; the metrics show its age |
+| ``needs_review`` | no limit, because a person reviews it |
+| a refund that needs action | no limit, because a person at the till returns the money; the metrics show its age |
 
-A refund has no expiry of its own: an hour is used, for a provider that is away or slow.
+A refund has no expiry. The rule allows one hour instead, for a provider that is unavailable or slow.
 """
 
 from workflows.invariants.rule import Rule
@@ -26,7 +26,7 @@ STATUSES_DATED: dict[str, dict[str, tuple[str, ...]]] = {
     "payment": {"completed_at": ("completed", "refunded"), "failed_at": ("failed",), "cancelled_at": ("cancelled",)},
     "refund": {"completed_at": ("completed",), "failed_at": ("failed",)},
 }
-"""Entity → the column of each final date → the statuses that have it."""
+"""For each entity, the column of each final date, and the statuses in which that date is set."""
 
 OUTAGE_SECONDS = 900
 LAST_INQUIRY_SECONDS = 3_600 * 1.2

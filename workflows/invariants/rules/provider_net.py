@@ -1,22 +1,23 @@
-"""I15, as far as our database knows: reconciled settlements with their corrections add up to the statements.
+"""I15, by our own database: reconciled settlements with their corrections add up to the providers' statements.
 
 The rule compares two amounts per store, provider, currency and reference. A reference is the provider's if it is known, else
-ours. Of the matcher's findings only the resolutions of breaks are used.
+ours. Of the matcher's findings, only the resolutions of breaks are used.
 
 | amount      | of one reference                                                                              |
 |-------------|-----------------------------------------------------------------------------------------------|
 | booked      | its lines in settlements, fees deducted, and all corrections ever booked for it               |
-| reported    | its lines in the statements of the last runs; of several settlements, the one that has its line |
+| reported    | its lines in the statements of the last runs                                                  |
 
-A statement that covers two days is therefore not counted twice.
+If the statements of several settlements list a reference, those of the settlement that has our line are used. A statement that
+covers two days is therefore not counted twice.
 
-References are left out if the books and the statements may still differ, or if a person has said why they do:
+A reference is left out if the books and the statements may still differ, or if a person has said why they do:
 
-- a line, a statement or a waiting sale of it is outside of reconciled settlements (open, expected, late);
+- it has a line, a statement or a waiting sale outside of reconciled settlements (open, expected, late);
 - its lines are in settlements whose provider was not compared (accepted by a person, or by policy);
-- it is a slip number that terminals used for several sales: nothing says which of these a statement's line is about;
-- a person ended its break with ``ignore``, with a link that has a note, or with a link to a row that is not reconciled yet,
-  or the provider reported the money twice under two references.
+- it is a slip number that terminals used for several sales, so nothing says which sale a statement's line is about;
+- a person resolved its break with ``ignore``, or with a link that has a note;
+- a person linked its break to a row that is not reconciled yet, or that the provider reported under another reference too.
 
 Write-offs are booked and therefore compared. References that were linked to each other have to add up together.
 """
@@ -42,7 +43,7 @@ _LINES = """
     WHERE l.kind <> 'adjustment'
 """
 _KEYS = """
-    -- keys: our references, and the keys under which rows that name only these are counted
+    -- keys: our references, each with the key under which rows are counted that have only our reference
     SELECT DISTINCT ON (store_id, provider, our_reference) store_id, provider, our_reference, key
     FROM lines WHERE our_reference IS NOT NULL ORDER BY store_id, provider, our_reference, key
 """
@@ -72,7 +73,8 @@ _STATED = """
     GROUP BY 1, 2, 3, 4, 5, 6
 """
 _REPORTED = """
-    -- reported: of these the settlements that have the lines, else the latest; a statement without fees owes the booked ones
+    -- reported: what is stated by the settlements that have the lines, else by the latest one; if a statement has no fees,
+    -- the booked fees are deducted
     SELECT DISTINCT ON (store_id, provider, currency, key, kind) store_id, provider, currency, key, kind,
            coalesce(sum(d.net - d.owed) FILTER (WHERE d.is_home) OVER w, d.net - d.owed) AS net,
            bool_and(d.is_done) OVER w AS is_done
@@ -83,7 +85,7 @@ _REPORTED = """
     ORDER BY store_id, provider, currency, key, kind, d.start_at DESC
 """
 _WAITING = """
-    -- waiting: the references of payments and refunds that no settlement has taken yet
+    -- waiting: the references of payments and refunds that are in no settlement yet
     SELECT store_id, provider, provider_reference AS key FROM payments
     WHERE completed_at IS NOT NULL AND settlement_id IS NULL
     UNION SELECT store_id, provider, id || ':' || attempts FROM payments
@@ -94,7 +96,7 @@ _WAITING = """
     WHERE completed_at IS NOT NULL AND settlement_id IS NULL
 """
 _RESOLVED = """
-    -- resolved: how people ended the breaks of each key; is_excused: they said why the amounts may differ
+    -- resolved: how people resolved the breaks of each key; is_excused: the amounts may differ for the reason they gave
     SELECT b.store_id, b.provider, coalesce(k.key, b.provider_reference, b.our_reference) AS key,
            bool_or(b.resolution IN ('link', 'confirm')) AS is_linked,
            bool_or(b.resolution = 'ignore' OR b.note IS NOT NULL OR NOT (
@@ -141,7 +143,7 @@ _STEPS = {
     "amounts": _AMOUNTS,
     "refs": _REFERENCES,
 }
-"""The steps from tables to the references that are compared. A step may read those above it."""
+"""The steps from the tables to the references that are compared. A step may read the steps above it."""
 
 _WITH = "WITH " + ", ".join(f"{name} AS ({step})" for name, step in _STEPS.items())
 _PLACE = "concat_ws(' ', store_id, provider, currency)"

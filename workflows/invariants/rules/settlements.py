@@ -5,11 +5,11 @@
 | settled as marked (I6) | payments and refunds name the settlement that has their line |
 | lines in their own period (I6) | a line's settlement has its store and currency, and ended after it |
 | nothing left behind (I6) | no close omitted a payment or refund |
-| chain of periods (I6) | the periods of a store and currency are one chain, of which the last is open |
-| figures, breakdown (I7) | the figures of a closed settlement are still those of its lines |
+| chain of periods (I6) | the periods of a store and currency have no gap and no overlap, and only the last is open |
+| figures, breakdown (I7) | the figures of a closed settlement are still the sums of its lines |
 | closed once (I7) | a settlement was closed once, not before its end |
 
-The primary key of the lines ensures that no payment is in two settlements.
+The primary key of ``settlement_lines`` ensures that no payment is in two settlements.
 """
 
 from workflows.invariants.rule import Rule
