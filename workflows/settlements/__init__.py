@@ -1,0 +1,1 @@
+"""Settlements: a store's business days, which are closed, frozen and later reconciled."""

@@ -1,14 +1,14 @@
 """Close settlements, each in one transaction that also opens the next period.
 
-| step  | what                                                                                                      |
-|-------|-----------------------------------------------------------------------------------------------------------|
-| find  | open settlements whose period ended ``GRACE`` ago, for the sweeps; each of them becomes a message            |
-| lock  | the settlements' rows; one that another worker is closing is skipped                                        |
+| step  | what                                                                                                          |
+|-------|---------------------------------------------------------------------------------------------------------------|
+| find  | for the sweeps: open settlements whose period ended at least ``GRACE`` ago                                     |
+| lock  | the settlements' rows; a row that another worker is closing is skipped                                         |
 | plan  | a period whose store changed its time zone or cut-off gets its new end, and is closed only if that has passed |
-| take  | a line for each payment and refund that was completed before the end                                       |
-| freeze| the figures, the status and a history row                                                                  |
-| next  | a period that starts where this one ended, so there is never a gap and never a second open period            |
-| mark  | the settlement's id on each payment and refund: last, because this locks them                                |
+| take  | a line for each payment and refund that was completed before the end                                          |
+| freeze | the figures, the status and a history row                                                                    |
+| next  | a period that starts where this one ended, so there is never a gap and never a second open period             |
+| mark  | the settlement's id on each payment and refund: last, because this locks them                                 |
 
 Small settlements share a transaction; a large one gets its own, so that no other store waits for it.
 """
@@ -41,8 +41,10 @@ from workflows.transitions import ChangeContext, invalid_transition_error
 logger = logging.getLogger(__name__)
 
 GRACE = timedelta(seconds=5)
-"""A close waits this long after the end for payments that are just being recorded. Without it there would only be more
-late lines."""
+"""The time between the end of a period and its close.
+
+Payments that are being recorded at the end get into their own period. Without it there would only be more late lines.
+"""
 
 _DUE = text("""
     -- due: one page of ids, longest overdue first
@@ -59,13 +61,13 @@ async def find_due_settlements(*, limit: int) -> list[DueRow]:
 
 
 LARGE = 5_000
-"""From this many waiting payments on, a settlement gets its own transaction: about a quarter of a second of work."""
+"""A settlement with this many waiting payments gets its own transaction: about a quarter of a second of work."""
 
 _SET_TIMEOUT = text("SET LOCAL statement_timeout = '90s'")
 """Taking a million lines is one statement of almost a minute; a task may run 110 s (``workers.event_loop``)."""
 
 _SIZES = text("""
-    -- sizes: payments that wait for each settlement; counting stops at the limit
+    -- sizes: the number of payments that wait for each settlement; counting stops at the limit
     SELECT s.id, (SELECT count(*) FROM (
         SELECT FROM payments p WHERE p.store_id = s.store_id AND p.currency = s.currency AND p.settlement_id IS NULL
         AND p.completed_at IS NOT NULL AND p.completed_at < s.end_at LIMIT :large) AS counted) AS waiting
@@ -88,7 +90,11 @@ _END_NOW = text("UPDATE settlements SET end_at = :at WHERE id = :id")
 
 @dataclass(slots=True)
 class CloseResult:
-    """The lines of each closed settlement, the ids that failed, and next periods that are already due."""
+    """The result of closing settlements.
+
+    ``lines`` is the number of lines by closed settlement, ``failed`` the ids that could not be closed, and ``following`` the
+    next periods that are due already.
+    """
 
     lines: dict[str, int] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
@@ -104,7 +110,7 @@ class CloseResult:
 
 
 async def close_settlements(settlement_ids: Sequence[str], *, worker: str) -> CloseResult:
-    """Close the given settlements that are due.
+    """Close those of the given settlements that are due.
 
     Safe to call twice, late, concurrently or never. Raises ``ServiceUnavailable`` if the database cannot be reached.
     """
@@ -117,7 +123,7 @@ async def close_settlements(settlement_ids: Sequence[str], *, worker: str) -> Cl
 async def close_manually(settlement_id: str, *, caller: Caller, request_id: str) -> str:
     """Close one settlement now and return its id.
 
-    If its end has not come yet, it ends now, and the next period begins now with the same business date.
+    If its period has not ended yet, it ends now, and the next period starts now with the same business date.
 
     Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (already closed, or its period has not begun) and
     ``ServiceUnavailable``.
@@ -159,7 +165,7 @@ async def _groups(ids: list[str]) -> list[list[str]]:
 async def _close_group(ids: list[str], closed: CloseResult, *, worker: str) -> None:
     """Close a group in one transaction.
 
-    If that fails, close its settlements one by one, so that only the bad one fails.
+    If that fails, close its settlements one by one, so that only those fail that cannot be closed.
     """
     try:
         lines, following = await _close_due(ids, worker=worker)
@@ -200,8 +206,8 @@ async def _close(
 ) -> tuple[dict[str, int], list[str]]:
     """Close the locked settlements and open the period after each.
 
-    ``ends`` has the new ends of settlements that were rescheduled; the others end as their rows say. Returns the number of
-    lines by settlement, and the ids of next periods that are already due.
+    ``ends`` has the new ends of rescheduled settlements; the others end as their rows say. Returns the number of lines by
+    settlement, and the ids of next periods that are due already.
     """
     ids = [row["id"] for row in locked]
     await take_lines(connection, ids)
@@ -210,7 +216,7 @@ async def _close(
     following = [_following(row, rules[row["store_id"]], ends.get(row["id"], row["end_at"])) for row in locked]
     opened = await write_open(connection, following, by=by)
     await mark_taken(connection, ids)
-    lines = {one: frozen["line_count"] for one, frozen in figures.items()}
+    lines = {settlement_id: frozen["line_count"] for settlement_id, frozen in figures.items()}
     return lines, [settlement_id for settlement_id, end in opened if end <= locked[0]["at"] - GRACE]
 
 

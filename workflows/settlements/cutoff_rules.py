@@ -1,4 +1,4 @@
-"""Load stores' current cut-off rules, including overrides."""
+"""Load the cut-off rules of stores, with their overrides, as they are now."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from workflows.settlements.periods import REACH_DAYS, CutoffRule
 
 @dataclass(frozen=True, slots=True)
 class StoreRule:
-    """A store's cut-off rule. It has not changed since ``changed_at``, the last change of the store."""
+    """A store's cut-off rule, unchanged since ``changed_at``, the time of the store's last change."""
 
     store_id: str
     merchant_id: str
@@ -22,7 +22,7 @@ class StoreRule:
 
 _STORES = text("SELECT id, merchant_id, time_zone, cut_off, updated_at FROM stores WHERE id = ANY(:ids)")
 _OVERRIDES = text("""
-    -- overrides: of all business days that a period starting at :since or later may touch
+    -- overrides: those of all business days that a period starting at :since or later may touch
     SELECT store_id, business_date, ends_at_local FROM settlement_overrides
     WHERE store_id = ANY(:ids) AND business_date >= :since
 """)
@@ -31,7 +31,7 @@ _OVERRIDES = text("""
 async def load_rules(
     connection: AsyncConnection, store_ids: Collection[str], *, since: datetime
 ) -> dict[str, StoreRule]:
-    """Return the rules of stores by their ids, for periods that begin at ``since`` or later."""
+    """Return the rules of stores by store id, for periods that begin at ``since`` or later."""
     ids = sorted(set(store_ids))
     earliest = since.date() - timedelta(days=REACH_DAYS)
     overrides: dict[str, dict[date, datetime]] = {}

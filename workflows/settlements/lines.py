@@ -1,13 +1,13 @@
-"""Write the lines of a settlement, and its id on each payment and refund.
+"""Write the lines of a settlement, and the settlement's id on each payment and refund.
 
-| statement | does                                                                                               |
-|-----------|----------------------------------------------------------------------------------------------------|
-| take      | every payment and refund of the store and currency, completed before the end, in no settlement yet   |
-| mark      | ``settlement_id`` on each of them, locked in the order of their ids, as all other code locks them     |
+| statement | does                                                                                                |
+|-----------|-----------------------------------------------------------------------------------------------------|
+| take      | a line for each unsettled payment and refund of the store and currency that was completed before the end |
+| mark      | ``settlement_id`` on each of them, locked in the order of their ids, as all other code locks them    |
 
 Both are set-based SQL, so that a million lines never pass through a worker's memory. A line is late if its sale began before
-its settlement did (it was in doubt, or being recorded, when the previous day was closed); its business date is that of its own
-day.
+its settlement did, because it was in doubt or being recorded when the previous day was closed. Its business date is that of
+the day on which the sale began.
 """
 
 from sqlalchemy import text
@@ -24,7 +24,7 @@ _DAY = """
 
 _OPEN = """e.store_id = s.store_id AND e.currency = s.currency AND e.settlement_id IS NULL AND e.completed_at IS NOT NULL
     AND e.completed_at < s.end_at"""
-"""Repeats the conditions of the partial indexes ``payments_unsettled`` and ``refunds_unsettled``, so that they are used."""
+"""Conditions of the partial indexes ``payments_unsettled`` and ``refunds_unsettled``, repeated so that these are used."""
 
 WAITING = f"""
     SELECT s.id AS settlement_id, 'payment' AS kind, e.id AS entity_id, e.merchant_id, e.store_id, e.id AS payment_id,
@@ -44,11 +44,14 @@ WAITING = f"""
     JOIN payments p ON p.id = e.payment_id
     WHERE s.id = ANY(:ids)
 """
-"""The lines that the settlements ``:ids`` would take if they were closed now. A refund without a reference of its own (made
-on the terminal) gets its sale's reference, because the acquirer lists it under that one."""
+"""The lines that the settlements ``:ids`` would take if they were closed now.
+
+A refund that was made on the terminal has no provider's reference. It gets the reference of its sale, under which the acquirer
+lists it.
+"""
 
 _TAKE = text(f"""
-    -- take: a line for everything that was completed before the settlements' ends
+    -- take: insert a line for everything that was completed before the settlements' ends
     INSERT INTO settlement_lines ({COLUMNS}) SELECT {COLUMNS} FROM ({WAITING}) AS waiting
 """)
 
@@ -72,7 +75,7 @@ async def take_lines(connection: AsyncConnection, settlement_ids: list[str]) -> 
 
 
 async def mark_taken(connection: AsyncConnection, settlement_ids: list[str]) -> None:
-    """Write the settlement's id on each payment and refund: the last step of a close.
+    """Write the settlement's id on each payment and refund. This is the last step of a close.
 
     Their rows stay locked until the commit; a refund request for one of the payments waits that long.
     """

@@ -1,13 +1,13 @@
-"""Lock a settlement and its statements, and read them afterwards.
+"""Lock a settlement and its statements, and read them under the lock.
 
-Each lock is a statement of its own. A statement that waits for a lock has taken its snapshot before the wait: PostgreSQL reads
-the locked row again afterwards (EvalPlanQual), but neither subqueries and other tables, nor ``now()``. The data for a decision
-is therefore read by the next statement, under the lock.
+A lock and the reading of data are separate statements. A statement that waits for a lock took its snapshot before the wait:
+PostgreSQL then reads the locked row again (EvalPlanQual), but not subqueries, other tables or ``now()``. The data for a
+decision is therefore read by the next statement, under the lock.
 
-| lock       | taken by                   | order                                                              |
-|------------|----------------------------|--------------------------------------------------------------------|
-| settlement | runs, resolutions          | first, several in the order of their ids                           |
-| statements | uploads, runs, resolutions | second; an upload takes only this one and leaves the row to others |
+| lock       | taken by                   | order                                                       |
+|------------|----------------------------|-------------------------------------------------------------|
+| settlement | runs, resolutions          | first; several settlements in the order of their ids        |
+| statements | uploads, runs, resolutions | second; an upload takes this lock only                      |
 """
 
 from collections.abc import Collection
@@ -32,11 +32,11 @@ async def lock_settlements(connection: AsyncConnection, settlement_ids: Collecti
 
 
 async def lock_statements(connection: AsyncConnection, settlement_id: str) -> None:
-    """Lock the statements of a settlement: no other transaction can store one until this one ends."""
+    """Lock the statements of a settlement: no other transaction can store one until this transaction ends."""
     await connection.execute(_STATEMENTS, {"id": settlement_id})
 
 
 async def read_locked(connection: AsyncConnection, settlement_id: str) -> LockedSettlement:
-    """Return the row of a settlement as it is under the lock, with ``now``, which is later than all waits."""
+    """Return the row of a locked settlement, with ``now``, the time after the lock was taken."""
     row = (await connection.execute(_READ, {"id": settlement_id})).mappings().one()
     return cast(LockedSettlement, dict(row))

@@ -74,7 +74,7 @@ class SettlementHistory(HistoryRow, Base):
 
 
 class SettlementLine(Base):
-    """A payment, refund or correction, in the only settlement it belongs to."""
+    """A payment, refund or correction as a line of its settlement. Each belongs to one settlement only."""
 
     __tablename__ = "settlement_lines"
     __table_args__ = (
@@ -104,7 +104,7 @@ class SettlementLine(Base):
 
 
 class SettlementOverride(Base):
-    """A business day that does not end by its store's rule. ``ends_at_local`` is the store's local time."""
+    """A business day whose end differs from its store's rule. ``ends_at_local`` is in the store's local time."""
 
     __tablename__ = "settlement_overrides"
 
@@ -118,7 +118,7 @@ class SettlementOverride(Base):
 
 
 class StatementPolicy(Base):
-    """Whether a provider sends a store statements. Append-only: the newest row of a provider is in force."""
+    """Whether a provider sends statements for a store. Append-only: the newest row of a provider is in force."""
 
     __tablename__ = "statement_policies"
 
@@ -186,13 +186,13 @@ class SettlementRow(TypedDict):
 
 
 class LockedSettlement(SettlementRow):
-    """A settlement that the transaction has locked; ``now`` is the time after the lock was taken."""
+    """The row of a settlement that this transaction has locked; ``now`` is the time after the lock was taken."""
 
     now: datetime
 
 
 class RunningPeriod(TypedDict):
-    """The columns of an open settlement that decide when it ends."""
+    """The columns of an open settlement that determine when it ends."""
 
     id: str
     store_id: str
@@ -211,7 +211,7 @@ class LockedPeriod(RunningPeriod):
 
 
 class SettlementLineRow(TypedDict):
-    """A row of ``settlement_lines``; ``amount`` is signed minor units, refunds below zero."""
+    """A row of ``settlement_lines``. ``amount`` is signed minor units, below zero for refunds."""
 
     kind: str
     entity_id: str
@@ -234,6 +234,6 @@ class SettlementLineRow(TypedDict):
 
 
 class ListedLine(SettlementLineRow):
-    """A line as lists return it; ``id`` is the key that pages continue from."""
+    """A line in a list; ``id`` is the key from which the next page continues."""
 
     id: str

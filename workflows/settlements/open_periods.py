@@ -2,12 +2,12 @@
 
 | case                                              | period                                                          |
 |---------------------------------------------------|-----------------------------------------------------------------|
-| a store without a period in its own currency      | the business day on which the store was opened                   |
-| a store that sold in another currency, first time | the business day of that first sale                             |
-| a running period whose store changed its rule     | the next boundary by the new rule                               |
+| a store without a period in its own currency      | starts with the business day on which the store was opened       |
+| a store's first sale in another currency          | starts with the business day of that sale                       |
+| a running period whose store changed its rule     | ends at the next boundary by the new rule                       |
 
-After the first period a chain continues by itself: each close opens the next period. Two workers may do this at once: the keys
-of a period are unique, and the second one changes nothing.
+After the first period the chain continues by itself, because each close opens the next period. Two workers may open periods
+concurrently: the keys of a period are unique, and the second insert changes nothing.
 """
 
 import logging
@@ -31,7 +31,7 @@ PAGE = 500
 """Stores per transaction; opening their periods takes a tenth of a second."""
 
 _WITHOUT = text("""
-    -- without: stores with no running period in their own currency; after a change of currency it begins with the change
+    -- without: stores with no running period in their own currency. After a change of currency it begins with the change.
     SELECT s.id AS store_id, s.currency, CASE WHEN EXISTS (SELECT FROM settlements x WHERE x.store_id = s.id)
         THEN s.updated_at ELSE s.created_at END AS begins_at, now() AS at
     FROM stores s
@@ -39,7 +39,7 @@ _WITHOUT = text("""
     ORDER BY s.id LIMIT :limit
 """)
 _FOREIGN = text("""
-    -- foreign: sales in a currency without a running period; one index look-up for each store and currency
+    -- foreign: the first sale of each store and currency without a running period, by one index look-up for each
     WITH RECURSIVE waiting AS (
         (SELECT store_id, currency, completed_at FROM payments
          WHERE settlement_id IS NULL AND completed_at IS NOT NULL ORDER BY store_id, currency, completed_at LIMIT 1)
@@ -66,11 +66,11 @@ _SET_TIMEOUT = text("SET LOCAL statement_timeout = '60s'")
 
 
 async def open_due_periods(*, worker: str) -> int:
-    """Open and reschedule all periods that need it and return their number. Raises ``ServiceUnavailable``."""
+    """Open and reschedule all periods that need it, and return their number. Raises ``ServiceUnavailable``."""
     done = 0
-    for look in (_WITHOUT, _FOREIGN):
+    for search in (_WITHOUT, _FOREIGN):
         while True:
-            opened = await _open_page(look, worker=worker)
+            opened = await _open_page(search, worker=worker)
             done += opened
             if opened < PAGE:
                 break
@@ -79,22 +79,22 @@ async def open_due_periods(*, worker: str) -> int:
     return done + reschedule
 
 
-async def _open_page(look: Any, *, worker: str) -> int:
+async def _open_page(search: Any, *, worker: str) -> int:
     async with transaction(Role.WORKER, is_long=True) as connection:
         await connection.execute(_SET_TIMEOUT)
-        wanting = (await connection.execute(look, {"limit": PAGE})).mappings().all()
-        return await _open(connection, wanting, worker=worker) if wanting else 0
+        missing = (await connection.execute(search, {"limit": PAGE})).mappings().all()
+        return await _open(connection, missing, worker=worker) if missing else 0
 
 
-async def _open(connection: AsyncConnection, wanting: Sequence[RowMapping], *, worker: str) -> int:
-    since = min(row["begins_at"] for row in wanting)
-    rules = await load_rules(connection, {row["store_id"] for row in wanting}, since=since)
+async def _open(connection: AsyncConnection, missing: Sequence[RowMapping], *, worker: str) -> int:
+    since = min(row["begins_at"] for row in missing)
+    rules = await load_rules(connection, {row["store_id"] for row in missing}, since=since)
     rows = []
-    for row in wanting:
+    for row in missing:
         store = rules[row["store_id"]]
         try:
             period = first_period(row["begins_at"], store.rule)
-        except (LookupError, ValueError):  # a time zone that this machine does not know; the other stores are opened
+        except (LookupError, ValueError):  # this machine does not know the time zone; the other stores are still opened
             logger.exception(
                 "cannot open a period for store %s: its time zone %s is unknown here",
                 store.store_id,
@@ -103,7 +103,7 @@ async def _open(connection: AsyncConnection, wanting: Sequence[RowMapping], *, w
             )
             continue
         rows.append(open_row(period, store, row["currency"]))
-    return len(await write_open(connection, rows, by=ChangeContext("worker", worker, wanting[0]["at"])))
+    return len(await write_open(connection, rows, by=ChangeContext("worker", worker, missing[0]["at"])))
 
 
 async def _reschedule_page() -> int:

@@ -4,7 +4,7 @@
 |-------|-----------------------------------------------------------------------------------------------------------|
 | lock  | the store's running periods                                                                                |
 | check | the day has not ended, and the new end lies in the future and between the ends of the neighbouring days     |
-| write | the override; a second one for the same day replaces the first                                             |
+| write | the override; a second override of the same day replaces the first                                         |
 | plan  | the running periods get the new end                                                                        |
 """
 
@@ -29,12 +29,12 @@ Read = TypeVar("Read")
 CLOSES_WAITED_FOR = 5
 
 FARTHEST = timedelta(days=366)
-"""An override is for one evening; a day further away than this is taken for a typing error."""
+"""An override is for one evening; a day that is further away than this is taken for a typing error."""
 
 
 @dataclass(frozen=True, slots=True)
 class OverrideRequest:
-    """A request that ``business_date`` ends at ``ends_at_local``, in the store's local time."""
+    """A request to end ``business_date`` at ``ends_at_local``, in the store's local time."""
 
     business_date: date
     ends_at_local: datetime
@@ -71,10 +71,11 @@ _WRITE = text("""
 
 
 async def override_day(store_id: str, request: OverrideRequest, *, caller: Caller) -> dict[str, Any]:
-    """Write an override, reschedule the running periods and return the row with its end in UTC.
+    """Write an override, reschedule the running periods, and return the override's row.
 
-    ``ends_at`` is the end in UTC. A second override of the same day replaces the first. Raises ``ResourceNotFound`` (the
-    store), ``InvalidRequest`` (a day or time that is not allowed, see ``_check_override``) and ``ServiceUnavailable``.
+    The row also has ``ends_at``, the end in UTC. A second override of the same day replaces the first. Raises
+    ``ResourceNotFound`` (the store), ``InvalidRequest`` (a day or time that is not allowed, see ``_check_override``) and
+    ``ServiceUnavailable``.
     """
     async with caller_transaction(caller) as connection:
         await one_store(connection, store_id, caller)
@@ -98,7 +99,7 @@ async def override_day(store_id: str, request: OverrideRequest, *, caller: Calle
         written = (await connection.execute(_WRITE, row)).mappings().one()
         new_ends = []
         for period in locked:
-            if period["end_at"] > at:  # a period whose end has passed is closed with that end
+            if period["end_at"] > at:  # a period that has ended already is closed with its present end
                 planned = reschedule(period["start_at"], changed_at=at, rule=rule)
                 new_ends.append({"id": period["id"], **period_row(planned, store)})
         await write_schedule(connection, new_ends)
@@ -108,8 +109,8 @@ async def override_day(store_id: str, request: OverrideRequest, *, caller: Calle
 async def _lock_running(connection: AsyncConnection, store_id: str) -> Sequence[RowMapping]:
     """Lock the running periods of a store and return them.
 
-    A statement that waited for a close no longer finds the closed period, and does not yet see the one that the close
-    opened. It is therefore repeated until it finds the same periods twice.
+    A statement that waited for a close no longer finds the closed period, and does not see the period that the close opened.
+    It is therefore repeated until it finds the same periods twice.
     """
     locked = (await connection.execute(_LOCK, {"store_id": store_id})).mappings().all()
     for _ in range(CLOSES_WAITED_FOR):

@@ -1,15 +1,15 @@
 """Compute where a store's business days end, without any I/O.
 
-A business day ``D`` begins at the store's cut-off on the local date ``D`` and ends at the cut-off on the next, unless an
-override ends it at another local time. Everything else follows from that one function (``end_of``): a timestamp belongs to the
-first day that ends after it, and a period that begins at a timestamp ends with that day. A change of time zone or cut-off
-therefore needs no arithmetic of its own, and leaves neither a gap nor an overlap.
+A business day ``D`` begins at the store's cut-off on the local date ``D`` and ends at the cut-off on the next date, unless an
+override ends it at another local time. Everything else follows from the function ``end_of``: a timestamp belongs to the first
+day that ends after it, and a period that begins at a timestamp ends with that day. A change of time zone or cut-off therefore
+needs no special arithmetic, and leaves neither a gap nor an overlap.
 
 Local times follow PEP 495 with ``fold=0``, as the contract requires (behaviour §9):
 
 | local time                     | taken as                                                                     |
 |--------------------------------|------------------------------------------------------------------------------|
-| does not exist (clocks skip it)| moved forward by what was skipped: New York 02:30 on 2026-03-08 is 03:30 EDT  |
+| does not exist (clocks skip it) | moved forward by the skipped time: New York 02:30 on 2026-03-08 is 03:30 EDT |
 | exists twice                   | the first of the two                                                         |
 """
 
@@ -22,13 +22,15 @@ from workflows.time_zones import zone
 ONE_DAY = timedelta(days=1)
 
 REACH_DAYS = 3
-"""How many days the business day of a timestamp may differ from its date in UTC: zones reach from -12 to +14 hours,
-cut-offs to 24 hours, and an override at most into the next day."""
+"""The largest difference, in days, between the business day of a timestamp and its date in UTC.
+
+Time zones reach from -12 to +14 hours, cut-offs to 24 hours, and an override at most into the next day.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class CutoffRule:
-    """When a store's business days end. ``overrides`` are local times of single days."""
+    """The rule by which a store's business days end. ``overrides`` are the local ends of single days."""
 
     time_zone: str
     cut_off: time
@@ -65,21 +67,21 @@ def period_from(start: datetime, rule: CutoffRule) -> SettlementPeriod:
 
 
 def first_period(instant: datetime, rule: CutoffRule) -> SettlementPeriod:
-    """Return the first period of a chain: the whole business day of a timestamp."""
+    """Return the first period of a chain, which is the whole business day of a timestamp."""
     day = business_date_at(instant, rule)
     end = end_of(day, rule)
     before = day - ONE_DAY
-    # A day that a time zone skipped (Samoa's 2011-12-30) ends together with its neighbour.
+    # A day that a time zone skipped (Samoa's 2011-12-30) ends together with the day before it.
     while end_of(before, rule) >= end:
         before -= ONE_DAY
     return SettlementPeriod(day, min(end_of(before, rule), instant), end)
 
 
 def reschedule(start: datetime, *, changed_at: datetime, rule: CutoffRule) -> SettlementPeriod:
-    """Return the running period that began at ``start``, by a rule that changed at ``changed_at``.
+    """Return the running period that began at ``start``, with its end by a rule that changed at ``changed_at``.
 
-    It ends at the next boundary by the new rule, counted from the change. Its business date is the day that ends there, so no
-    two periods have the same date.
+    It ends at the next boundary of the new rule after the change. Its business date is the day that ends there, so no two
+    periods have the same date.
     """
     ending = period_from(max(start, changed_at), rule)
     return SettlementPeriod(ending.business_date, start, ending.end)

@@ -19,12 +19,12 @@ from workflows.tenants.query_helpers import equal_filters, one_row, page_of
 from workflows.tenants.scope import visible_to
 
 _SET_TIMEOUT = text("SET LOCAL statement_timeout = '60s'")
-"""Reading an open settlement adds up its sales; for a million of them that takes seconds."""
+"""Reading an open settlement adds up its sales; for a million sales that takes seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class SettlementFilter:
-    """Which settlements to list; ``None`` means any."""
+    """The conditions by which settlements are listed; ``None`` means any value."""
 
     store_id: str | None = None
     status: str | None = None
@@ -84,7 +84,7 @@ async def list_lines(settlement_id: str, *, caller: Caller, limit: int, before: 
 
 
 async def one_settlement(connection: AsyncConnection, settlement_id: str, caller: Caller) -> SettlementRow:
-    """Return a settlement's row in the caller's transaction. Raises ``ResourceNotFound``."""
+    """Return a settlement's row, read on ``connection``. Raises ``ResourceNotFound``."""
     statement = select(Settlement.__table__).where(
         Settlement.id == settlement_id, *visible_to(caller, Settlement.merchant_id, Settlement.store_id)
     )
@@ -117,8 +117,8 @@ OVERRIDE_FIELDS = ("store_id", "business_date", "ends_at_local", "ends_at", "rea
 def settlement_fields(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return the API fields of a row of ``settlements``.
 
-    ``totals``, ``breakdown``, ``in_doubt`` and ``cash_expected`` of an open settlement are null unless ``row`` has its figures
-    so far (``totals.figures_so_far``).
+    ``totals``, ``breakdown``, ``in_doubt`` and ``cash_expected`` of an open settlement are null, unless ``row`` has its
+    figures so far (``totals.figures_so_far``).
     """
     amounts = ("gross", "refunds", "fees", "adjustments", "net")
     has_figures = row["line_count"] is not None
@@ -158,5 +158,5 @@ def line_fields(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def override_fields(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the API fields of an override, which needs ``ends_at`` beside its columns."""
+    """Return the API fields of an override. ``row`` has its columns and ``ends_at``."""
     return {name: row[name] for name in OVERRIDE_FIELDS}

@@ -1,4 +1,4 @@
-"""The life cycle of a settlement. It never goes back: corrections are lines of a later settlement."""
+"""The life cycle of a settlement. It has no way back: corrections are lines of a later settlement."""
 
 from enum import StrEnum
 

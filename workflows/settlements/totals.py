@@ -1,11 +1,11 @@
 """Compute the figures of a settlement from sums by method, provider and brand.
 
 The database adds up the lines (``_SUMS``): one row for each method, provider and brand, a few dozen at most. This module
-builds the totals and the breakdown of the API from them. ``refunds`` and ``fees`` are amounts that went out, so
+builds the totals and the breakdown of the API from them. ``refunds`` and ``fees`` are positive amounts that are subtracted:
 
     net = gross - refunds - fees + adjustments
 
-holds for the whole and for each group of the breakdown.
+This holds for the whole and for each group of the breakdown.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,7 +19,10 @@ from workflows.settlements.models import SettlementFigures
 
 CASH = "cash"
 KEYED_BY: Mapping[str, str] = {"qr": "provider", "card": "brand", "emoney": "brand"}
-"""What divides a method's part of the breakdown. Cash is one group; lines without a method are ``other``."""
+"""The column by which a method's part of the breakdown is divided.
+
+Cash is one group; lines without a method are in ``other``.
+"""
 
 UNKNOWN = "unknown"
 """The brand of cards whose brand was not reported."""
@@ -46,7 +49,7 @@ _SUMS_SO_FAR = text(
     )
 )
 _IN_DOUBT = text("""
-    -- in doubt: payments begun before the end whose outcome is still unknown
+    -- in doubt: payments that began before the end and whose outcome is still unknown
     SELECT s.id, count(p.id) AS payments, CAST(coalesce(sum(p.amount + p.tip_amount), 0) AS bigint) AS amount
     FROM settlements s LEFT JOIN payments p ON p.store_id = s.store_id AND p.currency = s.currency AND NOT p.outcome_known
                                            AND p.processing_at < s.end_at
@@ -55,7 +58,7 @@ _IN_DOUBT = text("""
 
 
 async def figures_of_lines(connection: AsyncConnection, settlement_ids: list[str]) -> dict[str, SettlementFigures]:
-    """Return the figures of settlements from their lines, as a close freezes them."""
+    """Return the figures of settlements, computed from their lines, as a close freezes them."""
     return await _figures(connection, settlement_ids, _SUMS_OF_LINES)
 
 
@@ -78,8 +81,8 @@ async def _figures(connection: AsyncConnection, ids: list[str], statement: Any) 
 def add_up(sums: Iterable[Mapping[str, Any]], *, in_doubt: tuple[int, int] = (0, 0)) -> SettlementFigures:
     """Add up the figures of one settlement from the sums of its groups.
 
-    ``sums`` have count, gross, refunds, fees, adjustments and late; ``in_doubt`` is the number of payments in doubt and
-    their amount.
+    Each row of ``sums`` has count, gross, refunds, fees, adjustments and late. ``in_doubt`` is the number of payments in doubt
+    and their amount.
     """
     whole, late = _empty_group(), 0
     breakdown: dict[str, Any] = {CASH: _empty_group(), **{method: {} for method in KEYED_BY}, "other": _empty_group()}

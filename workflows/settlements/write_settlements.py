@@ -1,7 +1,7 @@
 """Insert, close and reschedule settlements, many per statement, each with its history row.
 
 A running period whose store changed its time zone or cut-off is rescheduled: its start is unchanged, and it ends at the next
-boundary by the new rule, counted from the change. A period that ended before the change is not rescheduled.
+boundary of the new rule after the change. A period that ended before the change is not rescheduled.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from workflows.settlements.states import SETTLEMENT
 from workflows.transitions import ChangeContext
 
 _OPEN = text("""
-    -- open: periods with their first history row; a period that another worker opened meanwhile is skipped
+    -- open: insert periods and their first history rows; a period that another worker has opened meanwhile is skipped
     WITH opened AS (
         INSERT INTO settlements (id, merchant_id, store_id, currency, business_date, start_at, end_at, time_zone, cut_off,
                                  status, version, created_at)
@@ -38,7 +38,7 @@ _OPEN = text("""
 """)
 
 _CLOSE = text("""
-    -- close: the figures, status and history of settlements that this transaction has locked
+    -- close: write figures, status and history of settlements that this transaction has locked
     WITH closed AS (
         UPDATE settlements s
         SET status = 'closed', version = s.version + 1, closed_at = clock_timestamp(),
@@ -58,7 +58,7 @@ _CLOSE = text("""
 """)
 
 _RESCHEDULE = text("""
-    -- reschedule: a new end of open periods, and the rule it follows from
+    -- reschedule: write the new ends of open periods, and the rules that they follow from
     UPDATE settlements s
     SET end_at = i.end_at, business_date = i.business_date, time_zone = i.time_zone, cut_off = i.cut_off
     FROM jsonb_populate_recordset(NULL::settlements, CAST(:rows AS jsonb)) i
@@ -92,7 +92,7 @@ def open_row(period: SettlementPeriod, store: StoreRule, currency: str) -> dict[
 async def write_open(
     connection: AsyncConnection, rows: Sequence[dict[str, Any]], *, by: ChangeContext
 ) -> list[tuple[str, datetime]]:
-    """Insert settlements (rows of ``open_row``) and return id and end of the ones that are new."""
+    """Insert settlements (rows of ``open_row``), and return id and end of those that did not exist yet."""
     author = {"caller_type": by.caller_type, "caller_id": by.caller_id, "request_id": by.request_id}
     opened = await connection.execute(_OPEN, {"rows": rows_parameter(list(rows)), **author})
     return [(row.id, row.end_at) for row in opened]
@@ -101,8 +101,8 @@ async def write_open(
 async def write_closed(
     connection: AsyncConnection, figures: dict[str, SettlementFigures], *, by: ChangeContext
 ) -> None:
-    """Close locked settlements with these figures, which are given by settlement id."""
-    rows = [{"id": settlement_id, **each} for settlement_id, each in sorted(figures.items())]
+    """Close locked settlements with ``figures``, the figures to freeze by settlement id."""
+    rows = [{"id": settlement_id, **frozen} for settlement_id, frozen in sorted(figures.items())]
     author = {
         "caller_type": by.caller_type,
         "caller_id": by.caller_id,
@@ -126,7 +126,7 @@ def has_new_rule(row: RunningPeriod, store: StoreRule) -> bool:
 async def reschedule_periods(
     connection: AsyncConnection, locked: Sequence[RunningPeriod], rules: dict[str, StoreRule]
 ) -> dict[str, datetime]:
-    """Write the new ends of locked open periods whose rule changed, and return these ends by id."""
+    """Write the new ends of the locked open periods whose rule changed, and return these ends by id."""
     rows = []
     for row in locked:
         store = rules[row["store_id"]]
