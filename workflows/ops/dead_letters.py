@@ -218,7 +218,7 @@ async def requeue_dead_letter(letter_id: str, *, publish: Publish, caller: Calle
         if letter is None:  # another request has requeued or closed it in the meantime
             await _read_open_task(connection, letter_id)
             raise ResourceNotFound()
-        machine = next((one for one in LEASED if letter["task"] == f"{one.name}s.process"), None)
+        machine = next((candidate for candidate in LEASED if letter["task"] == f"{candidate.name}s.process"), None)
         if machine and letter["entity_id"]:
             by = ChangeContext.caller(caller, at=letter["requeued_at"], request_id=request_id)
             await _make_due(connection, machine, letter["entity_id"], by)

@@ -108,8 +108,13 @@ class TotalsWriter:
             if not self._pending:
                 return
             rows = [
-                {"name": one.name, "labels": orjson.dumps(one.labels).decode(), "part": one.part, "value": one.value}
-                for one in self._pending
+                {
+                    "name": count.name,
+                    "labels": orjson.dumps(count.labels).decode(),
+                    "part": count.part,
+                    "value": count.value,
+                }
+                for count in self._pending
             ]
             values = {"process": self._process, "number": self._number, "rows": rows_parameter(rows)}
             async with transaction(self._role) as connection:

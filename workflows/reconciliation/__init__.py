@@ -1,1 +1,1 @@
-"""Compare settlements with the providers' statements, and classify and resolve every difference."""
+"""Reconciliation: compare settlements with the providers' statements, and classify and resolve every difference."""

@@ -1,21 +1,22 @@
-"""Write corrections as lines of the running period, because a closed settlement never changes; reverse or repeat them.
+"""Book corrections as lines of the running period, and reverse or repeat them when a run changes what they correct.
 
-The line and its journal are written in the caller's transaction. The running period is locked, so it cannot be closed
-between the two. If a close is under way, the transaction waits for it, and the line goes into the next period. A store
-without a period in the adjustment's currency gets its first one.
+A closed settlement never changes, so a correction is a line of the running period. The line and its journal are written in the
+caller's transaction. The running period is locked, so it cannot be closed between the two. If it is being closed, the
+transaction waits, and the line goes into the next period. A store without a period in the adjustment's currency gets its first
+one.
 
 A run that no longer finds a break, or finds it again, changes its booking (``rebook``):
 
-| a break                                      | what a run does                                                      |
-|----------------------------------------------|----------------------------------------------------------------------|
-| booked, and not found any more               | books its adjustments the other way round, in the running settlement |
-| booked back, and found again                 | books them again: a person decided so for exactly this difference    |
-| still found, but its link's other end is not | reopens it: it has no counterpart any more                           |
-| of another settlement, booked before its sale was known | books it back and links it once that sale is a line here  |
+| a break                                                   | what a run does                                           |
+|-----------------------------------------------------------|-----------------------------------------------------------|
+| was booked, and is not found any more                     | books the opposite adjustments in the running settlement  |
+| was reversed in this way, and is found again              | books them again: a person decided so for this difference |
+| is still found, but the break that it is linked to is not | reopens it, because it has no counterpart any more        |
+| was booked elsewhere, and its sale is a line here now     | reverses the booking and links the break to that sale     |
 
 Without the first rule, a corrected file would leave the old correction in the books; without the last, the money would be in
-the books twice. A break's ``reference`` (and ``other_reference``, in the other currency) is its last adjustment; the sign of
-that adjustment tells whether the break is booked or booked back.
+the books twice. A break's ``reference`` (and ``other_reference``, in the other currency) is its last adjustment. The sign of
+that adjustment tells whether the break is booked or reversed.
 """
 
 from dataclasses import dataclass
@@ -38,9 +39,9 @@ from workflows.transitions import ChangeContext
 
 @dataclass(frozen=True, slots=True)
 class Adjustment:
-    """``amount`` minor units that ``provider`` owes more (or, negative, less) than was settled.
+    """A correction of ``amount`` minor units, by which ``provider`` owes more (or, if negative, less) than was settled.
 
-    It has no payment method: the breakdown counts corrections separately, as ``other``.
+    It has no payment method: the breakdown counts corrections as ``other``.
     """
 
     store_id: str
@@ -54,7 +55,7 @@ class Adjustment:
 
 
 _RUNNING = text("""
-    -- running: locked against its close; if it is being closed, the next one is found by a repeat
+    -- running: lock it against its close; if it is being closed, a repetition finds the next one
     SELECT id, merchant_id, business_date FROM settlements
     WHERE store_id = :store_id AND currency = :currency AND status = 'open' FOR UPDATE
 """)
@@ -71,12 +72,12 @@ CLOSES_WAITED_FOR = 5
 
 
 async def _running(connection: AsyncConnection, adjustment: Adjustment) -> RowMapping:
-    """Lock and return the running period; open it if the store has none in the currency.
+    """Lock and return the running period. If the store has none in the currency, open it first.
 
     Raises ``ResourceNotFound`` if none can be opened.
     """
     wanted = {"store_id": adjustment.store_id, "currency": adjustment.currency}
-    # A statement that waited for a close sees the closed period and not the next one, so it is repeated.
+    # A statement that waited for a close finds the closed period but not the next one, so it is repeated.
     for attempt in range(CLOSES_WAITED_FOR):
         running = (await connection.execute(_RUNNING, wanted)).mappings().one_or_none()
         if running:
@@ -98,7 +99,7 @@ async def _open_first(connection: AsyncConnection, adjustment: Adjustment) -> No
 
 
 async def write_adjustment(connection: AsyncConnection, adjustment: Adjustment) -> str:
-    """Write an adjustment as a line of the running period, post it and return its id (``adj_…``).
+    """Write an adjustment as a line of the running period, post it to the ledger, and return its id (``adj_…``).
 
     Raises ``ResourceNotFound`` if the store has no running period in that currency and none can be opened.
     """
@@ -128,7 +129,7 @@ _SIDES = """CROSS JOIN LATERAL (VALUES
          CAST(b.their_line ->> 'amount' AS bigint) - coalesce(CAST(b.their_line ->> 'fee' AS bigint), 0))
     ) AS side(name, adjustment_id, amount)"""
 _TURNED = text(f"""
-    -- turned: booked and not found by this run, or booked back and found again. The breaks are locked: a run of another
+    -- turned: booked and not found by this run, or reversed and found again. The breaks are locked, because a run of another
     -- settlement may be linking one of them (below).
     SELECT b.id, side.name, l.store_id, l.currency, l.provider, l.amount, l.payment_id, l.provider_reference, l.our_reference
     FROM breaks b {_SIDES} JOIN settlement_lines l ON l.kind = 'adjustment' AND l.entity_id = side.adjustment_id
@@ -141,7 +142,7 @@ _REFER = {
     name: text(f"UPDATE breaks SET {name} = :reference WHERE id = :id") for name in ("reference", "other_reference")
 }
 _UNLINK = text("""
-    -- unlink: still found, and linked to a break that its own settlement's last run did not find
+    -- unlink: breaks that are still found, but are linked to a break that its own settlement's last run did not find
     UPDATE breaks b SET resolution = NULL, note = NULL, reference = NULL, resolved_at = NULL, resolved_by = NULL
     FROM breaks other
     WHERE b.settlement_id = :id AND b.run = :run AND b.resolution = 'link' AND other.id = b.reference
@@ -149,7 +150,8 @@ _UNLINK = text("""
           ELSE (SELECT max(number) FROM reconciliation_runs r WHERE r.settlement_id = other.settlement_id) END
 """)
 _KNOWN_BY_NOW = text("""
-    -- known by now: corrections for lines of theirs that matched none of ours then, and match a line of this settlement now
+    -- known by now: corrections for lines of theirs that matched none of ours when they were booked, and that match a line of
+    -- this settlement now
     SELECT b.id, b.reference, o.entity_id, l.store_id, l.currency, l.provider, l.amount, l.payment_id, l.provider_reference,
            l.our_reference
     FROM settlement_lines l
@@ -166,9 +168,9 @@ _KNOWN_BY_NOW = text("""
     ORDER BY l.provider, b.id
 """)
 _LINK = text("""
-    -- link: replaces the correction, if that is still the break's last one
+    -- link: replace the correction, if it is still the break's last adjustment
     UPDATE breaks SET resolution = 'link', reference = :entity_id,
-        note = left(concat_ws(' ', note, 'Booked back: the sale is known by now and has a line of its own.'), 500)
+        note = left(concat_ws(' ', note, 'Reversed, because the sale is now known and has its own line.'), 500)
     WHERE id = :id AND reference = :reference AND resolution IN ('adjust', 'write_off') RETURNING id
 """)
 

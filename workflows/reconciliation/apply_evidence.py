@@ -4,17 +4,18 @@ The lines are recorded like a provider's answer to an inquiry:
 
 | step   | what                                                                                                              |
 |--------|-------------------------------------------------------------------------------------------------------------------|
-| lock   | bills, payments, refunds, in the order of all code, without rows that a worker is processing (``lock_open_rows``) |
-| read   | the lines of each row as an answer, or the reason why they are not one (``evidence``)                             |
+| lock   | bills, payments and refunds, in the order that all code uses, except rows in processing (``lock_open_rows``)      |
+| read   | the lines of each row as an answer, or the reason why they are not an answer (``evidence``)                       |
 | decide | ``processing.decide``, as for the answer to an inquiry                                                            |
 | record | ``payments.record``, ``refunds.record``: status, history, ledger, bill and order, refund after a late cancel      |
 | store  | the lines (``statement_evidence``)                                                                                |
 
-All steps are one transaction, and a recorded row is not open any more: a repeat, or a run after a crash, changes nothing.
+All steps are one transaction, and a recorded row is no longer open. A repetition, or a run after a crash, therefore changes
+nothing.
 
-A statement that we fetched comes from the provider and ends a doubt either way. A file that a person uploaded may be forged or
-wrong: it completes a payment only if a person confirms it, and it never proves that nothing was charged, because the till
-would then charge again.
+A statement that we fetched comes from the provider, so it can prove success and failure. A file that a person uploaded may be
+forged or wrong: it completes a payment only if a person confirms it, and it never proves that nothing was charged, because the
+terminal would then charge again.
 """
 
 from collections.abc import Mapping
@@ -40,10 +41,13 @@ from workflows.settlements.models import SettlementRow
 
 NO_CALLS = RetryPolicy(max_processing_seconds=0, review_after_seconds=0)
 LATE_REVERSAL = timedelta(minutes=10)
-"""A statement shows reversals and repeated requests of ours, unless they were sent within this time before its end."""
+"""The time for a reversal or a repeated request to appear on a statement.
+
+A statement shows those that were sent longer than this before its end. Later ones may be missing on it.
+"""
 
 UPLOADED = "An uploaded file does not prove that nothing was charged; wait for the provider's own answer"
-UNDONE = "A withdrawal may have taken effect after the end of the statement; wait for its answer"
+UNDONE = "A withdrawal may have locked effect after the end of the statement; wait for its answer"
 RESENT = "The request was repeated after the end of the statement and may have been charged again; wait for an inquiry"
 CONTRADICTED = "The provider's answer to an inquiry has another amount; a person has to confirm one of the two"
 
@@ -57,7 +61,7 @@ _MOVED_LINES = text("""
     GROUP BY l.statement_id, l.our_reference
 """)
 _STORE_EVIDENCE = text("""
-    -- store: the lines that were an answer, and the status that they led to
+    -- store: the lines that were locked as an answer, and the status that they led to
     INSERT INTO statement_evidence (entity_id, merchant_id, store_id, attempt, our_reference, provider, settlement_id,
                                     statement_id, answer, status, amount, lines, at, by)
     SELECT entity_id, merchant_id, store_id, attempt, our_reference, provider, settlement_id, statement_id, answer, status,
@@ -72,7 +76,7 @@ _STORE_EVIDENCE = text("""
 class Evidence:
     """An open payment or refund, and the moved lines of one statement that quote its last attempt.
 
-    ``settlement`` is the settlement that the statement belongs to; ``is_fetched``: it comes from the provider's API.
+    ``settlement`` is the settlement of the statement. ``is_fetched`` says that the statement comes from the provider's API.
     """
 
     id: str
@@ -89,7 +93,10 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class EvidenceResult:
-    """The row's new status, or ``issue``: why its lines are not an answer. Neither: there was nothing new."""
+    """The result for one row: its new status, or ``issue``, the reason why its lines are not an answer.
+
+    Both are ``None`` if the lines had no new information.
+    """
 
     evidence: Evidence
     status: str | None = None
@@ -97,9 +104,9 @@ class EvidenceResult:
 
 
 @dataclass(frozen=True, slots=True)
-class _Decided:
+class _DecidedRow:
     evidence: Evidence
-    taken: LockedRow[Any]
+    locked: LockedRow[Any]
     reading: EvidenceReading
     decision: Decision | None = None
     issue: str | None = None
@@ -111,7 +118,7 @@ WORKLOADS: Mapping[str, Workload[Any]] = {"payment": PAYMENTS, "refund": REFUNDS
 async def moved_lines(
     connection: AsyncConnection, statement_ids: list[str], references: list[str]
 ) -> dict[tuple[str, str], list[MovedLine]]:
-    """Return the lines that moved money by statement and reference, in the order of the file."""
+    """Return the lines that moved money, by statement and reference, in the order of the file."""
     found = await connection.execute(_MOVED_LINES, {"statements": statement_ids, "references": references})
     return {(row["statement_id"], row["our_reference"]): row["lines"] for row in found.mappings()}
 
@@ -125,43 +132,43 @@ async def apply_evidence(
     by: str,
     is_confirmed: bool = False,
 ) -> list[EvidenceResult]:
-    """Record the outcomes that ``evidence`` proves, and return the results of the rows that were free.
+    """Record the outcomes that ``evidence`` proves, and return the results of the rows that no worker is processing.
 
-    The transaction needs a worker's rights. ``is_confirmed``: a person says that the lines are right.
+    The transaction needs a worker's rights. ``is_confirmed`` says that a person confirmed the lines.
     """
     workload = WORKLOADS[entity]
-    locked = await locking(connection, (one.bill_id for one in evidence))
-    mine = {one.id: one for one in evidence if one.bill_id in locked}
-    payment_ids = [one.payment_id for one in mine.values()] if entity == "refund" else None
-    taken = await lock_open_rows(connection, workload, sorted(mine), payment_ids=payment_ids)
-    decided = [_decide(entity, mine[one.claim.id], one, is_confirmed=is_confirmed) for one in taken]
-    news = [one for one in decided if one.decision and one.decision.event]
+    bills = await locking(connection, (item.bill_id for item in evidence))
+    mine = {item.id: item for item in evidence if item.bill_id in bills}
+    payment_ids = [item.payment_id for item in mine.values()] if entity == "refund" else None
+    rows = await lock_open_rows(connection, workload, sorted(mine), payment_ids=payment_ids)
+    decided = [_decide(entity, mine[locked.claim.id], locked, is_confirmed=is_confirmed) for locked in rows]
+    news = [row for row in decided if row.decision and row.decision.event]
     statuses: dict[str, str] = {}
     if news:
-        claims = await claim_locked(connection, workload, [one.taken for one in news])
+        claims = await claim_locked(connection, workload, [row.locked for row in news])
         answered = [
-            AnsweredClaim(claim, one.reading.answer, one.decision)
-            for claim, one in zip(claims, news, strict=True)
-            if one.decision
+            AnsweredClaim(claim, row.reading.answer, row.decision)
+            for claim, row in zip(claims, news, strict=True)
+            if row.decision
         ]
         statuses = await workload.record(connection, answered, worker=by)
-        rows = [_evidence_row(one, statuses[one.evidence.id]) for one in news]
-        await connection.execute(_STORE_EVIDENCE, {"rows": rows_parameter(rows), "by": by})
-    return [EvidenceResult(one.evidence, statuses.get(one.evidence.id), one.issue) for one in decided]
+        written = [_evidence_row(row, statuses[row.evidence.id]) for row in news]
+        await connection.execute(_STORE_EVIDENCE, {"rows": rows_parameter(written), "by": by})
+    return [EvidenceResult(row.evidence, statuses.get(row.evidence.id), row.issue) for row in decided]
 
 
-def _decide(entity: str, evidence: Evidence, taken: LockedRow[Any], *, is_confirmed: bool) -> _Decided:
-    claim, row = taken.claim, taken.row
+def _decide(entity: str, evidence: Evidence, locked: LockedRow[Any], *, is_confirmed: bool) -> _DecidedRow:
+    claim, row = locked.claim, locked.row
     request = AttemptRequest(
         entity, claim.facts.amount, claim.request.currency, row["attempt_provider_reference"], row["sent_at"]
     )
     reading = read_lines(evidence.lines, request, stored_at=evidence.stored_at)
-    decision = partial(_Decided, evidence, taken, reading)
+    decision = partial(_DecidedRow, evidence, locked, reading)
     if (claim.request.reference, claim.provider) != (evidence.reference, evidence.provider):
         return decision(issue="Another attempt was made since; wait for its outcome")
     if reading.answer is None:
         return decision(issue=reading.issue)
-    issue = _reason_to_reject(evidence, taken, reading.answer, is_confirmed=is_confirmed)
+    issue = _reason_to_reject(evidence, locked, reading.answer, is_confirmed=is_confirmed)
     if issue:
         return decision(issue=issue)
     decided = decide(claim.step, reading.answer, facts=claim.facts, policy=NO_CALLS)
@@ -173,27 +180,27 @@ def _decide(entity: str, evidence: Evidence, taken: LockedRow[Any], *, is_confir
 
 
 def _reason_to_reject(
-    evidence: Evidence, taken: LockedRow[Any], answer: Succeeded | Withdrawn, *, is_confirmed: bool
+    evidence: Evidence, locked: LockedRow[Any], answer: Succeeded | Withdrawn, *, is_confirmed: bool
 ) -> str | None:
     """Return why lines that agree with the attempt are not accepted as its answer."""
     if isinstance(answer, Withdrawn):
         if not evidence.is_fetched or is_confirmed:
             return UPLOADED
-        return RESENT if _is_later(taken.row["perhaps_resent_at"], evidence) else None
-    if _is_later(taken.row["perhaps_undone_at"], evidence):
+        return RESENT if _is_later(locked.row["perhaps_resent_at"], evidence) else None
+    if _is_later(locked.row["perhaps_undone_at"], evidence):
         return UNDONE
-    attempt = taken.claim.facts.attempt
+    attempt = locked.claim.facts.attempt
     is_contradicted = attempt is not None and attempt.outcome == "succeeded"
     return CONTRADICTED if is_contradicted and not is_confirmed else None
 
 
 def _is_later(at: datetime | None, evidence: Evidence) -> bool:
-    """Return whether a call at that time may have taken effect after the end of the statement."""
+    """Return whether a call at that time may have locked effect after the end of the statement."""
     return at is not None and at + LATE_REVERSAL >= min(evidence.settlement["end_at"], evidence.stored_at)
 
 
-def _evidence_row(one: _Decided, status: str) -> dict[str, Any]:
-    evidence, claim = one.evidence, one.taken.claim
+def _evidence_row(decided: _DecidedRow, status: str) -> dict[str, Any]:
+    evidence, claim = decided.evidence, decided.locked.claim
     return {
         "entity_id": evidence.id,
         **{name: evidence.settlement[name] for name in ("merchant_id", "store_id")},
@@ -202,8 +209,8 @@ def _evidence_row(one: _Decided, status: str) -> dict[str, Any]:
         "provider": evidence.provider,
         "settlement_id": evidence.settlement["id"],
         "statement_id": evidence.statement_id,
-        "answer": one.reading.answer.name if one.reading.answer else None,
+        "answer": decided.reading.answer.name if decided.reading.answer else None,
         "status": status,
         "amount": claim.facts.amount,
-        "lines": list(one.reading.lines),
+        "lines": list(decided.reading.lines),
     }

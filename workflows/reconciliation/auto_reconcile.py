@@ -1,18 +1,18 @@
-"""Reconcile settlements automatically once their providers had the time to report.
+"""Reconcile settlements automatically once their providers have had the time to report.
 
 | a closed settlement                                                      | is due                                   |
 |--------------------------------------------------------------------------|------------------------------------------|
-| that was never tried                                                     | when the providers' service level is over |
+| that was never tried                                                     | after the providers' service level        |
 | whose provider did not answer, whose worker died, or which took too long | after 1, 5, 15 minutes, then hourly      |
 | with lines that a statement may still bring                              | in an hour                               |
 | with breaks                                                              | never: people resolve them               |
 | with lines that were not compared                                        | never: a person accepts that             |
 | with a break whose payment or refund was not final                       | at once when it is final                 |
-| with a break whose payment or refund fell in doubt after the last run    | at once: the line may end the doubt      |
+| with a break whose payment or refund became in doubt after the last run  | at once: the line may end the doubt      |
 | whose statement ends a doubt about a row that a worker was processing    | after a minute                           |
-| that was clean and only waited for its cash count                        | at once when the cash is counted         |
+| that was clean except for its missing cash count                         | at once when the cash is counted         |
 
-A try is recorded before it begins, so that a try which crashes its worker is not repeated immediately.
+A try is recorded before it begins, so that a try that crashes its worker is not repeated immediately.
 """
 
 import logging
@@ -35,14 +35,14 @@ from workflows.tenants.actor import Actor
 logger = logging.getLogger(__name__)
 
 PAUSES = (timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=15), timedelta(hours=1))
-"""Pauses between one try and the next; the last one repeats."""
+"""The pauses between two tries; the last one repeats."""
 
 EXPECTING = timedelta(hours=1)
 """The pause after a run that still expects lines."""
 
 _DUE = text("""
-    -- due: only closed settlements, by their partial index; the last run says whether only the cash count was missing. A try
-    -- that is further ahead than its pause was written before the database's clock was set back.
+    -- due: closed settlements, by their partial index. The last run tells whether only the cash count was missing. A try that
+    -- is further ahead than its pause was written before the database's clock was set back.
     SELECT s.id, coalesce(t.due_at, r.at, s.end_at) AS at,
            CASE WHEN t.due_at <= now() THEN 'try_again' WHEN w.is_over THEN 'final'
                 WHEN t.due_at IS NOT NULL THEN 'clock_set_back'
@@ -71,7 +71,7 @@ _DUE = text("""
     ORDER BY s.end_at, s.id LIMIT :limit
 """)
 _START_TRY = text("""
-    -- try: recorded before it begins; a settlement that another worker just began is not due any more
+    -- try: recorded before it begins; a settlement that another worker has just begun is not due any more
     INSERT INTO reconciliation_tries AS t (settlement_id, merchant_id, store_id, tries, due_at)
     SELECT id, merchant_id, store_id, 1, now() + CAST(:pause AS interval) FROM settlements
     WHERE id = :id AND status = 'closed'
@@ -95,7 +95,7 @@ async def find_due_reconciliations(*, limit: int, settings: Settings) -> list[Du
 
 
 async def reconcile_due(settlement_id: str, *, worker: str, settings: Settings, providers: Providers) -> TextSummary:
-    """Fetch the providers' statements, and reconcile if all of them answered.
+    """Fetch the providers' statements, and reconcile the settlement if all providers answered.
 
     Returns the result as a sentence for the task's log. Safe to call twice, late or never. Raises ``ServiceUnavailable`` if
     the database cannot be reached.
@@ -142,7 +142,7 @@ def _summarise(run: dict[str, Any]) -> TextSummary:
 
 
 def _next_pause(run: dict[str, Any]) -> timedelta | None:
-    """Return the pause before the next try after a run; ``None``: no further try is scheduled."""
+    """Return the pause before the next try, or ``None`` if no further try is needed."""
     return EXPECTING if run["summary"]["categories"]["expected"]["count"] else None
 
 

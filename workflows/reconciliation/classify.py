@@ -1,6 +1,7 @@
 """Classify every pair, and every line without a counterpart, into one of eleven categories.
 
-Each line of ours and each line of the provider gets exactly one category: the first row of this table that fits.
+Each line of ours and each line of the provider gets exactly one category, by the first row of this table that applies.
+"Theirs alone" and "ours alone" are lines without a counterpart.
 
 | what was found                                                                          | category               |
 |------------------------------------------------------------------------------------------|------------------------|
@@ -11,15 +12,15 @@ Each line of ours and each line of the provider gets exactly one category: the f
 | a pair on two days: not the local day of ours, not its business day, and over an hour off | ``date_mismatch``       |
 | any other pair                                                                            | ``matched``             |
 | theirs alone, and it moved nothing, as in our books                                       | ``matched``             |
-| theirs alone, under a reference they used before on this statement                        | ``duplicate_provider``  |
-| theirs alone, of an attempt of ours that succeeded, but is in no line of this settlement  | ``date_mismatch``       |
-| theirs alone, of an attempt of ours that did not succeed, or of one we do not know yet    | ``status_mismatch``     |
-| theirs alone, of nothing we know                                                          | ``missing_internally``  |
+| theirs alone, under a reference that occurred before on this statement                    | ``duplicate_provider``  |
+| theirs alone, of an attempt of ours that succeeded but is in no line of this settlement   | ``date_mismatch``       |
+| theirs alone, of an attempt of ours that did not succeed or has no outcome yet            | ``status_mismatch``     |
+| theirs alone, of nothing that we know                                                     | ``missing_internally``  |
 | ours alone, under a provider's reference that another line of ours has                    | ``duplicate_internal``  |
 | ours alone, and the provider may still report it (its service level)                      | ``expected``            |
-| ours alone                                                                                | ``missing_at_provider`` |
+| any other ours alone                                                                      | ``missing_at_provider`` |
 
-A pair that differs in several ways gets the gravest category; its differences in amount and fee are counted in full.
+A pair that differs in several ways gets the first of these categories; its differences in amount and fee are counted in full.
 """
 
 from enum import StrEnum
@@ -50,7 +51,7 @@ NO_BREAK = frozenset({Category.MATCHED, Category.EXPECTED})
 
 
 _PAIRS = text("""
-    -- classify pairs; a line of theirs in another currency counts as nothing in the settlement's currency
+    -- classify pairs; a line of theirs in another currency counts as 0 in the settlement's currency
     INSERT INTO classified
     SELECT CASE
                WHEN NOT t.has_moved THEN 'status_mismatch'
@@ -73,7 +74,7 @@ _PAIRS = text("""
     ) d
 """)
 _THEIRS_ALONE = text("""
-    -- classify theirs alone: a reference was used before if a pair has it, or an earlier line without a counterpart
+    -- classify theirs alone: a reference occurred before if a pair has it, or an earlier line without a counterpart
     WITH paired AS (
         SELECT t.provider, t.kind, t.our_reference, t.provider_reference
         FROM pairs p JOIN theirs t ON t.id = p.their_id
@@ -111,7 +112,7 @@ _THEIRS_ALONE = text("""
     FROM alone t
 """)
 _OURS_ALONE = text("""
-    -- classify ours alone: a duplicate has a provider's reference that another line of ours has too
+    -- classify ours alone: a duplicate has the provider's reference of another line of ours
     WITH paired AS (
         SELECT DISTINCT o.provider, o.kind, o.provider_reference FROM pairs p JOIN ours o ON o.id = p.our_id
         WHERE o.provider_reference IN (SELECT provider_reference FROM our_rest)
@@ -134,7 +135,7 @@ _OURS_ALONE = text("""
 
 
 async def classify_lines(connection: AsyncConnection, parameters: dict[str, Any]) -> None:
-    """Fill the table ``classified`` from the pairs and from the lines that are left on both sides."""
+    """Fill the table ``classified`` from the pairs and from the remaining lines of both sides."""
     for statement in (_PAIRS, _THEIRS_ALONE, _OURS_ALONE):
         await connection.execute(statement, parameters)
     await connection.execute(text("ANALYZE classified"))

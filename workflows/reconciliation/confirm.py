@@ -4,11 +4,11 @@
 |----------------------------------------------------------------|--------------------------------------------------------|
 | agrees with the last attempt of an open payment or refund      | completed, as if the provider had answered an inquiry  |
 | disagrees with it (amount, fee, currency, time, reference)     | 409 names what disagrees                               |
-| is about one that is final                                     | 409: link to it                                        |
+| is about a payment or refund that is final                     | 409: link to it                                        |
 | shows that nothing was charged (a charge and its reversal)     | 409: an uploaded file does not prove that              |
-| is about one that a worker is inquiring about right now        | 409: try again in a moment                             |
+| is about a row that a worker is inquiring about at that moment | 409: try again in a moment                             |
 
-The caller holds the settlement's lock.
+The calling transaction has locked the settlement.
 """
 
 from sqlalchemy import text

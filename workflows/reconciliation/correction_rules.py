@@ -4,16 +4,19 @@
 |--------------------------------------------------------------|--------------------------------------------------|
 | nothing of ours, or a payment that moved no money            | allowed                                          |
 | a payment or refund that is not final                        | 409: wait; a run repeats when it is final        |
-| one completed and in this settlement (a pair, a second line) | allowed: the difference is not in the books      |
-| a refund of this settlement that no line of theirs is about  | 409: link to it                                  |
-| one completed elsewhere, in any store and period             | 409: link to it                                  |
-| the same, taken out of our books by an earlier correction    | allowed: the books no longer have it             |
-| nothing of ours, but it was booked for another settlement    | 409: ignore it and give that as the reason       |
-| ours alone, but another settlement's statement reported it   | 409: link to the break there                     |
-| ours alone, and no statement of its provider was compared    | 409: upload the statement                        |
+| one that is completed and in this settlement (a pair, a second line) | allowed: the difference is not in the books |
+| a refund of this settlement without a line on the statements | 409: link to it                                  |
+| one that is completed elsewhere, in any store and period     | 409: link to it                                  |
+| the same, but an earlier correction took it out of our books | allowed: the books no longer have it             |
+| nothing of ours, but the line was booked for another settlement | 409: ignore it and give that as the reason    |
 
-The caller holds the settlement's lock and has read the break under it. A final status never changes, and a payment that is not
-final is refused, so no later change of a payment can make the decision wrong.
+| a break of our line alone                                    | ``adjust`` and ``write_off``                     |
+|--------------------------------------------------------------|--------------------------------------------------|
+| another settlement's statement reported it                   | 409: link to the break there                     |
+| no statement of its provider was compared                    | 409: upload the statement                        |
+
+The calling transaction has locked the settlement and read the break under the lock. A final status never changes, and a
+payment that is not final is refused, so no later change of a payment can make the decision wrong.
 """
 
 from sqlalchemy import text
@@ -25,7 +28,7 @@ from workflows.reconciliation.models import BreakRow, OurLine, TheirLine
 from workflows.settlements.models import SettlementRow
 
 _REPORTED = text("""
-    -- reported: breaks without a line of ours in the last runs of the store's other settlements around this one
+    -- reported: a break without a line of ours, in the last run of another settlement of the store near this one
     SELECT b.id, b.settlement_id FROM settlements s
     JOIN breaks b ON b.settlement_id = s.id
     WHERE s.store_id = :store_id AND s.id <> :id AND s.end_at > CAST(:start_at AS timestamptz) - interval '31 days'
@@ -48,7 +51,7 @@ _ALONE = text("""
 _ONE_CORRECTION = text("SELECT pg_advisory_xact_lock(hashtextextended('correct ' || :merchant_id || :provider, 0))")
 _BOOKED = text("""
     -- booked: a correction in force for the same line of theirs in a file of another settlement. If the provider repeats
-    -- references, the amount has to be the same and the day must not differ.
+    -- references, the amount and the day have to be the same too.
     SELECT b.id, b.settlement_id FROM settlements s
     JOIN breaks b ON b.settlement_id = s.id
     JOIN settlement_lines l ON l.kind = 'adjustment' AND l.entity_id = coalesce(b.reference, b.other_reference)
@@ -65,7 +68,7 @@ _BOOKED = text("""
     LIMIT 1
 """)
 _REPORTED_HERE = text("""
-    -- reported here: an open break of this settlement for a line of theirs alone, of this amount, under the refund's sale
+    -- reported here: an open break of this settlement for a line of theirs alone, of this amount, that quotes the sale
     SELECT b.id FROM settlement_lines l JOIN payments p ON p.id = l.payment_id
     JOIN breaks b ON b.settlement_id = :id AND b.run = :run
     WHERE l.kind = 'refund' AND l.entity_id = :entity_id AND b.our_line IS NULL AND b.resolution IS NULL
@@ -82,30 +85,33 @@ _WAS_COMPARED = text("""
 async def find_quoted_elsewhere(
     connection: AsyncConnection, found: BreakRow, settlement: SettlementRow
 ) -> list[QuotedEntity]:
-    """Return the quoted payments and refunds outside this settlement that are open or have moved money."""
+    """Return the quoted payments and refunds outside this settlement that are open or have moved money.
+
+    Refunds of this settlement that no line of the statements is about are included.
+    """
     theirs, ours = found["their_line"], found["our_line"]
     quoted: list[QuotedEntity] = []
     if theirs and theirs["moved"]:
         quoted = await find_quoted(connection, theirs, provider=found["provider"], settlement=settlement)
-        quoted = [one for one in quoted if one.by_our_reference or _is_unambiguous(one, found, theirs)]
+        quoted = [entity for entity in quoted if entity.by_our_reference or _is_unambiguous(entity, found, theirs)]
     if ours and found["category"] == "status_mismatch" and found["kind"] == "payment":
-        # The provider reversed it: perhaps by a refund of ours, which is or will be a line of another period.
+        # The provider reversed the charge. That may be a refund of ours, which is or will be a line of another period.
         quoted += await refunds_of(connection, [ours["entity_id"]], amount=-ours["amount"], settlement=settlement)
-    quoted = [one for one in quoted if one.id != (ours and ours["entity_id"])]
-    here = [one.id for one in quoted if one.kind == "refund" and one.settlement_id == settlement["id"]]
+    quoted = [entity for entity in quoted if entity.id != (ours and ours["entity_id"])]
+    here = [entity.id for entity in quoted if entity.kind == "refund" and entity.settlement_id == settlement["id"]]
     facts = {"id": settlement["id"], "run": found["run"], "break_id": found["id"], "refunds": here}
     alone = set((await connection.execute(_ALONE, facts)).scalars()) if here else set()
     return [
-        one
-        for one in quoted
-        if one.is_open or (one.has_moved and (one.settlement_id != settlement["id"] or one.id in alone))
+        entity
+        for entity in quoted
+        if entity.is_open or (entity.has_moved and (entity.settlement_id != settlement["id"] or entity.id in alone))
     ]
 
 
-def _is_unambiguous(one: QuotedEntity, found: BreakRow, theirs: TheirLine) -> bool:
+def _is_unambiguous(entity: QuotedEntity, found: BreakRow, theirs: TheirLine) -> bool:
     """Return whether the provider's reference alone identifies this payment or refund."""
-    is_unique = found["our_line"] is None and one.provider not in REPEATED_REFERENCES
-    return is_unique or (one.amount, one.currency) == (theirs["amount"], theirs["currency"])
+    is_unique = found["our_line"] is None and entity.provider not in REPEATED_REFERENCES
+    return is_unique or (entity.amount, entity.currency) == (theirs["amount"], theirs["currency"])
 
 
 async def require_correctable(connection: AsyncConnection, found: BreakRow, settlement: SettlementRow) -> str | None:
@@ -115,7 +121,7 @@ async def require_correctable(connection: AsyncConnection, found: BreakRow, sett
     """
     quoted = await find_quoted_elsewhere(connection, found, settlement)
     refuse_open(quoted)
-    held = [one for one in quoted if one.is_in_books]
+    held = [entity for entity in quoted if entity.is_in_books]
     if held:
         raise resolution_error(
             f"The line quotes {held[0].id}, which is {held[0].status} and in our books"
@@ -131,7 +137,7 @@ async def require_correctable(connection: AsyncConnection, found: BreakRow, sett
 
 def refuse_open(quoted: list[QuotedEntity]) -> None:
     """Raise ``InvalidStatusTransition`` if one of ``quoted`` is not final."""
-    waiting = next((one for one in quoted if one.is_open), None)
+    waiting = next((entity for entity in quoted if entity.is_open), None)
     if waiting:
         raise resolution_error(
             f"The line quotes {waiting.id}, which is {waiting.status}. Wait until it is final; this settlement is then"
@@ -175,5 +181,5 @@ async def _refuse_booked(
 
 
 def resolution_error(issue: str) -> InvalidStatusTransition:
-    """Return the error for a resolution that is not allowed now; ``issue`` says what to do."""
+    """Return the error for a resolution that is not allowed now; ``issue`` says why, and what to do."""
     return InvalidStatusTransition(Detail("resolution", issue), message="This break cannot be resolved in this way")

@@ -12,12 +12,12 @@ All moved lines that quote the attempt's reference are read together. They are a
 
 | lines of a payment                                 | answer                                                              |
 |----------------------------------------------------|---------------------------------------------------------------------|
-| charges of its amount, more than their reversals   | ``Succeeded``, by one of them; the others stay a break              |
-| charges and reversals that add up to nothing       | ``Withdrawn``, unless they come from a file that a person uploaded  |
+| charges of its amount, more than their reversals   | ``Succeeded``, by one of them; the others remain breaks             |
+| charges and reversals that add up to zero          | ``Withdrawn``, unless they come from a file that a person uploaded  |
 | charges that add up to another amount              | ``Succeeded`` with that amount, which needs a person                |
-| reversals alone, or more than charges              | none                                                                |
+| reversals alone, or more reversals than charges    | none                                                                |
 
-Lines that are absent prove nothing: a provider may report late.
+A missing line proves nothing, because a provider may report late.
 """
 
 from collections.abc import Sequence
@@ -29,18 +29,18 @@ from workflows.providers.base import Succeeded, Withdrawn
 from workflows.reconciliation.models import MovedLine
 
 CLOCKS = timedelta(hours=1)
-"""The largest accepted difference between the provider's clock and ours, as for fetching statements."""
+"""The largest accepted difference between the provider's clock and ours; fetching statements has the same limit."""
 
 DAY = timedelta(days=1)  # the date of a line may be in any time zone; ours are compared in UTC
 
 LINE = ("line_number", "kind", "amount", "fee", "currency", "provider_reference", "occurred_at", "occurred_on")
 KINDS = {"payment": ("payment", "reversal"), "refund": ("refund",)}
-"""Kinds of lines that are about a payment or a refund. A refund reported under its sale's reference is not about the sale."""
+"""Kinds of lines that are about a payment or a refund. A refund under its sale's reference is not about the sale."""
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptRequest:
-    """The request of an attempt: ``entity`` is ``payment`` or ``refund``, ``amount`` is above zero."""
+    """The request of an attempt. ``entity`` is ``payment`` or ``refund``, ``amount`` is above zero."""
 
     entity: str
     amount: int
@@ -51,7 +51,7 @@ class AttemptRequest:
 
 @dataclass(frozen=True, slots=True)
 class EvidenceReading:
-    """The answer and the lines it was read from, or ``issue``: why the lines are not an answer."""
+    """The answer and the lines from which it was read, or ``issue``, the reason why the lines are not an answer."""
 
     answer: Succeeded | Withdrawn | None = None
     lines: tuple[MovedLine, ...] = ()
@@ -59,7 +59,10 @@ class EvidenceReading:
 
 
 def read_lines(lines: Sequence[MovedLine], request: AttemptRequest, *, stored_at: datetime) -> EvidenceReading:
-    """Return the answer in the moved lines about an attempt, of a statement stored at ``stored_at``."""
+    """Return the answer that the lines about an attempt give.
+
+    ``lines`` moved money, and are those of a statement that was stored at ``stored_at``.
+    """
     strange = [line for line in lines if line["kind"] not in KINDS[request.entity]]
     about = [line for line in lines if line["kind"] in KINDS[request.entity]]
     if request.entity == "refund" and strange:
@@ -97,7 +100,7 @@ def _add_up(lines: list[MovedLine], request: AttemptRequest) -> EvidenceReading:
         used = (charge, *reversals, *charges[1 : 1 + len(reversals)])
         return EvidenceReading(_succeeded(request.amount, charge, fee=charge["fee"] or 0), used)
     net = abs(sum(line["amount"] for line in charges)) - abs(sum(line["amount"] for line in reversals))
-    if net == 0:  # there are both, since no line has an amount of zero
+    if net == 0:  # then there are both kinds, because no line has an amount of zero
         return EvidenceReading(Withdrawn(), tuple(lines))
     if net > 0:
         fees = sum(line["fee"] or 0 for line in lines)

@@ -1,8 +1,8 @@
-"""Find the payments and refunds of ours that a statement's line quotes.
+"""Find our payments and refunds that a statement's line quotes.
 
-A line is about an entity of ours if it quotes our reference (an attempt's, ``pay_…:1``), or the provider's own reference that
-we recorded. The provider's reference is searched only among payments within ``AROUND`` of the period, because an index on it
-would slow down every payment.
+A line is about an entity of ours if it quotes our reference (an attempt's, ``pay_…:1``), or the provider's reference that we
+recorded for it. The provider's reference is searched only among payments within ``AROUND`` of the period, because an index on
+it would slow down every payment.
 
 For one break (``find_quoted``), all stores of the merchant are searched, because one file may cover several of them:
 
@@ -12,13 +12,13 @@ For one break (``find_quoted``), all stores of the merchant are searched, becaus
 | a refund          | the refund; under its sale's reference, the sale's refunds of that amount                            |
 | a reversal        | the payment while it is open; else its refunds of that amount, because a reversal may be one of them |
 
-For all lines of a run without a pair (``their_rest`` of ``match``), the settlement's store is searched:
+For all lines of a run without a pair (``their_rest`` of ``match``), only the settlement's store is searched:
 
-| statement         | what                                                                                            |
-|-------------------|-------------------------------------------------------------------------------------------------|
-| recall            | lines that quote an attempt of this store, and whether that attempt moved money                 |
-| recall elsewhere  | lines without a reference of ours: payments and refunds of other periods, by the provider's      |
-| waiting           | lines that quote a payment or refund which is not final: the run is repeated when it is (``waits_for``) |
+| column       | set for lines that quote                                                                                |
+|--------------|---------------------------------------------------------------------------------------------------------|
+| ``known``     | an attempt of this store, by our reference: whether it moved money                                      |
+| ``elsewhere`` | a payment or refund of another period, by the provider's reference: whether it moved money              |
+| ``waits_for`` | a payment or refund that is not final, by either reference; the run is repeated when it is final        |
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ from workflows.settlements.models import SettlementRow
 AROUND = timedelta(days=31)
 
 REPEATED_REFERENCES = frozenset({"external"})
-"""Providers whose reference may be a slip number, which terminals reuse; the amount has to agree too."""
+"""Providers whose reference may be a slip number, which terminals use several times; the amount has to agree as well."""
 
 OPEN = frozenset({"pending", "processing"})
 MOVED = frozenset({"completed", "refunded"})
@@ -93,7 +93,7 @@ _REFUND = f"""SELECT 'refund' AS kind, r.id, r.payment_id, r.store_id, r.provide
            {_CORRECTIONS.format(payment="r.payment_id", entity="r.id", entity_currency="r.currency")} AS corrections"""
 
 _BY_OURS = text(f"""
-    -- quoted by our reference: the attempt's entity, or the one that the reference names
+    -- quoted by our reference: the entity of the attempt, or the entity whose id the reference contains
     {_PAYMENT.format(how="true")}
     FROM payments p LEFT JOIN payment_attempts a ON a.reference = :our_reference AND a.payment_id = p.id
     WHERE p.merchant_id = :merchant_id AND p.id = coalesce(
@@ -106,7 +106,7 @@ _BY_OURS = text(f"""
 """)
 _STORES = "ANY (ARRAY(SELECT id FROM stores WHERE merchant_id = :merchant_id))"
 _BY_THEIRS = text(f"""
-    -- quoted by the provider's reference: ids begin with their timestamp, so the store's index limits the rows to search
+    -- quoted by the provider's reference: ids begin with their timestamp, so the store's index limits the search
     {_PAYMENT.format(how="false")}
     FROM payments p LEFT JOIN payment_attempts a ON a.payment_id = p.id AND a.number = p.attempts
     WHERE p.store_id = {_STORES} AND p.id BETWEEN 'pay_' || :since AND 'pay_' || :until
@@ -118,7 +118,7 @@ _BY_THEIRS = text(f"""
       AND r.provider = :provider AND r.provider_reference = :provider_reference
 """)
 _REFUNDS_OF = text(f"""
-    -- refunds of payments that give back this amount
+    -- refunds of these payments with this amount
     {_REFUND.format(how="true")}
     FROM refunds r LEFT JOIN refund_attempts a ON a.refund_id = r.id AND a.number = r.attempts
     WHERE r.payment_id = ANY(:payment_ids) AND r.merchant_id = :merchant_id AND r.amount = -CAST(:amount AS bigint)
@@ -142,12 +142,12 @@ async def find_quoted(
             connection, _BY_THEIRS, {**facts, **window, "provider_reference": line["provider_reference"]}
         )
     if line["kind"] == "payment":
-        return [one for one in found if one.kind == "payment"]
-    refunds = [one for one in found if one.kind == "refund"]
-    payments = [one.payment_id for one in found if one.kind == "payment"]
+        return [entity for entity in found if entity.kind == "payment"]
+    refunds = [entity for entity in found if entity.kind == "refund"]
+    payments = [entity.payment_id for entity in found if entity.kind == "payment"]
     if payments and not refunds:
         refunds = await refunds_of(connection, payments, amount=line["amount"], settlement=settlement)
-    return [*refunds, *(one for one in found if one.kind == "payment" and one.is_open)]
+    return [*refunds, *(entity for entity in found if entity.kind == "payment" and entity.is_open)]
 
 
 async def refunds_of(
@@ -163,13 +163,13 @@ async def _find(connection: AsyncConnection, statement: Any, parameters: dict[st
 
 
 def _prefix(at: Any) -> str:
-    """Return the beginning of the ids of a timestamp (UUID version 7)."""
+    """Return the prefix of ids that are created at a timestamp (UUID version 7)."""
     return f"{int(at.timestamp() * 1_000):012x}"
 
 
 _MARK_KNOWN = (
     text("""
-        -- recall: attempts of this store that their lines quote; one that succeeded is in another period's line, or will be
+        -- known: attempts of this store that their lines quote; a successful one is, or will be, in another period's line
         UPDATE their_rest t
         SET known = CASE WHEN a.outcome = 'succeeded' AND p.status IN ('completed', 'refunded') THEN 'moved' ELSE 'other' END
         FROM payment_attempts a JOIN payments p ON p.id = a.payment_id
@@ -191,14 +191,14 @@ _FIRST_ID = "'{prefix}_' || lpad(to_hex(CAST(extract(epoch FROM {at}) * 1000 AS 
 
 
 def _created_near(entity: str, prefix: str) -> str:
-    """Return the condition that an entity was created around ``s``. Ids begin with their timestamp."""
+    """Return the SQL condition that an entity was created around the settlement ``s``. Ids begin with their timestamp."""
     since = _FIRST_ID.format(prefix=prefix, at="s.start_at - interval '31 days'")
     until = _FIRST_ID.format(prefix=prefix, at="s.end_at + interval '31 days'")
     return f"{entity}.id BETWEEN {since} AND {until}"
 
 
 _MARK_ELSEWHERE = text(f"""
-    -- recall elsewhere: lines that quote no reference of ours, by the provider's; ids begin with their timestamp
+    -- elsewhere: lines that quote no reference of ours, by the provider's reference; ids begin with their timestamp
     UPDATE their_rest t SET elsewhere = e.known
     FROM settlements s, LATERAL (
         SELECT p.provider, p.provider_reference, 'payment' AS kind, max(CASE WHEN p.status IN ('completed', 'refunded')
@@ -215,7 +215,7 @@ _MARK_ELSEWHERE = text(f"""
 """)
 _MARK_WAITING_ELSEWHERE = tuple(
     text(f"""
-        -- waiting elsewhere: the same, by the provider's reference
+        -- waiting: payments and refunds that are not final, by the provider's reference
         UPDATE theirs t SET waits_for = e.id
         FROM settlements s JOIN {entity}s e ON e.store_id = s.store_id AND {_created_near("e", prefix)}
         JOIN their_rest rest ON rest.provider_reference = e.provider_reference AND rest.provider = e.provider
@@ -229,7 +229,7 @@ _SOME_UNKNOWN = text("""
 """)
 _MARK_WAITING = tuple(
     text(f"""
-        -- waiting: payments and refunds that their lines quote and that are not final yet
+        -- waiting: payments and refunds that are not final, by our reference
         UPDATE theirs t SET waits_for = e.id
         FROM their_rest rest LEFT JOIN {entity}_attempts a ON a.reference = rest.our_reference
         JOIN {entity}s e ON e.id = coalesce(a.{entity}_id, split_part(rest.our_reference, ':', 1))
@@ -246,9 +246,9 @@ async def mark_known_attempts(connection: AsyncConnection, parameters: dict[str,
 
 
 async def mark_other_periods(connection: AsyncConnection, parameters: dict[str, Any]) -> None:
-    """Set ``elsewhere`` and ``waits_for`` of lines.
+    """Set ``elsewhere`` and ``waits_for`` of lines without a pair.
 
-    ``elsewhere``: another period explains the line. ``waits_for``: the payment or refund that it quotes is not final.
+    ``elsewhere`` is set if another period explains the line, ``waits_for`` to the payment or refund that is not final.
     """
     if (await connection.execute(_SOME_UNKNOWN)).scalar_one():
         await connection.execute(_MARK_ELSEWHERE, {**parameters, "repeating": sorted(REPEATED_REFERENCES)})

@@ -1,17 +1,17 @@
-"""Link breaks: check the target that a person names, and link what a statement's evidence explains without a person.
+"""Link breaks: check the target that a person names, and link automatically what the evidence of a statement explains.
 
 A link's target must exist, have moved money and explain this break and no other (``check_link``):
 
-| the other end is                                   | then                                                         |
-|----------------------------------------------------|--------------------------------------------------------------|
-| the break itself, or the payment of its own line   | 422                                                          |
-| a break of this settlement's last run that is open | both end                                                     |
-| an open break of another settlement's last run     | both end, each settlement with its own                       |
-| one there that was linked to this break's payment  | this one ends: it is the other end of the same difference    |
-| a payment or refund that is not final              | 409: wait                                                    |
-| one that failed or was cancelled                   | 422: it explains no money                                    |
-| one that another break is linked to                | 422: it explains one difference only                         |
-| one of this settlement                             | 422 if it has an open break here (link to that); else a note |
+| the target is                                              | then                                                   |
+|------------------------------------------------------------|--------------------------------------------------------|
+| the break itself, or the payment of its own line           | 422                                                    |
+| an open break of this settlement's last run                | both breaks end                                        |
+| an open break of another settlement's last run             | both breaks end, each in its settlement                |
+| a break there that was linked to this break's payment      | this break ends: it is the same difference             |
+| a payment or refund that is not final                      | 409: wait                                              |
+| a payment or refund that failed or was cancelled           | 422: it explains no money                              |
+| a payment or refund to which another break is linked       | 422: it explains one difference only                   |
+| a payment or refund of this settlement                     | 422 if it has an open break (link to that); else a note |
 
 A difference in store, provider, currency or sum needs a ``note`` that explains it. A line that quotes a completed payment of
 ours can only be linked to that payment.
@@ -20,11 +20,11 @@ Every run links the breaks about lines that ended a doubt (``link_evidence``):
 
 | the break                                                                | is linked to                             |
 |--------------------------------------------------------------------------|------------------------------------------|
-| a line of theirs that was the answer about a payment or refund of ours    | that payment or refund                   |
-| a line of ours that ended by it, and is missing on its own statement      | the break of the statement that lists it |
+| a line of theirs that was the answer about a payment or refund of ours   | that payment or refund                   |
+| that payment's or refund's own line, if its statement does not list it   | the break of the statement that lists it |
 
-Amounts and fees have to agree exactly. ``resolved_by`` is the statement. If a later statement no longer has the line, its
-break is not found by that run, and the second one is open again (``adjust.rebook``).
+Amounts and fees have to agree exactly. ``resolved_by`` is the statement. If a later statement no longer has the line, its run
+does not find the first break, and the second break is open again (``adjust.rebook``).
 """
 
 from datetime import datetime
@@ -51,7 +51,7 @@ _TARGET = text(f"""
 """)
 _ONE_LINK = text("SELECT pg_advisory_xact_lock(hashtextextended('link to ' || CAST(:id AS text), 0))")
 _LINKED = text("""
-    -- linked: another break that its settlement's last run still found
+    -- linked: another break that is linked to it and that its settlement's last run found
     SELECT b.id FROM breaks b WHERE b.reference = :id AND b.resolution IN ('link', 'confirm') AND b.id <> :break_id
       AND b.run = (SELECT max(number) FROM reconciliation_runs r WHERE r.settlement_id = b.settlement_id) LIMIT 1
 """)
@@ -77,11 +77,11 @@ async def check_link(
     note: str | None,
     caller: Caller,
 ) -> list[str]:
-    """Return the other breaks that the link ends: one or none. Raises the errors of the table above."""
+    """Return the ids of the other breaks that the link ends: one or none. Raises the errors of the table above."""
     is_alone = found["our_line"] is None
     quoted = await find_quoted_elsewhere(connection, found, settlement) if is_alone else []
     refuse_open(quoted)
-    only = {one.id for one in quoted if one.is_in_books}
+    only = {entity.id for entity in quoted if entity.is_in_books}
     if reference.startswith("brk_"):
         other = await one_break(connection, reference, caller)
         _require_named(only, other["entity_id"])
@@ -146,7 +146,7 @@ async def _check_target(
 
 
 def _sum_of(found: BreakRow) -> tuple[str, int]:
-    """Return currency and amount of a break: ours minus theirs. Without a line of ours, theirs decides."""
+    """Return currency and amount of a break (ours − theirs). Without a line of ours, the amount of their line decides."""
     theirs = found["their_line"]
     if found["our_line"] is None and theirs:
         return theirs["currency"], -theirs["amount"] if theirs["moved"] else 0
@@ -160,7 +160,7 @@ def _require_note(differing: list[str], note: str | None) -> None:
 
 
 _THEIRS = text("""
-    -- link theirs: by the whole line except its number in the file; a second equal line is another break
+    -- link theirs: compare the whole line except its number in the file; a second equal line is another break
     UPDATE breaks b SET resolution = 'link', reference = e.entity_id, resolved_at = :at, resolved_by = e.statement_id
     FROM statement_evidence e
     WHERE b.settlement_id = :id AND b.run = :run AND b.resolution IS NULL AND b.our_line IS NULL
@@ -174,7 +174,7 @@ _THEIRS = text("""
                       'occurred_at', b.their_line -> 'occurred_at', 'occurred_on', b.their_line -> 'occurred_on'))
 """)
 _OURS = text("""
-    -- link ours: to the break of the settlement whose current statement lists it
+    -- link ours: to the break of the settlement whose current statement lists the line
     UPDATE breaks b SET resolution = 'link', reference = o.id, resolved_at = :at, resolved_by = e.statement_id
     FROM statement_evidence e JOIN breaks o ON o.settlement_id = e.settlement_id
     WHERE b.settlement_id = :id AND b.run = :run AND b.resolution IS NULL AND b.their_line IS NULL
@@ -187,6 +187,6 @@ _OURS = text("""
 
 
 async def link_evidence(connection: AsyncConnection, settlement: SettlementRow, *, run: int, at: datetime) -> int:
-    """Link the breaks of ``run`` that evidence explains, and return how many ended."""
+    """Link the breaks of ``run`` that evidence explains, and return how many breaks ended."""
     parameters = {"id": settlement["id"], "run": run, "at": at}
     return sum([(await connection.execute(statement, parameters)).rowcount for statement in (_THEIRS, _OURS)])

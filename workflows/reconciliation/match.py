@@ -5,7 +5,7 @@
 | ours, theirs    | the lines to compare, numbered by their content, so that the order of a file does not matter       |
 | undo            | a charge and its reversal on one statement: both count as not moved                               |
 | pass 1 to 4     | pairs: by our reference, then by the provider's; in both cases equal amounts first                 |
-| recall          | which remaining lines quote attempts of ours, and how those ended (``find_in_our_books``)          |
+| known           | remaining lines that quote attempts of ours, and how those ended (``find_in_our_books``)           |
 | classify        | one of the eleven categories for each line (``classify``)                                         |
 
 Within a key, our n-th line is paired with their n-th. The steps use temporary tables instead of one long statement, because
@@ -30,8 +30,8 @@ from workflows.time_zones import sql_zone
 class Comparison:
     """The input of a comparison.
 
-    ``stated`` are the providers of the statements, ``providers`` those whose lines are compared, ``silent`` those that send
-    the store no statements by policy. ``sla_hours``: hours after a payment within which a provider may still report it.
+    ``stated`` are the providers of the statements, ``providers`` those whose lines are compared, and ``silent`` those that by
+    policy send no statements for the store. ``sla_hours`` are the hours within which a provider may still report a payment.
     """
 
     settlement: LockedSettlement
@@ -117,7 +117,7 @@ _UNDO = text("""
 """)
 
 _PAIR_UP = """
-    -- pair up: within a key, our n-th line with their n-th
+    -- pair up: within a key, pair our n-th line with their n-th
     WITH o AS (
         SELECT id, {keys}, row_number() OVER (PARTITION BY {keys} ORDER BY id) AS n
         FROM (SELECT *, amount AS moved FROM {ours}) rows WHERE {reference} IS NOT NULL
@@ -134,7 +134,7 @@ _ANY = "provider, kind, {reference}"
 
 
 def _match_step(reference: str, keys: str, *, ours: str, theirs: str, condition: str = "true") -> TextClause:
-    """Return the statement of one pass over the tables ``ours`` and ``theirs``."""
+    """Return the statement that pairs lines of the tables ``ours`` and ``theirs`` by ``keys``."""
     keys = keys.format(reference=reference)
     return text(_PAIR_UP.format(reference=reference, keys=keys, ours=ours, theirs=theirs, condition=condition))
 
@@ -148,7 +148,7 @@ _REST = """
         WHERE NOT EXISTS (SELECT FROM pairs p WHERE p.their_id = t.id)
 """
 _SECOND_PASS = _match_step(_OUR_REFERENCE, _ANY, ours="our_rest", theirs="their_rest")
-# Lines that quote an attempt of ours are left out: our reference decides what they are about, whatever the provider's is.
+# Lines that quote an attempt of ours are left out, because our reference takes precedence over the provider's.
 _THIRD_PASS = _match_step(_THEIR_REFERENCE, _AGREEING, ours="our_rest", theirs="their_rest", condition="known IS NULL")
 _FOURTH_PASS = _match_step(_THEIR_REFERENCE, _ANY, ours="our_rest", theirs="their_rest", condition="known IS NULL")
 _REMOVE_PAIRED = (
@@ -177,7 +177,7 @@ async def _load_lines(connection: AsyncConnection, parameters: dict[str, Any]) -
 
 
 async def _pair_by_our_reference(connection: AsyncConnection) -> None:
-    """Run passes 1 and 2. The first reads all lines, every later one only those that are left."""
+    """Run passes 1 and 2. The first pass reads all lines, every later pass only the remaining ones."""
     await connection.execute(_FIRST_PASS)
     await _run(connection, "ANALYZE pairs")
     await _run(connection, _REST)
@@ -192,7 +192,7 @@ async def _pair_by_their_reference(connection: AsyncConnection) -> None:
 
 
 async def _pair_rest(connection: AsyncConnection, step: TextClause) -> None:
-    """Run a pass over the lines that are left, and remove its pairs from them."""
+    """Run a pass over the remaining lines, and remove its pairs from them."""
     await connection.execute(step)
     for statement in _REMOVE_PAIRED:
         await connection.execute(statement)

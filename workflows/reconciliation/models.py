@@ -34,10 +34,11 @@ class ReconciliationRun(Base):
 
 
 class Break(Base):
-    """A difference. ``identity`` is what differs and by how much; ``run`` is the last run that found it.
+    """A difference between our books and a provider's statement.
 
-    ``waits_for`` is the payment or refund that its line quotes and that was not final then. ``other_reference`` is the
-    adjustment in the currency of the provider's line, if that is not the settlement's.
+    ``identity`` is what differs and by how much; ``run`` is the last run that found it. ``waits_for`` is the payment or refund
+    that its line quotes and that was not final at that run. ``other_reference`` is the adjustment in the currency of the
+    provider's line, if that is not the settlement's.
     """
 
     __tablename__ = "breaks"
@@ -83,9 +84,9 @@ class Break(Base):
 
 
 class StatementEvidence(Base):
-    """The lines of a statement that were the answer about an attempt, and the status that they led to.
+    """The lines of a statement that were taken as the answer about an attempt, and the status that they led to.
 
-    ``withdrawn_at`` is the time at which a later statement no longer had them.
+    ``withdrawn_at`` is the time at which a later statement no longer had these lines.
     """
 
     __tablename__ = "statement_evidence"
@@ -112,7 +113,7 @@ class StatementEvidence(Base):
 
 
 class ReconciliationTry(Base):
-    """The automatic tries to reconcile a settlement: their number, the next one and the last error."""
+    """The automatic tries to reconcile a settlement: their number, the time of the next one, and the last error."""
 
     __tablename__ = "reconciliation_tries"
 
@@ -153,7 +154,7 @@ class MovedLine(TypedDict):
 
 
 class TheirLine(MovedLine):
-    """The statement's line that a break is about; ``moved`` is false if it moved no money."""
+    """The statement's line that a break is about; ``moved`` is false if the line moved no money."""
 
     statement_id: str
     our_reference: str | None
@@ -194,7 +195,7 @@ class BreakRow(TypedDict):
 
 
 class ListedBreak(BreakRow):
-    """A break and the time at which it was read, from which its age is counted."""
+    """A break and the time at which it was read, from which its age is computed."""
 
     now: datetime
 

@@ -18,7 +18,7 @@ from workflows.tenants.scope import visible_to
 
 @dataclass(frozen=True, slots=True)
 class BreakFilter:
-    """Which breaks of a settlement's last run to list; ``None`` means any."""
+    """The conditions by which a settlement's breaks are listed; ``None`` means any value."""
 
     category: str | None = None
     is_open: bool | None = None
@@ -70,7 +70,7 @@ async def list_statements(settlement_id: str, *, caller: Caller) -> list[Stateme
 
 
 async def one_break(connection: AsyncConnection, break_id: str, caller: Caller) -> ListedBreak:
-    """Return a break and the present time as ``now``. Raises ``ResourceNotFound``."""
+    """Return a break, with the present time as ``now``. Raises ``ResourceNotFound``."""
     conditions = visible_to(caller, Break.merchant_id, Break.store_id)
     statement = select(Break.__table__, func.now().label("now")).where(Break.id == break_id, *conditions)
     return cast(ListedBreak, await one_row(connection, statement))
@@ -117,10 +117,10 @@ STATEMENT_FIELDS = (
 
 
 def break_fields(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the API fields of a row of ``breaks`` with ``now``.
+    """Return the API fields of a row of ``breaks`` that also has ``now``.
 
     ``difference`` is ``ours − theirs`` in the settlement's currency: of amounts, or of fees for a ``fee_mismatch``.
-    ``age_days`` are whole days from the run that first found it until now, or until it was resolved.
+    ``age_days`` are whole days from the run that first found the break until now, or until it was resolved.
     """
     is_fee = row["category"] == "fee_mismatch"
     until = row["resolved_at"] or row["now"]

@@ -1,18 +1,18 @@
 """Compare a closed settlement with the statements of its providers, in one numbered run.
 
-| step    | what                                                                                                     |
-|---------|------------------------------------------------------------------------------------------------------------|
-| lock    | the settlement's row, so that its runs are serial, then its statements (``settlements.lock``)               |
-| match   | its lines with the newest statement of each provider (``reconciliation.match``)                             |
-| explain | the sums by category; a run with an unexplained unit is not stored (``reconciliation.record_run``)            |
-| list    | the lines without a statement; only a person signs a day off without them (``reconciliation.sign_off``)       |
-| record  | breaks; one that an earlier run found has its resolution unchanged (``reconciliation.record_run``)          |
-| rebook  | reverse corrections of breaks that are gone, repeat those of breaks that return (``reconciliation.adjust``)   |
-| link    | breaks about lines that ended a doubt (``reconciliation.link_breaks``)                                       |
-| complete | ``reconciled``, if nothing is left open; else a remark in the history (``reconciliation.sign_off``)        |
+| step     | what                                                                                                         |
+|----------|--------------------------------------------------------------------------------------------------------------|
+| lock     | the settlement's row, so that its runs are serial; then its statements (``settlements.lock``)                |
+| match    | the settlement's lines with the newest statement of each provider (``match``)                                |
+| explain  | the sums by category; a run that leaves a difference unexplained is not stored (``record_run``)              |
+| list     | the lines without a statement; the day is signed off only after a person accepted them (``sign_off``)        |
+| record   | breaks; a break that an earlier run found keeps its resolution (``record_run``)                              |
+| rebook   | reverse corrections of breaks that are gone, repeat those of breaks that return (``adjust``)                 |
+| link     | breaks about lines that ended a doubt (``link_breaks``)                                                      |
+| sign off | ``reconciled``, if nothing is left open; else a remark in the history (``sign_off``)                         |
 
-A run depends only on the lines, the current statements, the outcomes of our attempts and the time (which decides what may
-still be ``expected``). Repeating it with the same input gives the same result under another number.
+A run depends only on the lines, the current statements, the outcomes of our attempts and the time, which decides what may
+still be ``expected``. Repeating it with the same input gives the same result under another number.
 """
 
 from collections.abc import Collection
@@ -32,10 +32,10 @@ from workflows.reconciliation.models import RunRow
 from workflows.reconciliation.record_run import record_breaks, summarise
 from workflows.reconciliation.sign_off import (
     UncomparedAcceptance,
-    complete_if_clean,
     find_uncompared,
     is_accepted,
     record_uncompared,
+    sign_off_if_clean,
     silent_providers,
 )
 from workflows.settings import Settings
@@ -89,9 +89,9 @@ async def reconcile_settlement(
 ) -> dict[str, Any]:
     """Compare a settlement and return the run: ``{"run", "settlement_id", "status", "at", "summary", …}``.
 
-    ``silent`` are providers that were asked for this run and did not answer. Their statements may differ, so the run is stored
-    but the settlement is not signed off; the workers try again later and complete settlements that are clean then.
-    ``acceptance`` is given by a person who signs the day off although some lines were not compared.
+    ``silent`` are providers that were asked for this run and did not answer. Their statements may differ from the stored ones,
+    so the run is stored but the settlement is not signed off; the workers try again later, and sign off settlements that are
+    clean then. ``acceptance`` is given by a person who signs the day off although some lines were not compared.
 
     Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (open, or already reconciled), ``ServiceUnavailable`` (no
     database, or another run is under way) and ``ComparisonTooLong``.
@@ -182,7 +182,7 @@ async def _store_run(
     open_breaks = await record_breaks(connection, settlement, run=run["number"], at=at)
     open_breaks += await rebook(connection, settlement, run=run["number"], at=at)
     open_breaks -= await link_evidence(connection, settlement, run=run["number"], at=at)
-    is_finished = not silent and await complete_if_clean(connection, settlement["id"], by=by)
+    is_finished = not silent and await sign_off_if_clean(connection, settlement["id"], by=by)
     if not is_finished:
         changes = {"open_breaks": open_breaks}
         event = SettlementRemark.COMPARE

@@ -1,12 +1,12 @@
 """Record the result of a run: its sums by category, and its breaks.
 
-The categories have to explain our sum − their sum exactly. The two sums are computed from the lines and not from the
-categories, so the check is independent: a run whose categories do not add up to the difference is not stored.
+The categories have to explain the difference between our sum and theirs exactly. The two sums are computed from the lines and
+not from the categories, so the check is independent. A run whose categories do not add up to the difference is not stored.
 
 A break that an earlier run found is recognised by its identity, which is what differs and by how much: category, provider,
 kind, our entity, their references, the differences in amount and fee (and the amount in another currency, or the other day).
-A resolution therefore holds exactly as long as the difference is the same, whatever file or run it comes from; another amount
-is another break.
+A resolution is therefore valid exactly as long as the difference is the same, whatever file or run it comes from. Another
+amount is another break.
 """
 
 from datetime import datetime
@@ -69,7 +69,7 @@ def _category(row: dict[str, Any] | None) -> dict[str, int]:
 
 
 def _is_explained(summary: dict[str, Any], found: list[dict[str, Any]]) -> bool:
-    """Return whether every line counts once and the categories' differences add up to that of the sums."""
+    """Return whether every line counts once, and the categories' differences add up to that of the sums."""
     parts = summary["categories"].values()
     return bool(
         sum(row["our_count"] for row in found) == summary["ours"]["count"]
@@ -83,9 +83,9 @@ FIRST_OWNER = "merchant_admin"
 """The owner of a break until it is assigned: the role that may resolve it."""
 
 _NOTE = text("""
-    -- record: new breaks, and those found again. Ids (UUID version 7) are made here, because there may be a million at once:
-    -- the timestamp, an increasing number (so that indexes grow at their end) and random digits. A line of ours is in one
-    -- break only; equal lines of theirs alone are numbered.
+    -- record: new breaks, and those found again. Ids (UUID version 7) are generated here, because there may be a million: the
+    -- timestamp, an increasing number (so that indexes grow at their end) and random digits. A line of ours is in one break
+    -- only; equal lines of theirs without a counterpart are numbered.
     WITH found AS NOT MATERIALIZED (
         SELECT j.*, t.waits_for, coalesce(o.provider, t.provider) AS provider, coalesce(o.kind, t.kind) AS kind, o.entity_id,
                coalesce(o.our_reference, t.our_reference) AS our_reference,

@@ -4,7 +4,7 @@ A resolution does not change the closed settlement; corrections are booked into 
 
 | resolution    | means                                                                            | needs         |
 |---------------|----------------------------------------------------------------------------------|---------------|
-| ``link``      | it is the same as another break (both end), or as a payment or refund of ours    | ``reference`` |
+| ``link``      | the break is the same as another break (both end), or as a payment or refund of ours | ``reference`` |
 | ``adjust``    | the provider is right: an adjustment line of the running settlement corrects our books |         |
 | ``write_off`` | we are right and waive the difference: booked in the same way                    | ``note``      |
 | ``ignore``    | nothing is booked, for the reason given                                          | ``note``      |
@@ -13,7 +13,7 @@ A resolution does not change the closed settlement; corrections are booked into 
 The other modules have the details: ``correction_rules`` says when a correction is refused, ``link_breaks`` which targets a
 link may have, and ``confirm`` what a confirmation completes. The settlements' rows are locked before anything is decided, so a
 run and a resolution never overlap, and everything is read under the lock. When the last open break ends, the settlement is
-reconciled if its cash is counted and no line is expected any more.
+signed off if its cash is counted and no line is expected any more.
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ from workflows.reconciliation.correction_rules import require_correctable
 from workflows.reconciliation.link_breaks import check_link, last_run
 from workflows.reconciliation.models import ListedBreak
 from workflows.reconciliation.queries import one_break
-from workflows.reconciliation.sign_off import complete_if_clean
+from workflows.reconciliation.sign_off import sign_off_if_clean
 from workflows.reconciliation.vanished_lines import end_review
 from workflows.settlements.lock import lock_settlements, read_locked
 from workflows.settlements.models import LockedSettlement
@@ -73,7 +73,7 @@ _COUNT = text("""
 async def resolve_break(break_id: str, request: ResolutionRequest, *, actor: Actor) -> ListedBreak:
     """Resolve a break and return its row. Repeating a resolution changes nothing.
 
-    Raises ``ResourceNotFound``, ``InvalidRequest`` (a field is missing or does not fit), ``InvalidStatusTransition`` (resolved
+    Raises ``ResourceNotFound``, ``InvalidRequest`` (a field is missing or not valid), ``InvalidStatusTransition`` (resolved
     differently, no longer found, reconciled, or forbidden by the payment that its line quotes), ``NotAuthorized`` (a worker)
     and ``ServiceUnavailable``.
     """
@@ -94,7 +94,7 @@ async def resolve_break(break_id: str, request: ResolutionRequest, *, actor: Act
         ended = (await connection.execute(_RESOLVE, {"id": break_id, **written})).scalars().all()
         for settlement_id in sorted(set(ended)):
             await connection.execute(_COUNT, {"id": settlement_id, "ended": ended.count(settlement_id)})
-            await complete_if_clean(connection, settlement_id, by=ChangeContext.actor(actor, at=settlement["now"]))
+            await sign_off_if_clean(connection, settlement_id, by=ChangeContext.actor(actor, at=settlement["now"]))
         entity_id = found["our_line"]["entity_id"] if found["our_line"] else None
         await end_review(connection, entity_id, by=ChangeContext.actor(actor, at=settlement["now"], reason=break_id))
         return await one_break(connection, break_id, caller)
@@ -103,12 +103,12 @@ async def resolve_break(break_id: str, request: ResolutionRequest, *, actor: Act
 async def _settlements(
     connection: AsyncConnection, break_id: str, request: ResolutionRequest, *, actor: Actor
 ) -> list[str]:
-    """Return the settlements to lock; a break's settlement never changes. Raises ``ResourceNotFound``."""
+    """Return the settlements to lock. A break's settlement never changes. Raises ``ResourceNotFound``."""
     assert actor.caller  # noqa: S101 - resolve_break refuses a worker
     breaks = [break_id]
     if request.resolution == "link" and request.reference and request.reference.startswith("brk_"):
         breaks.append(request.reference)
-    return [(await one_break(connection, one, actor.caller))["settlement_id"] for one in breaks]
+    return [(await one_break(connection, id_, actor.caller))["settlement_id"] for id_ in breaks]
 
 
 async def _decide(
@@ -188,17 +188,18 @@ async def _book_correction(
 
 
 def amount_to_book(found: ListedBreak) -> int:
-    """Return the amount that is missing in our books, in the settlement's currency.
+    """Return the amount to add to our books, in the settlement's currency.
 
-    Ours minus theirs is an excess in our books; a fee lower than the one we recorded is an amount missing in them.
+    ``difference`` (ours − theirs) is money that our books have in excess, so it is subtracted. ``fee_difference`` is a fee
+    that we recorded too high, so it is added.
     """
     return found["fee_difference"] - found["difference"]
 
 
 def foreign_amount_to_book(found: ListedBreak) -> tuple[str, int]:
-    """Return the amount that is missing in our books in the currency of the provider's line.
+    """Return the amount to add to our books in the currency of the provider's line, and that currency.
 
-    It is 0 if that is the settlement's currency.
+    The amount is 0 if that is the settlement's currency.
     """
     theirs = found["their_line"]
     if not theirs or not theirs["moved"] or theirs["currency"] == found["currency"]:

@@ -3,12 +3,12 @@
 | step   | transaction   | what                                                                                       |
 |--------|---------------|--------------------------------------------------------------------------------------------|
 | find   | one per page  | open rows of the store whose last attempt the settlement's fetched statements list          |
-| record | one per 100   | the lines as an answer (``reconciliation.apply_evidence``)                                  |
-| flag   | one           | rows that ended by lines which the current statement lacks; the time of the next try        |
+| record | one per 100   | the lines as an answer (``apply_evidence``)                                                |
+| flag   | one           | rows whose outcome came from lines that the current statement lacks; schedule the next try |
 
-It uses connections for long calls, so that live traffic is not delayed. It does not wait for a bill, nor for a row that a
-worker is processing: such rows are ``left`` for another try a minute later. It stops after ``BUDGET_SECONDS``; the next try
-continues. Uploaded statements are not used: a person confirms them break by break (``resolve_break``).
+Connections for long calls are used, so that live traffic is not delayed. Rows of a locked bill, and rows that a worker is
+processing, are not waited for: they are ``left`` for another try a minute later. The work stops after ``BUDGET_SECONDS``; the
+next try continues it. Uploaded statements are not used: a person confirms them break by break (``resolve_break``).
 """
 
 import asyncio
@@ -38,7 +38,7 @@ GROUP = 100  # the most ids that one NOTIFY can carry, and a short transaction
 BUDGET_SECONDS = 45.0  # of the 110 s of a task; the comparison needs the rest
 
 PAUSE = timedelta(minutes=1)
-"""Time until rows that were left are tried again."""
+"""The time until rows that were left are tried again."""
 
 _SETTLEMENT = text("SELECT * FROM settlements WHERE id = :id")
 _STATEMENTS = text("""
@@ -49,13 +49,13 @@ _STATEMENTS = text("""
     WHERE source = 'api'
 """)
 _AGAIN = text("""
-    -- again: schedule a try of the workers, also after a comparison that a person started
+    -- again: schedule a try by the workers, even after a comparison that a person started
     INSERT INTO reconciliation_tries AS t (settlement_id, merchant_id, store_id, tries, due_at)
     SELECT id, merchant_id, store_id, 1, now() + CAST(:pause AS interval) FROM settlements WHERE id = :id
     ON CONFLICT (settlement_id) DO UPDATE SET due_at = least(t.due_at, excluded.due_at)
 """)
 _OPEN = """
-    -- open: the store's rows that are not final, by the indexes on rows in doubt and on due rows
+    -- open: the store's rows that are not final, found by the indexes on rows in doubt and on due rows
     SELECT e.id, e.payment_id, e.bill_id, e.provider, a.reference FROM (
         SELECT id, {payment_id} AS payment_id, {bill_id} AS bill_id, provider, attempts FROM {entity}s r
         WHERE store_id = :store_id AND NOT outcome_known AND status = 'processing' AND id > :after
@@ -111,21 +111,22 @@ async def resolve_unknown_outcomes(settlement_id: str, *, actor: Actor) -> Doubt
 
 
 async def _find(settlement_id: str, entity: str, after: str, *, actor: Actor) -> tuple[list[Evidence], str | None]:
-    """Return a page of rows with their lines, and the id that the next page starts after, if any."""
+    """Return a page of rows with their lines, and the id after which the next page starts, if there is one."""
     async with actor.transaction(is_long=True) as connection:
         await actor.require_visible(connection, Settlement, settlement_id)
         await switch_role(connection, Role.WORKER)
         await use_bulk_settings(connection)
         row = (await connection.execute(_SETTLEMENT, {"id": settlement_id})).mappings().one()
         settlement = cast(SettlementRow, dict(row))
-        statements = (await connection.execute(_STATEMENTS, {"id": settlement_id})).mappings().all()
+        found = (await connection.execute(_STATEMENTS, {"id": settlement_id})).mappings()
+        statements = [dict(statement) for statement in found]
         if settlement["status"] != SettlementStatus.CLOSED or not statements:
             return [], None
         wanted = {"store_id": settlement["store_id"], "after": after, "limit": PAGE}
-        wanted["providers"] = [one["provider"] for one in statements]
+        wanted["providers"] = [statement["provider"] for statement in statements]
         rows = (await connection.execute(_OPEN_ROWS[entity], wanted)).mappings().all()
-        found = await _evidence(connection, [dict(row) for row in rows], settlement, [dict(one) for one in statements])
-        return found, rows[-1]["id"] if len(rows) == PAGE else None
+        evidence = await _evidence(connection, [dict(row) for row in rows], settlement, statements)
+        return evidence, rows[-1]["id"] if len(rows) == PAGE else None
 
 
 async def _evidence(
@@ -134,11 +135,13 @@ async def _evidence(
     settlement: SettlementRow,
     statements: list[dict[str, Any]],
 ) -> list[Evidence]:
-    """Return those of ``rows`` that the statement of their provider lists."""
+    """Return the evidence about those of ``rows`` that the statement of their provider lists."""
     if not rows:
         return []
-    lines = await moved_lines(connection, [one["id"] for one in statements], [row["reference"] for row in rows])
-    of_provider = {one["provider"]: one for one in statements}
+    lines = await moved_lines(
+        connection, [statement["id"] for statement in statements], [row["reference"] for row in rows]
+    )
+    of_provider = {statement["provider"]: statement for statement in statements}
     return [
         Evidence(
             **row,
@@ -163,10 +166,10 @@ async def _record(entity: str, group: list[Evidence], doubts: Doubts, *, actor: 
         await switch_role(connection, Role.WORKER)
         found = await apply_evidence(connection, entity, group, locking=lock_unlocked_bills, by=_author(actor))
     doubts.left += len(group) - len(found)
-    for one in found:
-        if one.status and one.status != "processing":
+    for result in found:
+        if result.status and result.status != "processing":
             doubts.ended += 1
-        _log_result(entity, one)
+        _log_result(entity, result)
 
 
 def _author(actor: Actor) -> str:

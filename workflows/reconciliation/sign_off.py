@@ -1,17 +1,17 @@
 """Sign off a closed settlement once nothing is left to compare, to resolve or to count.
 
 Lines of providers without a statement cannot be compared. The column ``uncompared`` of a settlement lists those of its last
-run; unless a policy says that the provider sends no statements, a person has to accept them before the settlement is signed
-off. An acceptance holds for later runs as long as they leave the same lines uncompared.
+run. Unless a policy says that the provider sends no statements, a person has to accept them before the settlement is signed
+off. An acceptance is valid for later runs as long as they leave the same lines uncompared.
 
 | lines of                                        | are                                                              |
 |-------------------------------------------------|------------------------------------------------------------------|
 | cash                                            | compared with the cash count                                     |
 | a provider with a statement                     | compared with it                                                 |
 | a remote provider that may still report         | ``expected``                                                     |
-| a provider without statements, by policy        | not compared, listed; the sign-off does not wait for it          |
-| a remote provider that has not reported in time | not compared, listed; ``missing_at_provider`` until accepted     |
-| any other                                       | not compared, listed; signed off only if a person accepts it     |
+| a provider without statements, by policy        | listed as not compared; the sign-off does not wait for them      |
+| a remote provider that has not reported in time | listed as not compared; ``missing_at_provider`` until accepted   |
+| any other provider                              | listed as not compared; signed off only if a person accepts them |
 """
 
 from dataclasses import dataclass
@@ -27,8 +27,8 @@ from workflows.settlements.states import SETTLEMENT, SettlementEvent, Settlement
 from workflows.transitions import ChangeContext, apply
 
 _STATE = text("""
-    -- state: the settlement with its last run; without a run there is no row. EXISTS, because there may be a million open
-    -- breaks. A statement that was stored after the run has not been compared.
+    -- state: the settlement with its last run, or no row if there was none. EXISTS is used because there may be a million
+    -- open breaks. A statement that was stored after the run has not been compared.
     SELECT s.status, s.cash_expected, s.cash_actual, r.number AS run,
            coalesce(CAST(s.uncompared ->> 'needs_acceptance' AS boolean), false) AS needs_acceptance,
            CAST(r.summary #>> '{categories,expected,count}' AS bigint) AS expected,
@@ -42,8 +42,8 @@ _STATE = text("""
 """)
 
 
-async def complete_if_clean(connection: AsyncConnection, settlement_id: str, *, by: ChangeContext) -> bool:
-    """Reconcile a locked settlement if it is clean, and return whether it was.
+async def sign_off_if_clean(connection: AsyncConnection, settlement_id: str, *, by: ChangeContext) -> bool:
+    """Sign off a locked settlement if it is clean, and return whether it was.
 
     Clean means: no open break, no statement stored after the last run, no line that a statement may still bring, no line
     without a statement (unless a person accepted that), and the cash counted if any is expected.
@@ -59,7 +59,7 @@ async def complete_if_clean(connection: AsyncConnection, settlement_id: str, *, 
 
 
 def is_clean(row: dict[str, Any]) -> bool:
-    """Return whether nothing prevents this settlement from being reconciled."""
+    """Return whether nothing prevents this settlement from being signed off."""
     is_counted = row["cash_actual"] is not None or row["cash_expected"] == 0
     return bool(
         row["status"] == SettlementStatus.CLOSED
@@ -74,11 +74,13 @@ def is_clean(row: dict[str, Any]) -> bool:
 _HAS_STATEMENT = """(provider = ANY(:stated) OR occurred_at + make_interval(secs => 3600 *
         coalesce(CAST(CAST(:sla_hours AS jsonb) ->> provider AS double precision), 0)) > now())"""
 IS_COMPARED = f"provider = ANY(:providers) AND (NOT :is_accepted OR {_HAS_STATEMENT})"
-"""Whether a line takes part in a run; with the parameters of ``match.Comparison``. ``_HAS_STATEMENT`` is whether it is
-compared with a statement, or may still be on one."""
+"""The SQL condition for a line that takes part in a run, with the parameters of ``match.Comparison``.
+
+``_HAS_STATEMENT`` is the condition for a line that is compared with a statement, or may still be on a statement.
+"""
 
 _UNCOMPARED = text(f"""
-    -- uncompared: by provider; corrections are ours alone, and cash is counted
+    -- uncompared: by provider, without corrections, which are ours only, and without cash, which is counted
     SELECT provider, count(*) AS count, sum(amount)::bigint AS amount, sum(fee)::bigint AS fees,
            provider = ANY(:silent) AS is_policy
     FROM settlement_lines
@@ -87,7 +89,7 @@ _UNCOMPARED = text(f"""
     GROUP BY provider ORDER BY provider
 """)
 _SILENT = text("""
-    -- silent: providers that send this store no statements; the newest row of a provider is in force
+    -- silent: providers that send no statements for this store; the newest row of a provider is in force
     SELECT provider FROM (SELECT DISTINCT ON (provider) provider, statements FROM statement_policies
                           WHERE store_id = :store_id ORDER BY provider, number DESC) newest
     WHERE statements = 'none' ORDER BY provider
@@ -104,7 +106,7 @@ class UncomparedAcceptance:
 
 
 async def silent_providers(connection: AsyncConnection, store_id: str) -> list[str]:
-    """Return the providers that send a store no statements, by its policy."""
+    """Return the providers that by policy send no statements for a store."""
     return list((await connection.execute(_SILENT, {"store_id": store_id})).scalars())
 
 
@@ -117,9 +119,9 @@ async def find_uncompared(connection: AsyncConnection, parameters: dict[str, Any
     found = await connection.execute(_UNCOMPARED, {**parameters, "counted": counted})
     providers = [dict(row) for row in found.mappings()]
     return {
-        **{name: sum(one[name] for one in providers) for name in _SUMS},
+        **{name: sum(lines[name] for lines in providers) for name in _SUMS},
         "providers": providers,
-        "needs_acceptance": any(not one["is_policy"] for one in providers),
+        "needs_acceptance": any(not lines["is_policy"] for lines in providers),
         "accepted_by": None,
         "accepted_at": None,
         "note": None,
@@ -139,7 +141,10 @@ async def record_uncompared(
     acceptance: UncomparedAcceptance | None,
     by: ChangeContext,
 ) -> dict[str, Any]:
-    """Store ``uncompared`` in the settlement with its acceptance, by ``by`` or earlier, and return it."""
+    """Store ``uncompared`` in the settlement, and return it with its acceptance.
+
+    The acceptance is ``acceptance``, given by ``by`` now, or an earlier one for the same lines.
+    """
     before = settlement["uncompared"] or {}
     if uncompared["needs_acceptance"]:
         if acceptance:
@@ -154,7 +159,9 @@ async def record_uncompared(
 
 
 def _open(uncompared: dict[str, Any]) -> list[tuple[Any, ...]]:
-    """Return the lines that needed acceptance."""
+    """Return count, amount and fees of the lines that need acceptance, by provider."""
     return [
-        (one["provider"], *(one[name] for name in _SUMS)) for one in uncompared["providers"] if not one["is_policy"]
+        (lines["provider"], *(lines[name] for name in _SUMS))
+        for lines in uncompared["providers"]
+        if not lines["is_policy"]
     ]

@@ -1,7 +1,8 @@
-"""Set which providers send a store no statements, so that its days are signed off without them.
+"""Set which providers send no statements for a store, so that its days are signed off without them.
 
 The acquirer behind a terminal's own card application often reports on paper only. A policy is a row of an append-only table
-with its author and reason; the newest row of a provider is in force. Closed settlements that wait for it are compared again.
+with its author and reason; the newest row of a provider is in force. Closed settlements that wait for a statement of that
+provider are compared again.
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
-"""Find payments completed by a statement's line which the provider's current statement no longer has.
+"""Find payments that a statement's line completed and that the provider's current statement no longer lists.
 
-A provider corrects a statement, or a person replaces the file that was confirmed. The payment's status does not change,
-because a final status never does: the payment is flagged for a person (``needs_review``) once, and an error is logged. If the
-payment's own settlement is compared later, the missing line is a break there as well.
+A provider may correct a statement, or a person may replace the file that was confirmed. The payment's status does not change,
+because a final status never does. Instead the payment is flagged for a person (``needs_review``), and an error is logged. If
+the payment's own settlement is compared later, the missing line is a break there as well.
 
 | the newest statement of that settlement and provider | then                                                        |
 |------------------------------------------------------|-------------------------------------------------------------|
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 REASON, BACK = "its statement no longer lists it", "its statement lists it again"
 
 _CHANGED = text("""
-    -- changed: evidence of moved money whose statement was superseded by one that contradicts it, or that has it again
+    -- changed: evidence of moved money that the newest statement contradicts, or that it lists again
     WITH newest AS (
         SELECT DISTINCT ON (provider) id, provider FROM statements WHERE settlement_id = :id ORDER BY provider, number DESC
     ), compared AS (
@@ -57,7 +57,7 @@ REMARKS = {
 
 
 async def flag_vanished_lines(connection: AsyncConnection, settlement_id: str, *, by: str) -> None:
-    """Flag rows whose evidence is gone for a review, and unflag rows whose evidence is back.
+    """Request a review of rows whose evidence is gone, and end the review of rows whose evidence is back.
 
     The transaction needs a worker's rights.
     """

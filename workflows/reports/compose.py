@@ -188,11 +188,11 @@ class Composer:
             return []
         fields = [
             (
-                self.translate(one["provider"]),
-                f"{one['count']:,} ({self.money(one['amount'])})"
-                + (f" · {self.translate('by_policy')}" if one["is_policy"] else ""),
+                self.translate(lines["provider"]),
+                f"{lines['count']:,} ({self.money(lines['amount'])})"
+                + (f" · {self.translate('by_policy')}" if lines["is_policy"] else ""),
             )
-            for one in found["providers"]
+            for lines in found["providers"]
         ]
         remark = self.translate("needs_acceptance") if found["needs_acceptance"] else ""
         if found["accepted_by"]:
@@ -215,22 +215,22 @@ class Composer:
         more = self.data.break_count - len(found)
         return ReportSection(
             self.translate("breaks"),
-            table=ReportTable(columns, [self._break(one) for one in found]),
+            table=ReportTable(columns, [self._break(break_) for break_ in found]),
             remark=f"{more:,} {self.translate('more_breaks')}" if more else "",
         )
 
-    def _break(self, one: dict[str, Any]) -> list[str]:
-        their_currency = (one["their_line"] or {}).get("currency")
+    def _break(self, break_: dict[str, Any]) -> list[str]:
+        their_currency = (break_["their_line"] or {}).get("currency")
         return [
-            self.translate(one["category"]),
-            one["our_reference"] or one["provider_reference"] or "—",
-            self.money(one["ours"]),
-            self.money(one["theirs"], their_currency),
-            self.money(one["difference"]),
-            str(one["age_days"]),
-            one["owner"],
-            self.translate(one["resolution"] or "open"),
-            one["note"] or "",
+            self.translate(break_["category"]),
+            break_["our_reference"] or break_["provider_reference"] or "—",
+            self.money(break_["ours"]),
+            self.money(break_["theirs"], their_currency),
+            self.money(break_["difference"]),
+            str(break_["age_days"]),
+            break_["owner"],
+            self.translate(break_["resolution"] or "open"),
+            break_["note"] or "",
         ]
 
 

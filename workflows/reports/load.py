@@ -67,7 +67,7 @@ async def load_report(settlement_id: str, *, caller: Caller) -> ReportData:
         run = (await connection.execute(_RUN, wanted)).mappings().one_or_none()
         of_run = {**wanted, "run": run["number"] if run else 0}
         found = await connection.execute(_BREAKS, {**of_run, "limit": MAX_BREAKS})
-        breaks = [break_fields(dict(one)) for one in found.mappings()]
+        breaks = [break_fields(dict(row)) for row in found.mappings()]
         count, at = (await connection.execute(_COUNT, of_run)).one()
     return ReportData(
         settlement=settlement_fields(row),

@@ -74,9 +74,9 @@ async def open_due_periods(*, worker: str) -> int:
             done += opened
             if opened < PAGE:
                 break
-    while (reschedule := await _reschedule_page()) == PAGE:
-        done += reschedule
-    return done + reschedule
+    while (rescheduled := await _reschedule_page()) == PAGE:
+        done += rescheduled
+    return done + rescheduled
 
 
 async def _open_page(search: Any, *, worker: str) -> int:

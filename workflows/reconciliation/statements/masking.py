@@ -80,7 +80,11 @@ def _record_lines(source: IO[str], lines: list[str]) -> Iterator[str]:
 
 
 def _masked(cell: str, *, is_secret: bool) -> str:
-    return "".join(_MASKED_DIGIT if one.isdigit() else one for one in cell) if is_secret else mask_digits(cell)
+    return (
+        "".join(_MASKED_DIGIT if character.isdigit() else character for character in cell)
+        if is_secret
+        else mask_digits(cell)
+    )
 
 
 def write_masked_json_lines(file: IO[bytes], copy: IO[bytes], _mapping: StatementMapping) -> None:

@@ -99,7 +99,9 @@ class OpenedStatement:
 
 def unreadable_file_error(bad: list[BadLine]) -> InvalidRequest:
     """Return the error for a file with these bad lines."""
-    details = [Detail(f"lines.{one.where}.{one.field}" if one.where >= 0 else one.field, one.issue) for one in bad]
+    details = [
+        Detail(f"lines.{line.where}.{line.field}" if line.where >= 0 else line.field, line.issue) for line in bad
+    ]
     return InvalidRequest(*details[:MAX_BAD], message="The statement cannot be read; nothing of it was stored")
 
 
@@ -137,7 +139,7 @@ def default_mapping(provider: str, header: Sequence[str]) -> StatementMapping:
 def _bad_line(error: UnreadableStatement | ValidationError) -> BadLine:
     if isinstance(error, UnreadableStatement):
         return BadLine(-1, error.field, error.issue)
-    issues = (str(one["msg"]).removeprefix("Value error, ") for one in error.errors())
+    issues = (str(issue["msg"]).removeprefix("Value error, ") for issue in error.errors())
     return BadLine(-1, "mapping", "; ".join(issues))
 
 

@@ -126,7 +126,7 @@ def _fold_case(value: str) -> str:
     value = value.strip()
     if value.isascii():
         return value.lower()
-    return "".join(one.lower() if one.lower().upper() == one else one for one in value)
+    return "".join(character.lower() if character.lower().upper() == character else character for character in value)
 
 
 def _look_up(value: str, known: Mapping[str, Known], field: str, where: str) -> Known:
