@@ -38,7 +38,7 @@ _LIMITS = (
     text("SET LOCAL max_parallel_workers_per_gather = 0"),
 )
 _CLAIM = text("""
-    -- claim: at most one check per period, the first one after a period (a time in the future: the clock was set back)
+    -- claim: at most one check per period. The time may be in the future, if the clock was set back.
     INSERT INTO invariant_runs AS r (name, began_at) VALUES ('scheduled', now())
     ON CONFLICT (name) DO UPDATE SET began_at = excluded.began_at
     WHERE abs(extract(epoch FROM now() - r.began_at)) >= :period

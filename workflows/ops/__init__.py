@@ -1,1 +1,1 @@
-"""Operations: dead letters, metrics, silence, health, maintenance, housekeeping."""
+"""Operations: dead letters, metrics, silence, health, maintenance and housekeeping."""

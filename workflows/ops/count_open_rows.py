@@ -7,12 +7,12 @@
 | ``count_open_settlements``  | settlements that are not reconciled, and their open breaks                                   |
 
 Payments and refunds are counted by status, provider and currency, because amounts of two currencies have no sum. Every row
-that is not final has a ``due_at``, or an unknown outcome, or waits for a person (a quarantine, an amount other than requested,
-a sale that was paid twice). There is an index for each of these, so the numbers come from open rows only, however large the
+that is not final has a ``due_at``, has an unknown outcome, or waits for a person (a quarantine, an amount other than
+requested, a sale that was paid twice). There is an index for each of these, so only open rows are read, however large the
 table is.
 
-Open settlements are as many as stores. Of closed ones the oldest ``AT_MOST`` are counted, which their index returns in order,
-so stores that never sign off their days do not make a scrape slower.
+Each store has one open settlement per currency. Of closed ones, only the oldest ``AT_MOST`` are counted, which
+their index returns in order, so stores that never sign off their days do not make a scrape slower.
 """
 
 import math
@@ -26,20 +26,23 @@ from workflows.database.mixins import OVERDUE
 from workflows.ops.liveness import BEAT, since_start
 
 MONEY = {"payment": "amount + tip_amount", "refund": "amount"}
-"""Entity → the amount of one row."""
+"""The SQL expression for the amount of a row, by entity."""
 
 _NO_ACTION = "0 AS needs_action, 0::bigint AS needs_action_amount, 0::float AS needs_action_oldest_seconds"
 BY_HAND = {"payment": (_NO_ACTION, ""), "refund": ("", "OR needs_action")}
-"""Entity → the columns that replace those about refunds that a person has to carry out, and the condition for such rows."""
+"""For each entity, columns and a condition about rows that a person has to carry out.
+
+Payments have no such rows: their columns are zeros, and no condition is added.
+"""
 
 SINCE = {"open": "created_at", "needs_review": "created_at", "in_doubt": "coalesce(in_doubt_since, created_at)"}
-"""Group of rows → since when a row has been in it. A group for which no column says so uses the time of creation."""
+"""The SQL expression for the time since which a row has been in a group. Other groups use the time of creation."""
 
 NOT_FINAL = "status IN ('pending', 'processing')"
 
 
 def _group(entity: str, name: str, condition: str) -> str:
-    """Return columns, named after the group: count, sum and greatest age of rows that meet ``condition``."""
+    """Return columns named after the group: count, sum and greatest age of the rows that meet ``condition``."""
     return f"""
            count(*) FILTER (WHERE {condition}) AS {name},
            coalesce(sum({MONEY[entity]}) FILTER (WHERE {condition}), 0)::bigint AS {name}_amount,
@@ -74,7 +77,7 @@ _QUEUES = text("""
 
 @dataclass(frozen=True, slots=True)
 class OpenRows:
-    """Payments or refunds of one status, provider and currency that are not final or are in review.
+    """The counts of payments or refunds of one status, provider and currency that are not final or wait for a person.
 
     Amounts are in minor units.
     """
@@ -112,7 +115,7 @@ _CURRENCIES = text("""
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """The numbers of open work, and the currencies of all stores."""
+    """The counts of unfinished work, and the currencies of all stores."""
 
     open: tuple[OpenRows, ...]
     dead_letters: int
@@ -123,7 +126,7 @@ class Overview:
 
 
 async def read_overview() -> Overview:
-    """Return the current overview. Raises ``ServiceUnavailable`` if the database is away."""
+    """Return the current overview. Raises ``ServiceUnavailable`` if the database is unreachable."""
     async with transaction(Role.ACCEPT, is_long=True) as connection:
         rows = tuple(OpenRows(**row) for row in (await connection.execute(_OPEN)).mappings())
         currencies = tuple((await connection.execute(_CURRENCIES)).scalars())
@@ -140,11 +143,11 @@ _WAITS = {
     "breaks": "open_breaks > 0",
     "cash": "cash_expected <> 0 AND cash_actual IS NULL",
 }
-"""Reason → the SQL condition for a day that waits for it. A day may wait for several reasons."""
+"""The SQL condition of each reason for which a day waits. A day may wait for several reasons."""
 
 _REASONS = ", ".join(f"('{reason}', {condition})" for reason, condition in _WAITS.items())
 _COUNT_DAYS = text(f"""
-    -- waiting days: by what they wait for
+    -- waiting days: by the reason for which they wait
     SELECT w.reason, count(*) AS count,
            extract(epoch FROM now() - min(s.end_at))::float AS oldest_seconds
     FROM (SELECT end_at, uncompared, open_breaks, cash_expected, cash_actual
@@ -155,7 +158,7 @@ _COUNT_DAYS = text(f"""
 
 @dataclass(frozen=True, slots=True)
 class WaitingDays:
-    """The number of days that wait for ``reason``, and the time since the oldest of them ended."""
+    """The number of days that wait for ``reason``, and the seconds since the oldest of them ended."""
 
     reason: str
     count: int
@@ -163,7 +166,7 @@ class WaitingDays:
 
 
 async def count_waiting_days() -> tuple[WaitingDays, ...]:
-    """Return one row for each reason. Raises ``ServiceUnavailable`` if the database is away."""
+    """Return one row for each reason. Raises ``ServiceUnavailable`` if the database is unreachable."""
     async with transaction(Role.ACCEPT, is_long=True) as connection:
         rows = (await connection.execute(_COUNT_DAYS)).mappings().all()
     found = {row["reason"]: WaitingDays(**row) for row in rows}
@@ -190,6 +193,6 @@ class OpenSettlements(NamedTuple):
 
 
 async def count_open_settlements() -> list[OpenSettlements]:
-    """Return the numbers for each currency and status. Raises ``ServiceUnavailable``."""
+    """Return one row for each currency and status. Raises ``ServiceUnavailable``."""
     async with transaction(Role.ACCEPT, is_long=True) as connection:
         return [OpenSettlements(*row) for row in await connection.execute(_COUNT_SETTLEMENTS)]

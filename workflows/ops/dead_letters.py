@@ -1,17 +1,17 @@
 """Dead letters: tasks and messages that were given up on, stored until an operator requeues or closes them.
 
-A letter is open until then. One with a ``message`` holds content that no task could be made of; it can only be closed.
+A letter is open until then. A letter with a ``message`` has content from which no task could be made; it can only be closed.
 
 A requeue has three steps:
 
-| step    | what                                                                                                   |
-|---------|--------------------------------------------------------------------------------------------------------|
-| look    | the letter, if it is open and holds a task                                                              |
-| publish | its message: before the mark, so that if the broker is away the requeue fails and can be repeated       |
-| mark    | by whom and when; a quarantined payment or refund becomes due at once, its unanswered claims forgotten   |
+| step    | what                                                                                                    |
+|---------|---------------------------------------------------------------------------------------------------------|
+| read    | the letter, which must be open and have a task                                                          |
+| publish | its message, before the mark: if the broker is unreachable, the requeue fails and can be repeated       |
+| mark    | who requeued it and when; a quarantined payment or refund becomes due, with no unanswered claims        |
 
-If the process dies in between, the message is published twice, which is harmless. What a provider may have received is
-still inquired about first.
+If the process dies in between, the message is published twice, which is harmless. Before a payment is sent again, its provider
+is still asked about earlier attempts.
 """
 
 import json
@@ -39,7 +39,7 @@ from workflows.transitions import ChangeContext, apply
 
 
 class DeadLetter(Base):
-    """A task or payment that was given up on, with the reason, until an operator requeues or closes it."""
+    """A task or message that was given up on, with the reason, until an operator requeues or closes it."""
 
     __tablename__ = "dead_letters"
     __table_args__ = (
@@ -68,10 +68,10 @@ class DeadLetter(Base):
 
 
 MAX_ARGUMENT_CHARACTERS = 65_536
-"""Characters of the arguments that are stored to be requeued; a nudge of ours has 4,000 at most."""
+"""The most characters of arguments that are stored to be requeued; a nudge has at most 4,000."""
 
 MAX_CHARACTERS = {"task": 200, "task_id": 200, "reason": 500, "traceback": 20_000, "message": 4_096}
-"""Characters of each text that are stored."""
+"""The most characters of each text that are stored."""
 
 _STORE = text("""
     INSERT INTO dead_letters (id, task, task_id, arguments, deliveries, reason, traceback, message, created_at)
@@ -90,10 +90,10 @@ _KNOWN = text("SELECT task, arguments, requeued_at, closed_at, message FROM dead
 _OPEN = and_(DeadLetter.requeued_at.is_(None), DeadLetter.closed_at.is_(None))
 
 PROCESSING, REQUEUE = PaymentStatus.PROCESSING, PaymentRemark.REQUEUE
-"""Refunds have the same values for both."""
+"""The status and the event of a requeue. Refunds have the same values as payments."""
 
 LEASED = (PAYMENT, REFUND)
-"""The entities that are worked on by lease, and quarantined if they crash their worker again and again."""
+"""The entities that workers process under a lease, and quarantine if they crash their worker repeatedly."""
 
 
 async def store_dead_letter(
@@ -108,7 +108,7 @@ async def store_dead_letter(
 ) -> None:
     """Store a task's message with the reason why the task could not be run.
 
-    Every message becomes a letter: arguments that cannot be stored as they are, or that hold card data, are stored as text
+    Every message becomes a letter. Arguments that cannot be stored as they are, or that contain card data, are stored as text
     without card data, and such a letter cannot be requeued.
     """
     if not is_storable(arguments):
@@ -128,7 +128,7 @@ async def store_dead_letter(
 
 
 def is_storable(arguments: Any) -> bool:
-    """Return whether PostgreSQL accepts these arguments as they are, and they hold no card data."""
+    """Return whether PostgreSQL accepts these arguments as they are, and they contain no card data."""
     try:
         written = rows_parameter(arguments)
         return len(written) <= MAX_ARGUMENT_CHARACTERS and "\\u0000" not in written and not find_card_data(arguments)
@@ -136,13 +136,13 @@ def is_storable(arguments: Any) -> bool:
         TypeError,
         ValueError,
         RecursionError,
-    ):  # values that JSON can hold and orjson cannot: huge integers, half of a surrogate pair
+    ):  # values that JSON can express and orjson cannot: huge integers, half of a surrogate pair
         return False
 
 
 def storable_text(value: str, *, most: int) -> str:
-    """Return ``value`` as PostgreSQL accepts it: valid, card numbers masked, cut to ``most`` characters."""
-    longer = value[: 2 * most]  # so that a card number across the cut is masked as a whole
+    """Return ``value`` as PostgreSQL accepts it: valid, with masked card numbers, and cut to ``most`` characters."""
+    longer = value[: 2 * most]  # so that a card number across the cut is masked completely
     valid = longer.encode(errors="replace").decode().replace("\x00", "\ufffd")
     return mask_digits(valid)[:most]
 
@@ -161,7 +161,7 @@ async def list_dead_letters(
 ) -> list[dict[str, Any]]:
     """Return up to ``limit`` dead letters, newest first, older than the id ``before``.
 
-    ``is_open``: only open letters, only other ones, or all (``None``).
+    ``is_open``: only open letters, only letters that are not open, or all (``None``).
     """
     wanted = select(DeadLetter.__table__)
     if is_open is not None:
@@ -187,7 +187,7 @@ async def close_dead_letter(letter_id: str, *, reason: str, caller: Caller) -> d
 
 
 def already_closed_detail(requeued_at: datetime | None, closed_at: datetime | None) -> Detail:
-    """Return the error detail that says when a letter was requeued or closed; one of both is given."""
+    """Return the error detail that says when a letter was requeued or closed. One of the two times is given."""
     if requeued_at is not None:
         return Detail("requeued_at", f"This letter was requeued at {requeued_at:%FT%TZ}")
     return Detail("closed_at", f"This letter was closed at {closed_at:%FT%TZ}")
@@ -195,20 +195,21 @@ def already_closed_detail(requeued_at: datetime | None, closed_at: datetime | No
 
 @dataclass(frozen=True, slots=True)
 class TaskCall:
-    """The task to publish, with its arguments."""
+    """A task name with its arguments, to be published."""
 
     task: str
     arguments: list[Any]
 
 
 Publish = Callable[[str, list[Any]], Awaitable[None]]
-"""Puts a task's message on the broker. Raises ``ServiceUnavailable`` if the broker is away."""
+"""A function that publishes a task's message. Raises ``ServiceUnavailable`` if the broker is unreachable."""
 
 
 async def requeue_dead_letter(letter_id: str, *, publish: Publish, caller: Caller, request_id: str) -> TaskCall:
-    """Publish the task of a dead letter again, once.
+    """Publish the task of a dead letter again, once, and return it.
 
-    Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (done already), ``ServiceUnavailable`` (nothing was done).
+    Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (requeued or closed already) and ``ServiceUnavailable`` (nothing
+    was done).
     """
     async with caller_transaction(caller) as connection:
         found = await _read_open_task(connection, letter_id)

@@ -1,11 +1,11 @@
 """Health probes: check that the database can store a payment now, and share one check among all callers.
 
-A database that answers may still refuse every payment: after a failover it is read-only, a grant may be missing, its disk
-may be full. So the probe writes the row that an accept writes first, rolls it back, and makes the server write a temporary
-file.
+A database that answers may still refuse every payment: after a failover it is read-only, a grant may be missing, its disk may
+be full. The probe therefore writes the row that accepting a payment writes first, rolls it back, and makes the server write a
+temporary file.
 
-Probes such as ``/health/ready`` take no token, so their callers are not counted. Without ``SingleFlight``, a flood of probes
-would take every database connection that payments need.
+Probes such as ``/health/ready`` need no token, so their callers are not rate-limited. Without ``SingleFlight``, a flood of
+probes would take every database connection that payments need.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ _SPILL = text(
 async def database_takes_payments() -> None:
     """Raise ``ServiceUnavailable`` if the database cannot store a payment, or does not answer in time."""
     probe = asyncio.ensure_future(_probe())
-    # It is not cancelled on a timeout: cancelling a statement needs another answer of the server.
+    # The probe is not cancelled on a timeout, because cancelling a statement needs another answer of the server.
     done, _ = await asyncio.wait({probe}, timeout=ANSWER_WITHIN_SECONDS)
     if not done:
         probe.add_done_callback(lambda late: late.exception())  # or asyncio would log that nobody retrieved it
@@ -67,14 +67,14 @@ Result = TypeVar("Result")
 
 
 class SingleFlight(Generic[Result]):
-    """A probe that runs at most once at a time on an event loop, whatever the number of callers."""
+    """A probe of which one run at a time serves all callers on an event loop."""
 
     def __init__(self, probe: Callable[[], Awaitable[Result]]) -> None:
         self._probe = probe
         self._running: asyncio.Task[Result] | None = None
 
     async def result(self) -> Result:
-        """Return the result of the run in progress, or of a new run. Raises what the probe raises."""
+        """Return the result of the run in progress, or of a new run. Raises the exceptions of the probe."""
         loop = asyncio.get_running_loop()
         if self._running is None or self._running.done() or self._running.get_loop() is not loop:
             self._running = loop.create_task(self._run())

@@ -1,4 +1,4 @@
-"""Housekeeping: delete expired rows, a page per transaction, so that no lock is held for long."""
+"""Housekeeping: delete expired rows, one page per transaction, so that no lock is held for long."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ LONGEST_SECONDS = 20.0
 """A call ends before beat sends the next one (``beat.timetable``: every 30 s), which deletes the rest."""
 
 _EXPIRED_KEYS = text("""
-    -- The condition stands here twice: a record that a new request is overwriting now is waited for and then checked again.
+    -- The condition is here twice: if a new request is overwriting a record, the DELETE waits for it and checks it again.
     -- (Before its fix "missing EPQ recheck for TID Scan" of 2025, PostgreSQL did not check the ctid again.)
     DELETE FROM idempotency_records WHERE expires_at <= now() AND ctid IN (
         SELECT ctid FROM idempotency_records WHERE expires_at <= now() LIMIT :limit)
@@ -21,7 +21,7 @@ _EXPIRED_ASSERTIONS = text("""
 
 
 async def forget_expired(*, limit: int = 1_000, longest_seconds: float = LONGEST_SECONDS) -> int:
-    """Delete expired idempotency records and used assertions, and return how many.
+    """Delete expired idempotency records and used assertions, and return their number.
 
     Each transaction deletes up to ``limit`` rows of each table. The call ends when neither table has a full page left, or
     after ``longest_seconds``.

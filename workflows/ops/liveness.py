@@ -3,17 +3,18 @@
 | row       | proves                                                                                                    |
 |-----------|-----------------------------------------------------------------------------------------------------------|
 | canary    | a queue is consumed: a test message was sent through it, and a worker received it                          |
-| beat's    | beat sends its sweeps: written by the workers that receive them (``beat.watch``)                           |
+| beat's    | beat sends its sweeps; written by the workers that receive them (``beat.beat_monitor``)                    |
 | heartbeat | a worker process runs and reaches the database (seen), and consumes messages (heard)                       |
 
-A worker may run without consuming, because its broker connection was lost unnoticed; only a message that arrives proves
-that it consumes. Silence is counted from the first unanswered canary: a pause between canaries does not make a queue
-silent, but a queue that never had a consumer is silent. Of workers, one that is dead, frozen or without a database is not
-seen, and one that runs and consumes nothing is seen and not heard. A worker that stops deletes its heartbeat; that of a killed
-worker is deleted after ``FORGET_AFTER``.
+A worker may run without consuming, because it did not notice the loss of its broker connection; only a message that arrives
+proves that it consumes. Silence is counted from the first unanswered canary: a pause between canaries does not make a queue
+silent, but a queue that never had a consumer is silent.
 
-A timestamp in the future was written before the database's clock was set back; until the next note, silence is the distance to
-it in either direction.
+A worker that is dead, frozen or without a database is not seen. A worker that runs and consumes nothing is seen, but not
+heard. A worker that stops deletes its heartbeat; the heartbeat of a killed worker is deleted after ``FORGET_AFTER``.
+
+A timestamp in the future was written before the database's clock was set back. Until the next write, its distance from now
+counts as the silence.
 """
 
 import math
@@ -76,9 +77,10 @@ SILENCE_SECONDS = 60.0
 """A queue or beat that is not heard for this many seconds is reported."""
 
 BACKLOG_LIMIT = 200
-"""Beat, workers and API processes send no canary or sweep to a queue in which this many messages wait.
+"""The number of waiting messages from which a queue gets no more canaries and sweeps.
 
-The queue is not consumed then, and the broker's memory is finite. A worker that returns handles so many within two seconds.
+Beat, workers and API processes then send none: the queue is not being consumed, and the broker's memory is finite. A worker
+that returns handles this many messages within two seconds.
 """
 
 
@@ -92,11 +94,11 @@ class SilentQueue:
 
 @dataclass(frozen=True, slots=True)
 class QueueAges:
-    """The age of a queue's canary.
+    """The ages of a queue's canary, in seconds.
 
-    ``consumed``: seconds since the last one was consumed, ``None`` if never. ``unanswered``: seconds that one has been
-    waiting, ``None`` if none waits. ``mark``: when it was sent, as text. The mark stays the same while no canary is consumed,
-    whatever the clocks do; for beat it is when beat was heard.
+    ``consumed`` is the time since the last canary was consumed, ``None`` if none ever was. ``unanswered`` is the time for
+    which a canary has been waiting, ``None`` if none waits. ``mark`` is the time at which it was sent, as text: it stays the
+    same while no canary is consumed, whatever the clocks do. For beat, it is the time at which beat was heard.
     """
 
     mark: str
@@ -112,13 +114,13 @@ async def read_ages(role: Role) -> dict[str, QueueAges]:
 
 
 async def note_sent(queues: list[str], *, role: Role = Role.SWEEP) -> None:
-    """Note that a canary is about to be sent through each of ``queues``."""
+    """Record that a canary is about to be sent through each of ``queues``."""
     async with transaction(role) as connection:
         await connection.execute(_SENT, {"queues": queues})
 
 
 async def note_consumed(queue: str, *, worker: str) -> None:
-    """Note that the canary of ``queue`` arrived at ``worker``."""
+    """Record that the canary of ``queue`` arrived at ``worker``."""
     async with transaction(Role.WORKER) as connection:
         await connection.execute(_CONSUMED, {"queue": queue, "worker": worker})
 
@@ -131,7 +133,7 @@ async def find_silent_queues(*, limit_seconds: float) -> list[SilentQueue]:
 
 
 async def note_beat(*, seconds_ago: float, worker: str) -> None:
-    """Note that ``worker`` received a sweep of beat ``seconds_ago``."""
+    """Record that ``worker`` received a sweep of beat ``seconds_ago``."""
     async with transaction(Role.SWEEP) as connection:
         await connection.execute(_BEAT_HEARD, {"beat": BEAT, "ago": seconds_ago, "worker": worker})
 
@@ -144,16 +146,19 @@ async def beat_silent_seconds() -> float:
 
 
 def since_start(seconds: float) -> float:
-    """Return ``seconds``, at most the age of this process: time before its start is not silence."""
+    """Return ``seconds``, but at most the age of this process: time before its start is not silence."""
     return min(seconds, time.monotonic() - _STARTED)
 
 
 FORGET_AFTER = "1 hour"
-"""A killed worker that does not return is reported for this long. Its queues are reported until they are consumed."""
+"""The time for which a killed worker is reported that does not return.
+
+Its queues are reported until they are consumed again.
+"""
 
 
 class Worker(Base):
-    """A running worker process, by its name in Celery."""
+    """A running worker process, under its name in Celery."""
 
     __tablename__ = "workers"
 
@@ -164,9 +169,9 @@ class Worker(Base):
 
 
 class Heartbeat(NamedTuple):
-    """Seconds since a worker was last seen and since it last consumed a message (``None``: never).
+    """Seconds since a worker was last seen, and since it last consumed a message (``None`` if it never did).
 
-    ``marks`` are the two times as text: a mark that changes proves that the worker wrote, whatever the clocks say.
+    ``marks`` are the two times as text. A mark that changes proves that the worker wrote, whatever the clocks say.
     """
 
     worker: str
@@ -176,7 +181,7 @@ class Heartbeat(NamedTuple):
 
 
 _NOTE = text("""
-    -- note: this worker runs, and consumed a message so many seconds ago (NULL: none since the last note)
+    -- note: this worker runs, and consumed a message :heard seconds ago (NULL: none since the last note)
     INSERT INTO workers (name, queues, seen_at, heard_at)
     VALUES (:name, :queues, now(), now() - make_interval(secs => CAST(:heard AS double precision)))
     ON CONFLICT (name) DO UPDATE SET queues = excluded.queues, seen_at = excluded.seen_at,
@@ -184,7 +189,7 @@ _NOTE = text("""
 """)
 _FORGET = text("DELETE FROM workers WHERE name = :name")
 _FORGET_OLD = text(f"""
-    -- After the clock is moved every row looks old. That does no harm: running workers write theirs again within seconds.
+    -- After the clock is moved, every row looks old. That is harmless, because running workers write theirs within seconds.
     DELETE FROM workers WHERE seen_at < now() - interval '{FORGET_AFTER}' OR seen_at > now() + interval '{FORGET_AFTER}'
 """)
 _READ = text("""
@@ -196,10 +201,10 @@ _READ = text("""
 
 
 async def note_worker(name: str, queues: list[str], *, heard_seconds_ago: float | None, is_new: bool = False) -> None:
-    """Note that a worker runs, and when it last consumed a message; delete rows of long gone workers.
+    """Record that a worker runs, and when it last consumed a message. Delete the rows of workers that are long gone.
 
-    ``heard_seconds_ago``: the age of a message consumed since the last note, ``None`` if there was none. ``is_new``: the
-    process has just started, so what an earlier process of this name consumed does not count.
+    ``heard_seconds_ago`` is the age of a message that was consumed since the last record, ``None`` if there was none.
+    ``is_new`` says that the process has just started, so messages that an earlier process of this name consumed do not count.
     """
     values = {"name": name, "queues": queues, "heard": heard_seconds_ago, "is_new": is_new}
     async with transaction(Role.WORKER) as connection:

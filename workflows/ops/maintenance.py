@@ -50,7 +50,7 @@ _SET = text("""
 
 
 async def set_maintenance(wanted: Maintenance, *, caller: Caller) -> None:
-    """Close the installation except for operators (``/ops``), or open it again.
+    """Close the installation to everyone except operators (``/ops``), or open it again.
 
     Every process notices within a second.
     """

@@ -1,15 +1,15 @@
 """Metric totals: add the counts of each process to one table, from which any process answers ``/metrics``.
 
-| what happens                                   | the total                                                            |
-|-------------------------------------------------|---------------------------------------------------------------------|
-| a process adds its counts (every two seconds)    | grows by them, in one statement                                      |
-| the answer to the COMMIT is lost                 | the same addition is tried again under its number, and counts once    |
-| the database is away                             | grows later: the counts wait in the process                          |
-| a process is killed with -9                      | lacks what it counted since its last addition: two seconds' worth     |
-| a process stops                                  | has everything: the last addition comes at the end                   |
+| what happens                                    | the total                                                            |
+|-------------------------------------------------|----------------------------------------------------------------------|
+| a process adds its counts (every two seconds)   | grows by them, in one statement                                      |
+| the answer to the COMMIT is lost                | counts them once: the addition is repeated under the same number     |
+| the database is unreachable                     | grows later: the counts wait in the process                          |
+| a process is killed with -9                     | lacks the counts since its last addition: two seconds' worth         |
+| a process stops                                 | has all counts: the process adds the rest at the end                 |
 
-So a total never decreases, never counts anything twice, and may lack the last seconds of a killed process. Exact numbers
-are in the payments and refunds themselves, which the invariants check.
+A total therefore never decreases, never counts anything twice, and may lack the last seconds of a killed process. Exact
+numbers are in the payments and refunds themselves, which the invariants check.
 """
 
 import asyncio
@@ -31,11 +31,11 @@ logger = logging.getLogger(__name__)
 
 ADD_SECONDS = 2.0
 FORGET_AFTER = "1 day"
-"""Age at which the number of a process that has ended is deleted; an addition in doubt is repeated within seconds."""
+"""The age at which the number of an ended process is deleted; an addition in doubt is repeated within seconds."""
 
 
 class MetricTotal(Base):
-    """The total of one counter, or of one part of a histogram, with one set of labels."""
+    """The total of a counter, or of a part of a histogram, with one set of labels."""
 
     __tablename__ = "metric_totals"
 
@@ -46,7 +46,7 @@ class MetricTotal(Base):
 
 
 class MetricAddition(Base):
-    """The number of a process's last addition, by which a repeated one is recognised."""
+    """The number of a process's last addition, by which a repeated addition is recognised."""
 
     __tablename__ = "metric_additions"
 
@@ -74,7 +74,7 @@ _READ = text("SELECT name, labels, part, value FROM metric_totals ORDER BY name,
 
 
 class TotalsWriter:
-    """Add the counts of this process to the totals every two seconds, under ``role``."""
+    """A task that adds the counts of this process to the totals every two seconds, under ``role``."""
 
     def __init__(self, role: Role) -> None:
         self._role = role
@@ -89,7 +89,7 @@ class TotalsWriter:
         self._task = asyncio.create_task(self._add_periodically())
 
     async def stop(self) -> None:
-        """End the periodic additions, and add the remaining counts."""
+        """Stop the periodic additions, and add the remaining counts."""
         if self._task:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
@@ -100,7 +100,7 @@ class TotalsWriter:
     async def add(self) -> None:
         """Add the counts since the last addition.
 
-        Raises ``ServiceUnavailable`` if the database is away; the same addition is then repeated the next time.
+        Raises ``ServiceUnavailable`` if the database is unreachable; the next call then repeats the same addition.
         """
         async with self._adding:
             if not self._pending:
@@ -128,7 +128,7 @@ class TotalsWriter:
                 await self.add()
             except ServiceUnavailable as error:
                 logger.debug("the counts of this process wait for the database: %s", error)
-            except Exception:  # it must not end, or the counts would grow for as long as the process runs
+            except Exception:  # the task must not end, or the counts would grow for as long as the process runs
                 logger.exception("adding the counts of this process failed", extra={"event": "metrics.not_added"})
 
 

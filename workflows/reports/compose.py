@@ -1,4 +1,4 @@
-"""Compose a report as headings, facts and tables of text, ready to be rendered as HTML or PDF.
+"""Compose a report as headings, fields and tables of text, ready to be rendered as HTML or PDF.
 
 Amounts follow the conventions of the report's language and their currency; times are local times of the store.
 """
@@ -20,7 +20,7 @@ AMOUNTS = ("gross", "refunds", "fees", "adjustments", "net")
 
 @dataclass(frozen=True, slots=True)
 class ReportColumn:
-    """A column: its heading, whether it holds numbers, and its share of the width."""
+    """A column: its heading, whether it contains numbers, and its share of the width."""
 
     title: str
     is_number: bool = False
@@ -29,7 +29,7 @@ class ReportColumn:
 
 @dataclass(frozen=True, slots=True)
 class ReportTable:
-    """Rows of text under headings; ``sums`` is the last row, if there is one."""
+    """A table of text. ``sums`` is the last row, if there is one."""
 
     columns: list[ReportColumn]
     rows: list[list[str]]
@@ -38,7 +38,7 @@ class ReportTable:
 
 @dataclass(frozen=True, slots=True)
 class ReportSection:
-    """A heading with facts, a table or a remark."""
+    """A section with a heading, and with fields (label and value), a table or a remark."""
 
     title: str
     fields: list[tuple[str, str]] = field(default_factory=list)
@@ -48,7 +48,7 @@ class ReportSection:
 
 @dataclass(frozen=True, slots=True)
 class ReportDocument:
-    """A report, ready to be rendered."""
+    """A report in its language, ready to be rendered."""
 
     language: Language
     title: str
@@ -177,7 +177,7 @@ class Composer:
         ]
         whole = [self.translate("sum"), f"{sum(part['count'] for part in parts.values()):,}", *map(self.money, sums)]
         remark = f"{self.translate('run')} {run['number']} · {self.time(run['at'])} · {run['caller_id']}"
-        ended = summary.get("ended_by_statement") or {"count": 0}  # a run of an earlier release has none
+        ended = summary.get("ended_by_statement") or {"count": 0}  # runs of an earlier release have none
         if ended["count"]:
             remark += f" · {self.translate('ended_by_statement')}: {ended['count']:,} ({self.money(ended['amount'])})"
         return ReportSection(self.translate("reconciliation"), table=ReportTable(columns, rows, whole), remark=remark)
@@ -235,7 +235,7 @@ class Composer:
 
 
 def default_language(currency: str) -> Language:
-    """Return the language of a report if none is requested: Japanese for yen, else English."""
+    """Return the language of a report if none is requested: Japanese for yen, English for other currencies."""
     return "ja" if currency == "JPY" else "en"
 
 

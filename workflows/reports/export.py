@@ -1,9 +1,9 @@
 """Export a settlement with all its lines and breaks as CSV or JSON, page by page, whatever its size.
 
-Each page is read by key in its own transaction, so that a slow client holds neither a connection nor a snapshot. The lines of
-a closed settlement are the same in all of them. The breaks are those of one run, the last one when the export began; their
-resolutions are those at the time when their page is read. Amounts are minor units and timestamps are UTC, as everywhere in the
-API; the printable report (``compose``) is meant for people.
+Each page is read by key in its own transaction, so that a slow client does not hold a connection or a snapshot. The lines of
+a closed settlement are the same on all pages. The breaks are those of the last run when the export began; their resolutions
+are read with their page. Amounts are minor units and timestamps are UTC, as everywhere in the API; the printable report
+(``compose``) is meant for people.
 """
 
 import csv
@@ -21,25 +21,25 @@ from workflows.tenants.actor import Actor
 from workflows.tenants.caller import Caller, caller_transaction
 
 PAGE = 1_000
-"""Rows per page: some ten milliseconds, during which the process serves nothing else."""
+"""Rows per page. A page takes some ten milliseconds, during which the process serves nothing else."""
 
 BREAK_COLUMNS = (
     *(name for name in BREAK_FIELDS if name != "settlement_id"),
     *("difference", "fee_difference", "age_days"),
     *RESOLUTION_FIELDS,
 )
-"""The fields of a break in a CSV: those that fit into a cell."""
+"""The fields of a break in a CSV: those whose value fits into one cell."""
 
 COLUMNS = ("record", *LINE_FIELDS, *(name for name in BREAK_COLUMNS if name not in LINE_FIELDS))
-"""The columns of a whole export: ``record`` says whether a row is a line or a break."""
+"""The columns of a whole export; ``record`` says whether a row is a line or a break."""
 
 _LINES = text("""
-    -- lines: one page by key, of what the caller may see
+    -- lines: one page by key; row-level security limits it to what the caller may see
     SELECT *, entity_id AS key FROM settlement_lines
     WHERE settlement_id = :id AND entity_id > :after ORDER BY entity_id LIMIT :limit
 """)
 _BREAKS = text("""
-    -- breaks: one page of the breaks that the run found. A later run that finds one again writes its own number there.
+    -- breaks: one page of the breaks that the run found. A later run that finds a break again writes its number there.
     SELECT *, now() AS now, id AS key FROM breaks
     WHERE settlement_id = :id AND id > :after AND run >= :run AND opened_at <= :run_at ORDER BY id LIMIT :limit
 """)
@@ -122,7 +122,7 @@ def csv_rows(rows: Iterable[Iterable[Any]]) -> bytes:
 
 
 def cell(value: Any) -> Any:
-    """Return a value as a CSV cell. A text that a spreadsheet would run gets an apostrophe in front."""
+    """Return a value as a CSV cell. A text that a spreadsheet would run as a formula is prefixed with an apostrophe."""
     if isinstance(value, str):
         return "'" + value if value.startswith(FORMULA) else value
     if isinstance(value, bool):

@@ -1,7 +1,7 @@
 """Load the font of reports from a wheel, reduced to the characters that a report uses.
 
-Reports are opened on machines with unknown fonts and contain names in Japanese. Reducing the font is half a second of CPU
-work, so it runs in a thread, and only one at a time in a process (``render_lock``).
+Reports contain names in Japanese, and are opened on machines whose fonts are unknown. Reducing the font is half a second of
+CPU work, so it runs in a thread, and only one at a time in a process (``render_lock``).
 """
 
 import asyncio
@@ -28,15 +28,15 @@ def font_path() -> str:
 def render_lock() -> asyncio.Lock:
     """Return the lock to hold while rendering.
 
-    Two reports at once would take both CPUs from terminals' requests.
+    Two reports at a time would take both CPUs from terminals' requests.
     """
     return asyncio.Lock()
 
 
 def subset_font(characters: str) -> bytes:
-    """Return a WOFF font with only these characters, for an HTML page."""
+    """Return a WOFF font that has only these characters, for an HTML page."""
     options = Options()
-    options.layout_features = []  # no ligatures or vertical writing: these add hundreds of glyphs
+    options.layout_features = []  # no ligatures or vertical writing, which add hundreds of glyphs
     options.flavor = "woff"
     subsetter = Subsetter(options)
     subsetter.populate(text=characters)

@@ -14,13 +14,13 @@ from workflows.settlements.states import SettlementStatus
 from workflows.tenants.caller import Caller, caller_transaction
 
 MAX_BREAKS = 200
-"""The limit for a report; exports have all breaks."""
+"""The largest number of breaks in a report; exports have all breaks."""
 
 _NAMES = text("""
     SELECT s.name AS store, m.name AS merchant FROM stores s LEFT JOIN merchants m ON m.id = s.merchant_id WHERE s.id = :id
 """)
 _GROUPS = text("""
-    -- groups: a row for each method, provider and brand; they add up to the settlement's frozen figures
+    -- groups: one row for each method, provider and brand; they add up to the settlement's frozen figures
     SELECT method_type, provider, brand, count(*) AS count,
            coalesce(sum(amount) FILTER (WHERE kind = 'payment'), 0)::bigint AS gross,
            coalesce(-sum(amount) FILTER (WHERE kind = 'refund'), 0)::bigint AS refunds,

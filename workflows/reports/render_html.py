@@ -29,11 +29,11 @@ p.remark { color: #555; margin: .4rem 0; } footer { margin-top: 2.5rem; color: #
 
 
 LONG = 5
-"""From this weight on, a column holds references, which may be broken anywhere."""
+"""A column of this weight or more contains references, which may be broken at any character."""
 
 
 async def render_html(document: ReportDocument) -> bytes:
-    """Return the page in UTF-8."""
+    """Return the HTML page in UTF-8."""
     page = _page(document)
     async with render_lock():
         font = await asyncio.to_thread(subset_font, page)
@@ -73,7 +73,7 @@ def _table(table: ReportTable) -> str:
 
 
 def _kind(column: ReportColumn) -> str:
-    """Return the class attribute of a column's cells: ``n`` for numbers, ``l`` for references."""
+    """Return the class attribute of a column's cells: ``n`` for numbers, ``l`` for references, else none."""
     return " class=n" if column.is_number else " class=l" if column.weight >= LONG else ""
 
 

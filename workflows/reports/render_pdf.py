@@ -16,7 +16,7 @@ from workflows.reports.font_subset import font_path, render_lock
 FAMILY = "noto"
 MARGIN, LABEL_WIDTH = 14, 42  # mm
 TITLE, HEADING, TEXT, SMALL = 18, 11, 9, 7.5  # points
-LINE = 1.6  # mm of line for a point of text, roughly 1.5 lines high
+LINE = 1.6  # mm of line height per point of text, roughly 1.5 lines
 GREY, BLACK = 110, 25
 
 
@@ -59,7 +59,7 @@ def _draw(document: ReportDocument) -> bytes:
 
 
 def _section(page: _Page, section: ReportSection) -> None:
-    if page.will_page_break(24):  # so that a heading is not alone at the end of a page
+    if page.will_page_break(24):  # so that a heading does not stand alone at the end of a page
         page.add_page()
     page.ln(5)
     _text(page, section.title, size=HEADING)

@@ -84,7 +84,7 @@ TRANSLATIONS: Mapping[str, tuple[str, str]] = {
 
 
 def translate(name: str | None, language: Language) -> str:
-    """Return the label for ``name``, or ``name`` itself if it has none (a provider or brand)."""
+    """Return the label for ``name``, or ``name`` itself if it has no label (a provider or brand)."""
     if name is None:
         return "—"
     japanese, english = TRANSLATIONS.get(name, (name, name))

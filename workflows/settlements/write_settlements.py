@@ -92,7 +92,7 @@ def open_row(period: SettlementPeriod, store: StoreRule, currency: str) -> dict[
 async def write_open(
     connection: AsyncConnection, rows: Sequence[dict[str, Any]], *, by: ChangeContext
 ) -> list[tuple[str, datetime]]:
-    """Insert settlements (rows of ``open_row``), and return id and end of those that did not exist yet."""
+    """Insert settlements (rows of ``open_row``), and return id and end of each settlement that is new."""
     author = {"caller_type": by.caller_type, "caller_id": by.caller_id, "request_id": by.request_id}
     opened = await connection.execute(_OPEN, {"rows": rows_parameter(list(rows)), **author})
     return [(row.id, row.end_at) for row in opened]

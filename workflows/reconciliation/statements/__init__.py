@@ -1,1 +1,1 @@
-"""Fetch, read and store providers' statements: the lines of money that a provider says it moved."""
+"""Statements: fetch, parse and store the lines of money that a provider says it moved."""

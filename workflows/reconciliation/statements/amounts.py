@@ -1,10 +1,10 @@
 """Parse the amounts of a provider's file, in minor units or with decimals, without guessing.
 
-The decimal mark depends on the country: ``1.000`` is one in Tokyo and a thousand in Berlin. The mapping declares
-it (``decimal_mark``, ``thousands_mark``). Without that, an amount is read with a point before the decimals and commas
-between groups, if it cannot be read in any other way:
+The decimal mark depends on the country: ``1.000`` is one in Tokyo and a thousand in Berlin. The mapping declares the marks
+(``decimal_mark``, ``thousands_mark``). If it does not, an amount is read with a point before the decimals and commas between
+groups, provided that it has no other reading:
 
-| amount | without marks | why |
+| amount | without declared marks | why |
 |---|---|---|
 | ``1050``, ``10.50``, ``1,050.25``, ``1,234,567`` | read | the same number in every country |
 | ``1.050``, ``1,050`` | refused | a thousand and fifty, or a little more than one |
@@ -25,7 +25,7 @@ from workflows.providers.statement_mapping import StatementMapping
 from workflows.reconciliation.statements.lines import JsonNumber, UnreadableStatement
 
 ReadAmount = Callable[[str, str, str], int]
-"""Parse a cell: its text, its currency, and the name of our field for the error."""
+"""The parser of a cell. Its arguments are the text, the currency, and the name of our field for the error."""
 
 MAX_SHOWN = 40
 _WHOLE = re.compile(r"[+-]?[0-9]{1,16}")
@@ -33,7 +33,7 @@ _JSON_NUMBER = re.compile(r"(-?)([0-9]{1,16})\.([0-9]{1,8})")
 _AMBIGUOUS = re.compile(r"[+-]?0*[1-9][0-9]{0,2}[.,][0-9]{3}")
 _SPACES = "[ \u00a0\u2009\u202f]"
 _SAME_MARK = {" ": _SPACES, "'": "['\u2019]"}
-"""Marks that have several spellings."""
+"""The marks that have several spellings, each with the pattern that matches them all."""
 
 
 def amount_reader(mapping: StatementMapping) -> ReadAmount:

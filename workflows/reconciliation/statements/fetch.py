@@ -1,18 +1,19 @@
-"""Fetch a settlement's statements from the providers' APIs and store them like uploaded files.
+"""Fetch a settlement's statements from the providers' APIs, and store them like uploaded files.
 
-The payments that a provider moved in a period and those that we settled in it differ at the edges: by the seconds that an
-answer takes, and by payments in doubt. More than the period is therefore requested, and these lines of it are stored:
+The payments that a provider moved in a period and those that we settled in it differ at its edges: by the seconds that an
+answer takes, and by payments in doubt. A longer time than the period is therefore requested, and these of its lines are
+stored:
 
-| their line is about                                    | stored                                                         |
-|--------------------------------------------------------|----------------------------------------------------------------|
-| a payment or refund of this settlement                 | always                                                         |
-| one that this settlement's statement ended (evidence)  | always, so that a later statement has the same lines           |
-| one in doubt, reversed within the hour after the end   | with its charge of the period, in any order: no money moved     |
-| one that succeeded and is in another settlement, or will | never: it belongs to that one's statement                     |
-| anything of ours, or unknown, in another currency       | never, if the store has a day in that currency                 |
-| one that we do not know, or that never succeeded        | if it happened within ``[start, end)``                         |
+| their line is about                                          | stored                                                      |
+|--------------------------------------------------------------|-------------------------------------------------------------|
+| a payment or refund of this settlement                       | always                                                      |
+| a row whose doubt this settlement's statement ended          | always, so that a later statement has the same lines        |
+| a row in doubt, reversed within the hour after the end       | with its charge of the period, in any order: no money moved |
+| a row that is, or will be, in another settlement             | never: it belongs to that settlement's statement            |
+| any other row in another currency                            | never, if the store has a day in that currency              |
+| a row that is unknown to us, or that never succeeded         | if it happened within ``[start, end)``                      |
 
-(A payment of ours that the provider moved in another currency belongs to this settlement too: our currency decides.)
+A payment of ours that the provider moved in another currency belongs to this settlement too, because our currency decides.
 
 An uploaded file is replaced only by another upload, because it may be a correction that the API does not know of.
 No transaction is open during a call to a provider, and at most one page of its answer is in memory.
@@ -47,12 +48,12 @@ MAPPING = StatementMapping(
     columns={name: name for name in FILE_COLUMNS},
     signs="signed",
 )
-"""The mapping of the files that we write ourselves."""
+"""The mapping of the files that this module writes."""
 
 
 @dataclass(frozen=True, slots=True)
 class FetchResult:
-    """The result of asking one provider: the statement's id, or why there is none."""
+    """The result of requesting a provider's statement: the statement's id, or the reason why there is none."""
 
     provider: str
     statement_id: str | None = None
@@ -60,12 +61,12 @@ class FetchResult:
 
 
 def fetch_result_fields(fetched: FetchResult) -> dict[str, str | None]:
-    """Return the public fields of the result of asking one provider for its statement."""
+    """Return the API fields of a ``FetchResult``."""
     return {"provider": fetched.provider, "statement_id": fetched.statement_id, "trouble": fetched.error}
 
 
 _WANTED = text("""
-    -- wanted: the providers that may have moved money for this settlement, and since when; late lines began before it did
+    -- wanted: the providers that may have moved money for this settlement, and since when: late lines began before it did
     SELECT s.id, s.status, s.store_id, s.currency, s.start_at, s.end_at, least(s.start_at, (
                SELECT min(coalesce(p.processing_at, l.occurred_at)) FROM settlement_lines l
                LEFT JOIN payments p ON p.id = l.payment_id WHERE l.settlement_id = s.id AND l.is_late)) AS since,
@@ -97,7 +98,7 @@ _PLACES = text("""
 
 
 async def fetch_statements(settlement_id: str, *, actor: Actor, providers: Providers) -> list[FetchResult]:
-    """Fetch and store the statement of each provider of a settlement, and return the result of each.
+    """Fetch and store the statement of each provider of a settlement, and return one result per provider.
 
     Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (open, or already reconciled) and ``ServiceUnavailable``.
     """
@@ -124,16 +125,16 @@ async def _fetch(provider: Provider, wanted: dict[str, Any], *, actor: Actor) ->
         incoming = Incoming(wanted["id"], provider.name, file, "csv", source="api", mapping=MAPPING)
         try:
             stored = await receive_statement(incoming, actor=actor)
-        except InvalidRequest as unreadable:  # no person is here to correct it, so it is fetched again later
+        except InvalidRequest as unreadable:  # nobody is present to correct the statement, so it is fetched again later
             return FetchResult(provider.name, error=f"{unreadable.text}: {unreadable.details[0].issue}")
     return FetchResult(provider.name, statement_id=stored.resource_id)
 
 
 @dataclass(frozen=True, slots=True)
 class _Doubts:
-    """The payments in doubt of all pages so far.
+    """The payments in doubt on the pages so far.
 
-    References whose charge is stored, and late reversals that wait for their charge.
+    ``charged`` are the references whose charge is stored; ``reversals`` are late reversals that wait for their charge.
     """
 
     charged: set[str]
@@ -143,7 +144,7 @@ class _Doubts:
 async def _select(
     page: Sequence[StatementLine], wanted: dict[str, Any], doubts: _Doubts, *, actor: Actor
 ) -> list[StatementLine]:
-    """Return the lines of ``page`` to store, and reversals of earlier pages whose charge is among them."""
+    """Return the lines to store: those of ``page``, and reversals of earlier pages whose charge is among them."""
     references = sorted({line.our_reference for line in page if line.our_reference})
     parameters = {name: wanted[name] for name in ("id", "store_id", "currency")}
     async with actor.transaction(is_long=True) as connection:
@@ -154,7 +155,7 @@ async def _select(
         reference, place = line.our_reference or "", places.get(line.our_reference)
         is_selected, is_in_doubt = _belongs(line, place, wanted), place == "in_doubt"
         if is_in_doubt and line.kind == "reversal" and _is_after(line, wanted):
-            # For example the provider's own reversal a minute after midnight.
+            # A late reversal is, for example, the provider's own reversal a minute after midnight.
             is_selected = reference in doubts.charged
             if not is_selected:
                 doubts.reversals.setdefault(reference, []).append(line)
@@ -188,6 +189,6 @@ class _Writer:
         self._rows.writerows(lines)
 
     def finish(self) -> None:
-        """Flush everything and detach from the file, which stays open."""
+        """Flush the text and detach from the file, which stays open."""
         self._text.flush()
         self._text.detach()

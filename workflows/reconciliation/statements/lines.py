@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 
 class ParsedLine(NamedTuple):
-    """A parsed line of a statement. ``amount`` is signed minor units, refunds and reversals below zero."""
+    """A parsed line of a statement. ``amount`` is signed minor units, below zero for refunds and reversals."""
 
     line_number: int
     kind: str
@@ -36,8 +36,8 @@ class JsonNumber(str):
 class UnreadableStatement(Exception):
     """A row cannot be parsed.
 
-    ``field`` is the name of our field, ``issue`` what is wrong or what the value must be. ``value`` is a value that the
-    mapping does not know. Each such value is reported once, however many lines have it.
+    ``field`` is the name of our field, ``issue`` what is wrong or what the value must be. ``value`` is given if the mapping
+    does not know it; each such value is reported once, however many lines have it.
     """
 
     def __init__(self, field: str, issue: str, *, value: str | None = None) -> None:
@@ -47,7 +47,10 @@ class UnreadableStatement(Exception):
 
 @dataclass(frozen=True, slots=True)
 class BadLine:
-    """A line that cannot be parsed: its number in the file, the rest as in ``UnreadableStatement``."""
+    """A line that cannot be parsed.
+
+    ``where`` is its number in the file, or -1 for an error of the whole file. The rest is as in ``UnreadableStatement``.
+    """
 
     where: int
     field: str
@@ -55,7 +58,7 @@ class BadLine:
     value: str | None = None
 
 
-MAX_DEPTH = 20  # also for unmapped values: the search for card data recurses into them
+MAX_DEPTH = 20  # for unmapped values too, because the search for card data recurses into them
 
 
 class _DuplicateName(ValueError):
@@ -63,7 +66,7 @@ class _DuplicateName(ValueError):
 
 
 def read_json_line(raw: bytes, line_number: int) -> dict[str, Any]:
-    """Return the object in ``raw``, its numbers as text.
+    """Return the object in ``raw``, with its numbers as text.
 
     Raises ``UnreadableStatement`` if it is not exactly one JSON object.
     """
@@ -88,7 +91,7 @@ def _is_deeper_than(levels: int, value: dict[str, Any] | list[Any]) -> bool:
 
 
 def cell_of(value: Any) -> str:
-    """Return a value as the text of a CSV cell; nested values as JSON."""
+    """Return a value as the text of a CSV cell; nested values become JSON."""
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

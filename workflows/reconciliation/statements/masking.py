@@ -21,11 +21,11 @@ _MASKED_DIGIT = "*"
 
 @dataclass
 class CardDataScan:
-    """A scan of one file. The first name or value that looks like card data sets ``has_card_data``."""
+    """A scan of one file for card data. The first name or value that looks like it sets ``has_card_data``."""
 
     has_card_data: bool = False
     _is_clean: bool = False
-    """Whether the next row was already scanned as an object and found clean."""
+    """Whether ``scan_object`` has scanned the next row already and found it clean."""
 
     def scan_names(self, header: Sequence[str]) -> None:
         """Scan the names of the columns."""
@@ -39,25 +39,25 @@ class CardDataScan:
             return False
         if not looks_like_card_data(
             '"'.join(cells)
-        ):  # a quotation mark separates the digits of two cells; most rows end here
+        ):  # the quotation mark separates the digits of two cells; most rows end here
             return False
         self.has_card_data = True
         return True
 
     def scan_object(self, row: dict[str, Any]) -> None:
-        """Scan all names and values of a line of JSON at any depth, before its row is scanned."""
+        """Scan all names and values of a JSON line at any depth, before its row is scanned."""
         self._is_clean = not contains_card_data(row)
         self.has_card_data |= not self._is_clean
 
 
 def write_masked_csv(file: IO[bytes], copy: IO[bytes], mapping: StatementMapping) -> None:
-    """Copy ``file`` with its card numbers masked. The file has been read without an error before."""
+    """Copy ``file`` to ``copy`` with its card numbers masked. The file must already have been parsed without errors."""
     file.seek(0)
     encoding, delimiter = mapping.encoding, mapping.delimiter
     source = io.TextIOWrapper(file, encoding=encoding, newline="")
     target = io.TextIOWrapper(copy, encoding=encoding, newline="", write_through=True)
     secret: set[int] | None = None  # indexes of columns that are named like a secret, known after the header
-    lines: list[str] = []  # the lines of the current row: a quoted cell may span several
+    lines: list[str] = []  # the lines of the current row, because a quoted cell may span several lines
     for cells in csv.reader(_record_lines(source, lines), delimiter=delimiter, strict=True):
         masked = [_masked(cell, is_secret=index in (secret or ())) for index, cell in enumerate(cells)]
         if cells and secret is None:
@@ -88,7 +88,7 @@ def _masked(cell: str, *, is_secret: bool) -> str:
 
 
 def write_masked_json_lines(file: IO[bytes], copy: IO[bytes], _mapping: StatementMapping) -> None:
-    """Copy ``file`` with its card numbers masked. The file has been read without an error before."""
+    """Copy ``file`` to ``copy`` with its card numbers masked. The file must already have been parsed without errors."""
     file.seek(0)
     for number, raw in enumerate(file, start=1):
         row = read_json_line(raw, number) if raw.strip() else None

@@ -12,7 +12,7 @@ from workflows.database.mixins import INSTANT
 
 
 class Statement(Base):
-    """A file of one provider for one settlement. The newest of a provider is current; rows never change."""
+    """A file of one provider for one settlement. A provider's newest file is current; rows never change."""
 
     __tablename__ = "statements"
     __table_args__ = (UniqueConstraint("settlement_id", "number", name="statements_number_key"),)
@@ -48,7 +48,7 @@ class StatementChunk(Base):
 
 
 class StatementLine(Base):
-    """A parsed line. ``amount`` is signed; ``line_number`` is its place in the file."""
+    """A parsed line of a statement. ``amount`` is signed; ``line_number`` is the line's number in the file."""
 
     __tablename__ = "statement_lines"
 
@@ -70,7 +70,7 @@ class StatementLine(Base):
 
 
 class StoredMapping(Base):
-    """The mapping of a merchant's files of a provider, as it was last declared."""
+    """The mapping of a merchant's files of one provider, as it was last declared."""
 
     __tablename__ = "statement_mappings"
 

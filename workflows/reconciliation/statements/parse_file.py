@@ -1,7 +1,7 @@
 """Parse a provider's file into lines, in batches of a few thousand, whatever its length.
 
 Parsing is CPU work, so each batch runs in a thread and the event loop stays free. A row that cannot be parsed does not stop
-the parsing: up to ``MAX_BAD`` errors are collected, so that a person can correct the file in one go. A value that the mapping
+the parsing: up to ``MAX_BAD`` errors are collected, so that a person can correct them all at once. A value that the mapping
 does not know is one error, however many lines have it.
 """
 
@@ -35,7 +35,7 @@ Cells = Generator[tuple[int, list[str]], None, None]
 
 @dataclass
 class OpenedStatement:
-    """A file whose header was read: its mapping and its rows."""
+    """A file whose header was read. ``rows`` yields its rows, ``bad`` are the lines that could not be parsed so far."""
 
     mapping: StatementMapping
     format: str
@@ -64,7 +64,7 @@ class OpenedStatement:
 
     @asynccontextmanager
     async def copy_to_store(self, file: IO[bytes]) -> AsyncIterator[IO[bytes]]:
-        """Yield the file to store after it was read: ``file``, or a copy with its card numbers masked."""
+        """Yield the file to store after all rows were read: ``file``, or a copy with its card numbers masked."""
         if not self.scan.has_card_data:
             yield file
             return
@@ -83,7 +83,7 @@ class OpenedStatement:
                     self.bad.append(line)
                     if len(self.bad) >= MAX_BAD:
                         break
-        except UnreadableStatement as why:  # the file itself is broken here: nothing after it can be read
+        except UnreadableStatement as why:  # the file itself is malformed here, so nothing after it can be read
             self.bad.append(BadLine(-1, why.field, why.issue))
             return []
         return lines
@@ -110,7 +110,7 @@ def open_statement(
 ) -> OpenedStatement:
     """Read the header of a file in ``csv`` or ``json_lines``.
 
-    Raises ``InvalidRequest`` if it does not fit the mapping.
+    Raises ``InvalidRequest`` if the header does not fit the mapping.
     """
     encoding, delimiter = (mapping.encoding, mapping.delimiter) if mapping else ("utf-8", ",")
     scan = CardDataScan()
@@ -120,7 +120,7 @@ def open_statement(
         if not header:
             raise UnreadableStatement("file", "Must begin with a line of column names")
         found = mapping or default_mapping(provider, header)
-        row_reader(found, header, scan)  # for its errors, before anything else is done
+        row_reader(found, header, scan)  # raises its errors before anything else is done
     except (UnreadableStatement, ValidationError) as error:
         rows.close()
         raise unreadable_file_error([_bad_line(error)]) from error
@@ -129,7 +129,7 @@ def open_statement(
 
 
 def default_mapping(provider: str, header: Sequence[str]) -> StatementMapping:
-    """Return the mapping for a file without one: the provider's, or columns named like our fields.
+    """Return the mapping for a file that has none: the provider's own, or one of columns named like our fields.
 
     Raises ``pydantic.ValidationError`` if ``header`` has too few of these names.
     """

@@ -1,8 +1,8 @@
 """Parse one row of a provider's file strictly.
 
 A value that does not follow the mapping is refused, never repaired. A status, kind or currency that the mapping does not know
-refuses the file too, because moved money could otherwise be taken for money that did not move. The mapping is evaluated once
-per file, for the sake of files of a million rows.
+refuses the file too, because moved money could otherwise be taken for money that did not move. The mapping is evaluated only
+once per file, because a file may have a million rows.
 """
 
 import re
@@ -23,7 +23,7 @@ _DAY = re.compile(r"([0-9]{4})[-/]?([0-9]{2})[-/]?([0-9]{2})")
 
 SIGNS = {"payment": 1, "refund": -1, "reversal": -1}
 DATES = ("at", "on")
-"""Fields that are parsed completely, so that their digits are not searched for card data."""
+"""Fields that are parsed completely, so that their digits need no search for card data."""
 
 Known = TypeVar("Known", str, bool)
 ReadRow = Callable[[int, Sequence[str]], ParsedLine]
@@ -38,14 +38,14 @@ def row_reader(mapping: StatementMapping, header: Sequence[str], scan: CardDataS
     indexes = _column_indexes(mapping, header)
     scan = scan or CardDataScan()
     kinds = _kinds(mapping)
-    # A value in both lists counts as moved, so that the mistake shows as a break.
+    # A value in both lists counts as moved, so that the mistake appears as a break.
     moved = {_fold_case(value): False for value in mapping.unsettled_words} | {
         _fold_case(value): True for value in mapping.settled_words
     }
     examined = [(name, index) for name, index in indexes.items() if name not in DATES]
     dates = {indexes[name] for name in DATES if name in indexes} - {index for _, index in examined}
     undated = [index for index in range(len(header)) if index not in dates]
-    to_examine = itemgetter(*undated, undated[0])  # two or more, so that it is a tuple
+    to_examine = itemgetter(*undated, undated[0])  # at least two indexes, so that it returns a tuple
     amount_of = amount_reader(mapping)
 
     def cell(cells: Sequence[str], name: str) -> str:
@@ -82,7 +82,7 @@ def row_reader(mapping: StatementMapping, header: Sequence[str], scan: CardDataS
 
 
 def _column_indexes(mapping: StatementMapping, header: Sequence[str]) -> dict[str, int]:
-    """Return the index of the column of each field of ``mapping``.
+    """Return the index of each field's column in ``header``.
 
     Raises ``UnreadableStatement`` if a column is missing or not unique.
     """
@@ -120,8 +120,8 @@ def _kinds(mapping: StatementMapping) -> dict[str, str]:
 def _fold_case(value: str) -> str:
     """Return a value in lower case.
 
-    Characters that do not survive the way to lower case and back are unchanged: the Kelvin sign is not a k, and the long s
-    (U+017F) is not an s.
+    A character that does not survive the conversion to lower case and back is unchanged: the Kelvin sign is not a k, and the
+    long s (U+017F) is not an s.
     """
     value = value.strip()
     if value.isascii():

@@ -1,11 +1,11 @@
 """Store a provider's file for a settlement, completely or not at all, in one transaction.
 
 | step    | what                                                                                                     |
-|---------|------------------------------------------------------------------------------------------------------------|
-| digest  | SHA-256 of the file, before the transaction                                                                |
-| check   | a stored answer for the key, or the same file: nothing more is done                                        |
-| read    | the file's lines by the mapping, in batches, into a temporary table (COPY)                                 |
-| store   | the statement, the raw file in chunks (card numbers masked), its lines, the mapping if it was declared     |
+|---------|----------------------------------------------------------------------------------------------------------|
+| digest  | compute the SHA-256 of the file, before the transaction                                                  |
+| check   | stop if the key has a stored answer, or if the file is the current one already                           |
+| read    | parse the file's lines by the mapping, in batches, into a temporary table (COPY)                         |
+| store   | the statement, the raw file in chunks (card numbers masked), its lines, the mapping if it was declared   |
 
 The temporary table is needed because COPY does not work on tables with row-level security. Only one batch of lines and one
 chunk of the file are in memory at a time, whatever its size.
@@ -44,7 +44,7 @@ PIECE_BYTES = 1024 * 1024
 class Incoming:
     """A file for a settlement.
 
-    ``mapping`` is the one that the sender declared, if any; ``source`` is ``api`` or ``upload``.
+    ``mapping`` is the mapping that the sender declared, if any; ``source`` is ``api`` or ``upload``.
     """
 
     settlement_id: str
@@ -58,7 +58,7 @@ class Incoming:
 
 
 _NEWEST = text("""
-    -- newest: the current one. A file that was superseded becomes current again when it is sent again.
+    -- newest: the current statement. A superseded file becomes current again when it is sent again.
     SELECT * FROM statements WHERE settlement_id = :settlement_id AND provider = :provider ORDER BY number DESC LIMIT 1
 """)
 _STORED_MAPPING = text(
@@ -70,7 +70,7 @@ _INCOMING = text("""
         currency text, fee bigint, occurred_at timestamptz, occurred_on date) ON COMMIT DROP
 """)
 _STATEMENT = text("""
-    -- statement: numbered within its settlement; the newest of a provider is the current one
+    -- statement: numbered within its settlement; a provider's newest statement is current
     INSERT INTO statements (id, merchant_id, store_id, settlement_id, number, provider, source, format, mapping, sha256,
                             size_bytes, line_count, created_at, created_by)
     SELECT r.id, r.merchant_id, r.store_id, r.settlement_id,
@@ -97,7 +97,7 @@ _ESCAPES = str.maketrans({"\\": "\\\\"})  # fields have no tabs or line ends, be
 
 
 async def receive_statement(incoming: Incoming, *, actor: Actor, key: Key | None = None) -> StoredAnswer:
-    """Store a file and return the answer with its statement. The current file again changes nothing.
+    """Store a file and return the answer with its statement. Sending the current file again changes nothing.
 
     Raises ``ResourceNotFound``, ``InvalidRequest`` (with the lines that cannot be read), ``InvalidStatusTransition`` (already
     reconciled), ``IdempotencyKeyReused``, ``IdempotencyKeyInUse`` and ``ServiceUnavailable``.
@@ -106,7 +106,7 @@ async def receive_statement(incoming: Incoming, *, actor: Actor, key: Key | None
     async with actor.transaction(is_long=True) as connection:
         await actor.require_visible(connection, Settlement, incoming.settlement_id)
         await use_bulk_settings(connection)
-        # Of two concurrent files the second waits and then finds the first; a file that waits for a run finds its result.
+        # The second of two concurrent files waits and then finds the first; a file that waits for a run finds its result.
         await lock_statements(connection, incoming.settlement_id)
         settlement = await read_locked(connection, incoming.settlement_id)
         known = await known_answer(connection, settlement["merchant_id"], key) if key else None
@@ -127,8 +127,9 @@ async def receive_statement(incoming: Incoming, *, actor: Actor, key: Key | None
 def _changes_nothing(newest: RowMapping, incoming: Incoming, sha256: str) -> bool:
     """Return whether ``incoming`` changes nothing.
 
-    An answer of the provider's API never supersedes an uploaded file, which may have been sent during the call of the API. The
-    same file, read in the same way, is the same statement; a wrong mapping is corrected by sending the file once more.
+    An answer of the provider's API never supersedes an uploaded file, which may have been sent while the API was called. A
+    file that was read in the same way before is the same statement. A wrong mapping is corrected by sending the file once
+    more.
     """
     if incoming.source == "api" and newest["source"] == "upload":
         return True
