@@ -75,7 +75,13 @@ class StoreProviderOut(BaseModel):
     methods: list[ProviderMethod]
     priority: Priority
     enabled: bool
-    credentials_set: Annotated[list[str], Field(description="The names of the credentials, without their values")]
+    credentials_set: Annotated[
+        list[str],
+        Field(
+            description="The names of the credentials, without their values. Credentials that cannot be decrypted, because "
+            "the installation's secret key was changed, count as not set: send them again"
+        ),
+    ]
     created_at: datetime
     updated_at: datetime
 

@@ -9,6 +9,7 @@ derives from ``MPAC_SECRET_KEY``, so that this key serves no other purpose. The 
 another store's row it cannot be decrypted. Credentials are never sent to a client; answers list only the names that are set.
 """
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ from workflows.tenants.models import StoreProvider, StoreProviderRow
 from workflows.tenants.query_helpers import one_row, page_of
 from workflows.tenants.scope import visible_to
 from workflows.tenants.stores import one_store
+
+logger = logging.getLogger(__name__)
 
 PURPOSE = b"mpac store provider credentials v1"
 KEY_BYTES = 32
@@ -180,6 +183,13 @@ STORE_PROVIDER_FIELDS = (
 
 
 def store_provider_fields(row: Mapping[str, Any], vault: Vault) -> dict[str, Any]:
-    """Return the fields of a store provider's row: the names of its credentials, never their values."""
-    credentials = vault.open(row["credentials"], row_id=row["id"])
+    """Return the fields of a store provider's row: the names of its credentials, never their values.
+
+    Credentials that cannot be decrypted count as not set, because nothing can use them, and are logged as an error.
+    """
+    try:
+        credentials = vault.open(row["credentials"], row_id=row["id"])
+    except CredentialsUnreadable as error:
+        logger.error("%s", error, extra={"event": "store_provider.credentials_unreadable"})
+        credentials = {}
     return {**{name: row[name] for name in STORE_PROVIDER_FIELDS}, "credentials_set": sorted(credentials)}
