@@ -1,18 +1,18 @@
 """Detect card data, so that it is never stored, logged or put on the broker.
 
-All input from outside passes this detector: bodies, headers, queries, files and providers' answers. A value could hold a
+All input from outside passes this detector: bodies, headers, queries, files and the answers of providers. A value could be a
 card number if some of its digits, of any script, have the length and the first digits of a card brand and pass the Luhn test,
 whatever letters are next to them. Digits may be in groups:
 
-| digits | examined as one number |
+| digits | which of them are examined as one number |
 |---|---|
-| a row of 13 to 19 (without leading zeros) | always; a longer row is not a card number, whichever part of it passes the test |
-| groups of one size, or of sizes as on cards | from each group on, whatever other groups are next to them |
-| groups of any size, with one kind of separator or usual ones | all of them together |
+| a run of 13 to 19 digits (without leading zeros) | the run; a longer run is never a card number, whichever part passes |
+| groups of equal size, or of the sizes on cards | the groups from each group on, whatever other groups are next to them |
+| groups of any size, with one kind of separator or with usual separators | all groups together |
 
-Most numeric ids, bar codes (valid EAN-13) and timestamps are accepted: their first digits, lengths or check digits differ.
-UUIDs and strings of 32 or more hexadecimal digits (24 with letters in two places) are not examined: one in a few thousand
-contains such digits by chance, so that most files with such references would be refused.
+Most numeric ids, bar codes (valid EAN-13) and timestamps are accepted, because their first digits, lengths or check digits
+differ. UUIDs and strings of 32 or more hexadecimal digits (24 if letters occur in two places) are not examined: one in a few
+thousand contains such digits by chance, so that most files with such references would be refused.
 Track data, and fields named after a card number, a CVV or a PIN, are detected whatever their value is.
 """
 
@@ -23,7 +23,7 @@ from functools import lru_cache
 from typing import Any
 
 SHORTEST, LONGEST = 13, 19
-"""Digits of a card number. A shorter text is not examined."""
+"""The numbers of digits that a card number may have."""
 
 _ALL = range(SHORTEST, LONGEST + 1)
 BRANDS: Mapping[str, tuple[str, tuple[int, ...]]] = {
@@ -40,17 +40,19 @@ BRANDS: Mapping[str, tuple[str, tuple[int, ...]]] = {
     "UnionPay": ("62", tuple(range(16, 20))),
     "Visa": ("4", (13, 16, 19)),
 }
-"""Brand → the first digits of its numbers, and their lengths (ISO/IEC 7812, the brands' published ranges)."""
+"""Brand → a pattern of the first digits of its numbers, and their lengths (ISO/IEC 7812, ranges published by the brands)."""
 
 _BEGINNINGS = {
     length: re.compile("|".join(beginning for beginning, lengths in BRANDS.values() if length in lengths))
     for length in _ALL
 }
 _GROUPED = {4: ((4, 6, 5), (4, 6, 4), (4, 3, 3, 3)), 6: ((6, 9), (6, 10), (6, 13))}
-"""Size of the first group → the groupings of digits on cards and in files whose groups differ in size."""
+"""Size of the first group → the groupings, on cards and in files, whose groups differ in size."""
 
-_SPAN = re.compile(r'[0-9][^A-Za-z"\[\]{}\x80-\U0010ffff]{11,}[0-9]')  # has every run, and is found six times as fast
-_SEPARATOR = r'[^0-9A-Za-z"\[\]{}\x00\x80-\U0010ffff]'  # any mark but those that part the values of JSON
+_SPAN = re.compile(
+    r'[0-9][^A-Za-z"\[\]{}\x80-\U0010ffff]{11,}[0-9]'
+)  # contains every match of _RUN, and is found six times as fast
+_SEPARATOR = r'[^0-9A-Za-z"\[\]{}\x00\x80-\U0010ffff]'  # any character except those that separate the values of JSON
 _BETWEEN = rf"\x00*(?:{_SEPARATOR}\x00*){{0,3}}"
 _RUN = re.compile(rf"[0-9](?:{_BETWEEN}[0-9]){{12,}}")
 _GROUP = re.compile(r"[0-9]+")
@@ -68,7 +70,7 @@ _FEWEST = 12  # digits of a track; a number has one more
 
 _SECRETS = ("cvv", "cvv2", "cvc", "cvc2", "cvn", "cvn2", "cid", "csc", "pin", "pinblock", "pan", "track", "trackdata")
 _NAMES = frozenset(
-    {*_SECRETS, *(f"card{one}" for one in _SECRETS), "cardnumber", "cardno", "primaryaccountnumber", "magstripe"}
+    {*_SECRETS, *(f"card{secret}" for secret in _SECRETS), "cardnumber", "cardno", "primaryaccountnumber", "magstripe"}
     | {"cardsecuritycode", "securitycode", "cvvcode", "cvccode", "encryptedpin", "magstripedata"}
     | {
         f"{card}track{number}{data}"
@@ -85,11 +87,14 @@ ISSUE = "Looks like card data, which is never accepted here; send the provider's
 
 
 class _Folding(dict[int, int]):
-    """Map every character to ASCII: a digit of any script, ``-`` for a separator, NUL if invisible."""
+    """Maps every character to ASCII.
+
+    A digit of any script becomes that digit, a separator ``-``, and an invisible character NUL.
+    """
 
     def __missing__(self, code: int) -> int:
         folded = _fold(chr(code))
-        if code <= 0xFFFF:  # noqa: PLR2004 - the basic plane is remembered; all of Unicode would take 100 MB
+        if code <= 0xFFFF:  # noqa: PLR2004 - only the basic plane is cached; all of Unicode would take 100 MB
             self[code] = folded
         return folded
 
@@ -101,9 +106,11 @@ def _fold(character: str) -> int:
         return ord("0") + int(value)
     if character.isascii() and category != "Cc":
         return ord(character)
-    if category in ("Cf", "Mn", "Me"):  # zero-width characters, and marks that are set upon a digit
+    if category in ("Cf", "Mn", "Me"):  # zero-width characters, and marks that combine with a digit
         return 0
-    if category[0] in "LMNC" and category != "Lm":  # a Japanese long vowel mark is often typed for a dash
+    if (
+        category[0] in "LMNC" and category != "Lm"
+    ):  # category Lm is a separator: a Japanese long vowel mark is often typed for a dash
         return ord("x") if category != "Cc" else ord(" ")
     return ord("-")
 
@@ -112,43 +119,46 @@ _FOLDING = _Folding()
 
 
 def looks_like_card_data(value: str) -> bool:
-    """Return whether ``value`` holds something that could be a card number or track data."""
+    """Return whether ``value`` contains digits that could be a card number, or track data."""
     if len(value) < _FEWEST:
         return False
     if not value.isascii():
         value = value.translate(_FOLDING)
     if (
         len(value.encode().translate(None, _NO_DIGITS)) < _FEWEST
-    ):  # a quarter of a microsecond, and most values end here
+    ):  # most values end here, after a quarter of a microsecond
         return False
     runs = _RUN.findall('"'.join(_SPAN.findall(value)))
     if sum(map(len, runs)) > _MANY and sum(len(_GROUP.findall(run)) for run in runs) > _MANY:
-        return True  # refused without a search: 32,000 groups would take half a second, and no field can hold so many
+        return True  # refused without a search: 32,000 groups would take half a second, and no field has so many
     if any(map(_has_card_number, runs)):
-        return next(_spans(value), None) is not None  # ids left aside, which is slower
+        return next(_spans(value), None) is not None  # the same without ids, which is slower
     return ("%" in value or ";" in value) and _TRACK.search(value) is not None
 
 
 def mask(value: str) -> str:
-    """Return ``value``, or an ellipsis in its place if it could hold a card number."""
+    """Return ``value``, or an ellipsis instead if it could contain a card number."""
     return _MASK if looks_like_card_data(value) else value
 
 
 def mask_digits(value: str) -> str:
-    """Return ``value`` with an asterisk for each digit of a possible card number, otherwise unchanged."""
+    """Return ``value`` with each digit of a possible card number replaced by an asterisk."""
     if not looks_like_card_data(value):
         return value
     folded = value.translate(_FOLDING)
     masked = list(value)
     for start, end in _spans(folded):
-        for place in range(start, end):
-            if folded[place].isdigit():
-                masked[place] = _MASKED_DIGIT
+        for index in range(start, end):
+            if folded[index].isdigit():
+                masked[index] = _MASKED_DIGIT
     return "".join(masked)
 
 
 def _spans(folded: str) -> Iterator[tuple[int, int]]:
-    """Yield where card data begins and ends, with the digits beside it."""
+    """Yield the start and end of each part of ``folded`` that contains card data.
+
+    A part includes the digits next to the card data.
+    """
     yield from (found.span() for found in _TRACK.finditer(folded))
     without_ids = _HEXADECIMAL.sub(lambda found: "x" * len(found[0]), folded)
     for run in _RUN.finditer(without_ids):
@@ -157,12 +167,12 @@ def _spans(folded: str) -> Iterator[tuple[int, int]]:
 
 
 def _has_card_number(run: str) -> bool:
-    """Return whether ``run`` holds what could be a number."""
+    """Return whether digits of ``run`` could be a card number."""
     return any(map(could_be_card_number, _candidates(run)))
 
 
 def _candidates(run: str) -> list[str]:
-    """Return what may be one number in ``run``: digits in groups with separators between them."""
+    """Return the digits in ``run`` that may be one number, by the rules for groups (see the table of this module)."""
     run = run.replace("\x00", "")
     groups = _GROUP.findall(run)
     found = [group.lstrip("0") for group in groups if len(group) >= SHORTEST]
@@ -182,7 +192,10 @@ def _candidates(run: str) -> list[str]:
 
 
 def _equal_groups(groups: list[str], size: int) -> Iterator[str]:
-    """Yield the numbers that the first ``groups`` form, each of ``size`` digits; the last may be shorter."""
+    """Yield the numbers that consist of the first of ``groups``.
+
+    All groups of a number have ``size`` digits; only its last group may be shorter.
+    """
     number = ""
     for group in groups:
         if len(group) > size:
@@ -195,7 +208,7 @@ def _equal_groups(groups: list[str], size: int) -> Iterator[str]:
 
 
 def could_be_card_number(digits: str) -> bool:
-    """Return whether ASCII ``digits`` have a brand's length and first digits and pass the Luhn test."""
+    """Return whether the ASCII ``digits`` have a brand's length and first digits and pass the Luhn test."""
     beginning = _BEGINNINGS.get(len(digits))
     if beginning is None or not beginning.match(digits) or not _passes_luhn(digits):
         return False
@@ -208,17 +221,20 @@ def _passes_luhn(digits: str) -> bool:
 
 
 def _is_bar_code(digits: str) -> bool:
-    """Return whether 13 digits are an EAN (JAN) number. Visa no longer issues numbers of 13 digits."""
+    """Return whether 13 digits are a valid EAN (JAN) number, which is likelier than a Visa number of 13 digits.
+
+    Visa no longer issues numbers of this length.
+    """
     return (sum(map(int, digits[::2])) + 3 * sum(map(int, digits[1::2]))) % 10 == 0
 
 
 def find_card_data(value: Any, path: str = "") -> list[str]:
-    """Return the paths (``metadata.note``, ``items.0.name``) of card data in a parsed JSON ``value``."""
+    """Return the paths of card data in a parsed JSON ``value``, such as ``metadata.note`` or ``items.0.name``."""
     return list(_paths(value, path)) if contains_card_data(value) else []
 
 
 def contains_card_data(value: Any) -> bool:
-    """Return whether a parsed JSON ``value`` has card data in any name or value, at any depth."""
+    """Return whether a parsed JSON ``value`` has card data in a name or value, at any depth."""
     kind = type(value)
     if kind is str:
         return looks_like_card_data(value)
@@ -253,13 +269,13 @@ def _under(path: str, name: str) -> str:
 
 
 def _spellings(value: Any) -> tuple[str, ...]:
-    """Return the spellings of a scalar: of a float also the one without an exponent."""
+    """Return the spellings of a scalar: for a float, one without and one with an exponent."""
     return (f"{value:f}", repr(value)) if isinstance(value, float) else (str(value),)
 
 
-@lru_cache(maxsize=1_024)  # the same few names come with every request
+@lru_cache(maxsize=1_024)  # every request has the same few names
 def is_secret_name(name: str) -> bool:
-    """Return whether a field of this name is for a card's number, its CVV, its PIN or its magnetic stripe."""
+    """Return whether a field of this name is for the number, the CVV, the PIN or the magnetic stripe of a card."""
     if len(name) > _LONGEST_NAME:
         return False
     plain = unicodedata.normalize("NFKC", name).casefold()

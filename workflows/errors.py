@@ -1,8 +1,8 @@
-"""The errors of the domain.
+"""Define the errors of the domain.
 
-Each error has a stable ``code`` for machines and a ``kind``, which only ``api/errors.py`` maps to an HTTP status. A failure
-of a provider is never an exception but an outcome (``workflows.providers.base``). The table in ``docs/contract/api.md`` is
-generated from the docstrings of the classes, so each of them has one line.
+Each error has a stable ``code`` for programs and a ``kind``, which ``api/errors.py`` maps to an HTTP status. A failure of a
+provider is never an exception but an outcome (``workflows.providers.base``). The table in ``docs/contract/api.md`` is
+generated from the docstrings of the classes, so each docstring is one line.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from typing import ClassVar
 
 
 class ErrorKind(StrEnum):
-    """The kinds of errors; each has one HTTP status."""
+    """The kinds of errors. Each kind has one HTTP status."""
 
     MALFORMED = "malformed"
     UNAUTHENTICATED = "unauthenticated"
@@ -26,14 +26,14 @@ class ErrorKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """One thing that is wrong: where (``field``) and what to do about it (``issue``)."""
+    """A detail of an error: the ``field`` that is wrong, and the ``issue``, which says what is wrong or what to do."""
 
     field: str
     issue: str
 
 
 class DomainError(Exception):
-    """The base class of every error that is reported to a caller."""
+    """The base class of all errors that are reported to callers."""
 
     kind: ClassVar[ErrorKind] = ErrorKind.BROKEN
     code: ClassVar[str] = "INTERNAL_ERROR"
@@ -118,7 +118,7 @@ class RateLimitExceeded(DomainError):
 
 
 class ServiceUnavailable(DomainError):
-    """The database is away, the load is too high, or maintenance is on. Retry with the same key."""
+    """The database is unavailable, the load is too high, or maintenance is on. Retry with the same key."""
 
     kind, code, message = (
         ErrorKind.UNAVAILABLE,
@@ -134,5 +134,5 @@ class InternalError(DomainError):
 
 
 def every_error() -> tuple[type[DomainError], ...]:
-    """Return all errors that are reported to callers, in the order of this module."""
+    """Return all classes of errors that are reported to callers, in the order of this module."""
     return tuple(DomainError.__subclasses__())

@@ -1,7 +1,7 @@
-"""Identifiers: a prefix for the kind of entity, and a UUIDv7, which contains the time of creation.
+"""Make identifiers: a prefix for the kind of entity, and a UUIDv7, which contains the time of creation.
 
 HTTP, task arguments, Flower, logs and SQL use the same spelling, so that one search finds everything about a payment.
-Version 7 sorts by time: indexes stay dense, and lists can be paged by the id alone.
+Ids of version 7 sort by time, so indexes stay dense, and lists can be paged by the id alone.
 """
 
 import re
@@ -32,12 +32,9 @@ PREFIXES: dict[str, str] = {
 """Entity → prefix. A prefix never changes, because clients store ids."""
 
 WELL_FORMED = re.compile(r"[A-Za-z0-9_-]{1,80}")
-"""The form of an id in a path. Anything else is a bad request and not a missing row."""
+"""The form of an id in a path. Any other text is answered as a malformed request and not as a missing row."""
 
 
 def new_id(entity: str) -> str:
-    """Return a new id for an ``entity`` of ``PREFIXES``, for example ``pay_0198c0de…``.
-
-    It is the prefix and 32 hexadecimal digits.
-    """
+    """Return a new id for an ``entity`` of ``PREFIXES``: its prefix and 32 hexadecimal digits, as in ``pay_0198c0de…``."""
     return f"{PREFIXES[entity]}_{uuid_utils.uuid7().hex}"

@@ -1,10 +1,10 @@
-"""Structured logs: one JSON object per line on standard error, with the ids of its request and payment.
+"""Write structured logs: one JSON object per line on standard error, with the ids of its request and payment.
 
-Every composition root calls ``configure_logs`` once. Of what clients send only ids are logged, so a card number in a request
-never reaches a log line.
+Every composition root calls ``configure_logs`` once. Of the data that clients send, only ids are logged, so a card number in a
+request never reaches a log line.
 
-Lines are written in groups: each write wakes the process that reads the pipe, and with a line per request this took a fifth
-of the API's CPU time. A killed process loses the lines of its last 50 ms, except errors, which are written at once.
+Lines are written in groups. Each write wakes the process that reads the pipe, and with one write per line this took a fifth of
+the API's CPU time. A killed process loses the lines of its last 50 ms, except errors, which are written at once.
 """
 
 import logging
@@ -22,16 +22,16 @@ EXTRA_FIELDS = (
     *("request_id", "payment_id", "refund_id", "settlement_id", "attempt", "task_id", "task"),
     *("method", "path", "status", "milliseconds", "caller"),
 )
-"""The fields that a line may have in addition to its message (``extra=`` of a logging call)."""
+"""The fields that a line may have in addition to its message. They are given as ``extra=`` of a logging call."""
 
 
 class JsonLines(logging.Formatter):
-    """A formatter that writes a record as one line of JSON."""
+    """A formatter that turns a record into one line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line: ``at`` (seconds since 1970), ``level``, ``logger``, ``message``, extra fields.
+        """Return the line with ``at`` (seconds since 1970), ``level``, ``logger``, ``message`` and the extra fields.
 
-        A record with an exception also has its ``traceback``.
+        If the record has an exception, the line also has a ``traceback``.
         """
         line: dict[str, object] = {
             "at": round(record.created, 3),
@@ -49,19 +49,20 @@ class JsonLines(logging.Formatter):
 
 
 SPACING_SECONDS = 0.05
-"""The time between two writes: a person who reads along does not notice, and at 1,000 lines a second fifty share a write."""
+"""The time between two writes. A person who follows the log does not notice it; at 1,000 lines a second, 50 share a write."""
 
 MAX_WAITING = 10_000
-"""The most lines that wait while the stream accepts none (about 3 MB). Then the oldest are dropped and counted."""
+"""The maximum number of lines that wait while the stream is blocked (about 3 MB). The oldest are then dropped and counted."""
 
 FLUSH_SECONDS = 2.0
-"""The longest that a flush waits for the stream. After such a timeout no flush waits until the stream accepts lines again."""
+"""The longest time that a flush waits for the stream. After a timeout, no flush waits until the stream works again."""
 
 
 class GroupedLines(logging.Handler):
-    """A handler that writes lines to ``stream`` in groups, or at once at a flush and for errors.
+    """A handler that writes lines to ``stream`` in groups; a flush and an error write them at once.
 
-    Only the handler's own thread writes. If nobody reads the pipe behind the stream, that thread blocks and callers do not.
+    Only the handler's own thread writes. If no process reads the pipe behind the stream, that thread blocks and callers do
+    not.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -71,7 +72,7 @@ class GroupedLines(logging.Handler):
         self._dropped = 0
         self._arrived, self._urgent = threading.Event(), threading.Event()
         self._written = threading.Condition()
-        self._flushes = self._flushed = 0  # asked for, and done
+        self._flushes = self._flushed = 0  # the numbers of requested and of completed flushes
         self._is_stuck = self._is_closed = False
         threading.Thread(target=self._write_groups, name="logs", daemon=True).start()
 
@@ -79,7 +80,7 @@ class GroupedLines(logging.Handler):
         """Queue the record's line. ``logging`` calls this while it holds the handler's lock."""
         try:
             self._waiting.append(self.format(record))
-        except Exception:  # as in logging's own handlers: a line that cannot be formatted must not fail its caller
+        except Exception:  # as in the handlers of logging: a line that cannot be formatted must not raise in its caller
             self.handleError(record)
             return
         if record.levelno >= logging.ERROR or len(self._waiting) >= MAX_WAITING or self._is_closed:
@@ -91,7 +92,7 @@ class GroupedLines(logging.Handler):
             self._arrived.set()
 
     def flush(self) -> None:
-        """Write the waiting lines. ``logging.shutdown`` also calls this at the end of the process."""
+        """Write the waiting lines now. ``logging.shutdown`` also calls this at the end of the process."""
         with self._written:
             self._flushes += 1
             mine = self._flushes
@@ -101,7 +102,7 @@ class GroupedLines(logging.Handler):
                 self._is_stuck = not self._written.wait_for(lambda: self._flushed >= mine, FLUSH_SECONDS)
 
     def close(self) -> None:
-        """Write the waiting lines, and from now on each line at once."""
+        """Write the waiting lines now, and each later line at once."""
         self._is_closed = True
         self.flush()
         super().close()
@@ -112,14 +113,14 @@ class GroupedLines(logging.Handler):
             self._urgent.wait(SPACING_SECONDS)  # meanwhile more lines gather
             self._arrived.clear()
             self._urgent.clear()
-            asked = self._flushes
+            requested = self._flushes
             self._write()
             with self._written:
-                self._flushed, self._is_stuck = asked, False
+                self._flushed, self._is_stuck = requested, False
                 self._written.notify_all()
 
     def _waiting_lines(self) -> Iterator[str]:
-        with suppress(IndexError):  # no line waits any more, or they were dropped meanwhile
+        with suppress(IndexError):  # no line is waiting, or the lines were dropped meanwhile
             while True:
                 yield self._waiting.popleft()
 
@@ -129,7 +130,7 @@ class GroupedLines(logging.Handler):
         if dropped:
             lines.insert(0, orjson.dumps({"level": "WARNING", "message": f"{dropped} log lines were dropped"}).decode())
         if lines:
-            # The disk may be full, the reader gone or the stream closed: there is nowhere left to report it.
+            # The disk may be full, the reader gone or the stream closed. There is nowhere else to report it.
             with suppress(OSError, ValueError):
                 self._stream.write("\n".join(lines) + "\n")
                 self._stream.flush()
@@ -139,7 +140,7 @@ def configure_logs(level: str) -> None:
     """Send every logger's lines of ``level`` and above to standard error as JSON."""
     handler = GroupedLines(sys.stderr)
     handler.setFormatter(JsonLines())
-    # The source line, thread and process of a record are never printed: not looking them up halves the cost of a line.
+    # The source line, thread and process of a record are never printed. Not to look them up halves the cost of a line.
     logging._srcfile = None  # as logging's own documentation on optimization recommends
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()

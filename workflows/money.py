@@ -1,8 +1,9 @@
-"""Money: an integer of minor units and its currency, always together.
+"""Represent money as an integer of minor units with its currency.
 
 1000 JPY is one thousand yen and 1000 USD is ten dollars: the number of decimals of a currency comes from the table of ISO
-4217, never from a literal factor of 100. CLDR (Babel) is used for printing only: its decimals are those of everyday prices,
-and fewer for thirteen currencies (1050.25 RSD is 105025 minor units, although no shop writes the .25). Floats are not used.
+4217, never from a literal factor of 100. CLDR (Babel) is used for printing only. Its decimals are those of everyday prices,
+which are fewer for thirteen currencies (1050.25 RSD is 105025 minor units, although no shop writes the .25). Floats are never
+used.
 """
 
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ MAX_AMOUNT = 999_999_999_999
 """The largest amount of a payment in minor units: far above any sale and far below 2^53, so JSON parsers read it exactly."""
 
 MAX_MOVED = 2 * MAX_AMOUNT
-"""The largest amount that one payment moves: itself and its tip."""
+"""The largest amount that one payment moves: its amount and its tip."""
 
 
 UNITS_OF_ACCOUNT = frozenset({"UYW", "XAD"})
@@ -28,7 +29,7 @@ UNITS_OF_ACCOUNT = frozenset({"UYW", "XAD"})
 def _exponents() -> dict[str, int]:
     """Return the number of decimals of each currency in use.
 
-    Funds, and entries without a minor unit (gold, XXX, XTS), are left out.
+    Funds and entries without a minor unit (gold, XXX, XTS) are left out.
     """
     found: dict[str, int] = {}
     for entry in raw_xml.iterfind("CcyTbl/CcyNtry"):
@@ -55,7 +56,7 @@ def exponent(currency: str) -> int:
 
 @cache
 def _pattern(currency: str, locale: str) -> NumberPattern:
-    """Return the pattern with which ``locale`` prints ``currency``, with all its decimals."""
+    """Return the pattern of ``locale`` for amounts of ``currency``, with all decimals of the currency."""
     pattern = parse_pattern(Locale.parse(locale).currency_formats["standard"].pattern)
     pattern.frac_prec = (exponent(currency), exponent(currency))
     return pattern
@@ -63,7 +64,7 @@ def _pattern(currency: str, locale: str) -> NumberPattern:
 
 @dataclass(frozen=True, slots=True, order=False)
 class Money:
-    """``amount`` minor units of ``currency``. Adding two currencies raises ``ValueError``."""
+    """An amount of money: ``amount`` minor units of ``currency``. Adding two currencies raises ``ValueError``."""
 
     amount: int
     currency: str
@@ -75,21 +76,21 @@ class Money:
             raise ValueError(f"{self.currency} is not a currency in use")
 
     def __add__(self, other: "Money") -> "Money":
-        return Money(self.amount + self._same(other), self.currency)
+        return Money(self.amount + self._amount_in_same_currency(other), self.currency)
 
     def __sub__(self, other: "Money") -> "Money":
-        return Money(self.amount - self._same(other), self.currency)
+        return Money(self.amount - self._amount_in_same_currency(other), self.currency)
 
-    def _same(self, other: "Money") -> int:
+    def _amount_in_same_currency(self, other: "Money") -> int:
         if other.currency != self.currency:
             raise ValueError(f"{self.currency} and {other.currency} do not add up")
         return other.amount
 
     def split(self, weights: list[int]) -> "list[Money]":
-        """Return parts in proportion to ``weights`` that sum to the whole exactly.
+        """Return parts in proportion to ``weights`` that add up to the whole exactly.
 
-        Units that are left over go to the parts with the largest remainders, earlier parts first. Raises ``ValueError`` if no
-        weight is positive or one is negative.
+        The remaining units go to the parts with the largest remainders, earlier parts first. Raises ``ValueError`` if no
+        weight is positive, or a weight is negative.
         """
         total = sum(weights)
         if total <= 0 or min(weights) < 0:
@@ -105,6 +106,6 @@ class Money:
         return Decimal(self.amount).scaleb(-exponent(self.currency))
 
     def text(self, locale: str = "en") -> str:
-        """Return the amount as it is written in ``locale``."""
+        """Return the amount with its currency, as it is written in ``locale``."""
         pattern = _pattern(self.currency, locale)
         return str(pattern.apply(self.decimal(), locale, currency=self.currency, currency_digits=False))

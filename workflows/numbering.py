@@ -1,11 +1,11 @@
-"""Number orders and bills for people: unique in a store, without gaps within a business day.
+"""Allocate the numbers of orders and bills that people read: unique in a store, without gaps within a business day.
 
-``20261123-0001`` is the first order (or bill) of its store on 23 November. A counter row per store, kind and day is
-incremented in the transaction of the row that it numbers: the second transaction waits for the first to commit, and after a
-rollback the next order gets the number. A sequence would be faster, but would leave gaps.
+``20261123-0001`` is the first order (or bill) of its store on 23 November. There is a counter row per store, kind and day. It
+is incremented in the transaction of the row that gets the number. So a second transaction waits for the first to commit, and
+after a rollback the next order gets the number. A sequence would be faster, but would leave gaps.
 
 The day follows from the store's time zone and cut-off. An override of a single night moves money between settlements
-(``workflows/settlements/periods.py``) but changes no number: docs/decisions/0090.
+(``workflows/settlements/periods.py``) but does not change any number: docs/decisions/0090.
 """
 
 from collections import Counter
@@ -25,14 +25,14 @@ DAY = timedelta(days=1)
 
 
 class NumberKind(StrEnum):
-    """The kinds of entity that are numbered, each with its own counter."""
+    """The kinds of entities that have numbers. Each kind has its own counters."""
 
     ORDER = "order"
     BILL = "bill"
 
 
 class NumberCounter(Base):
-    """The last number of a kind in a store on a business day."""
+    """A counter: the last number of a kind in a store on a business day."""
 
     __tablename__ = "number_counters"
 
@@ -45,7 +45,7 @@ class NumberCounter(Base):
 
 @dataclass(frozen=True, slots=True, order=True)
 class StoreDay:
-    """One business day of one store."""
+    """A business day of a store."""
 
     store_id: str
     on: date
@@ -53,10 +53,10 @@ class StoreDay:
 
 
 def business_date(at: datetime, *, time_zone: str, cut_off: time) -> date:
-    """Return the business day of a store at ``at``; it begins at ``cut_off`` of its date, local time.
+    """Return the business day of a store at the time ``at``. A business day begins at ``cut_off`` of its date, local time.
 
-    A cut-off that does not exist on a day (summer time begins) moves forward; if it occurs twice, the first one counts.
-    Overrides of single days apply to settlements only.
+    A cut-off that does not exist on a day, because summer time begins, moves forward. If it occurs twice, the first time
+    counts. Overrides of single days apply to settlements only.
     """
     local_zone = zone(time_zone)
     local = at.astimezone(local_zone).date()
@@ -67,7 +67,7 @@ def business_date(at: datetime, *, time_zone: str, cut_off: time) -> date:
 
 
 _ALLOCATE = text("""
-    -- take: increment the counters of these days by the wanted numbers, in one order, so that there is no deadlock
+    -- allocate: increment the counters of these days, in one order, so that two transactions cannot deadlock
     INSERT INTO number_counters AS c (store_id, kind, business_date, merchant_id, last)
     SELECT store_id, :kind, business_date, merchant_id, wanted
     FROM jsonb_to_recordset(CAST(:days AS jsonb)) AS d(store_id text, business_date date, merchant_id text, wanted integer)
@@ -78,21 +78,21 @@ _ALLOCATE = text("""
 
 
 async def allocate_numbers(connection: AsyncConnection, kind: NumberKind, days: Sequence[StoreDay]) -> list[str]:
-    """Return a number for each of ``days``, in sequence; equal days get consecutive numbers."""
+    """Return a new number for each of ``days``, in the same order. Equal days get consecutive numbers."""
     wanted = Counter(days)
     rows = [
         {"store_id": day.store_id, "business_date": day.on, "merchant_id": day.merchant_id, "wanted": count}
         for day, count in sorted(wanted.items())
     ]
-    taken = await connection.execute(_ALLOCATE, {"kind": kind, "days": rows_parameter(rows)})
-    last = {(row.store_id, row.business_date): row.last for row in taken}
-    free: dict[StoreDay, Iterator[int]] = {
+    updated = await connection.execute(_ALLOCATE, {"kind": kind, "days": rows_parameter(rows)})
+    last = {(row.store_id, row.business_date): row.last for row in updated}
+    allocated: dict[StoreDay, Iterator[int]] = {
         day: iter(range(last[day.store_id, day.on] - count + 1, last[day.store_id, day.on] + 1))
         for day, count in wanted.items()
     }
-    return [format_number(day.on, next(free[day])) for day in days]
+    return [format_number(day.on, next(allocated[day])) for day in days]
 
 
 def format_number(on: date, number: int) -> str:
-    """Format a number, as in ``20261123-0001``; numbers above 9,999 have more digits."""
+    """Format a number, as in ``20261123-0001``. Numbers above 9,999 have more digits."""
     return f"{on:%Y%m%d}-{number:04d}"

@@ -1,6 +1,6 @@
-"""Settings: one frozen object, read from the environment (``MPAC_…``) once in each composition root.
+"""Read the settings, one frozen object, from the environment (``MPAC_…``), once in each composition root.
 
-Nothing in the domain reads the environment. No secret has a default: a process without its secret exits with an error.
+Nothing else in the domain reads the environment. No secret has a default, so a process without its secret exits with an error.
 ``docs/configuration.md`` is generated from the fields below.
 """
 
@@ -18,7 +18,7 @@ ADDRESSES = {
     "database_url": (re.compile(r"postgres(ql)?(\+\w+)?://\S+"), "postgresql://user:password@host:port/name"),
     "broker_url": (re.compile(r"(rediss?|unix)://\S+"), "redis://:password@host:port/0"),
 }
-"""Setting → the pattern of its address, and an example for the error message."""
+"""Setting → the pattern that its address must match, and an example for the error message."""
 
 PUBLIC_URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
 
@@ -164,7 +164,7 @@ class Settings(BaseSettings):
 
     @field_validator("database_url", "broker_url")
     @classmethod
-    def _is_an_address(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+    def _check_address(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
         pattern, example = ADDRESSES[str(info.field_name)]
         if not pattern.fullmatch(value.get_secret_value()):
             raise ValueError(f"Write it like {example}")
@@ -172,7 +172,7 @@ class Settings(BaseSettings):
 
     @field_validator("public_url", "flower_url")
     @classmethod
-    def _is_public(cls, value: str | None) -> str | None:
+    def _check_public_url(cls, value: str | None) -> str | None:
         if not value:
             return None
         if not PUBLIC_URL.fullmatch(value):
@@ -181,9 +181,9 @@ class Settings(BaseSettings):
 
     @field_validator("trusted_proxies")
     @classmethod
-    def _are_networks(cls, value: str) -> str:
+    def _check_networks(cls, value: str) -> str:
         try:
-            [ip_network(one, strict=False) for one in _listed(value)]
+            [ip_network(network, strict=False) for network in _split_list(value)]
         except ValueError as error:
             raise ValueError("Write addresses and networks with commas between them, like 10.0.0.0/8, ::1") from error
         return value
@@ -191,27 +191,27 @@ class Settings(BaseSettings):
     @property
     def proxies(self) -> list[str]:
         """The addresses and networks in ``trusted_proxies``, as a list."""
-        return _listed(self.trusted_proxies)
+        return _split_list(self.trusted_proxies)
 
     def statement_sla(self, provider: str) -> float:
-        """Return the hours within which ``provider`` reports a payment on its statement."""
+        """Return the hours within which ``provider`` must list a payment on its statement."""
         return self.statement_sla_hours_by_provider.get(provider, self.statement_sla_hours)
 
 
-def _listed(value: str) -> list[str]:
-    return [one.strip() for one in value.split(",") if one.strip()]
+def _split_list(value: str) -> list[str]:
+    return [item.strip() for item in value.split(",") if item.strip()]
 
 
 def load_settings() -> Settings:
     """Return the settings of this process.
 
-    Raises ``pydantic.ValidationError`` if one is missing or invalid.
+    Raises ``pydantic.ValidationError`` if a setting is missing or invalid.
     """
     return Settings()
 
 
 def settings_or_exit() -> Settings:
-    """Return the settings, or exit with a message that names those that are missing or invalid."""
+    """Return the settings, or exit with a message that names the missing and invalid settings."""
     try:
         return load_settings()
     except ValidationError as error:
@@ -219,7 +219,13 @@ def settings_or_exit() -> Settings:
 
 
 def describe_errors(error: ValidationError) -> str:
-    """Return a message that names the missing and invalid variables, without values: some are secrets."""
+    """Return a message that names the missing and invalid variables.
+
+    It has no values, because some are secrets.
+    """
     found = error.errors(include_input=False, include_url=False)
-    said = [f"MPAC_{str(one['loc'][0]).upper()} ({str(one['msg']).removeprefix('Value error, ')})" for one in found]
-    return f"Correct these environment variables (docs/configuration.md lists all of them): {', '.join(said)}."
+    messages = [
+        f"MPAC_{str(finding['loc'][0]).upper()} ({str(finding['msg']).removeprefix('Value error, ')})"
+        for finding in found
+    ]
+    return f"Correct these environment variables (docs/configuration.md lists all of them): {', '.join(messages)}."

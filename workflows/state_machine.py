@@ -1,8 +1,8 @@
 """Define status machines as data: which event leads from which status to which.
 
-Every entity with a life cycle states its edges once, in its ``states.py``. Code, CHECK constraints, the trigger that
-refuses other edges, the diagrams in ``docs/`` and the exhaustive tests are all rendered from that one table, so they
-cannot disagree. No state-machine library is used: a dictionary and two errors are enough.
+Every entity with a life cycle states its transitions once, in its ``states.py``. Code, CHECK constraints, the trigger that
+refuses other transitions, the diagrams in ``docs/`` and the exhaustive tests all follow from that one table, so they cannot
+disagree. No state-machine library is used, because a dictionary and two errors are enough.
 """
 
 import inspect
@@ -14,7 +14,7 @@ from enum import StrEnum
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """One edge: ``event`` moves an entity from ``source`` to ``target``."""
+    """A transition (an edge of the machine): ``event`` leads from the status ``source`` to ``target``."""
 
     source: StrEnum
     event: StrEnum
@@ -25,8 +25,8 @@ class Transition:
 class StateMachine:
     """The life cycle of one kind of entity.
 
-    ``remarks`` are events that add something to an entity without changing its status (a QR code to show, a doubt, a request
-    to cancel): they get a version and a history row like any other event, but have no edge.
+    ``remarks`` are events that do not change the status, such as a QR code to show, a doubt or a request to cancel. They add a
+    version and a history row like any other event, but are not transitions.
     """
 
     name: str
@@ -46,12 +46,12 @@ class StateMachine:
 
     @property
     def statuses(self) -> tuple[StrEnum, ...]:
-        """Every status, in the order of the enumeration that declares them."""
+        """All statuses, in the order of the enumeration that declares them."""
         return tuple(type(self.initial[0]))
 
     @property
     def events(self) -> tuple[StrEnum, ...]:
-        """Every event that moves the entity, each once, in the order of the table."""
+        """All events that change the status, without duplicates, in the order of the table."""
         return tuple(dict.fromkeys(edge.event for edge in self.transitions))
 
     def target(self, status: str, event: str) -> StrEnum | None:
@@ -59,7 +59,7 @@ class StateMachine:
         return self._targets.get((str(status), str(event)))
 
     def possible(self, status: str) -> tuple[str, ...]:
-        """Return the events that an entity in ``status`` allows, as texts for an error message."""
+        """Return the events that are possible in ``status``, as texts for an error message."""
         return tuple(str(edge.event) for edge in self.transitions if edge.source == status)
 
     def is_terminal(self, status: str) -> bool:
@@ -67,7 +67,7 @@ class StateMachine:
         return not self.possible(status)
 
     def edges(self) -> Iterator[tuple[str, str]]:
-        """Return the distinct (source, target) pairs that the database's trigger allows, in the order of the table."""
+        """Return the distinct pairs (source, target) that the database's trigger allows, in the order of the table."""
         return iter(dict.fromkeys((str(edge.source), str(edge.target)) for edge in self.transitions))
 
 
@@ -75,5 +75,5 @@ _MEMBER = re.compile(r'^\s+[A-Z_0-9]+ = "(?P<value>\w+)"(?:  # (?P<comment>.+))?
 
 
 def member_comments(values: type[StrEnum]) -> dict[str, str]:
-    """Return each member's value with the comment beside it in the source; empty without one."""
+    """Return the value of each member with the comment behind it in the source, or an empty text if it has no comment."""
     return {found["value"]: found["comment"] or "" for found in _MEMBER.finditer(inspect.getsource(values))}

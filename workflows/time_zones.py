@@ -1,7 +1,7 @@
-"""Time zones from a single source: the pinned ``tzdata`` package.
+"""Read time zones from a single source, the pinned ``tzdata`` package.
 
 The zone files of hosts differ, and PostgreSQL has its own copy. So the package defines which zones a store may have, dates
-are computed with the package's rules, and PostgreSQL is given these rules instead of a name (``sql_zone``).
+are computed with the rules of the package, and PostgreSQL is given these rules instead of a name (``sql_zone``).
 """
 
 import io
@@ -13,13 +13,13 @@ from importlib.resources import files
 from zoneinfo import ZoneInfo
 
 NOT_OFFERED = frozenset({"Factory", "localtime", "posixrules"})
-"""Files among the zones that are not the time zone of a place."""
+"""Names among the zones that do not stand for the time zone of a place."""
 
 FORMERLY_OFFERED = {"localtime": "UTC"}
-"""Names that are no longer offered but that stores may still have: read as UTC, as servers do, until the store is changed."""
+"""Names that stores may still have but can no longer choose → the zone they are read as, which is that of most servers."""
 
 REACH = timedelta(days=40)
-"""The largest distance of a statement's lines from the settlement's period."""
+"""The largest distance in time between a statement's lines and the settlement's period."""
 
 _HEADER = ">4sc15x6l"
 _HEADER_BYTES, _TIME_BYTES = 44, 8
@@ -33,7 +33,7 @@ def offered_zones() -> frozenset[str]:
 
 @cache
 def zone(name: str) -> ZoneInfo:
-    """Return the zone ``name`` by the package's rules, whatever files the host has.
+    """Return the zone ``name`` with the rules of the package, whatever files the host has.
 
     Raises ``LookupError`` if the package has no such zone.
     """
@@ -41,10 +41,10 @@ def zone(name: str) -> ZoneInfo:
 
 
 def sql_zone(name: str, *, near: datetime) -> str:
-    """Return the operand of ``AT TIME ZONE`` for dates around ``near``: rules in POSIX notation.
+    """Return the operand of ``AT TIME ZONE`` for times around ``near``: the rules of the zone in POSIX notation.
 
-    PostgreSQL needs no zone file for these. A zone whose rules change within ``REACH`` cannot be written in that notation, so
-    the offset at ``near`` is used. An unknown zone counts as UTC, so that its rows can still be compared.
+    PostgreSQL needs no zone file for this notation. It cannot express a zone whose rules change within ``REACH``; then the
+    offset at ``near`` is used. An unknown zone counts as UTC, so that its rows can still be compared.
     """
     try:
         last_change, rules = _last_rules(name)
@@ -54,12 +54,13 @@ def sql_zone(name: str, *, near: datetime) -> str:
         return rules
     offset = near.astimezone(zone(name)).utcoffset() or timedelta()
     minutes = int(offset.total_seconds()) // 60
-    return f"<LMT>{'-' if minutes >= 0 else '+'}{abs(minutes) // 60}:{abs(minutes) % 60:02}"  # POSIX counts westwards
+    # In POSIX, offsets west of Greenwich are positive.
+    return f"<LMT>{'-' if minutes >= 0 else '+'}{abs(minutes) // 60}:{abs(minutes) % 60:02}"
 
 
 @cache
 def _rules(name: str) -> bytes:
-    """Return the TZif file (RFC 9636) of a zone."""
+    """Return the content of the TZif file (RFC 9636) of a zone."""
     name = FORMERLY_OFFERED.get(name, name)
     if name not in offered_zones() | {"Factory"}:
         raise LookupError(f"no time zone {name}")
@@ -68,7 +69,7 @@ def _rules(name: str) -> bytes:
 
 @cache
 def _last_rules(name: str) -> tuple[int | None, str]:
-    """Return the last change that a zone's file lists, and the rules from then on (its last line)."""
+    """Return the time of the last change in a zone's file, and the rules after it (the last line of the file)."""
     data = _rules(name)
     skipped = _HEADER_BYTES + _length_of_first_block(data)
     changes = struct.unpack_from(_HEADER, data, skipped)[5]
@@ -82,6 +83,6 @@ def _last_rules(name: str) -> tuple[int | None, str]:
 
 
 def _length_of_first_block(data: bytes) -> int:
-    """Return the length of the first block, whose four-byte times are for old readers."""
+    """Return the length in bytes of the first block, which has four-byte times for old readers."""
     _magic, _version, is_ut, is_standard, leap, changes, kinds, names = struct.unpack_from(_HEADER, data)
     return int(changes * 5 + kinds * 6 + names + leap * 8 + is_standard + is_ut)

@@ -1,6 +1,6 @@
-"""Read the timeline of a payment with its refunds, their effect on its bill, and their settlements.
+"""Read the timeline of a payment: its events, those of its refunds, and their effects on its bill and settlements.
 
-It reads tables of every entity, so it stands above them all.
+The module reads tables of every entity, so it is in a layer above them all.
 """
 
 from typing import Any
@@ -15,8 +15,8 @@ from workflows.refunds.models import Refund, RefundAttempt, RefundHistory, Refun
 from workflows.tenants.caller import Caller, caller_transaction
 
 _LINES = text("""
-    -- lines: of the payment and of its refunds, which are written when their settlement closes; and of the corrections of
-    -- either, which are written when a break is resolved
+    -- lines: the settlement lines of the payment and its refunds, which are written when a settlement closes, and the lines of
+    -- their corrections, which are written when a break is resolved
     SELECT l.kind, l.entity_id, l.settlement_id, l.amount, l.fee, l.currency, l.business_date, l.is_late,
            CASE l.kind WHEN 'adjustment' THEN l.occurred_at ELSE coalesce(s.closed_at, l.occurred_at) END AS at
     FROM settlement_lines l JOIN settlements s ON s.id = l.settlement_id
@@ -26,7 +26,7 @@ _LINES = text("""
 """)
 
 _EVIDENCE = text("""
-    -- evidence: lines of a provider's statement that were the answer about an attempt of the payment or of its refunds
+    -- evidence: statement lines that decided the outcome of an attempt of the payment or of its refunds
     SELECT entity_id, attempt, answer, at, by, settlement_id, statement_id, lines, withdrawn_at FROM statement_evidence
     WHERE entity_id = :payment_id OR entity_id IN (SELECT id FROM refunds WHERE payment_id = :payment_id)
     ORDER BY number
@@ -36,7 +36,8 @@ _EVIDENCE = text("""
 async def read_whole_timeline(payment_id: str, *, caller: Caller) -> list[dict[str, Any]]:
     """Return the events of a payment, its refunds, its bill and its settlement lines, oldest first.
 
-    A refund's entries name it by ``refund_id``, the bill's by ``bill_id``, with the payment or refund as their reason.
+    Events of a refund have its ``refund_id``. Events of the bill have its ``bill_id``, and the id of the payment or refund as
+    their reason.
     Raises ``ResourceNotFound`` if the caller may not see the payment.
     """
     of_payment = await read_timeline(payment_id, caller=caller)
@@ -49,26 +50,26 @@ async def read_whole_timeline(payment_id: str, *, caller: Caller) -> list[dict[s
 
 
 async def _refund_events(connection: AsyncConnection, payment_id: str) -> list[list[dict[str, Any]]]:
-    """Return the events of the refunds: the history, the attempts and the messages of each."""
-    stories: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for model, number, show in (
+    """Return the events of the refunds: one list per refund for its history, its attempts and its messages."""
+    events_by_source: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for model, number, to_events in (
         (RefundHistory, RefundHistory.version, lambda row: [transition_event(row)]),
         (RefundAttempt, RefundAttempt.number, attempt_events),
         (RefundMessage, RefundMessage.number, lambda row: [message_event(row)]),
     ):
-        wanted = select(model.__table__).where(model.refund_id.in_(_refunds_of(payment_id))).order_by(number)
-        for row in (await connection.execute(wanted)).mappings():
-            story = stories.setdefault((row["refund_id"], model.__name__), [])
-            story += [{**event, "refund_id": row["refund_id"]} for event in show(dict(row))]
-    return [*stories.values()]
+        statement = select(model.__table__).where(model.refund_id.in_(_refunds_of(payment_id))).order_by(number)
+        for row in (await connection.execute(statement)).mappings():
+            events = events_by_source.setdefault((row["refund_id"], model.__name__), [])
+            events += [{**event, "refund_id": row["refund_id"]} for event in to_events(dict(row))]
+    return [*events_by_source.values()]
 
 
 async def _bill_events(connection: AsyncConnection, payment_id: str) -> list[dict[str, Any]]:
-    """Return the changes of the bill by this payment and its refunds, without those by other payments."""
+    """Return the changes of the bill that this payment and its refunds caused."""
     bill_id = select(Payment.bill_id).where(Payment.id == payment_id).scalar_subquery()
     by_this = (BillHistory.reason == payment_id) | BillHistory.reason.in_(_refunds_of(payment_id))
-    wanted = select(BillHistory.__table__).where(BillHistory.bill_id == bill_id, by_this)
-    rows = await connection.execute(wanted.order_by(BillHistory.version))
+    statement = select(BillHistory.__table__).where(BillHistory.bill_id == bill_id, by_this)
+    rows = await connection.execute(statement.order_by(BillHistory.version))
     return [{**transition_event(dict(row)), "bill_id": row["bill_id"]} for row in rows.mappings()]
 
 
@@ -86,7 +87,7 @@ async def _settlement_events(connection: AsyncConnection, payment_id: str) -> li
 
 
 async def _statement_events(connection: AsyncConnection, payment_id: str) -> list[dict[str, Any]]:
-    """Return the lines of statements that were answers about the payment and its refunds."""
+    """Return the statement lines that decided the outcome of the payment or its refunds."""
     names = ("at", "attempt", "answer", "settlement_id", "statement_id", "lines", "by", "withdrawn_at")
     rows = await connection.execute(_EVIDENCE, {"payment_id": payment_id})
     return [

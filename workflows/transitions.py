@@ -1,8 +1,8 @@
-"""Change the status of a single row: ``apply`` is the only function that does.
+"""Change the status of a single row. ``apply`` is the only function that does.
 
 It locks the row, reads the next status from the entity's machine, writes it with a new version, and appends the history row,
-all in the caller's transaction. Statements that change many rows at once stand beside their entity (payments, refunds, orders,
-bills, devices, settlements); tests/unit/test_conventions.py lists them all.
+all in the caller's transaction. Statements that change many rows at once are in the packages of their entities (payments,
+refunds, orders, bills, devices, settlements); tests/unit/test_conventions.py lists them all.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ from workflows.tenants.caller import Caller
 
 @dataclass(frozen=True, slots=True)
 class ChangeContext:
-    """The actor, time and reason of a transition: the rest of a history row."""
+    """The actor, time and reason of a change, for its history row."""
 
     caller_type: str
     caller_id: str
@@ -34,20 +34,20 @@ class ChangeContext:
     def caller(
         cls, caller: Caller, *, at: datetime, request_id: str | None = None, reason: str | None = None
     ) -> "ChangeContext":
-        """Return the context of a transition that ``caller`` requested."""
+        """Return the context of a change that ``caller`` requested."""
         return cls(caller.type, caller.id, at, request_id, reason)
 
     @classmethod
     def actor(cls, actor: Actor, *, at: datetime, reason: str | None = None) -> "ChangeContext":
-        """Return the context of a transition that ``actor`` requested or made."""
+        """Return the context of a change that ``actor`` requested or made."""
         return cls(actor.type, actor.id, at, actor.request_id, reason)
 
 
 EVENT_NAMES_IN_API: Mapping[str, str] = {"fulfil": "complete"}
-"""Events whose route has another name: a refusal uses the name of the route."""
+"""Event → the name of its route, if it differs. Error messages use the name of the route."""
 
 OPEN = frozenset({"pending", "processing"})
-"""Statuses of a payment without an outcome."""
+"""The statuses of a payment that is not final."""
 
 REFUSAL_PHRASES: Mapping[str, str] = {
     "submit": "be submitted",
@@ -62,13 +62,13 @@ REFUSAL_PHRASES: Mapping[str, str] = {
     "reconcile": "be reconciled",
     "count_cash": "have its cash counted",
 }
-"""Event → how a refusal names it; any other event is named as it is."""
+"""Event → its words in the message of a refusal. Any other event is named as it is."""
 
 
 def invalid_transition_error(machine: StateMachine, status: str, event: str) -> InvalidStatusTransition:
-    """Return the error for an event that ``status`` does not allow; it lists the possible events.
+    """Return the error for an event that is not possible in ``status``. It lists the possible events.
 
-    ``event`` may also be a phrase such as "be paid".
+    ``event`` may also be a phrase, such as "be paid".
     """
     names = [EVENT_NAMES_IN_API.get(name, name) for name in machine.possible(status)]
     possible = ", ".join(names) or "nothing, this status is final"
@@ -87,10 +87,10 @@ async def apply(
     by: ChangeContext,
     changes: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Apply ``event`` (an edge or a remark) to one row and return the changed row.
+    """Apply ``event`` (a transition or a remark) to a row, and return the changed row.
 
-    ``changes`` are further columns to set. Raises ``ResourceNotFound`` if the transaction cannot see the row, and
-    ``InvalidStatusTransition`` if its status has no such edge.
+    ``changes`` are the new values of further columns. Raises ``ResourceNotFound`` if the transaction cannot see the row, and
+    ``InvalidStatusTransition`` if the event is not possible in its status.
     """
     table = f"{machine.name}s"
     locked = text(f"SELECT status FROM {table} WHERE id = :id FOR UPDATE")
@@ -102,11 +102,11 @@ async def apply(
         raise invalid_transition_error(machine, source, event)
     columns = {**(changes or {}), "status": str(target)}
     assignments = ", ".join(f"{name} = :{name}" for name in columns)
-    moved = await connection.execute(
+    updated = await connection.execute(
         text(f"UPDATE {table} SET {assignments}, version = version + 1 WHERE id = :id RETURNING *"),
         {**columns, "id": entity_id},
     )
-    row = dict(moved.mappings().one())
+    row = dict(updated.mappings().one())
     await append_history(connection, machine, row, event=event, source=source, by=by)
     if machine.name == "payment" and source in OPEN and row["status"] in FINAL:
         _note_final(connection, row, by)
@@ -114,7 +114,7 @@ async def apply(
 
 
 def _note_final(connection: AsyncConnection, row: dict[str, Any], by: ChangeContext) -> None:
-    """Count a payment that became final without a provider's answer, for the metrics."""
+    """Count, for the metrics, a payment that became final without an answer of a provider."""
     note_final(
         connection,
         "payment",
@@ -135,7 +135,10 @@ async def append_history(
     source: str | None,
     by: ChangeContext,
 ) -> None:
-    """Write the history row of the present version of ``row``; ``source`` is ``None`` for its creation."""
+    """Write the history row for the present version of ``row``.
+
+    ``source`` is the status before the event, or ``None`` if the row was created.
+    """
     name = machine.name
     await connection.execute(
         text(f"""

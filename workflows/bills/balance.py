@@ -1,18 +1,19 @@
 """Compute what payments and refunds do to the amounts and the status of a bill, without a database.
 
-| what happened        | paid | reserved | refunded | status (event)                                                        |
-|----------------------|------|----------|----------|-----------------------------------------------------------------------|
-| a payment reserves   |      | +        |          | unchanged (reserve)                                                    |
-| it ends unpaid       |      | −        |          | unchanged (release)                                                    |
-| it completes         | +    | −        |          | partially_paid (pay_part, pay_more) or paid (pay_whole)                |
-| it completes, and its refund is recorded with it | | − | | unchanged (release): the guest still owes the amount           |
-| that refund fails    | +    |          |          | as if the payment had just completed, if the balance allows it         |
-| a refund completes   | −    |          |          | partially_paid (give_back_part), unpaid at zero (give_back)            |
-| … on a paid bill     |      |          | +        | stays paid (give_back_paid)                                            |
+| what happened                     | paid | reserved | refunded | status (event) |
+|-----------------------------------|------|----------|----------|-------------------------------------------------------------|
+| a payment reserves an amount      |      | +        |          | unchanged (reserve) |
+| it ends without moving money      |      | −        |          | unchanged (release) |
+| it completes                      | +    | −        |          | partially_paid (pay_part, pay_more) or paid (pay_whole) |
+| it completes and is refunded in   |      | −        |          | unchanged (release), because the guest still owes the |
+| the same transaction              |      |          |          | amount |
+| that refund fails                 | +    |          |          | as if the payment completed now, if the balance allows it |
+| another refund completes          | −    |          |          | partially_paid (give_back_part) or unpaid (give_back) |
+| a refund completes on a paid bill |      |          | +        | stays paid (give_back_paid) |
 
-A bill that was paid in full stays ``paid`` after a refund: the contract has no edge out of ``paid``, and the bill must not be
-paid a second time. The money retained for any bill is ``paid - refunded``. A reservation holds the amount without the tip; a
-refund is taken from the amount first and from the tip last (``share_of_refund``).
+A bill that was paid in full stays ``paid`` after a refund, because the contract has no edge out of ``paid`` and the bill must
+not be paid a second time. The money retained for a bill is ``paid - refunded``. A reservation holds the amount without the
+tip. A refund is taken from the amount first and from the tip last (``share_of_refund``).
 """
 
 from collections.abc import Mapping
@@ -36,12 +37,12 @@ class Balance:
 
     @property
     def available(self) -> int:
-        """The amount that may be reserved; 0 for a bill that is paid or voided."""
+        """The amount that new payments may reserve: 0 if the bill is paid or voided."""
         return 0 if self.status == BillStatus.VOIDED else self.total - self.paid - self.reserved
 
     @property
     def is_touched(self) -> bool:
-        """Whether anything is paid or reserved."""
+        """Whether an amount is paid or reserved."""
         return self.paid > 0 or self.reserved > 0
 
 
@@ -58,16 +59,16 @@ def balance_of(row: Mapping[str, Any]) -> Balance:
 
 @dataclass(frozen=True, slots=True)
 class BillStep:
-    """One change of a balance: its event in the bill's history, and the balance after it."""
+    """A change of a balance: the event in the bill's history, and the balance after the change."""
 
     event: str
     after: Balance
 
 
 def reserve_amount(balance: Balance, amount: int) -> BillStep:
-    """Reserve ``amount``.
+    """Reserve ``amount`` for a new payment.
 
-    Raises ``BalanceUnavailable`` with the amount that is left, ``InvalidStatusTransition`` for a voided bill.
+    Raises ``BalanceUnavailable`` with the amount that is left, and ``InvalidStatusTransition`` if the bill is voided.
     """
     if balance.status == BillStatus.VOIDED:
         raise invalid_transition_error(BILL, balance.status, "be paid")
@@ -83,7 +84,7 @@ def reserve_amount(balance: Balance, amount: int) -> BillStep:
 
 
 def release_amount(balance: Balance, amount: int) -> BillStep:
-    """Release ``amount``, which was reserved by a payment that moved no money."""
+    """Release ``amount``, which a payment had reserved that moved no money."""
     return BillStep(BillRemark.RELEASE, replace(balance, reserved=balance.reserved - amount))
 
 
@@ -97,12 +98,12 @@ def pay_amount(balance: Balance, amount: int) -> BillStep:
 
 
 def pay_unreserved_amount(balance: Balance, amount: int) -> BillStep:
-    """Turn ``amount``, which is not reserved, into paid. The caller must check that it is available."""
+    """Add ``amount``, which is not reserved, to what is paid. The caller must check that it is available."""
     return pay_amount(replace(balance, reserved=balance.reserved + amount), amount)
 
 
 def refund_amount(balance: Balance, amount: int) -> BillStep:
-    """Subtract ``amount`` from what is paid; on a bill that was paid in full, only note it as refunded."""
+    """Subtract ``amount`` from what is paid, or add it to ``refunded`` if the bill was paid in full."""
     if balance.status == BillStatus.PAID:
         return BillStep(BillRemark.GIVE_BACK_PAID, replace(balance, refunded=balance.refunded + amount))
     after = replace(balance, paid=balance.paid - amount)
@@ -112,9 +113,9 @@ def refund_amount(balance: Balance, amount: int) -> BillStep:
 
 
 def share_of_refund(*, amount: int, refunded_before: int, refund: int) -> int:
-    """Return the part of ``refund`` that was paid towards the bill.
+    """Return the part of ``refund`` that is subtracted from the bill.
 
-    ``amount`` is that of the payment, without its tip. ``refunded_before`` is
-    the sum of its earlier completed refunds. The tip is refunded last: it was on top of the bill.
+    ``amount`` is the amount of the payment without its tip. ``refunded_before`` is the sum of its earlier completed refunds.
+    The tip is refunded last, because it was not part of the bill.
     """
     return max(amount - refunded_before, 0) - max(amount - refunded_before - refund, 0)

@@ -36,7 +36,7 @@ from workflows.tenants.caller import Caller, caller_transaction
 from workflows.transitions import ChangeContext, invalid_transition_error
 
 _LIVE = text(f"""
-    -- live: the bills of these orders that are owed or paid, each with all its orders
+    -- live: the live bills of these orders, each with all its orders
     SELECT b.id, b.subtotal, b.tax_amount, b.discount_amount, array_agg(bo.order_id ORDER BY bo.order_id) AS order_ids
     FROM bills b JOIN bill_orders bo ON bo.bill_id = b.id
     WHERE {LIVE} AND b.id IN (SELECT bill_id FROM bill_orders WHERE order_id = ANY(:order_ids))
@@ -55,10 +55,11 @@ async def bill_orders(
 ) -> StoredAnswer:
     """Create a bill for these orders, or return the answer stored for the key.
 
-    ``field`` is the name of the orders in the request.
+    ``field`` is the name of the request's field that lists the orders, for error details.
 
-    Raises ``ResourceNotFound``, ``InvalidRequest`` (stores or currencies differ), ``InvalidStatusTransition`` (not open),
-    ``DuplicateResource`` (billed already), ``IdempotencyKeyReused``, ``NotAuthorized``, ``ServiceUnavailable``.
+    Raises ``ResourceNotFound``, ``InvalidRequest`` (stores or currencies differ), ``InvalidStatusTransition`` (an order is not
+    open), ``DuplicateResource`` (the orders are fully billed), ``IdempotencyKeyReused``, ``NotAuthorized``,
+    ``ServiceUnavailable``.
     """
     async with caller_transaction(caller) as connection:
         orders = await lock_orders(connection, order_ids, caller=caller)
@@ -90,7 +91,7 @@ def _check_orders(orders: Sequence[OrderRow], *, field: str) -> None:
 
 
 async def _unbilled(connection: AsyncConnection, orders: Sequence[OrderRow], *, field: str) -> BillPart:
-    """Return the amounts that are not billed yet. Raises ``DuplicateResource`` if there are none."""
+    """Return the part of the orders that no live bill covers. Raises ``DuplicateResource`` if there is none."""
     ids = [order["id"] for order in orders]
     live = [dict(row) for row in (await connection.execute(_LIVE, {"order_ids": ids})).mappings()]
     left = {name: sum(order[name] for order in orders) - sum(bill[name] for bill in live) for name in _AMOUNTS}
@@ -132,9 +133,9 @@ async def issue_bills(
     parent_bill_id: str | None,
     by: ChangeContext,
 ) -> list[dict[str, Any]]:
-    """Issue a bill for each of ``parts``, for all of ``order_ids``, and return their rows.
+    """Write one new bill per part, each for all of ``order_ids``, and return the rows of the bills.
 
-    ``source`` is an order or bill that gives the new bills their merchant, store and currency.
+    The new bills take their merchant, store and currency from ``source``, an order or a bill.
     """
     store = (await connection.execute(_STORE, {"id": source["store_id"]})).one()
     on = business_date(by.at, time_zone=store.time_zone, cut_off=store.cut_off)

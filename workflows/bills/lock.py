@@ -1,6 +1,6 @@
-"""Lock bills for the rest of a transaction, always in id order, and write them back.
+"""Lock bills for the rest of a transaction, always in id order, and write their changes.
 
-A transaction that holds these locks may then lock payments, refunds and finally orders, never in another sequence
+A transaction that holds these locks may then lock payments, then refunds and finally orders, never in another sequence
 (`docs/decisions/0004`). The bills of one order have separate locks, so paying one part does not delay the others.
 """
 
@@ -17,22 +17,23 @@ from workflows.database.engines import rows_parameter
 from workflows.transitions import ChangeContext
 
 _LOCK = text("""
-    -- lock: these bills, in id order; FOR NO KEY UPDATE, so that parts can be inserted that refer to a locked bill
+    -- lock: these bills, in id order; FOR NO KEY UPDATE, so that bills which refer to a locked one can still be inserted
     SELECT * FROM bills WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE
 """)
 
 _LOCK_UNLOCKED = text("""
-    -- lock free: these bills, without those that another transaction has locked
+    -- lock unlocked: these bills, except those that another transaction has locked
     SELECT id FROM bills WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
 """)
 
-# clock_timestamp(), once: the lock may have been waited for, and history must be in the order of versions (I14).
+# clock_timestamp() and not now(), because the transaction may have waited for the lock, and times must not decrease from one
+# version to the next (I14). It is evaluated once per statement.
 _HISTORY = """
     INSERT INTO bill_history (bill_id, version, merchant_id, store_id, event, from_status, to_status, at, caller_type,
                               caller_id, reason, request_id)
     SELECT s.bill_id, s.version, m.merchant_id, m.store_id, s.event, s.source, s.target, (SELECT clock_timestamp()),
            s.caller_type, s.caller_id, s.reason, s.request_id
-    FROM moved m JOIN jsonb_to_recordset(CAST(:steps AS jsonb)) AS s(
+    FROM updated m JOIN jsonb_to_recordset(CAST(:steps AS jsonb)) AS s(
         bill_id text, version integer, event text, source text, target text, caller_type text, caller_id text,
         reason text, request_id text) ON s.bill_id = m.id
 """
@@ -41,9 +42,9 @@ WRITE_RESERVED = text(f"""
     -- reserved: write only the reserved amount of each locked bill, with a history row for every step
     WITH news AS (
         SELECT * FROM jsonb_to_recordset(CAST(:bills AS jsonb)) AS n(id text, reserved bigint, version integer)
-    ), moved AS (
+    ), updated AS (
         UPDATE bills b SET reserved_amount = n.reserved, version = n.version, updated_at = clock_timestamp()
-        -- The ids again as an array: otherwise a cached plan may scan all bills.
+        -- The array of ids repeats the join's condition: without it, a cached plan may scan all bills.
         FROM news n WHERE b.id = ANY(ARRAY(SELECT id FROM news)) AND b.id = n.id RETURNING b.id, b.merchant_id, b.store_id
     )
     {_HISTORY}
@@ -54,7 +55,7 @@ WRITE_AMOUNTS = text(f"""
     WITH news AS (
         SELECT * FROM jsonb_to_recordset(CAST(:bills AS jsonb)) AS n(id text, status text, paid bigint, reserved bigint,
             refunded bigint, version integer)
-    ), moved AS (
+    ), updated AS (
         UPDATE bills b SET status = n.status, paid_amount = n.paid, reserved_amount = n.reserved,
             refunded_amount = n.refunded, version = n.version, updated_at = clock_timestamp(),
             paid_at = CASE WHEN n.status = 'paid' THEN coalesce(b.paid_at, clock_timestamp()) END
@@ -66,9 +67,9 @@ WRITE_AMOUNTS = text(f"""
 
 @dataclass(frozen=True, slots=True)
 class BillAmount:
-    """The part that a payment or refund has in a bill: ``amount`` minor units, without the tip.
+    """The amount that a payment or refund changes on its bill, in minor units and without the tip.
 
-    ``cause_id`` is the id of the payment or refund, which becomes the reason in the bill's history.
+    ``cause_id`` is the id of the payment or refund. It becomes the reason in the bill's history.
     """
 
     bill_id: str
@@ -79,15 +80,15 @@ class BillAmount:
 
 @dataclass(slots=True)
 class LockedBill:
-    """A locked bill, and the steps taken on it since."""
+    """A locked bill, and the steps that were applied to it and are not written yet."""
 
     row: BillRow
     balance: Balance
     version: int
     steps: list[dict[str, Any]] = field(default_factory=list)
 
-    def take(self, step: BillStep, share: BillAmount) -> None:
-        """Take ``step``: one version and one history row, with the payment or refund as its reason."""
+    def apply_step(self, step: BillStep, bill_amount: BillAmount) -> None:
+        """Apply ``step``: it adds one version and one history row, whose reason is the payment or refund."""
         self.version += 1
         self.steps.append(
             {
@@ -96,19 +97,19 @@ class LockedBill:
                 "event": step.event,
                 "source": self.balance.status,
                 "target": step.after.status,
-                "caller_type": share.by.caller_type,
-                "caller_id": share.by.caller_id,
-                "reason": share.cause_id,
-                "request_id": share.by.request_id,
+                "caller_type": bill_amount.by.caller_type,
+                "caller_id": bill_amount.by.caller_id,
+                "reason": bill_amount.cause_id,
+                "request_id": bill_amount.by.request_id,
             }
         )
         self.balance = step.after
 
 
 async def lock_bills(connection: AsyncConnection, bill_ids: Iterable[str]) -> dict[str, LockedBill]:
-    """Lock the given bills that the transaction may see, until it ends, and return them by id.
+    """Lock the given bills that the transaction may see, and return them by id.
 
-    Locking them again costs one statement and waits for nothing.
+    Locking bills again that the transaction has locked already costs one statement and never waits.
     """
     ids = sorted(set(bill_ids))
     rows = (
@@ -118,32 +119,39 @@ async def lock_bills(connection: AsyncConnection, bill_ids: Iterable[str]) -> di
 
 
 LockFunction = Callable[[AsyncConnection, Iterable[str | None]], Awaitable[set[str | None]]]
-"""``lock_unlocked_bills`` or ``lock_all_bills``, as a parameter of functions that record rows with either.
+"""The type of ``lock_unlocked_bills`` and ``lock_all_bills``, of which functions that record answers are given one.
 
-It locks bills and returns the ids of the locked ones. ``None`` stands for rows without a bill and is always among them.
+Such a function locks bills and returns the ids of the bills that it locked. ``None`` stands for rows without a bill and is
+always in the result.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class BillLocked:
-    """A row that was not recorded, because another transaction has locked its bill."""
+    """The result for a row that was not recorded because another transaction has locked its bill."""
 
     bill_id: str
 
 
 async def lock_unlocked_bills(connection: AsyncConnection, bill_ids: Iterable[str | None]) -> set[str | None]:
-    """Lock the given bills that are not locked, so that a group of answers for many bills waits for none."""
+    """Lock those of the given bills that are not locked yet, without waiting.
+
+    So a group of answers for many bills is not delayed by one of them.
+    """
     ids = sorted({bill_id for bill_id in bill_ids if bill_id})
     return {None, *(row.id for row in await connection.execute(_LOCK_UNLOCKED, {"ids": ids}))} if ids else {None}
 
 
 async def lock_all_bills(connection: AsyncConnection, bill_ids: Iterable[str | None]) -> set[str | None]:
-    """Lock all the given bills, waiting if needed: for answers of a single bill, which delay no others."""
+    """Lock all the given bills, and wait if needed.
+
+    For the answers of a single bill: waiting delays no answers of other bills.
+    """
     return {None, *await lock_bills(connection, (bill_id for bill_id in bill_ids if bill_id))}
 
 
 async def write_bills(connection: AsyncConnection, statement: TextClause, bills: Iterable[LockedBill]) -> None:
-    """Write the steps taken on ``bills``, with ``WRITE_RESERVED`` or ``WRITE_AMOUNTS``."""
+    """Write the steps that were applied to ``bills``; ``statement`` is ``WRITE_RESERVED`` or ``WRITE_AMOUNTS``."""
     changed = [bill for bill in bills if bill.steps]
     if not changed:
         return
@@ -164,15 +172,18 @@ async def write_bills(connection: AsyncConnection, statement: TextClause, bills:
 
 async def apply_to_bills(
     connection: AsyncConnection,
-    shares: Sequence[BillAmount],
+    bill_amounts: Sequence[BillAmount],
     step: Callable[[Balance, int], BillStep],
     *,
     statement: TextClause,
 ) -> dict[str, LockedBill]:
-    """Lock the bills of ``shares``, take ``step`` for each share in turn, write the bills. Two statements."""
-    bills = await lock_bills(connection, (share.bill_id for share in shares))
-    for share in shares:
-        bill = bills[share.bill_id]
-        bill.take(step(bill.balance, share.amount), share)
+    """Lock the bills of ``bill_amounts``, apply ``step`` for each amount in turn, and write the bills.
+
+    It takes two statements. Return the bills by id.
+    """
+    bills = await lock_bills(connection, (bill_amount.bill_id for bill_amount in bill_amounts))
+    for bill_amount in bill_amounts:
+        bill = bills[bill_amount.bill_id]
+        bill.apply_step(step(bill.balance, bill_amount.amount), bill_amount)
     await write_bills(connection, statement, bills.values())
     return bills

@@ -15,7 +15,7 @@ from workflows.database.mixins import INSTANT, HistoryRow
 
 
 class Bill(Base):
-    """A bill; ``paid_amount + reserved_amount`` never exceeds ``total_amount``."""
+    """A bill. ``paid_amount + reserved_amount`` never exceeds ``total_amount``."""
 
     __tablename__ = "bills"
     __table_args__ = (
@@ -47,7 +47,7 @@ class Bill(Base):
 
 
 class BillOrder(Base):
-    """An order that a bill is for; a bill may be for several."""
+    """An order that a bill is for. A bill may be for several orders, and an order may have several bills."""
 
     __tablename__ = "bill_orders"
     __table_args__ = (Index("bill_orders_by_order", "order_id"),)
@@ -92,6 +92,6 @@ class BillRow(TypedDict):
 
 
 class LockedBillRow(BillRow):
-    """A locked bill; ``at`` is the database's clock after the lock."""
+    """A row of ``bills`` that is locked; ``at`` is the database's clock after the lock was granted."""
 
     at: datetime

@@ -19,7 +19,7 @@ _ORDERS = text("SELECT bill_id, order_id FROM bill_orders WHERE bill_id = ANY(:b
 
 @dataclass(frozen=True, slots=True)
 class BillFilter:
-    """Which bills to list; ``None`` means any."""
+    """The filter of a list of bills. ``None`` means any value."""
 
     status: str | None = None
     store_id: str | None = None
@@ -30,7 +30,7 @@ class BillFilter:
     created_to: datetime | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """Return the conditions for a WHERE; ``created_to`` is exclusive."""
+        """Return the filter as conditions of a WHERE clause; ``created_to`` is exclusive."""
         equal = ("status", "store_id", "parent_bill_id", "bill_number")
         result = [*equal_filters(Bill, self, *equal), *in_range(Bill.created_at, self.created_from, self.created_to)]
         if self.order_id is not None:
@@ -39,16 +39,18 @@ class BillFilter:
 
 
 async def read_bill(bill_id: str, *, caller: Caller) -> dict[str, Any]:
-    """Return a bill's row with ``order_ids``. Raises ``ResourceNotFound``."""
+    """Return the row of a bill with its ``order_ids``. Raises ``ResourceNotFound``."""
     conditions = visible_to(caller, Bill.merchant_id, Bill.store_id)
     async with caller_transaction(caller) as connection:
         statement = select(Bill.__table__).where(Bill.id == bill_id, *conditions)
         return await bill_with_orders(connection, await one_row(connection, statement))
 
 
-async def list_bills(wanted: BillFilter, *, caller: Caller, limit: int, before: str | None) -> list[dict[str, Any]]:
+async def list_bills(
+    bill_filter: BillFilter, *, caller: Caller, limit: int, before: str | None
+) -> list[dict[str, Any]]:
     """List up to ``limit`` bills, newest first, older than the id ``before``."""
-    conditions = [*visible_to(caller, Bill.merchant_id, Bill.store_id), *wanted.conditions()]
+    conditions = [*visible_to(caller, Bill.merchant_id, Bill.store_id), *bill_filter.conditions()]
     async with caller_transaction(caller) as connection:
         statement = select(Bill.__table__).where(*conditions)
         return await _bills_with_orders(
@@ -57,7 +59,7 @@ async def list_bills(wanted: BillFilter, *, caller: Caller, limit: int, before: 
 
 
 async def bill_with_orders(connection: AsyncConnection, row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``row`` with its ``order_ids``."""
+    """Return ``row``, a row of ``bills``, with the ``order_ids`` of the bill."""
     return (await _bills_with_orders(connection, [row]))[0]
 
 
@@ -93,13 +95,13 @@ FIELDS = (
     "created_at",
     "updated_at",
 )
-"""The fields of a bill in answers, in this order.
+"""The fields of a bill in answers, in the order of the JSON.
 
-``balance_amount`` is the amount that a new payment may have.
+``balance_amount`` is the largest amount of a new payment.
 """
 
 
 def bill_fields(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of ``row``, the columns of ``bills`` with ``order_ids``."""
+    """Return a bill as the contract's fields; ``row`` has the columns of ``bills`` and ``order_ids``."""
     special = {"balance_amount": balance_of(row).available}
     return {name: special[name] if name in special else row.get(name) for name in FIELDS}

@@ -1,12 +1,13 @@
-"""Divide the amounts of a bill into parts whose sums are exact to the minor unit.
+"""Divide the amounts of a bill into parts that add up to the bill exactly.
 
 | by      | totals of the parts                        | discount and tax of the parts                        |
 |---------|--------------------------------------------|------------------------------------------------------|
 | parts   | equal, largest remainder: 100 → 34, 33, 33 | in proportion to the totals, largest remainder        |
-| amounts | as given; they must sum to the bill         | the same                                             |
+| amounts | as given; they must add up to the bill      | as for parts                                         |
 | items   | subtotal − discount + tax                  | discount by the items' prices, tax by their own tax   |
 
-In each part, too, ``total = subtotal − discount + tax``, none of them below zero. A part with a total of 0 is refused.
+In each part, as in the bill, ``total = subtotal − discount + tax``, and none of these is below zero. A part with a total of 0
+is refused.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +25,10 @@ RATE_UNIT = Decimal(100_000)
 
 @dataclass(frozen=True, slots=True)
 class BillPart:
-    """The amounts of one part, in minor units; ``item_ids`` if the part is for whole items."""
+    """The amounts of one part of a bill or of orders, in minor units.
+
+    ``item_ids`` are its items if the part is for whole items, else ``None``.
+    """
 
     subtotal: int
     tax_amount: int
@@ -38,7 +42,7 @@ class BillPart:
 
 
 def equal_parts(bill: BillRow, parts: int) -> list[BillPart]:
-    """Divide ``bill`` into equal parts. Raises ``InvalidRequest`` if a part would be 0."""
+    """Divide ``bill`` into ``parts`` equal parts. Raises ``InvalidRequest`` if a part would be 0."""
     totals = [money.amount for money in Money(bill["total_amount"], bill["currency"]).split([1] * parts)]
     if min(totals) == 0:
         raise InvalidRequest(Detail("parts", f"Must be at most {bill['total_amount']}, or a part would be 0"))
@@ -46,9 +50,9 @@ def equal_parts(bill: BillRow, parts: int) -> list[BillPart]:
 
 
 def parts_of_amounts(bill: BillRow, amounts: Sequence[int]) -> list[BillPart]:
-    """Divide ``bill`` into parts of ``amounts``.
+    """Divide ``bill`` into one part per amount.
 
-    Raises ``InvalidRequest`` if they do not sum to its total.
+    Raises ``InvalidRequest`` if the amounts do not add up to the bill's total.
     """
     if sum(amounts) != bill["total_amount"]:
         raise InvalidRequest(Detail("amounts", f"Must sum to {bill['total_amount']}, not {sum(amounts)}"))
@@ -58,18 +62,18 @@ def parts_of_amounts(bill: BillRow, amounts: Sequence[int]) -> list[BillPart]:
 def parts_of_items(
     bill: BillRow, groups: Sequence[Sequence[str]], items: Mapping[str, Mapping[str, Any]]
 ) -> list[BillPart]:
-    """Divide ``bill`` into one part per group of item ids; ``items`` are the rows of its items by id.
+    """Divide ``bill`` into one part per group of item ids; ``items`` are the rows of the bill's items by id.
 
     Raises ``InvalidRequest`` if the groups do not name each item of the bill exactly once, or if a part would be 0.
     """
     _check_partition(groups, items)
     subtotals = [sum(items[item_id]["subtotal"] for item_id in group) for group in groups]
-    owed = [
+    tax_weights = [
         sum(items[item_id]["subtotal"] * int(items[item_id]["tax_rate"] * RATE_UNIT) for item_id in group)
         for group in groups
     ]
-    discounts = _shared(bill["discount_amount"], subtotals, bill["currency"])
-    taxes = _shared(bill["tax_amount"], owed, bill["currency"])
+    discounts = _split_amount(bill["discount_amount"], subtotals, bill["currency"])
+    taxes = _split_amount(bill["tax_amount"], tax_weights, bill["currency"])
     found = [
         BillPart(subtotal, tax, discount, tuple(group))
         for subtotal, tax, discount, group in zip(subtotals, taxes, discounts, groups, strict=True)
@@ -93,15 +97,15 @@ def _check_partition(groups: Sequence[Sequence[str]], items: Mapping[str, Mappin
 
 
 def _by_totals(bill: BillRow, totals: Sequence[int]) -> list[BillPart]:
-    taxes = _shared(bill["tax_amount"], totals, bill["currency"])
-    discounts = _shared(bill["discount_amount"], totals, bill["currency"])
+    taxes = _split_amount(bill["tax_amount"], totals, bill["currency"])
+    discounts = _split_amount(bill["discount_amount"], totals, bill["currency"])
     return [
         BillPart(total + discount - tax, tax, discount)
         for total, tax, discount in zip(totals, taxes, discounts, strict=True)
     ]
 
 
-def _shared(amount: int, weights: Sequence[int], currency: str) -> list[int]:
+def _split_amount(amount: int, weights: Sequence[int], currency: str) -> list[int]:
     if amount == 0:
         return [0] * len(weights)
     return [money.amount for money in Money(amount, currency).split(list(weights))]

@@ -1,6 +1,6 @@
-"""The statuses of a bill and the edges between them.
+"""The statuses of a bill and the transitions between them.
 
-They follow its payments; no route sets a bill to paid.
+Payments and refunds change the status of a bill; no route sets a bill to paid.
 """
 
 from enum import StrEnum
@@ -31,9 +31,7 @@ class BillRemark(StrEnum):
 
 
 LIVE = "(b.status <> 'voided' AND NOT (b.status = 'paid' AND b.refunded_amount = b.paid_amount))"
-"""SQL condition that a bill ``b`` is owed or paid.
-
-A bill that was refunded in full stays ``paid``, but is not live.
+"""SQL condition that the bill ``b`` is live: neither voided, nor paid and refunded in full.
 """
 
 

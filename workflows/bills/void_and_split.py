@@ -1,18 +1,17 @@
 """Void or split a bill on which nothing is paid or reserved.
 
-Both verbs lock the bill and check that nothing is paid or reserved on it. Voiding withdraws it. Splitting replaces it by its
-parts:
+Voiding withdraws the bill. Splitting replaces it by parts:
 
 | phase | what                                                                                             |
 |-------|--------------------------------------------------------------------------------------------------|
 | lock  | lock the bill                                                                                     |
 | known | return the answer if one is stored for the key                                                     |
-| check | nothing is paid or reserved on the bill                                                            |
+| check | check that nothing is paid or reserved on the bill                                                 |
 | write | void the bill (reason: split), issue its parts for the same orders, store the answer for the key    |
 
-The original is voided rather than preserved as a container. So it cannot be paid in addition to its parts, a payment of one
-part never locks the original, and it can always be verified that the parts sum to it. A part is an ordinary bill and may be
-split again.
+The original is voided rather than preserved as a container. So it cannot be paid in addition to its parts, and a payment of a
+part never locks it. The voided bill keeps its amounts, so it can always be verified that the parts add up to it. A part is an
+ordinary bill and may be split again.
 """
 
 from dataclasses import dataclass
@@ -35,13 +34,15 @@ from workflows.tenants.query_helpers import one_row
 from workflows.tenants.scope import visible_to
 from workflows.transitions import ChangeContext, apply
 
-_CLOCK = text(
-    "SELECT clock_timestamp()"
-)  # not now(): the lock may have been waited for, and history must be in the order of versions
+# Not now(): the transaction may have waited for the lock, and times must not decrease from one version to the next.
+_CLOCK = text("SELECT clock_timestamp()")
 
 
 async def void_bill(bill_id: str, *, caller: Caller, request_id: str, reason: str | None = None) -> dict[str, Any]:
-    """Void a bill and return its row. Raises ``ResourceNotFound``, ``InvalidStatusTransition``."""
+    """Void a bill and return its row with its ``order_ids``.
+
+    Raises ``ResourceNotFound``, and ``InvalidStatusTransition`` if an amount is paid or reserved, or the bill is voided.
+    """
     async with caller_transaction(caller) as connection:
         bill = await lock_bill(connection, bill_id, caller=caller)
         check_untouched(bill, "be voided")
@@ -52,7 +53,7 @@ async def void_bill(bill_id: str, *, caller: Caller, request_id: str, reason: st
 
 
 async def lock_bill(connection: AsyncConnection, bill_id: str, *, caller: Caller) -> LockedBillRow:
-    """Lock a bill and return its row, with the database's clock as ``at``. Raises ``ResourceNotFound``."""
+    """Lock a bill and return its row; ``at`` is the database's clock. Raises ``ResourceNotFound``."""
     conditions = visible_to(caller, Bill.merchant_id, Bill.store_id)
     locked = select(Bill.__table__).where(Bill.id == bill_id, *conditions).with_for_update(key_share=True)
     row = await one_row(connection, locked)
@@ -60,7 +61,10 @@ async def lock_bill(connection: AsyncConnection, bill_id: str, *, caller: Caller
 
 
 def check_untouched(bill: BillRow, doing: str) -> None:
-    """Raise ``InvalidStatusTransition`` if anything is paid or reserved on the bill, or if it is voided."""
+    """Raise ``InvalidStatusTransition`` if an amount is paid or reserved on the bill, or if it is voided.
+
+    ``doing`` is what was requested, such as "be voided".
+    """
     if bill["status"] == BillStatus.UNPAID and not balance_of(bill).is_touched:
         return
     possible = ", ".join(BILL.possible(bill["status"])) or "nothing, this status is final"
@@ -80,18 +84,22 @@ REASON = "split"
 
 @dataclass(frozen=True, slots=True)
 class BillSplit:
-    """The requested split; exactly one of the three is given."""
+    """The requested split, of which exactly one field is set.
+
+    ``parts`` is the number of equal parts, ``amounts`` the total of each part, ``items`` the item ids of each part.
+    """
 
     parts: int | None = None
     amounts: tuple[int, ...] | None = None
     items: tuple[tuple[str, ...], ...] | None = None
 
 
-async def split_bill(bill_id: str, splitting: BillSplit, *, caller: Caller, key: Key, request_id: str) -> StoredAnswer:
+async def split_bill(bill_id: str, split: BillSplit, *, caller: Caller, key: Key, request_id: str) -> StoredAnswer:
     """Split a bill and return its parts, or return the answer stored for the key.
 
-    Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (something paid or reserved, or voided), ``InvalidRequest`` (the
-    parts do not add up to the bill, or one is 0), ``IdempotencyKeyReused``, ``NotAuthorized``, ``ServiceUnavailable``.
+    Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (an amount is paid or reserved, or the bill is voided),
+    ``InvalidRequest`` (the parts do not add up to the bill, or a part is 0), ``IdempotencyKeyReused``, ``NotAuthorized``,
+    ``ServiceUnavailable``.
     """
     async with caller_transaction(caller) as connection:
         bill = await lock_bill(connection, bill_id, caller=caller)
@@ -99,7 +107,7 @@ async def split_bill(bill_id: str, splitting: BillSplit, *, caller: Caller, key:
         if known:
             return known
         check_untouched(bill, "be split")
-        parts = await _parts(connection, bill, splitting)
+        parts = await _divide(connection, bill, split)
         by = ChangeContext.caller(caller, at=bill["at"], request_id=request_id, reason=REASON)
         changes = {"voided_at": by.at, "updated_at": by.at}
         await apply(connection, BILL, entity_id=bill_id, event=BillEvent.VOID, by=by, changes=changes)
@@ -111,13 +119,13 @@ async def split_bill(bill_id: str, splitting: BillSplit, *, caller: Caller, key:
     return stored
 
 
-async def _parts(connection: AsyncConnection, bill: BillRow, splitting: BillSplit) -> list[BillPart]:
-    if splitting.parts is not None:
-        return equal_parts(bill, splitting.parts)
-    if splitting.amounts is not None:
-        return parts_of_amounts(bill, splitting.amounts)
+async def _divide(connection: AsyncConnection, bill: BillRow, split: BillSplit) -> list[BillPart]:
+    if split.parts is not None:
+        return equal_parts(bill, split.parts)
+    if split.amounts is not None:
+        return parts_of_amounts(bill, split.amounts)
     if bill["item_ids"] is None:
         raise InvalidRequest(Detail("items", "This bill is not for whole items; split it by parts or amounts"))
     found = await connection.execute(_ITEMS, {"ids": bill["item_ids"]})
     items = {row["id"]: dict(row) for row in found.mappings()}
-    return parts_of_items(bill, splitting.items or (), items)
+    return parts_of_items(bill, split.items or (), items)

@@ -32,11 +32,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 
 class TransientError(Enum):
-    """The treatment of the connection after a transient error."""
+    """How to treat the connection after a transient error."""
 
     KEEP = "keep"
     DISCARD = "discard"
-    """Discard this connection and all in the pool: after a failover they lead to the same wrong server."""
+    """Discard this connection and all connections in the pool, which after a failover lead to the same wrong server."""
 
 
 TRANSIENT_ERRORS: Mapping[str, TransientError] = {
@@ -46,17 +46,17 @@ TRANSIENT_ERRORS: Mapping[str, TransientError] = {
     "25P02": TransientError.DISCARD,  # a transaction that failed before is still open
     "25P03": TransientError.DISCARD,  # idle_in_transaction_session_timeout: this process hung, and the session has ended
     "25P04": TransientError.DISCARD,  # transaction_timeout: likewise
-    "26000": TransientError.DISCARD,  # a prepared statement that this session does not have
+    "26000": TransientError.DISCARD,  # an unknown prepared statement: the session behind the connection is another one
     "40": TransientError.KEEP,  # serialization failure, deadlock
-    "42501": TransientError.DISCARD,  # a grant is missing: roles are set up while a migration or a restore runs
-    "42P05": TransientError.DISCARD,  # a prepared statement that this session has already
+    "42501": TransientError.DISCARD,  # a missing grant: a migration or a restore that sets up the roles is still running
+    "42P05": TransientError.DISCARD,  # a duplicate prepared statement: likewise
     "53": TransientError.KEEP,  # insufficient resources: connections, memory, disk
     "55P03": TransientError.KEEP,  # lock_timeout
     "57014": TransientError.KEEP,  # statement_timeout
     "57P": TransientError.DISCARD,  # shutdown, crash recovery, cannot connect now, idle session
     "58": TransientError.KEEP,  # errors of the operating system, for example an I/O error
 }
-"""SQLSTATEs and classes of them (prefixes). Any other SQLSTATE is a defect of this program."""
+"""SQLSTATE or prefix of SQLSTATEs → the treatment of the connection. Any other SQLSTATE is a defect of this program."""
 
 _LENGTHS = sorted({len(prefix) for prefix in TRANSIENT_ERRORS}, reverse=True)
 _PLAN_CHANGED = "cached plan"
@@ -67,22 +67,22 @@ def classify_transient(error: BaseException | None) -> TransientError | None:
     if not isinstance(error, psycopg.Error):
         return None
     state: Any = error.sqlstate
-    if state is None:  # an error of the driver: no connection, or a broken one
+    if state is None:  # an error of the driver: it could not connect, or the connection broke
         return TransientError.DISCARD if isinstance(error, psycopg.OperationalError) else None
-    if state == "0A000" and _PLAN_CHANGED not in str(error):  # a feature that PostgreSQL does not have
+    if state == "0A000" and _PLAN_CHANGED not in str(error):  # any other use of a feature that PostgreSQL lacks
         return None
     return next((TRANSIENT_ERRORS[state[:length]] for length in _LENGTHS if state[:length] in TRANSIENT_ERRORS), None)
 
 
 HOT_SECONDS = 1.0
 BEGIN_SECONDS = 2.0
-"""A server that takes longer for a BEGIN is unavailable. Shorter than the timeouts of connecting and of readiness (3 s)."""
+"""The longest wait for the answer to a BEGIN. It is below the timeouts of connecting and of the readiness probe (3 s)."""
 
 _TAKEN_AT = "taken_at"
 
 
 def check_connections(engine: AsyncEngine) -> None:
-    """Replace dead connections of ``engine``, and discard those whose errors show that they are unusable."""
+    """Make ``engine`` check each connection it takes from the pool, and discard connections that became unusable."""
     event.listen(engine.sync_engine, "checkout", _check_connection)
     event.listen(engine.sync_engine, "handle_error", _mark_unusable)
 
@@ -103,16 +103,16 @@ def _check_connection(adapted: Any, record: Any, _proxy: Any) -> None:
 
 
 def _has_unread_data(raw: psycopg.AsyncConnection[Any]) -> bool:
-    """Return whether the kernel has something to read: the connection's end, or an unsolicited message."""
+    """Return whether the connection has unread data: its end, or a message that nobody asked for."""
     if raw.closed:
         return True
-    looking = select.poll()  # not select(), which is limited to 1,024 descriptors
-    looking.register(raw.fileno(), select.POLLIN)
-    return bool(looking.poll(0))
+    poll = select.poll()  # not select(), which is limited to 1,024 descriptors
+    poll.register(raw.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 async def _begin(raw: psycopg.AsyncConnection[Any]) -> None:
-    # psycopg has no public call for this: it begins a transaction with the first statement, unless one has begun already.
+    # psycopg has no public method for this. It sends BEGIN with the first statement, unless the transaction has begun already.
     await raw.wait(raw._start_query(), timeout=BEGIN_SECONDS)
 
 

@@ -1,9 +1,9 @@
-"""The database engines, one per role, and ``transaction()``, the only access to the database.
+"""Manage the database engines, one per role, and open transactions on them.
 
 The connections of each engine assume a PostgreSQL role when they start (``-c role=…``), so a statement can do only what its
-role may: the API on behalf of a caller sees that caller's rows only (row-level security), grouped accepts may insert
-payments and read what they need, workers may move payments, sweeps may find rows. A use-case opens a transaction, which is
-committed when the ``async with`` ends; no other code handles connections.
+role is granted. The API on behalf of a caller sees only that caller's rows (row-level security). Grouped accepts may insert
+payments and read what they need. Workers may change payments. Sweeps may find rows. A use-case opens a transaction with
+``transaction()``, which commits when the ``async with`` ends. No other code handles connections.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from workflows.settings import Settings
 logger = logging.getLogger(__name__)
 
 OPERATOR_EVENTS = {"25006": "read_only", "42501": "grant_missing", "53100": "disk_full"}
-"""SQLSTATE that an operator has to act on → the event that is logged for it."""
+"""SQLSTATE that requires an operator's action → the second part of the event that is logged."""
 
 
 class Role(StrEnum):
@@ -39,33 +39,33 @@ class Role(StrEnum):
 
     CALLER = "mpac_caller"  # the API for one caller: row-level security applies
     ACCEPT = "mpac_accept"  # the API for many callers at once: authentication and grouped accepts
-    WORKER = "mpac_worker"  # workers: move payments of all tenants
+    WORKER = "mpac_worker"  # workers: change payments of all tenants
     SWEEP = "mpac_sweep"  # sweeps: find rows that are due, delete rows that have expired
-    OWNER = "none"  # the invariants: the owner of the tables, to whom row-level security does not apply
+    OWNER = (
+        "none"  # the invariants: no role is assumed, and row-level security does not apply to the owner of the tables
+    )
 
 
 class Base(DeclarativeBase):
-    """The mapped classes; ``alembic check`` compares them with the migrations."""
+    """The base of the mapped classes, which ``alembic check`` compares with the migrations."""
 
 
-CONNECT_TIMEOUT_SECONDS = 3  # a database that takes longer counts as unavailable: 503 is better than a hanging terminal
-POOL_TIMEOUT_SECONDS = 3  # likewise for a pool without a free connection
+CONNECT_TIMEOUT_SECONDS = 3  # if it takes longer, the answer is 503, which is better than a hanging terminal
+POOL_TIMEOUT_SECONDS = 3  # likewise if the pool has no free connection
 LONG_POOL_TIMEOUT_SECONDS = 30  # long calls wait for each other, because an export must not fail half-way
 KEEPALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 25_000}
-"""A host that vanished sends no reset: libpq's probes end a connection after 25 s, the kernel would after 15 min."""
-LAST_STATEMENTS_SECONDS = 2.0  # at shutdown: calls have ended before, so only a statement or two may still run …
-POOL_CHECK_SECONDS = 0.01  # … and this is the interval of checking for them
-IDLE_IN_TRANSACTION_MS = (
-    15_000  # no transaction spans a provider call, so none idles this long unless its owner is gone
-)
+"""Settings of libpq that end a connection 25 s after its host vanished. Without them the kernel would take 15 min."""
+LAST_STATEMENTS_SECONDS = 2.0  # at shutdown: the calls have ended already, so at most a few statements still run
+POOL_CHECK_SECONDS = 0.01  # the interval of checks whether these statements have ended
+IDLE_IN_TRANSACTION_MS = 15_000  # no transaction spans a provider call, so none idles this long while its process works
 
 KEY_LOOKUP_SETTINGS = {
-    "jit": "off",  # before PostgreSQL 18 a plan that must scan has a huge cost, and would be compiled for a second
-    "enable_seqscan": "off",  # a plan made for a small table is cached while the table grows, so it must use the key at once
-    "plan_cache_mode": "force_generic_plan",  # planning the look-up of an accept takes 1 ms, running it 0.3 ms
+    "jit": "off",  # before PostgreSQL 18, a plan with a disabled scan has a huge cost, and JIT would compile it for a second
+    "enable_seqscan": "off",  # a plan for a small table is cached while the table grows, so it must use the key
+    "plan_cache_mode": "force_generic_plan",  # to plan the look-up of an accept takes 1 ms, to run it 0.3 ms
 }
 KEY_LOOKUP_ROLES = (Role.ACCEPT, Role.WORKER)
-"""Roles whose statements all find rows by key.
+"""Roles whose statements all find rows by key, and which therefore have ``KEY_LOOKUP_SETTINGS``.
 
 On a fresh database PostgreSQL spent 0.31-0.45 ms per payment without these settings, and 0.23-0.26 ms with them.
 """
@@ -76,7 +76,8 @@ class _Engines:
 
     by_role: dict[Role, AsyncEngine]
     long: dict[Role, AsyncEngine]
-    """The engines for long calls, with few connections: if they used the other engines, ten exports would block every till."""
+    """The engines for long calls, with few connections. If exports used the other engines, ten of them would block all
+    payments."""
     url: str
 
     def __init__(self) -> None:
@@ -89,7 +90,10 @@ _engines = _Engines()
 
 
 def connect(settings: Settings, *, roles: tuple[Role, ...] = tuple(Role)) -> None:
-    """Create the engines of this process; they connect on first use. Each composition root calls it once."""
+    """Create the engines of this process, which connect when they are first used.
+
+    Each composition root calls this once.
+    """
     url = make_url(settings.database_url.get_secret_value()).set(drivername="postgresql+psycopg")
     _engines.url = url.set(drivername="postgresql").render_as_string(hide_password=False)
     for role in roles:
@@ -121,7 +125,7 @@ def _engine(url: URL, arguments: dict[str, Any], *, size: int, timeout_seconds: 
         max_overflow=0,
         pool_timeout=timeout_seconds,
         pool_use_lifo=True,
-        hide_parameters=True,  # tracebacks must not show what clients sent
+        hide_parameters=True,  # tracebacks must not show data from clients
         json_serializer=lambda value: orjson.dumps(value).decode(),
         json_deserializer=orjson.loads,
         connect_args=arguments,
@@ -131,7 +135,7 @@ def _engine(url: URL, arguments: dict[str, Any], *, size: int, timeout_seconds: 
 
 
 async def disconnect() -> None:
-    """Close every connection of this process once it is free, and refuse new transactions from now on."""
+    """Refuse new transactions, wait up to ``LAST_STATEMENTS_SECONDS`` for running ones, and close all connections."""
     engines = [*_engines.by_role.values(), *_engines.long.values()]
     _engines.by_role, _engines.long = {}, {}
     loop = asyncio.get_running_loop()
@@ -144,20 +148,21 @@ async def disconnect() -> None:
 
 
 def address() -> str:
-    """Return the libpq address of the database.
+    """Return the libpq URL of the database.
 
-    Only the connection that listens needs it (``workflows.payments.await_changes``).
+    Only the connection that listens for notifications uses it (``workflows.payments.await_changes``).
     """
     return _engines.url
 
 
 @asynccontextmanager
 async def transaction(role: Role, *, is_long: bool = False) -> AsyncIterator[AsyncConnection]:
-    """Open a transaction under ``role``: the end of the block commits it, an exception rolls it back.
+    """Open a transaction under ``role``. The end of the block commits it, and an exception rolls it back.
 
-    ``is_long``: its statements may take long, so it uses one of the few connections that are reserved for such calls.
+    If ``is_long``, its statements may take long, and it uses one of the few connections that are reserved for such calls.
 
-    Raises ``ServiceUnavailable`` if the database cannot be reached, is shutting down or gives no connection in time.
+    Raises ``ServiceUnavailable`` for transient errors: the database cannot be reached or is shutting down, no connection is
+    free in time, or a statement fails for a reason of ``TRANSIENT_ERRORS``.
     """
     engine = (_engines.long if is_long else _engines.by_role).get(role)
     if engine is None:  # before ``connect`` or after ``disconnect``
@@ -180,17 +185,17 @@ async def transaction(role: Role, *, is_long: bool = False) -> AsyncIterator[Asy
         original = error.orig if isinstance(error, DBAPIError) else error
         if not (classify_transient(original) or (isinstance(error, DBAPIError) and error.connection_invalidated)):
             raise
-        _log_if_lasting(original)
+        _log_operator_event(original)
         raise ServiceUnavailable(retry_after_seconds=1) from error
 
 
 async def switch_role(connection: AsyncConnection, role: Role) -> None:
-    """Run the rest of this transaction under ``role``, row-level security included."""
+    """Run the rest of this transaction under ``role``, with that role's grants and row-level security."""
     await connection.execute(text(f"SET LOCAL ROLE {role}"))
 
 
-def _log_if_lasting(error: BaseException | None) -> None:
-    """Log an error that an operator has to act on: nothing else explains why every request gets 503."""
+def _log_operator_event(error: BaseException | None) -> None:
+    """Log an error of ``OPERATOR_EVENTS``, because nothing else explains to the operator why requests get 503."""
     state = getattr(error, "sqlstate", None)
     if state in OPERATOR_EVENTS:
         logger.error(
@@ -205,7 +210,10 @@ def violated_constraint(error: DBAPIError) -> str | None:
 
 
 def rows_parameter(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return rows as one JSON parameter for ``jsonb_to_recordset``, whatever their number."""
+    """Return rows as JSON, for a statement that reads them with ``jsonb_to_recordset``.
+
+    So any number of rows is a single parameter.
+    """
     return orjson.dumps(rows).decode()
 
 
@@ -213,11 +221,11 @@ BULK_SETTINGS = {
     "statement_timeout": "'100s'",  # below the time limit of a whole task (110 s, workers.event_loop)
     "plan_cache_mode": "'auto'",
     "enable_seqscan": "on",
-    "work_mem": "'64MB'",  # sorting a million lines in pieces of 4 MB takes twice as long; at most two sorts run at a time
+    "work_mem": "'64MB'",  # with 4 MB, sorting a million lines takes twice as long; at most two sorts run at a time
 }
-"""The settings of a transaction whose statements may take long and may scan a whole table.
+"""Settings for a transaction whose statements may take long and may scan a whole table.
 
-The roles' own settings suit terminals: short timeouts, cached plans by keys, little memory for sorting.
+The settings of the roles suit the requests of terminals: short timeouts, cached plans by key, little memory for sorting.
 """
 _SET_BULK_SETTINGS = [text(f"SET LOCAL {name} = {value}") for name, value in BULK_SETTINGS.items()]
 

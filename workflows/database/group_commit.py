@@ -1,12 +1,12 @@
 """Group commit: run concurrent requests in one transaction.
 
 Each request stores a row or two, and a commit costs the same for one row as for fifty. ``GroupCommit`` runs one flush at a
-time; the requests that arrive meanwhile form the next group. There is no timer: a single request is never delayed, and
+time, and the requests that arrive meanwhile form the next group. There is no timer, so a single request is never delayed, and
 groups grow with the load.
 
-A caller that waits longer than ``timeout_seconds`` gets ``ServiceUnavailable``, because a database that neither answers nor
-disconnects would block every flush, and with it every caller, indefinitely. If the caller's item was not started by then, it
-is dropped: no payment is created after its caller gave up, when the customer may have paid another way.
+A caller that waits longer than ``timeout_seconds`` gets ``ServiceUnavailable``. Otherwise a database that neither answers nor
+disconnects would block every caller indefinitely. If the caller's item has not been started by then, it is dropped, so that no
+payment is created after its caller gave up and the customer may have paid another way.
 """
 
 import asyncio
@@ -22,12 +22,12 @@ Result = TypeVar("Result")
 
 
 class GroupCommit(Generic[Item, Result]):
-    """Call ``flush(items)`` for groups of up to ``limit`` items, and return its own result to each caller.
+    """Calls ``flush(items)`` for groups of up to ``limit`` items, and returns to each caller the result of its item.
 
-    ``flush`` returns one result per item, in order; a result that is an exception is raised to that item's caller only. If
-    ``flush`` itself raises, every caller of the group gets the exception; but if it is one of ``split_on``, each item is
-    flushed again on its own, so that one faulty item does not fail the others. Up to ``concurrency`` flushes run at a time.
-    A caller waits at most ``timeout_seconds``, or without limit if it is ``None``.
+    ``flush`` returns one result per item, in order. A result that is an exception is raised to the caller of that item only.
+    If ``flush`` itself raises, every caller of the group gets the exception, except for exceptions of ``split_on``: then each
+    item is flushed again on its own, so that one faulty item does not fail the others. Up to ``concurrency`` flushes run at a
+    time. A caller waits at most ``timeout_seconds``; ``None`` means without limit.
     """
 
     def __init__(
@@ -55,24 +55,24 @@ class GroupCommit(Generic[Item, Result]):
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
         if len(self._running) < self._concurrency:
-            lane = asyncio.create_task(self._drain())
-            self._running.add(lane)
-            lane.add_done_callback(self._running.discard)
+            drain = asyncio.create_task(self._drain())
+            self._running.add(drain)
+            drain.add_done_callback(self._running.discard)
         if self._timeout_seconds is None:
             return await future
         # Not asyncio.timeout(): it costs more per request, and a TimeoutError of the flush must reach the caller as it is.
-        giving_up = asyncio.get_running_loop().call_later(self._timeout_seconds, _give_up, future)
+        timer = asyncio.get_running_loop().call_later(self._timeout_seconds, _give_up, future)
         try:
             return await future
         finally:
-            giving_up.cancel()
+            timer.cancel()
 
     async def _drain(self) -> None:
         while group := self._next_group():
             try:
                 results = await self._flush_or_split([item for item, _ in group])
             except BaseException as error:
-                # Every caller of the group must get the error, or it would wait permanently; a cancellation propagates.
+                # Every caller of the group must get the error, or it would wait permanently. A cancellation propagates.
                 for _, future in group:
                     if not future.done():
                         future.set_exception(error if isinstance(error, Exception) else RuntimeError("shutting down"))
@@ -86,7 +86,7 @@ class GroupCommit(Generic[Item, Result]):
         group: list[tuple[Item, asyncio.Future[Result]]] = []
         while self._waiting and len(group) < self._limit:
             item, future = self._waiting.popleft()
-            if not future.done():  # else its caller timed out or disconnected while it waited
+            if not future.done():  # if it is done, its caller timed out or disconnected while it waited
                 group.append((item, future))
         return group
 
@@ -101,13 +101,13 @@ class GroupCommit(Generic[Item, Result]):
     async def _flush_alone(self, item: Item) -> Result | BaseException:
         try:
             [result] = await self._flush([item])
-        except Exception as error:  # of any kind: it must not keep the items behind it from being flushed
+        except Exception as error:  # any exception, so that the next items are flushed nevertheless
             return error
         return result
 
 
 class KeyedGroupCommit(Generic[Item, Result]):
-    """A ``GroupCommit`` per key, so that waiting for one key's lock does not delay other keys."""
+    """A ``GroupCommit`` per key, so that a flush that waits for the lock of one key does not delay other keys."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """Render values as the JSON bytes of a response.
 
-The response to an idempotency key is stored with the key and replayed byte for byte, so the domain renders it and not the
-web framework.
+The domain renders responses and not the web framework, because the response to a request with an idempotency key is stored
+and repeated byte for byte.
 """
 
 from datetime import datetime

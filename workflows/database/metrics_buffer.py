@@ -17,9 +17,9 @@ OUTCOME_BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A counter, or with ``buckets`` a histogram of seconds.
+    """A counter or, if it has ``buckets``, a histogram of seconds.
 
-    Its name for Prometheus is ``mpac_`` and its key in ``METRICS``.
+    Its name in Prometheus is ``mpac_`` followed by its key in ``METRICS``.
     """
 
     meaning: str
@@ -58,9 +58,9 @@ FAILURES = frozenset(
         *("exceeds_captured", "charge_not_found", "charge_not_succeeded", "currency_mismatch", "cancelled"),
     }
 )
-"""The values of ``failure_code`` that become labels; any other becomes ``other``, because providers may invent new ones.
+"""The values of ``failure_code`` that become labels. Any other value becomes ``other``, because providers may add new ones.
 
-These are all of ``providers.base.FailureCode``, which is in a higher layer and cannot be imported, and the common ones of
+These are the values of ``providers.base.FailureCode``, which is in a higher layer and cannot be imported, and common codes of
 providers.
 """
 
@@ -68,7 +68,7 @@ FINAL = frozenset({"completed", "failed", "cancelled"})
 
 
 class CountDelta(NamedTuple):
-    """An amount to add to a total: ``part`` is empty for a counter, else a bucket's bound or ``sum``."""
+    """An amount to add to a total. ``part`` is empty for a counter, and a bucket's bound or ``sum`` for a histogram."""
 
     name: str
     labels: tuple[str, ...]
@@ -78,7 +78,7 @@ class CountDelta(NamedTuple):
 
 @dataclass(slots=True)
 class ProcessCounts:
-    """The counts of this process since they were last taken.
+    """The counts of this process since ``pop`` was last called.
 
     They are used from one event loop and, rarely, from other threads.
     """
@@ -86,20 +86,23 @@ class ProcessCounts:
     counts: dict[tuple[str, tuple[str, ...], str], float] = field(default_factory=dict)
 
     def add(self, name: str, labels: tuple[str, ...], value: float = 1, part: str = "") -> None:
-        """Add to a counter."""
+        """Add ``value`` to a counter, or to one part of a histogram."""
         key = (name, labels, part)
         counts = self.counts
         counts[key] = counts.get(key, 0) + value
 
     def observe(self, name: str, labels: tuple[str, ...], seconds: float) -> None:
-        """Add a duration to a histogram. A negative one, from a clock that was set back, counts as zero."""
+        """Add a duration to a histogram. A negative duration, which a clock set back may cause, counts as zero."""
         bounds = METRICS[name].buckets
-        place = bisect_left(bounds, seconds)
-        self.add(name, labels, 1, repr(bounds[place]) if place < len(bounds) else "+Inf")
+        index = bisect_left(bounds, seconds)
+        self.add(name, labels, 1, repr(bounds[index]) if index < len(bounds) else "+Inf")
         self.add(name, labels, max(0.0, seconds), "sum")
 
-    def take(self) -> list[CountDelta]:
-        """Return and clear the counts since the last call, sorted: the table's rows are locked in this order."""
+    def pop(self) -> list[CountDelta]:
+        """Return and clear the counts since the last call.
+
+        They are sorted, because the rows of the table are locked in this order.
+        """
         taken, self.counts = self.counts, {}
         return [CountDelta(*key, value) for key, value in sorted(taken.items())]
 
@@ -107,18 +110,18 @@ class ProcessCounts:
 PROCESS_COUNTS = ProcessCounts()
 
 FinalRow = tuple[str, str, str, str, str, float]
-"""Entity, method, provider, status, failure code, and seconds since the entity was created."""
+"""Entity, method, provider, status, failure code, and the seconds from the entity's creation to its final status."""
 
 _uncommitted: dict[int, list[FinalRow]] = {}
-"""The id of a transaction's connection → the outcomes that it has written."""
+"""The ``id()`` of a transaction's connection → the final rows that the transaction has written."""
 
 
 def note_final(
     transaction: object, entity: str, *, method: str, provider: str, status: str, code: str | None, seconds: float
 ) -> None:
-    """Note that a transaction makes a payment or refund final, to be counted once it has committed.
+    """Note that a transaction makes a payment or refund final. It is counted after the transaction has committed.
 
-    ``transaction`` is its connection.
+    ``transaction`` is the connection of the transaction.
     """
     failure = NO_FAILURE
     if status == "failed":
@@ -127,12 +130,12 @@ def note_final(
 
 
 def pop_outcomes(transaction: object) -> list[FinalRow] | None:
-    """Return and clear the outcomes of a transaction that ends."""
+    """Return and clear the final rows of a transaction that ends, whose connection is ``transaction``."""
     return _uncommitted.pop(id(transaction), None) if _uncommitted else None
 
 
 def count_final_rows(outcomes: Iterable[FinalRow]) -> None:
-    """Count the outcomes of a transaction that has committed."""
+    """Count the final rows of a transaction that has committed."""
     for entity, method, provider, status, failure, seconds in outcomes:
         PROCESS_COUNTS.add(f"{entity}s_final", (method, provider, status, failure))
         PROCESS_COUNTS.observe(f"{entity}_final_seconds", (method, provider, status), seconds)
@@ -141,7 +144,7 @@ def count_final_rows(outcomes: Iterable[FinalRow]) -> None:
 async def count_swept_rows(task: str, reasons: Mapping[str, int]) -> None:
     """Count the rows that a sweep found, by reason.
 
-    It is a coroutine so that it runs on the event loop, where all counting happens.
+    This is a coroutine, so that it runs on the event loop, where all counting happens.
     """
     for reason, number in reasons.items():
         PROCESS_COUNTS.add("sweeps_found", (task, reason), number)

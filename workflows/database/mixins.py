@@ -1,4 +1,4 @@
-"""Columns that several tables share: payments and refunds, and their histories, attempts and messages."""
+"""Columns that several tables share: those of payments and refunds, and of histories, attempts and messages."""
 
 from datetime import datetime
 from typing import Any
@@ -10,11 +10,11 @@ from sqlalchemy.orm import Mapped, mapped_column
 INSTANT = TIMESTAMP(timezone=True)
 
 OVERDUE = "due_at < now() - interval '60 seconds'"
-"""SQL condition: the row has been due for more than a minute, so something fails to process it."""
+"""SQL condition that a row has been due for more than a minute, which means that its processing does not work."""
 
 
 class HistoryRow:
-    """The columns of a history table apart from the entity's id."""
+    """The columns of a history table, except the id of the entity."""
 
     version: Mapped[int] = mapped_column(primary_key=True)
     merchant_id: Mapped[str] = mapped_column(Text)
@@ -30,7 +30,7 @@ class HistoryRow:
 
 
 class LeasedRow:
-    """The columns that payments and refunds share: their lease, due time and outcome among them."""
+    """The columns that payments and refunds share, among them their lease, due time and outcome."""
 
     id: Mapped[str] = mapped_column(Text, primary_key=True)
     merchant_id: Mapped[str] = mapped_column(Text)
@@ -84,7 +84,7 @@ def leased_indexes(table: str) -> tuple[Index, ...]:
 
 
 class AttemptRow:
-    """One attempt to move money at a provider, and its outcome: the columns apart from the entity's id."""
+    """The columns of an attempt to move money at a provider, except the id of the entity."""
 
     number: Mapped[int] = mapped_column(primary_key=True)
     merchant_id: Mapped[str] = mapped_column(Text)
@@ -102,9 +102,9 @@ class AttemptRow:
 
 
 class MessageRow:
-    """A later inquiry about an attempt, or an answer too late to be recorded.
+    """The columns of a message, except the id of the entity.
 
-    These are the columns apart from the entity's id.
+    A message is a later inquiry about an attempt, or an answer that came too late to be recorded.
     """
 
     number: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)

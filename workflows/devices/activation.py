@@ -1,22 +1,22 @@
 """Activate devices: generate an activation code, then check it and store the device's public key.
 
 A code is valid once, for 15 minutes and five tries, and is stored as a hash. It is short enough to type: 12 of 31 characters,
-59 bits. The hash is keyed, so codes cannot be tried against a copy of the table, and it covers the device, so a hash that is
+59 bits. The hash is keyed, so codes cannot be tried against a copy of the table. It covers the device, so a hash that is
 copied to another device's row matches no code. A new code replaces the old one and resets its tries. A device that has a key
 can get a code too, because its key may be lost; the code changes nothing until it is used.
 
 | phase  | what ``activate_device`` does                                                                          |
 |--------|--------------------------------------------------------------------------------------------------------|
-| key    | check the kind of the public key before any lookup, so that this error reveals nothing about a device     |
+| key    | check the kind of the public key before any look-up, so that this error reveals nothing about a device    |
 | lock   | lock the device by its serial number, so that concurrent tries are counted one after the other            |
-| check  | a wrong code counts as a try; the count is committed although the answer is an error                      |
+| check  | check the code. A wrong code counts as a try, and the count is committed although the answer is an error  |
 | apply  | store the key and a new client id, and mark the code as used. A waiting device becomes ``active``. A      |
-|        | device that had a key does not change its status; its old key becomes invalid, with the old client id and |
-|        | all tokens issued for it                                                                                  |
+|        | device that had a key keeps its status; its old key, its old client id and all tokens issued for them     |
+|        | become invalid                                                                                            |
 
 The same code, serial number and key get the same answer until the code expires, because the first answer may have been lost.
-An unknown serial number, a wrong, expired, exhausted or used code, and another key all get the same answer (401: the code is a
-secret that did not authenticate), so that an attacker cannot find out which devices exist.
+An unknown serial number, a wrong, expired, exhausted or used code, and a different key all get the same answer (401, because
+the code is a secret that did not authenticate), so that an attacker cannot find out which devices exist.
 """
 
 import hashlib
@@ -42,7 +42,7 @@ from workflows.tenants.caller import Caller, caller_transaction
 from workflows.transitions import ChangeContext, apply, invalid_transition_error
 
 CODE_ALPHABET = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
-"""Without 0 and O, 1, I and L, which are easily confused on paper and on small displays."""
+"""The characters of a code, without 0, O, 1, I and L, which are easily confused on paper and on small displays."""
 
 _NORMALISED = {ord(letter.lower()): letter for letter in CODE_ALPHABET if letter.isalpha()} | {
     ord(" "): None,
@@ -63,23 +63,23 @@ def new_code() -> str:
 def normalise_code(code: str) -> str:
     """Normalise a typed code: upper-case the letters of the alphabet, drop spaces and hyphens.
 
-    A table, not ``upper()``, which would also turn other letters into letters of a code.
+    It uses a table and not ``upper()``, which would also turn letters outside the alphabet into letters of a code.
     """
     return code.translate(_NORMALISED)
 
 
 def hash_code(code: str, *, device_id: str, secret: bytes) -> str:
-    """Return the hash of ``code`` that is stored."""
+    """Return the hash of ``code`` to store for the device."""
     return hmac.new(secret, PURPOSE + f"{device_id}:{code}".encode(), hashlib.sha256).hexdigest()
 
 
 def code_matches(code: str, code_hash: str, *, device_id: str, secret: bytes) -> bool:
-    """Return whether ``code``, as it was typed, is the one that was hashed. Takes constant time."""
+    """Return whether ``code``, as it was typed, is the code of ``code_hash``. The comparison takes constant time."""
     return hmac.compare_digest(hash_code(normalise_code(code), device_id=device_id, secret=secret), code_hash)
 
 
 _STORE = text("""
-    -- store: by the database's clock, which also decides later whether the code has expired
+    -- store: the expiry is computed by the database's clock, which also decides later whether the code has expired
     INSERT INTO activation_codes (device_id, code_hash, expires_at, tries, used_at, created_at)
     VALUES (:device_id, :code_hash, now() + :life, 0, NULL, now())
     ON CONFLICT (device_id) DO UPDATE SET code_hash = excluded.code_hash, expires_at = excluded.expires_at, tries = 0,
@@ -90,7 +90,7 @@ _STORE = text("""
 
 @dataclass(frozen=True, slots=True)
 class NewCode:
-    """A code, which is shown only this once, and its expiry."""
+    """A new code and its expiry. The code is shown once and cannot be read again."""
 
     code: str
     expires_at: datetime
@@ -107,7 +107,7 @@ async def generate_code(device_id: str, *, caller: Caller, secret: bytes, reques
         if device["status"] == DeviceStatus.DEACTIVATED:
             raise invalid_transition_error(DEVICE, device["status"], DeviceEvent.ACTIVATE)
         if device["status"] in HAS_KEY:
-            # Not now(): the transaction may have begun before a change whose lock it then waited for (I14).
+            # Not now(): the transaction may have waited for the lock, and times must not decrease between versions (I14).
             at = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
             by = ChangeContext.caller(caller, at=at, request_id=request_id)
             await apply(connection, DEVICE, entity_id=device_id, event=DeviceRemark.OFFER_KEY, by=by)
@@ -120,12 +120,12 @@ async def generate_code(device_id: str, *, caller: Caller, secret: bytes, reques
     return NewCode(code, expires_at)
 
 
-# At most one device with a serial number is not deactivated; that device is activated.
+# Several devices may have the serial number, but at most one that is not deactivated. That one is activated.
 _LOCK = text("""
     SELECT id, status, public_key_pem, client_id FROM devices WHERE serial_number = :serial_number
     ORDER BY status = 'deactivated', id DESC LIMIT 1 FOR UPDATE
 """)
-# A separate statement after the lock, because the locking one does not see tries counted while it waited.
+# A separate statement after the lock, because the locking statement does not see tries that were counted while it waited.
 _CODE = text("""
     SELECT code_hash, used_at IS NOT NULL AS is_used, expires_at > now() AND tries < :max_tries AS is_alive, now() AS now
     FROM activation_codes WHERE device_id = :device_id
@@ -140,8 +140,8 @@ async def activate_device(
 ) -> dict[str, Any]:
     """Activate a device and return its row with its ``client_id``.
 
-    It is ``active`` unless it was suspended before. Raises ``InvalidRequest`` (the key), ``NotAuthenticated`` (serial number
-    or code), and ``InvalidStatusTransition`` if the code is correct but the device was deactivated meanwhile.
+    The device is ``active`` then, unless it was suspended before. Raises ``InvalidRequest`` (the key), ``NotAuthenticated``
+    (serial number or code), and ``InvalidStatusTransition`` if the code is correct but the device was deactivated meanwhile.
     """
     key = canonical_key(public_key_pem)
     activated: dict[str, Any] | None = None
@@ -159,14 +159,14 @@ async def activate_device(
             activated = await _store_key(connection, device, key=key, by=by)
         elif device["public_key_pem"] == key:  # the first answer may have been lost
             activated = device
-    if activated is None:  # raised after the commit of the try
+    if activated is None:  # raised after the transaction, so that the count of tries is committed
         raise NotAuthenticated(message="This code does not activate this device; ask for a new one if yours is old")
     return activated
 
 
 def _is_valid(code: str, found: RowMapping, *, device_id: str, secret: bytes) -> bool:
-    is_the_code = code_matches(code, found["code_hash"], device_id=device_id, secret=secret)
-    return is_the_code and bool(found["is_alive"])
+    has_matched = code_matches(code, found["code_hash"], device_id=device_id, secret=secret)
+    return has_matched and bool(found["is_alive"])
 
 
 async def _store_key(

@@ -1,11 +1,11 @@
 """Suspend, resume and deactivate a device.
 
-| verb       | what changes                                                                                       |
-|------------|----------------------------------------------------------------------------------------------------|
-| suspend    | the next request of the device is refused although its tokens have not expired: every transaction    |
-|            | reads the status                                                                                    |
-| resume     | the device may call again with the key it has; ``suspended_at`` still says when it was last suspended |
-| deactivate | final: no edge leaves this status, and an unused activation code no longer works                     |
+| verb       | effect                                                                                              |
+|------------|-----------------------------------------------------------------------------------------------------|
+| suspend    | the device's next request is refused although its tokens have not expired, because every transaction  |
+|            | reads the status                                                                                      |
+| resume     | the device may call again with the key it has. ``suspended_at`` keeps the time of the last suspension |
+| deactivate | final: the device can never call again, and an unused activation code no longer works                 |
 """
 
 from typing import Any
@@ -36,7 +36,7 @@ async def resume_device(device_id: str, *, caller: Caller, reason: str | None, r
 
 
 async def deactivate_device(device_id: str, *, caller: Caller, reason: str | None, request_id: str) -> dict[str, Any]:
-    """Deactivate a device for good and return its row.
+    """Deactivate a device permanently and return its row.
 
     Raises ``ResourceNotFound``, ``InvalidStatusTransition``.
     """
@@ -48,12 +48,12 @@ async def deactivate_device(device_id: str, *, caller: Caller, reason: str | Non
 async def _change_status(
     device_id: str, event: DeviceEvent, *, stamp: str | None, caller: Caller, reason: str | None, request_id: str
 ) -> dict[str, Any]:
-    """Apply ``event``; ``stamp`` is the column that stores the time of the change, if there is one."""
+    """Apply ``event``. ``stamp`` is the column that stores the time of the change, or ``None``."""
     async with caller_transaction(caller) as connection:
         await lock_device(
             connection, device_id, caller
-        )  # filters by tenant; apply() relies on row-level security alone
-        # Not now(): the transaction may have begun before a change whose lock it then waited for (I14).
+        )  # it filters by tenant, while apply() relies on row-level security alone
+        # Not now(): the transaction may have waited for the lock, and times must not decrease between versions (I14).
         at = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
         by = ChangeContext.caller(caller, at=at, request_id=request_id, reason=reason)
         changes = {stamp: at} if stamp else {}

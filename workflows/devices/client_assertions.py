@@ -1,18 +1,16 @@
-"""Check client assertions: JWTs by which devices prove that they hold their keys (RFC 7523).
-
-The method is ``private_key_jwt``.
+"""Check client assertions: JWTs by which devices prove that they hold their keys (RFC 7523, method ``private_key_jwt``).
 
 | claim            | must be                                                                                    |
 |------------------|--------------------------------------------------------------------------------------------|
-| ``iss, sub``     | the device's ``client_id``, both                                                             |
-| ``aud``          | our public address or the URL of the token endpoint there, or a list with one of them        |
+| ``iss, sub``     | both the device's ``client_id``                                                              |
+| ``aud``          | our public address, or the URL of the token endpoint, or a list that contains one of them    |
 | ``exp``          | in the future, at most five minutes ahead                                                    |
-| ``nbf, iat``     | not in the future, where they are given                                                      |
+| ``nbf, iat``     | not in the future, if they are present                                                       |
 | ``jti``          | 1 to 200 characters, used once                                                               |
 
-The only algorithm is ES256. A device's clock may be off by the tolerance of the settings in either direction. A ``jti`` is
-stored for longer than its assertion can be accepted. All claims are checked before the device is looked up, and the signature
-last, because it costs more than everything else.
+The only algorithm is ES256. A device's clock may be ahead or behind by ``MPAC_DEVICE_CLOCK_TOLERANCE_SECONDS``. A ``jti`` is
+stored for longer than its assertion can be accepted. All claims are checked before the device is looked up. The signature is
+checked last, because it costs more than everything else.
 """
 
 import hashlib
@@ -30,9 +28,9 @@ from workflows.settings import Settings
 from workflows.tenants.strict_jwt import read_parts
 
 MAX_LIFE = timedelta(minutes=5)
-REMEMBERED_BEYOND = timedelta(
-    minutes=1
-)  # the database's clock decides when a used jti is deleted, ours whether it is valid
+REMEMBERED_BEYOND = timedelta(minutes=1)
+"""The margin between the clock of the database, which decides when a used ``jti`` is deleted, and ours, which checks
+``exp``."""
 MAX_JTI_LENGTH = 200
 MESSAGE = "This client assertion is not accepted"
 TOKEN_PATH = "/api/v1/auth/device/token"  # noqa: S105 - a path
@@ -40,7 +38,7 @@ TOKEN_PATH = "/api/v1/auth/device/token"  # noqa: S105 - a path
 
 @dataclass(frozen=True, slots=True)
 class Assertion:
-    """The claims of a valid assertion. Only a hash of its ``jti`` is stored, because it may be any text."""
+    """The claims of an assertion that passed the checks. Only a hash of its ``jti`` is stored, because it may be any text."""
 
     client_id: str
     jti_hash: str
@@ -48,21 +46,21 @@ class Assertion:
 
     @property
     def identity(self) -> tuple[str, str]:
-        """The pair that may be used once."""
+        """The pair of client id and hashed ``jti``, which may be used only once."""
         return self.client_id, self.jti_hash
 
     def row(self) -> dict[str, Any]:
-        """Return the row of ``used_assertions``."""
+        """Return the row of ``used_assertions`` that marks this assertion as used."""
         return {"client_id": self.client_id, "jti": self.jti_hash, "expires_at": self.expires_at}
 
 
 class Assertions:
-    """Checks assertions by the settings of this process."""
+    """Checks the claims of assertions, with the public address and clock tolerance of this installation."""
 
     def __init__(self, settings: Settings) -> None:
         """Read the settings.
 
-        Raises ``ValueError``, with a message for the operator, if our public address is not set.
+        Raises ``ValueError``, with a message for the operator, if ``MPAC_PUBLIC_URL`` is not set.
         """
         if not settings.public_url:
             raise ValueError(
@@ -74,7 +72,7 @@ class Assertions:
         self._tolerance = timedelta(seconds=settings.device_clock_tolerance_seconds)
 
     def read(self, assertion: str) -> Assertion:
-        """Read ``assertion`` and check its claims, not its signature. Raises ``NotAuthenticated``."""
+        """Parse ``assertion`` and check its claims, but not its signature. Raises ``NotAuthenticated``."""
         try:
             header, claims = read_parts(assertion)
         except (ValueError, RecursionError) as error:  # the second: JSON nested too deeply
@@ -89,14 +87,14 @@ class Assertions:
             raise assertion_error("Its iss and sub must be the client_id")
         if not self._is_for_us(claims["aud"]):
             raise assertion_error(f"Its aud must be {self._endpoint}, our public address")
-        return Assertion(client_id, _jti_hash(claims["jti"]), self._forget_at(claims))
+        return Assertion(client_id, _jti_hash(claims["jti"]), self._check_times(claims))
 
     def _is_for_us(self, aud: Any) -> bool:
         named = aud if isinstance(aud, list) else [aud]
-        return any(isinstance(one, str) and one in self._audiences for one in named)
+        return any(isinstance(audience, str) and audience in self._audiences for audience in named)
 
-    def _forget_at(self, claims: Mapping[str, Any]) -> datetime:
-        """Check the three times, and return until when the ``jti`` must be stored."""
+    def _check_times(self, claims: Mapping[str, Any]) -> datetime:
+        """Check ``iat``, ``nbf`` and ``exp``, and return the time until which the ``jti`` must be stored."""
         ours, tolerance = now(), self._tolerance
         try:
             times = {
@@ -145,8 +143,8 @@ def _jti_hash(jti: Any) -> str:
 
 
 def signature_error() -> NotAuthenticated:
-    """Return the error for a signature that is not the device's, and for a device that does not exist."""
-    return assertion_error("Its signature must be good and made with the device's key")
+    """Return the error for a signature that the device's key did not make, and for an unknown device."""
+    return assertion_error("Its signature must be valid and made with the device's key")
 
 
 def replay_error() -> CredentialRefused:
@@ -156,5 +154,5 @@ def replay_error() -> CredentialRefused:
 
 
 def assertion_error(issue: str) -> NotAuthenticated:
-    """Return the error for an assertion that is not acceptable."""
+    """Return the error for an assertion that is not acceptable; ``issue`` says why."""
     return NotAuthenticated(Detail("client_assertion", issue), message=MESSAGE)

@@ -1,15 +1,15 @@
-"""Issue a token to a device: OAuth 2 client credentials, proved by an assertion.
+"""Issue an access token to a device that proves its identity by an assertion (OAuth 2 client credentials).
 
-| phase  | what                                                                                                     |
-|--------|----------------------------------------------------------------------------------------------------------|
-| read   | check all claims, in microseconds, so that an assertion for somebody else costs nothing more                |
-| lookup | read the key of the device that the assertion names                                                        |
-| verify | check the signature: 0.1 ms of CPU, outside of a transaction                                                |
-| redeem | store the ``jti`` as used and mark the device as seen, in one statement; a second use finds it stored        |
+| phase   | what                                                                                                    |
+|---------|---------------------------------------------------------------------------------------------------------|
+| read    | check all claims, which takes microseconds, so that an assertion for another service costs nothing more   |
+| look up | read the key of the device that the assertion names                                                       |
+| verify  | check the signature: 0.1 ms of CPU, outside of a transaction                                               |
+| redeem  | store the ``jti`` as used and mark the device as seen, in one statement. A second use finds the ``jti``   |
 
 After a power cut ten thousand terminals request a token within half a minute. Requests that wait at the same time therefore
 share both statements (``workflows.database.group_commit``): 1.2 ms of CPU per token instead of 2.6. If a ``jti`` is used twice
-concurrently, the primary key of ``used_assertions`` decides which use wins; within a group, the first one does.
+concurrently, the primary key of ``used_assertions`` decides which use wins. Within a group, the first use wins.
 """
 
 from dataclasses import dataclass
@@ -29,12 +29,12 @@ CONCURRENCY = 2  # concurrent groups: one is in the database while the next is b
 
 _FIND_KEYS = text("SELECT client_id, public_key_pem FROM devices WHERE client_id = ANY (:client_ids)")
 _REDEEM = text("""
-    -- redeem: an assertion without a row in used was used before; a device whose row is locked is not marked as seen
-    WITH asked AS (
+    -- redeem: an assertion that the INSERT skips was used before; a device whose row is locked is not marked as seen
+    WITH requested AS (
         SELECT client_id, jti, expires_at
         FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(client_id text, jti text, expires_at timestamptz)
     ), used AS (
-        INSERT INTO used_assertions (client_id, jti, expires_at) SELECT * FROM asked ORDER BY client_id, jti
+        INSERT INTO used_assertions (client_id, jti, expires_at) SELECT * FROM requested ORDER BY client_id, jti
         ON CONFLICT DO NOTHING RETURNING client_id, jti
     ), seen AS (
         SELECT id FROM devices WHERE status = 'active' AND client_id = ANY (ARRAY(SELECT client_id FROM used))
@@ -44,7 +44,7 @@ _REDEEM = text("""
     )
     SELECT a.client_id, a.jti, u.jti IS NOT NULL AS is_first_use, d.id, d.status, d.merchant_id, d.store_id,
            psp_of(d.merchant_id) AS psp_id
-    FROM asked a
+    FROM requested a
     CROSS JOIN LATERAL (SELECT id, status, merchant_id, store_id FROM devices WHERE client_id = a.client_id LIMIT 1) d
     LEFT JOIN used u USING (client_id, jti)
 """)
@@ -52,19 +52,19 @@ _REDEEM = text("""
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """A token and its lifetime."""
+    """An access token and its lifetime."""
 
     token: str
     expires_in_seconds: int
 
 
 class TokenIssuer:
-    """Issues access tokens to devices. One per process; lives on one event loop."""
+    """Issues access tokens to devices. A process has one instance, which is bound to one event loop."""
 
     def __init__(self, tokens: Tokens, assertions: Assertions, *, timeout_seconds: float) -> None:
         self._tokens = tokens
         self._assertions = assertions
-        self._look: GroupCommit[str, str | None] = GroupCommit(
+        self._find_key: GroupCommit[str, str | None] = GroupCommit(
             _read_public_keys, limit=GROUP_LIMIT, concurrency=CONCURRENCY, timeout_seconds=timeout_seconds
         )
         self._redeem: GroupCommit[Assertion, AccessToken] = GroupCommit(
@@ -78,7 +78,7 @@ class TokenIssuer:
         not ``active``, ``ServiceUnavailable``.
         """
         assertion = self._assertions.read(client_assertion)
-        public_key_pem = await self._look.put(assertion.client_id)
+        public_key_pem = await self._find_key.put(assertion.client_id)
         if public_key_pem is None:
             raise signature_error()
         check_signature(client_assertion, public_key_pem=public_key_pem)
@@ -89,12 +89,12 @@ class TokenIssuer:
         async with transaction(Role.ACCEPT) as connection:
             found = await connection.execute(_REDEEM, {"rows": rows_parameter(list(rows.values()))})
             unclaimed = {(row.client_id, row.jti): row for row in found}
-        # pop(): of two equal assertions in a group, the second finds no row and is refused.
+        # pop(): if a group has the same assertion twice, the second one finds no row and is refused.
         return [self._answer(unclaimed.pop(assertion.identity, None)) for assertion in group]
 
     def _answer(self, row: Any) -> AccessToken | BaseException:
         if row is None or not row.is_first_use:
-            # Or the device's key was replaced since the lookup, so that no device has this client id any more.
+            # Or the device's key was replaced after the look-up, so that no device has this client id any more.
             return replay_error()
         if row.status != DeviceStatus.ACTIVE:
             return device_not_active_error(row.status)

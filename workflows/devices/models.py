@@ -14,11 +14,11 @@ from workflows.database.mixins import INSTANT, HistoryRow
 
 
 class Device(Base):
-    """A terminal in a store."""
+    """A device: a terminal of a store."""
 
     __tablename__ = "devices"
     __table_args__ = (
-        # Among devices in use: a deactivated device is not deleted, but its serial number is free again.
+        # Unique among devices in use. A deactivated device keeps its row, but another device may get its serial number.
         Index(
             "devices_serial_number_key", "serial_number", unique=True, postgresql_where=text("status <> 'deactivated'")
         ),
@@ -53,7 +53,7 @@ class DeviceHistory(HistoryRow, Base):
 
 
 class ActivationCode(Base):
-    """The current activation code of a device, hashed; a new one replaces it."""
+    """The hash of a device's current activation code. A new code replaces it."""
 
     __tablename__ = "activation_codes"
 

@@ -13,14 +13,14 @@ from workflows.tenants.scope import visible_to
 
 
 async def read_device(device_id: str, *, caller: Caller) -> dict[str, Any]:
-    """Return a device's row. Raises ``ResourceNotFound``."""
+    """Return the row of a device. Raises ``ResourceNotFound``."""
     async with caller_transaction(caller) as connection:
-        return await one_row(connection, _one(device_id, caller))
+        return await one_row(connection, _select_device(device_id, caller))
 
 
 async def lock_device(connection: AsyncConnection, device_id: str, caller: Caller) -> DeviceRow:
-    """Lock a device's row until the transaction ends, and return it. Raises ``ResourceNotFound``."""
-    return cast(DeviceRow, await one_row(connection, _one(device_id, caller).with_for_update()))
+    """Lock the row of a device and return it. Raises ``ResourceNotFound``."""
+    return cast(DeviceRow, await one_row(connection, _select_device(device_id, caller).with_for_update()))
 
 
 async def list_devices(
@@ -37,7 +37,7 @@ async def list_devices(
         return await page_of(connection, statement, by=Device.id, limit=limit, before=before)
 
 
-def _one(device_id: str, caller: Caller) -> Select[Any]:
+def _select_device(device_id: str, caller: Caller) -> Select[Any]:
     return select(Device.__table__).where(
         Device.id == device_id, *visible_to(caller, Device.merchant_id, Device.store_id)
     )
@@ -62,5 +62,5 @@ FIELDS = (
 
 
 def device_fields(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a device's row; columns that are absent become ``None``."""
+    """Return a device as the contract's fields; columns that ``row`` lacks become ``None``."""
     return {name: row.get(name) for name in FIELDS}

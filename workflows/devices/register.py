@@ -1,8 +1,8 @@
-"""Register one device, or onboard many at once with keys that the operator already holds.
+"""Register a device, or onboard many devices at once whose keys the operator already has.
 
-A registered device has a serial number but no key yet, so it cannot call until it is activated (``activation``).
-Onboarding is for ``mpac seed`` and migrations. It writes the same two versions and history rows as registering and activating
-each device, but needs no codes: a thousand devices take two statements instead of six thousand.
+A registered device has a serial number but no key, so it cannot call until it is activated (``activation``). Onboarding is for
+``mpac seed`` and migrations. It writes the same two versions and history rows per device as registering and activating it, but
+needs no codes: a thousand devices take two statements instead of six thousand.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from workflows.transitions import ChangeContext, append_history
 
 @dataclass(frozen=True, slots=True)
 class DeviceRequest:
-    """A device to register."""
+    """A device to register. ``store_id`` is needed only if the caller has no store of its own."""
 
     serial_number: str
     name: str
@@ -36,17 +36,17 @@ class DeviceRequest:
 async def register_device(request: DeviceRequest, *, caller: Caller, request_id: str) -> dict[str, Any]:
     """Register a device and return its row, ``pending_activation``.
 
-    Raises ``InvalidRequest`` if a caller above the stores names none, ``ResourceNotFound`` if the store is not
-    within its tenant, ``DuplicateResource`` if any tenant's device that is not deactivated has the serial number.
+    Raises ``InvalidRequest`` if neither the request nor the caller has a store, ``ResourceNotFound`` if the caller may not see
+    the store, ``DuplicateResource`` if a device of any tenant has the serial number and is not deactivated.
     """
     store_id = request.store_id or caller.store_id
     if not store_id:
-        raise InvalidRequest(Detail("store_id", "Say for which store this is"))
+        raise InvalidRequest(Detail("store_id", "Name the store"))
     try:
         async with caller_transaction(caller) as connection:
             store = await _store(connection, store_id, caller)
-            made = insert(Device).values(_row(request, store)).returning(*Device.__table__.columns)
-            row = dict((await connection.execute(made)).mappings().one())
+            inserted = insert(Device).values(_row(request, store)).returning(*Device.__table__.columns)
+            row = dict((await connection.execute(inserted)).mappings().one())
             by = ChangeContext.caller(caller, at=row["created_at"], request_id=request_id)
             await append_history(connection, DEVICE, row, event="create", source=None, by=by)
     except IntegrityError as error:
@@ -79,7 +79,7 @@ def _row(request: DeviceRequest, store: StoreRow) -> dict[str, Any]:
 
 
 _REGISTER = text("""
-    -- register: every device with its first history row
+    -- register: each device with its first history row
     WITH device AS (
         INSERT INTO devices (id, merchant_id, store_id, serial_number, name, model, status, version, created_at)
         SELECT i.id, s.merchant_id, s.id, i.serial_number, i.name, i.model, 'pending_activation', 1, now()
@@ -92,7 +92,7 @@ _REGISTER = text("""
     SELECT id, 1, merchant_id, store_id, 'create', 'pending_activation', now(), 'user', :caller_id FROM device
 """)
 _ACTIVATE = text("""
-    -- activate: every device with its key, and its second history row
+    -- activate: each device with its key and its second history row
     WITH device AS (
         UPDATE devices SET status = 'active', version = 2, client_id = i.client_id, public_key_pem = i.public_key_pem,
             activated_at = now()
@@ -110,7 +110,7 @@ _ACTIVATE = text("""
 class DeviceOnboarding:
     """A device to onboard.
 
-    ``public_key_pem`` is an EC P-256 key in canonical spelling (``canonical_key``).
+    ``public_key_pem`` is a public EC P-256 key as ``canonical_key`` spells it.
     """
 
     store_id: str
@@ -120,10 +120,10 @@ class DeviceOnboarding:
     public_key_pem: str
 
 
-async def onboard_devices(enrolments: list[DeviceOnboarding], *, caller: Caller) -> list[dict[str, Any]]:
+async def onboard_devices(devices: list[DeviceOnboarding], *, caller: Caller) -> list[dict[str, Any]]:
     """Onboard devices and return ``device_id``, ``client_id`` and ``store_id`` of each, in the same order.
 
-    They are ``active``. Raises ``NotAuthorized`` unless the caller is a system operator.
+    The devices are ``active`` then. Raises ``NotAuthorized`` unless the caller is a system operator.
     """
     if caller.scope is not Scope.SYSTEM:
         raise NotAuthorized(message="Only a system operator may onboard devices without activation codes")
@@ -131,13 +131,13 @@ async def onboard_devices(enrolments: list[DeviceOnboarding], *, caller: Caller)
         {
             "id": new_id("device"),
             "client_id": new_id("client"),
-            "store_id": enrolment.store_id,
-            "serial_number": enrolment.serial_number,
-            "name": enrolment.name,
-            "model": enrolment.model,
-            "public_key_pem": enrolment.public_key_pem,
+            "store_id": device.store_id,
+            "serial_number": device.serial_number,
+            "name": device.name,
+            "model": device.model,
+            "public_key_pem": device.public_key_pem,
         }
-        for enrolment in enrolments
+        for device in devices
     ]
     parameters = {"rows": rows_parameter(rows), "caller_id": caller.id}
     async with caller_transaction(caller) as connection:

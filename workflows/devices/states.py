@@ -1,4 +1,4 @@
-"""The statuses of a device (a terminal) and the edges between them."""
+"""The statuses of a device (a terminal) and the transitions between them."""
 
 from enum import StrEnum
 
@@ -20,8 +20,8 @@ class DeviceEvent(StrEnum):
 
 
 class DeviceRemark(StrEnum):
-    OFFER_KEY = "offer_key"  # its manager got a code for another key; the current key is valid until that code is used
-    REPLACE_KEY = "replace_key"  # activated again: the previous key and its tokens became invalid
+    OFFER_KEY = "offer_key"  # a code for a new key was generated; the current key is valid until that code is used
+    REPLACE_KEY = "replace_key"  # the device was activated again: its previous key and tokens became invalid
 
 
 HAS_KEY = (DeviceStatus.ACTIVE, DeviceStatus.SUSPENDED)

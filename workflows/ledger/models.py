@@ -1,4 +1,4 @@
-"""Tables of the ledger: accounts, journals, entries."""
+"""Tables of the ledger: accounts, journals and their entries."""
 
 from datetime import datetime
 
@@ -10,7 +10,7 @@ from workflows.database.mixins import INSTANT
 
 
 class LedgerAccount(Base):
-    """A merchant's account of one kind, at one provider, in one currency."""
+    """An account of a merchant, for one kind, provider and currency."""
 
     __tablename__ = "ledger_accounts"
     __table_args__ = (UniqueConstraint("merchant_id", "kind", "provider", "currency", name="ledger_accounts_key"),)
@@ -24,7 +24,7 @@ class LedgerAccount(Base):
 
 
 class LedgerJournal(Base):
-    """A movement of money; its entries sum to zero."""
+    """A posted movement of money. The amounts of its entries sum to zero."""
 
     __tablename__ = "ledger_journals"
     __table_args__ = (
@@ -45,7 +45,7 @@ class LedgerJournal(Base):
 
 
 class LedgerEntry(Base):
-    """An amount on one account; debits are positive, credits negative."""
+    """The amount that a journal posts to an account. Debits are positive, credits negative."""
 
     __tablename__ = "ledger_entries"
     __table_args__ = (Index("ledger_entries_by_account", "account_id"),)

@@ -34,20 +34,20 @@ from workflows.ids import new_id
 
 
 class AccountKind(StrEnum):
-    """The kinds of account; a CHECK in the migration lists the same values."""
+    """The kinds of accounts. A CHECK constraint lists the same values."""
 
-    CASH = "cash"  # what should be in the drawers
-    RECEIVABLE = "receivable"  # what a provider, or the acquirer behind the terminal's card application, owes us
-    BANK = "bank"  # what a provider has paid out
+    CASH = "cash"  # the cash that should be in the drawers
+    RECEIVABLE = "receivable"  # what a provider, or the acquirer of the terminal's card application, owes the merchant
+    BANK = "bank"  # the payouts of providers
     SALES = "sales"  # sales without tips, before refunds
     TIPS = "tips"  # tips, which are owed to the staff
-    REFUNDS = "refunds"  # what was refunded
+    REFUNDS = "refunds"  # refunded amounts
     FEES = "fees"  # fees that providers retain
     DIFFERENCES = "differences"  # cash over and short, and corrections found by reconciliation
 
 
 class JournalKind(StrEnum):
-    """The kinds of journal."""
+    """The kinds of journals. The table above says what each of them posts."""
 
     COMPLETION = "completion"
     REFUND = "refund"
@@ -58,23 +58,24 @@ class JournalKind(StrEnum):
 
 
 CASH_PROVIDER = "cash"
-"""The provider whose money is in the drawer; every other provider owes its money to the merchant."""
+"""The provider whose payments are in the drawer. Every other provider owes its payments to the merchant."""
 
 
 def receiving_account(provider: str) -> AccountKind:
-    """Return the kind of account that receives money taken through ``provider``."""
+    """Return the kind of account that receives the payments of ``provider``."""
     return AccountKind.CASH if provider == CASH_PROVIDER else AccountKind.RECEIVABLE
 
 
-# payments is a table of a higher layer: a journal is made from the row as it is stored, not from what a caller passes in.
-# The ids again as an array: otherwise a plan cached while the tables were small may scan them.
+# payments is a table of a higher layer. It is read here, so that a journal is made from the stored row and not from values
+# that the caller passes. The array of ids repeats the join's condition: without it, a plan that was cached while the tables
+# were small may scan them.
 _SOLD = """
     SELECT i.*, p.id AS source_id, p.id AS payment_id, p.merchant_id, p.store_id, p.currency, p.provider, p.completed_at,
            p.fee, 'completion' AS kind, p.captured_amount AS held, 'sales' AS account,
            p.tip_amount - p.captured_amount AS moved, -p.tip_amount AS tip
     FROM input i JOIN payments p ON p.id = i.id WHERE p.id = ANY(ARRAY(SELECT id FROM input))
 """
-# refunds is a table of a higher layer, read for the same reason.
+# refunds is a table of a higher layer, and is read for the same reason.
 _REFUNDED = """
     SELECT i.*, r.id AS source_id, r.payment_id, r.merchant_id, r.store_id, r.currency, r.provider, r.completed_at,
            r.fee, 'refund' AS kind, -r.amount AS held, 'refunds' AS account, r.amount AS moved, CAST(0 AS bigint) AS tip
@@ -82,7 +83,7 @@ _REFUNDED = """
 """
 
 _POST = """
-    -- post: a journal for each row and another for its fee; accounts that do not exist are opened
+    -- post: a journal for each row, another one for its fee, and the accounts that do not exist yet
     WITH input AS (
         SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(id text, journal text, fee_journal text)
     ), source AS ({source}), lines AS (
@@ -100,7 +101,7 @@ _POST = """
     ), accounts AS (
         INSERT INTO ledger_accounts (id, merchant_id, kind, provider, currency, created_at)
         SELECT DISTINCT account_id, merchant_id, on_account, provider, currency, now() FROM lines
-        ORDER BY 1 -- in one order, so that two groups that open the same accounts cannot deadlock
+        ORDER BY 1 -- in one order, so that two groups that insert the same accounts cannot deadlock
         ON CONFLICT DO NOTHING -- an index lookup per row: an anti-join might read all accounts
     ), journals AS (
         INSERT INTO ledger_journals (id, merchant_id, store_id, kind, source_id, payment_id, currency, occurred_at, posted_at)
@@ -114,20 +115,20 @@ _POST_COMPLETIONS = text(_POST.format(source=_SOLD))
 _POST_REFUNDS = text(_POST.format(source=_REFUNDED))
 
 
-async def post_completions(connection: AsyncConnection, moved: Sequence[Mapping[str, Any]]) -> None:
-    """Post the payments among ``moved`` that are completed."""
-    await _post(connection, moved, _POST_COMPLETIONS)
+async def post_completions(connection: AsyncConnection, recorded: Sequence[Mapping[str, Any]]) -> None:
+    """Post a journal for each completed payment among the ``recorded`` rows."""
+    await _post(connection, recorded, _POST_COMPLETIONS)
 
 
-async def post_refunds(connection: AsyncConnection, moved: Sequence[Mapping[str, Any]]) -> None:
-    """Post the refunds among ``moved`` that are completed."""
-    await _post(connection, moved, _POST_REFUNDS)
+async def post_refunds(connection: AsyncConnection, recorded: Sequence[Mapping[str, Any]]) -> None:
+    """Post a journal for each completed refund among the ``recorded`` rows."""
+    await _post(connection, recorded, _POST_REFUNDS)
 
 
-async def _post(connection: AsyncConnection, moved: Sequence[Mapping[str, Any]], statement: TextClause) -> None:
+async def _post(connection: AsyncConnection, recorded: Sequence[Mapping[str, Any]], statement: TextClause) -> None:
     rows = [
         {"id": row["id"], "journal": new_id("journal"), "fee_journal": new_id("journal")}
-        for row in moved
+        for row in recorded
         if row["status"] == "completed"
     ]
     if rows:
@@ -136,9 +137,10 @@ async def _post(connection: AsyncConnection, moved: Sequence[Mapping[str, Any]],
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """A transfer of ``amount`` minor units; ``chart`` defines the accounts and the sign by ``kind``.
+    """A transfer of ``amount`` minor units between two accounts.
 
-    ``source_id`` is the entity that it records. Each source has at most one journal of a kind.
+    ``kind`` decides the accounts and the sign (see the table of this module). ``source_id`` is the entity that the transfer
+    records, such as an adjustment. Each source has at most one journal of a kind.
     """
 
     kind: JournalKind
@@ -152,10 +154,10 @@ class Transfer:
     payment_id: str | None = None
 
 
-# Three statements, not one: row-level security checks each row against the state before the statement began, so the entries
-# of a caller would not see a journal and an account that the same statement inserts.
+# Three statements and not one: row-level security checks each row against the state before its statement began, so a caller's
+# entries would not see a journal and an account that the same statement inserts.
 _ACCOUNTS = text("""
-    -- accounts: open those that do not exist; in id order, so that two transactions cannot deadlock
+    -- accounts: insert the accounts that do not exist, in id order, so that two transactions cannot deadlock
     INSERT INTO ledger_accounts (id, merchant_id, kind, provider, currency, created_at)
     SELECT ledger_account_id(:merchant_id, kind, :provider, :currency) AS id, :merchant_id, kind, :provider, :currency, now()
     FROM (VALUES (CAST(:debit AS text)), (CAST(:credit AS text))) AS a(kind) ORDER BY 1
@@ -174,7 +176,7 @@ _ENTRIES = text("""
 
 
 async def post_transfer(connection: AsyncConnection, transfer: Transfer) -> str:
-    """Post ``transfer`` in the current transaction and return the journal's id."""
+    """Post ``transfer`` and return the id of its journal."""
     debit, credit = sides(transfer)
     journal_id = new_id("journal")
     parameters = {**asdict(transfer), "id": journal_id, "debit": debit, "credit": credit}
@@ -184,9 +186,9 @@ async def post_transfer(connection: AsyncConnection, transfer: Transfer) -> str:
 
 
 def sides(transfer: Transfer) -> tuple[AccountKind, AccountKind]:
-    """Return the kinds of account that ``transfer`` debits and credits.
+    """Return the kinds of the accounts that ``transfer`` debits and credits.
 
-    Raises ``KeyError`` for the kinds of journal that payments and refunds post.
+    Raises ``KeyError`` for the kinds of journals that only payments and refunds post.
     """
     held = receiving_account(transfer.provider)
     return {

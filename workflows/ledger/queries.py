@@ -12,7 +12,10 @@ from workflows.tenants.scope import visible_to
 
 
 async def list_accounts(*, caller: Caller, limit: int, before: str | None) -> list[dict[str, Any]]:
-    """List up to ``limit`` accounts by descending id; ``balance`` is the sum of entries, debits positive."""
+    """List up to ``limit`` accounts by descending id, below the id ``before``.
+
+    ``balance`` is the sum of an account's entries; debits are positive.
+    """
     accounts = select(LedgerAccount.__table__).where(*visible_to(caller, LedgerAccount.merchant_id))
     if before:
         accounts = accounts.where(LedgerAccount.id < before)
@@ -22,16 +25,16 @@ async def list_accounts(*, caller: Caller, limit: int, before: str | None) -> li
     ).scalar_subquery()
     async with caller_transaction(caller, is_long=True) as connection:
         rows = (await connection.execute(select(page, balance.label("balance")).order_by(page.c.id.desc()))).mappings()
-        # sum() of bigints is numeric, and the JSON serializer needs plain str keys
+        # sum() of bigints is numeric, hence int(); the JSON serialiser accepts plain str keys only, hence str()
         return [{**{str(name): value for name, value in row.items()}, "balance": int(row["balance"])} for row in rows]
 
 
 async def list_journals(
     *, caller: Caller, limit: int, before: str | None, payment_id: str | None = None
 ) -> list[dict[str, Any]]:
-    """List up to ``limit`` journals, newest first, with their ``entries``.
+    """List up to ``limit`` journals with their ``entries``, newest first, older than the id ``before``.
 
-    With ``payment_id``, only those of the payment and its refunds.
+    With ``payment_id``, list only the journals of that payment and of its refunds.
     """
     statement = select(LedgerJournal.__table__).where(
         *visible_to(caller, LedgerJournal.merchant_id, LedgerJournal.store_id)

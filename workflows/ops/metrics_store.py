@@ -104,7 +104,7 @@ class TotalsWriter:
         """
         async with self._adding:
             if not self._pending:
-                self._pending, self._number = PROCESS_COUNTS.take(), self._number + 1
+                self._pending, self._number = PROCESS_COUNTS.pop(), self._number + 1
             if not self._pending:
                 return
             rows = [

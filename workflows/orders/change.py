@@ -2,19 +2,20 @@
 
 | verb     | from        | condition                                                                                     |
 |----------|-------------|-----------------------------------------------------------------------------------------------|
-| change   | draft, open | every bill of the order is voided                                                               |
-| submit   | draft       | the total is above 0; the order can be billed from then on                                     |
-| complete | paid        | some payment is neither refunded in full nor being refunded: otherwise the order is not paid for |
-| cancel   | draft, open | no bill of the order awaits payment (void it first), and every payment is refunded in full       |
-| cancel   | paid        | the same; all its bills are paid, so only the refunds count                                     |
+| change   | draft, open | every bill of the order is voided                                                             |
+| submit   | draft       | the total is above 0                                                                          |
+| complete | paid        | some payment is neither refunded in full nor being refunded                                   |
+| cancel   | draft, open | no bill of the order awaits payment (void it first), and every payment is refunded in full    |
+| cancel   | paid        | the same; all bills of a paid order are paid, so only the refunds matter                      |
 
-All four lock the order, compare the version that the caller read, and check the status. A change may set the items, the
-discount, the table number and the order type. Items are replaced as a whole and get new ids, and the totals are computed
-again. Two terminals that both read version 1 and send their items would overwrite each other's change, so a change of items
-must name the version that was read.
+All four lock the order, compare the version that the caller read, and check the status. A submitted order can be billed.
 
-Cancel has one condition for all statuses, because a bill that was paid and then refunded stays ``paid`` permanently and must
-not hold its order open.
+A change may set the items, the discount, the table number and the order type. Items are replaced as a whole and get new ids,
+and the totals are computed again. Two terminals that both read version 1 and send their items would overwrite each other's
+change, so a change of items must name the version that was read.
+
+Cancel has one condition for all statuses. A bill that was paid and then refunded stays ``paid`` permanently, and must not
+keep its order from being cancelled.
 """
 
 from dataclasses import dataclass
@@ -45,9 +46,10 @@ CHANGEABLE = frozenset({OrderStatus.DRAFT, OrderStatus.OPEN})
 
 @dataclass(frozen=True, slots=True)
 class OrderChange:
-    """A change of an order; ``None`` leaves the items or the discount unchanged.
+    """A requested change of an order. ``None`` leaves the items or the discount unchanged.
 
-    ``particulars`` are new values of columns. ``version`` is the version that the order must have; ``None`` accepts any.
+    ``particulars`` are the new values of other columns. ``version`` is the version that the order must have; ``None`` accepts
+    any version.
     """
 
     lines: tuple[OrderLine, ...] | None
@@ -64,10 +66,10 @@ class OrderChange:
 async def change_order(
     order_id: str, change: OrderChange, *, rounding: TaxRounding, caller: Caller, request_id: str
 ) -> dict[str, Any]:
-    """Change an order and return its row.
+    """Change an order and return its row with its items and bill ids.
 
     Raises ``ResourceNotFound``, ``DuplicateResource`` (stale version), ``InvalidStatusTransition``, ``InvalidRequest``
-    (totals).
+    (the discount or the total is out of range).
     """
     async with caller_transaction(caller) as connection:
         order = await lock_order(connection, order_id, caller=caller)
@@ -76,10 +78,10 @@ async def change_order(
             raise invalid_transition_error(ORDER, order["status"], OrderRemark.CHANGE)
         bills = await unvoided_bills(connection, order_id)
         if bills:
-            why = [
+            issues = [
                 Detail("bill_ids", f"Bill {bill.id} is {bill.status}; only voided bills may exist") for bill in bills
             ]
-            raise blocked_error(order, "changed", *why)
+            raise blocked_error(order, "changed", *issues)
         if change.is_empty:
             return await order_with_items(connection, order)
         amounts = await _amounts(connection, order, change, rounding=rounding)
@@ -112,11 +114,14 @@ async def _amounts(
 
 
 AWAITING_PAYMENT = frozenset({"unpaid", "partially_paid"})
-"""The statuses of a bill on which something is owed (``workflows.bills`` is above orders, so they are spelled out here)."""
+"""The statuses of a bill that is not fully paid.
+
+They are spelled out, because ``workflows.bills`` is a higher layer than orders.
+"""
 
 
 async def submit_order(order_id: str, *, caller: Caller, request_id: str, version: int | None = None) -> dict[str, Any]:
-    """Submit an order and return its row.
+    """Submit an order and return its row with its items and bill ids.
 
     Raises ``ResourceNotFound``, ``DuplicateResource`` (stale version), ``InvalidStatusTransition``,
     ``InvalidRequest`` (its total is 0).
@@ -132,15 +137,17 @@ async def submit_order(order_id: str, *, caller: Caller, request_id: str, versio
 async def complete_order(
     order_id: str, *, caller: Caller, request_id: str, version: int | None = None
 ) -> dict[str, Any]:
-    """Complete an order that was fulfilled and return its row.
+    """Complete an order that was fulfilled, and return its row with its items and bill ids.
 
     Raises ``ResourceNotFound``, ``DuplicateResource`` (stale version), ``InvalidStatusTransition``.
     """
     async with caller_transaction(caller) as connection:
         order = await _lock(connection, order_id, OrderEvent.FULFIL, version, caller=caller)
         if await is_refunded(connection, order_id):
-            why = Detail("payments", "All payments of this order were refunded or are being refunded; cancel the order")
-            raise blocked_error(order, "completed", why)
+            issue = Detail(
+                "payments", "All payments of this order were refunded or are being refunded; cancel the order"
+            )
+            raise blocked_error(order, "completed", issue)
         by = ChangeContext.caller(caller, at=order["at"], request_id=request_id)
         return await _apply(connection, order_id, OrderEvent.FULFIL, stamp="completed_at", by=by)
 
@@ -148,7 +155,7 @@ async def complete_order(
 async def cancel_order(
     order_id: str, *, caller: Caller, request_id: str, reason: str | None = None, version: int | None = None
 ) -> dict[str, Any]:
-    """Cancel an order and return its row.
+    """Cancel an order and return its row with its items and bill ids.
 
     Raises ``ResourceNotFound``, ``DuplicateResource`` (stale version), ``InvalidStatusTransition``.
     """

@@ -1,14 +1,14 @@
 """Create orders: write items, number, history and idempotency record in one transaction.
 
-| phase  | what                                                                                                     |
-|--------|----------------------------------------------------------------------------------------------------------|
-| lookup | one statement for the whole group: is the key known, the device active, the store visible?                 |
-| number | take numbers from the counters of the stores' business days; late, because a counter's row stays locked     |
-|        | until the commit                                                                                           |
-| write  | write the rows; an order that begins open is written as a draft and submitted at once (``write``)          |
+| phase   | what                                                                                                    |
+|---------|---------------------------------------------------------------------------------------------------------|
+| look up | one statement for the whole group: is the key known, is the device active, is the store visible?          |
+| number  | allocate numbers from the counters of the stores' business days. This comes late, because the row of a    |
+|         | counter stays locked until the commit                                                                     |
+| write   | write the rows. An order that begins open is written as a draft and submitted at once (``write_orders``)  |
 
-Concurrent requests share a commit (``workflows.database.group_commit``), as payments do. If a conflict appears meanwhile, the
-group is rolled back, numbers included, and its requests run one by one.
+Concurrent requests share a commit (``workflows.database.group_commit``), as payments do. If a statement of the group meets a
+conflict, the group is rolled back, numbers included, and its requests run one by one.
 """
 
 from collections.abc import Mapping
@@ -45,15 +45,15 @@ from workflows.tenants.caller import Caller, CallerRole
 from workflows.tenants.scope import resolve_store
 
 GROUP_LIMIT = 50
-"""Requests per transaction: fewer than for payments, because each has items to write."""
+"""Requests per transaction. It is lower than the limit for payments, because an order has items to write."""
 
 CONCURRENCY = 2
-"""Concurrent groups: one is being committed while the next is being rendered."""
+"""Concurrent groups, so that one group can be committed while the next one is rendered."""
 
 
 @dataclass(frozen=True, slots=True)
 class OrderRequest:
-    """The order that a terminal requests; its fields have been validated."""
+    """The order that a terminal requests. The fields have been validated."""
 
     order_type: str
     lines: tuple[OrderLine, ...]
@@ -66,7 +66,7 @@ class OrderRequest:
 
 @dataclass(frozen=True, slots=True)
 class Creation:
-    """A request to create an order, with its caller and its key."""
+    """A request to create an order, with its caller and its idempotency key."""
 
     request: OrderRequest
     caller: Caller
@@ -75,7 +75,7 @@ class Creation:
 
 
 _LOOK_UP = text(f"""
-    -- lookup: everything that decides about a request, for the whole group
+    -- look up: the store, the device's status and the stored answer for each request of the group
     SELECT {LOOKUP_RESULT}, s.time_zone, s.cut_off
     FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i({LOOKUP_COLUMNS})
     {LOOKUP_JOINS}
@@ -83,11 +83,11 @@ _LOOK_UP = text(f"""
 
 
 class OrderIntake:
-    """Creates orders in groups. One per process; bound to one event loop."""
+    """Creates orders in groups. A process has one instance, which is bound to one event loop."""
 
     def __init__(self, *, tax_rounding: TaxRounding, timeout_seconds: float) -> None:
         self._rounding = tax_rounding
-        self._gather: GroupCommit[Creation, StoredAnswer] = GroupCommit(
+        self._group_commit: GroupCommit[Creation, StoredAnswer] = GroupCommit(
             self._flush,
             limit=GROUP_LIMIT,
             concurrency=CONCURRENCY,
@@ -97,13 +97,13 @@ class OrderIntake:
         self._in_flight = InFlightKeys()
 
     async def create_order(self, creation: Creation) -> StoredAnswer:
-        """Create an order, or find the answer stored for its key.
+        """Create an order, or return the answer stored for its key.
 
-        Return the status and body to answer with. Raises ``InvalidRequest`` (totals), ``NotAuthorized`` (device not
+        Raises ``InvalidRequest`` (the discount or the total is out of range), ``NotAuthorized`` (device not
         active), ``ResourceNotFound`` (store), ``IdempotencyKeyInUse``, ``IdempotencyKeyReused``, ``ServiceUnavailable``.
         """
         with self._in_flight.running(creation.caller, creation.key):
-            return await self._gather.put(creation)
+            return await self._group_commit.put(creation)
 
     async def _flush(self, group: list[Creation]) -> list[StoredAnswer | BaseException]:
         try:
@@ -111,7 +111,7 @@ class OrderIntake:
         except IdempotencyKeyInUse:
             if len(group) > 1:
                 raise
-        # The request that took the key first has committed by now, so a second lookup finds its answer.
+        # The request that used the key first has committed by now, so a second look-up finds its answer.
         return await self._attempt(group)
 
     async def _attempt(self, group: list[Creation]) -> list[StoredAnswer | BaseException]:
@@ -119,25 +119,26 @@ class OrderIntake:
             return await self._create(connection, group)
 
     async def _create(self, connection: AsyncConnection, group: list[Creation]) -> list[StoredAnswer | BaseException]:
-        asked: list[dict[str, Any]] = []
+        lookup_rows: list[dict[str, Any]] = []
         results: dict[int, StoredAnswer | BaseException] = {}
         for number, creation in enumerate(group):
             try:
-                asked.append(_lookup_row(number, creation))
+                lookup_rows.append(_lookup_row(number, creation))
             except DomainError as error:
                 results[number] = error
         found = {
-            row["n"]: row for row in (await connection.execute(_LOOK_UP, {"rows": rows_parameter(asked)})).mappings()
+            row["n"]: row
+            for row in (await connection.execute(_LOOK_UP, {"rows": rows_parameter(lookup_rows)})).mappings()
         }
         new: dict[int, dict[str, Any]] = {}
-        for number in (row["n"] for row in asked):
+        for number in (row["n"] for row in lookup_rows):
             try:
-                fact = check_caller(group[number].caller, found.get(number))
-                known = known_answer(group[number].key, fact, currency=fact["currency"])
+                context = check_caller(group[number].caller, found.get(number))
+                known = known_answer(group[number].key, context, currency=context["currency"])
                 if known:
                     results[number] = known
                 else:
-                    new[number] = _order_row(group[number], fact, rounding=self._rounding)
+                    new[number] = _order_row(group[number], context, rounding=self._rounding)
             except DomainError as error:
                 results[number] = error
         wanted = {number: (group[number], row) for number, row in new.items()}
@@ -146,17 +147,17 @@ class OrderIntake:
 
 
 async def _number_and_write(
-    connection: AsyncConnection, new: Mapping[int, tuple[Creation, dict[str, Any]]], facts: Mapping[int, RowMapping]
+    connection: AsyncConnection, new: Mapping[int, tuple[Creation, dict[str, Any]]], contexts: Mapping[int, RowMapping]
 ) -> dict[int, StoredAnswer]:
     if not new:
         return {}
-    numbers = await allocate_numbers(connection, NumberKind.ORDER, [_day(facts[number]) for number in new])
+    numbers = await allocate_numbers(connection, NumberKind.ORDER, [_day(contexts[number]) for number in new])
     answers: dict[int, StoredAnswer] = {}
     for (number, (_, row)), order_number in zip(new.items(), numbers, strict=True):
         row["order_number"] = order_number
         answers[number] = StoredAnswer(201, render(order_fields(row)), resource_id=row["id"], is_replay=False)
     to_store = [
-        AnswerToStore(row["merchant_id"], creation.key, answers[number], facts[number]["is_taken"])
+        AnswerToStore(row["merchant_id"], creation.key, answers[number], contexts[number]["is_taken"])
         for number, (creation, row) in new.items()
     ]
     records = await record_rows(connection, to_store)
@@ -168,12 +169,12 @@ _INITIAL_STATES: Mapping[bool, Mapping[str, Any]] = {
     False: {"status": ORDER.initial[0], "version": 1},
     True: {"status": OrderStatus.OPEN, "version": 2},
 }
-"""Status and version of a new order, by whether it is submitted with its creation."""
+"""Whether an order is submitted when it is created → the status and version of its row."""
 
 
-def _day(fact: RowMapping) -> StoreDay:
-    on = business_date(fact["now"], time_zone=fact["time_zone"], cut_off=fact["cut_off"])
-    return StoreDay(fact["store_id"], on, fact["merchant_id"])
+def _day(context: RowMapping) -> StoreDay:
+    on = business_date(context["now"], time_zone=context["time_zone"], cut_off=context["cut_off"])
+    return StoreDay(context["store_id"], on, context["merchant_id"])
 
 
 def _by(creation: Creation) -> dict[str, Any]:
@@ -181,11 +182,14 @@ def _by(creation: Creation) -> dict[str, Any]:
     return {"caller_type": caller.type, "caller_id": caller.id, "request_id": creation.request_id}
 
 
-def _order_row(creation: Creation, fact: RowMapping, *, rounding: TaxRounding) -> dict[str, Any]:
-    """Return the order as it will be answered, without its number. Raises ``InvalidRequest`` (totals)."""
+def _order_row(creation: Creation, context: RowMapping, *, rounding: TaxRounding) -> dict[str, Any]:
+    """Return the new order as the answer will show it, except its number.
+
+    Raises ``InvalidRequest`` (the discount or the total is out of range).
+    """
     request, caller = creation.request, creation.caller
-    now: datetime = fact["now"]
-    currency = request.currency or fact["currency"]
+    now: datetime = context["now"]
+    currency = request.currency or context["currency"]
     totals = compute_totals(
         request.lines, discount_amount=request.discount_amount, currency=currency, rounding=rounding
     )
@@ -193,8 +197,8 @@ def _order_row(creation: Creation, fact: RowMapping, *, rounding: TaxRounding) -
         raise InvalidRequest(Detail("items", "Must add up to more than 0 before the order can be submitted"))
     row = {
         "id": new_id("order"),
-        "merchant_id": fact["merchant_id"],
-        "store_id": fact["store_id"],
+        "merchant_id": context["merchant_id"],
+        "store_id": context["store_id"],
         "device_id": caller.id if caller.role is CallerRole.DEVICE else None,
         "order_type": request.order_type,
         "table_number": request.table_number,

@@ -1,7 +1,7 @@
-"""Lock orders, and read what their bills and payments allow.
+"""Lock orders, and check whether their status, version, bills and payments allow a change.
 
-An order's lock is the last one that a transaction takes (`docs/decisions/0004`): a transaction that holds it waits for no bill
-and no payment, and reads them without locking. That is enough, because new bills of an order are created under this lock too.
+An order's lock is the last lock that a transaction takes (`docs/decisions/0004`). So a transaction that holds it reads bills
+and payments without locking them. That is sufficient, because new bills of an order are created under this lock, too.
 """
 
 from collections.abc import Sequence
@@ -18,24 +18,23 @@ from workflows.tenants.caller import Caller
 from workflows.tenants.scope import visible_to
 from workflows.transitions import invalid_transition_error
 
-_CLOCK = text(
-    "SELECT clock_timestamp()"
-)  # not now(): the lock may have been waited for, and history must be in the order of versions
-# bills and bill_orders are tables of a higher layer: whether an order may change depends on its bills, read under its lock.
+# Not now(): the transaction may have waited for the lock, and times must not decrease from one version to the next.
+_CLOCK = text("SELECT clock_timestamp()")
+# bills and bill_orders are tables of a higher layer. They are read here, because bills may forbid a change of the order.
 _UNVOIDED_BILLS = text("""
-    -- involved: the bills of an order that are not voided
+    -- unvoided bills: the bills of an order that are not voided
     SELECT b.id, b.status FROM bill_orders bo JOIN bills b ON b.id = bo.bill_id
     WHERE bo.order_id = :order_id AND b.status <> 'voided' ORDER BY b.id
 """)
-# payments and bill_orders are tables of a higher layer: an order whose money was taken cannot be cancelled.
+# payments and bill_orders are tables of a higher layer. They are read here, because a paid order cannot be cancelled.
 _UNREFUNDED = text("""
-    -- unrefunded: payments for any bill of this order, voided ones too, that are not refunded in full
+    -- unrefunded: the number of payments for the bills of this order, voided bills included, that are not refunded in full
     SELECT count(*) FROM bill_orders bo JOIN payments p ON p.bill_id = bo.bill_id
     WHERE bo.order_id = :order_id AND p.captured_amount > p.refunded_amount
 """)
-# payments and bill_orders are tables of a higher layer: likewise.
+# payments and bill_orders are tables of a higher layer. They are read here, because a refunded order cannot be completed.
 _ALL_REFUNDED = text("""
-    -- refunded: whether payments count towards bills of this order, and all of them are, or are being, refunded in full
+    -- refunded: whether payments count towards bills of this order and each of them is, or is being, refunded in full
     SELECT coalesce(bool_and(p.captured_amount = p.refund_reserved), false)
     FROM bill_orders bo JOIN payments p ON p.bill_id = bo.bill_id
     WHERE bo.order_id = :order_id AND p.captured_amount > 0 AND NOT p.off_bill
@@ -44,14 +43,14 @@ _ALL_REFUNDED = text("""
 
 @dataclass(frozen=True, slots=True)
 class UnvoidedBill:
-    """A bill of an order, except voided ones."""
+    """A bill of an order that is not voided."""
 
     id: str
     status: str
 
 
 async def lock_order(connection: AsyncConnection, order_id: str, *, caller: Caller) -> LockedOrder:
-    """Lock an order and return its row, with the database's clock as ``at``. Raises ``ResourceNotFound``."""
+    """Lock an order and return its row; ``at`` is the database's clock. Raises ``ResourceNotFound``."""
     rows = await lock_orders(connection, [order_id], caller=caller)
     if not rows:
         raise ResourceNotFound()
@@ -61,7 +60,7 @@ async def lock_order(connection: AsyncConnection, order_id: str, *, caller: Call
 async def lock_orders(connection: AsyncConnection, order_ids: Sequence[str], *, caller: Caller) -> list[LockedOrder]:
     """Lock, in id order, the given orders that the caller may see, and return their rows.
 
-    Each row has the database's clock as ``at``.
+    In each row, ``at`` is the database's clock.
     """
     conditions = visible_to(caller, Order.merchant_id, Order.store_id)
     locked = (
@@ -83,23 +82,23 @@ async def unvoided_bills(connection: AsyncConnection, order_id: str) -> list[Unv
 
 
 async def unrefunded_payments(connection: AsyncConnection, order_id: str) -> int:
-    """Return how many payments for this order are not fully refunded."""
+    """Return the number of payments for this order that are not fully refunded."""
     return int((await connection.execute(_UNREFUNDED, {"order_id": order_id})).scalar_one())
 
 
 async def is_refunded(connection: AsyncConnection, order_id: str) -> bool:
-    """Return whether all payments of this order were refunded in full, or are being refunded."""
+    """Return whether the order has payments and each of them was, or is being, refunded in full."""
     return bool((await connection.execute(_ALL_REFUNDED, {"order_id": order_id})).scalar_one())
 
 
-def blocked_error(order: OrderRow, doing: str, *why: Detail) -> InvalidStatusTransition:
+def blocked_error(order: OrderRow, doing: str, *issues: Detail) -> InvalidStatusTransition:
     """Return the error for a change that the order's status allows but its bills or payments do not.
 
-    ``doing`` is a participle, such as ``cancelled``.
+    ``doing`` is what was requested, as a participle such as "cancelled".
     """
     return InvalidStatusTransition(
         Detail("status", f"The order is {order['status']}"),
-        *why,
+        *issues,
         message=f"This order is {order['status']} and cannot be {doing} now",
     )
 
@@ -113,7 +112,7 @@ def check_edge(order: OrderRow, event: str) -> None:
 def check_version(order: OrderRow, version: int | None) -> None:
     """Raise ``DuplicateResource`` if the locked order is not in ``version``; ``None`` accepts any version.
 
-    409, because each version of an order exists once: the one that would follow ``version`` exists already.
+    It is a duplicate (409), because the version that would follow ``version`` exists already.
     """
     if version is not None and version != order["version"]:
         raise DuplicateResource(

@@ -15,7 +15,7 @@ from workflows.database.mixins import INSTANT, HistoryRow
 
 
 class Order(Base):
-    """An order, with totals that the server computed."""
+    """An order. The server computes its totals."""
 
     __tablename__ = "orders"
     __table_args__ = (
@@ -46,7 +46,7 @@ class Order(Base):
 
 
 class OrderItem(Base):
-    """One line of an order."""
+    """An item of an order, with its quantity and price."""
 
     __tablename__ = "order_items"
     __table_args__ = (Index("order_items_by_order", "order_id", "position"),)
@@ -99,7 +99,7 @@ class OrderRow(TypedDict):
 
 
 class LockedOrder(OrderRow):
-    """A locked order; ``at`` is the database's clock after the lock."""
+    """A row of ``orders`` that is locked; ``at`` is the database's clock after the lock was granted."""
 
     at: datetime
 

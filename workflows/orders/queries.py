@@ -14,9 +14,9 @@ from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.query_helpers import equal_filters, in_range, one_row, page_of
 from workflows.tenants.scope import visible_to
 
-# bills and bill_orders are tables of a higher layer: an order is shown with the ids of its bills.
+# bills and bill_orders are tables of a higher layer. They are read here, because an order is shown with the ids of its bills.
 _BILLS = text("""
-    -- bills: the bills of these orders, without voided ones
+    -- bills: the bills of these orders, except voided ones
     SELECT bo.order_id, b.id FROM bill_orders bo JOIN bills b ON b.id = bo.bill_id
     WHERE bo.order_id = ANY(:order_ids) AND b.status <> 'voided' ORDER BY b.id
 """)
@@ -24,7 +24,7 @@ _BILLS = text("""
 
 @dataclass(frozen=True, slots=True)
 class OrderFilter:
-    """Which orders to list; ``None`` means any."""
+    """The filter of a list of orders. ``None`` means any value."""
 
     status: str | None = None
     store_id: str | None = None
@@ -34,22 +34,24 @@ class OrderFilter:
     created_to: datetime | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """Return the conditions for a WHERE; ``created_to`` is exclusive."""
+        """Return the filter as conditions of a WHERE clause; ``created_to`` is exclusive."""
         equal = ("status", "store_id", "table_number", "order_number")
         return [*equal_filters(Order, self, *equal), *in_range(Order.created_at, self.created_from, self.created_to)]
 
 
 async def read_order(order_id: str, *, caller: Caller) -> dict[str, Any]:
-    """Return an order's row with ``items`` and ``bill_ids``. Raises ``ResourceNotFound``."""
+    """Return the row of an order with its ``items`` and ``bill_ids``. Raises ``ResourceNotFound``."""
     conditions = visible_to(caller, Order.merchant_id, Order.store_id)
     async with caller_transaction(caller) as connection:
         statement = select(Order.__table__).where(Order.id == order_id, *conditions)
         return await order_with_items(connection, await one_row(connection, statement))
 
 
-async def list_orders(wanted: OrderFilter, *, caller: Caller, limit: int, before: str | None) -> list[dict[str, Any]]:
+async def list_orders(
+    order_filter: OrderFilter, *, caller: Caller, limit: int, before: str | None
+) -> list[dict[str, Any]]:
     """List up to ``limit`` orders, newest first, older than the id ``before``."""
-    conditions = [*visible_to(caller, Order.merchant_id, Order.store_id), *wanted.conditions()]
+    conditions = [*visible_to(caller, Order.merchant_id, Order.store_id), *order_filter.conditions()]
     async with caller_transaction(caller) as connection:
         statement = select(Order.__table__).where(*conditions)
         return await orders_with_items(
@@ -58,12 +60,12 @@ async def list_orders(wanted: OrderFilter, *, caller: Caller, limit: int, before
 
 
 async def order_with_items(connection: AsyncConnection, row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``row`` with its ``items`` and ``bill_ids``."""
+    """Return ``row``, a row of ``orders``, with the order's ``items`` and ``bill_ids``."""
     return (await orders_with_items(connection, [row]))[0]
 
 
 async def orders_with_items(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return ``rows`` with their ``items`` and ``bill_ids``, with two statements for any number of rows."""
+    """Return ``rows`` with their ``items`` and ``bill_ids``. It takes two statements for any number of rows."""
     if not rows:
         return []
     order_ids = [row["id"] for row in rows]
@@ -78,7 +80,7 @@ _READ = text("SELECT * FROM order_items WHERE order_id = ANY(:order_ids) ORDER B
 
 
 async def read_items(connection: AsyncConnection, order_ids: Sequence[str]) -> dict[str, list[OrderItemRow]]:
-    """Return the items of each order, by position."""
+    """Return the items of each order, in the order of their positions."""
     items: dict[str, list[OrderItemRow]] = {order_id: [] for order_id in order_ids}
     for row in (await connection.execute(_READ, {"order_ids": list(order_ids)})).mappings():
         items[row["order_id"]].append(cast(OrderItemRow, dict(row)))
@@ -86,7 +88,7 @@ async def read_items(connection: AsyncConnection, order_ids: Sequence[str]) -> d
 
 
 def lines_of(items: Iterable[OrderItemRow]) -> list[OrderLine]:
-    """Return the lines that these rows were written from."""
+    """Return these items as lines, as they were ordered."""
     return [OrderLine(item["name"], item["quantity"], item["unit_price"], item["tax_rate"]) for item in items]
 
 
@@ -114,13 +116,13 @@ FIELDS = (
     "completed_at",
     "cancelled_at",
 )
-"""The fields of an order in answers, in this order."""
+"""The fields of an order in answers, in the order of the JSON."""
 
 ITEM_FIELDS = ("id", "name", "quantity", "unit_price", "tax_rate", "subtotal")
 
 
 def order_fields(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of ``row``, the columns of ``orders`` with ``items`` and ``bill_ids``."""
+    """Return an order as the contract's fields; ``row`` has the columns of ``orders``, ``items`` and ``bill_ids``."""
     special = {"items": _items(row["items"])}
     return {name: special[name] if name in special else row.get(name) for name in FIELDS}
 

@@ -1,7 +1,7 @@
-"""The statuses of an order and the edges between them.
+"""The statuses of an order and the transitions between them.
 
-A paid order may only be cancelled once all its payments are fully refunded. The edge is here; ``change_status`` checks the
-condition.
+A paid order may be cancelled only after all its payments were refunded in full. The transition is listed here; ``change``
+checks the condition.
 """
 
 from enum import StrEnum
@@ -10,7 +10,7 @@ from workflows.state_machine import StateMachine, Transition
 
 
 class OrderStatus(StrEnum):
-    DRAFT = "draft"  # being put together
+    DRAFT = "draft"  # not submitted yet
     OPEN = "open"  # submitted, awaiting payment
     PAID = "paid"  # all its bills are paid
     COMPLETED = "completed"  # fulfilled and closed
@@ -25,7 +25,7 @@ class OrderEvent(StrEnum):
 
 
 class OrderRemark(StrEnum):
-    CHANGE = "change"  # its items or particulars were edited
+    CHANGE = "change"  # its items, discount, table number or order type were changed
 
 
 ORDER = StateMachine(

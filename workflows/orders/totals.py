@@ -2,11 +2,11 @@
 
 | step     | rule                                                                                                      |
 |----------|-----------------------------------------------------------------------------------------------------------|
-| subtotal | quantity × unit price of every item; unit prices are without tax                                           |
-| discount | off the whole order, spread over the tax rates in proportion (largest remainder), so that tax is charged on |
-|          | what is really paid                                                                                       |
-| tax      | per rate, on everything sold at it, less its part of the discount; rounded once per rate                    |
-| total    | subtotal − discount + tax                                                                                  |
+| subtotal | the sum of quantity × unit price over all items; unit prices are without tax                              |
+| discount | applies to the whole order. It is divided over the tax rates in proportion to their subtotals (largest    |
+|          | remainder), so that tax is charged on the discounted price                                                |
+| tax      | per rate: the subtotal of its items less its part of the discount, times the rate. It is rounded once     |
+| total    | subtotal − discount + tax                                                                                 |
 
 Japanese qualified invoices require one rounding per rate and document, never per item (National Tax Agency, invoice system).
 The seller chooses the direction: ``MPAC_TAX_ROUNDING``, half up by default.
@@ -40,9 +40,9 @@ _ONE = Decimal(1)
 
 @dataclass(frozen=True, slots=True)
 class OrderLine:
-    """One item as it was ordered.
+    """An item as it was ordered.
 
-    ``unit_price`` is minor units without tax, ``tax_rate`` a fraction (0.08).
+    ``unit_price`` is in minor units and without tax. ``tax_rate`` is a fraction, such as 0.08.
     """
 
     name: str
@@ -52,13 +52,13 @@ class OrderLine:
 
     @property
     def subtotal(self) -> int:
-        """Minor units, without tax."""
+        """The price of the item in minor units, without tax."""
         return self.quantity * self.unit_price
 
 
 @dataclass(frozen=True, slots=True)
 class OrderTotals:
-    """Minor units; ``total_amount = subtotal - discount_amount + tax_amount``."""
+    """The totals of an order in minor units; ``total_amount = subtotal - discount_amount + tax_amount``."""
 
     subtotal: int
     tax_amount: int
@@ -71,7 +71,7 @@ def compute_totals(
 ) -> OrderTotals:
     """Return the totals of an order.
 
-    Raises ``InvalidRequest`` for a discount above the subtotal, and for a total above the largest payment.
+    Raises ``InvalidRequest`` if the discount is above the subtotal, or the subtotal or total is above ``MAX_AMOUNT``.
     """
     by_rate: dict[Decimal, int] = defaultdict(int)
     for line in lines:
@@ -92,12 +92,15 @@ def compute_totals(
 
 
 def tax_of(base: int, rate: Decimal, *, rounding: TaxRounding) -> int:
-    """Return the tax on ``base`` minor units, rounded to whole minor units."""
+    """Return the tax on an amount of ``base`` minor units, rounded to whole minor units."""
     return int((base * rate).quantize(_ONE, rounding=_DECIMAL_ROUNDING[rounding]))
 
 
 def _discounted(by_rate: Mapping[Decimal, int], *, discount_amount: int, currency: str) -> list[tuple[Decimal, int]]:
-    """Return each rate with its taxable amount, sorted by rate: the order of the items must not matter."""
+    """Return each rate with its taxable amount after the discount.
+
+    The result is sorted by rate, so that the order of the items does not matter.
+    """
     bases = sorted(by_rate.items())
     if not discount_amount:
         return bases
@@ -106,5 +109,5 @@ def _discounted(by_rate: Mapping[Decimal, int], *, discount_amount: int, currenc
 
 
 def format_tax_rate(value: Decimal) -> str:
-    """Return a tax rate as text, as it was sent: ``0.08``, never ``8E-2``."""
+    """Return a tax rate as text in the spelling in which it was sent: ``0.08``, never ``8E-2``."""
     return format(value, "f")

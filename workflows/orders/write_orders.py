@@ -1,8 +1,7 @@
 """Write the rows of orders and their items.
 
-A group of new orders is written by one statement, and those of them that begin open are submitted by a second one, because a
-statement cannot change a row that it inserts. Every order begins as a draft, also in its history, because the table of edges
-has no other initial status.
+One statement writes a group of new orders. Every order begins as a draft, also in its history, because a draft is the only
+initial status. A second statement submits the orders that begin open, because a statement cannot change a row that it inserts.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,9 +22,9 @@ _ITEM_COLUMNS = "id, order_id, merchant_id, store_id, position, name, quantity, 
 INSERT_ITEMS = f"""
     INSERT INTO order_items ({_ITEM_COLUMNS})
     SELECT {_ITEM_COLUMNS} FROM jsonb_populate_recordset(NULL::order_items, CAST(:items AS jsonb))"""
-"""Insert items of one order or of a group; ``:items`` is ``items_parameter``.
+"""SQL that inserts the items of one or more orders; ``:items`` is the JSON of ``items_parameter``.
 
-Also part of a larger statement.
+It is a statement of its own, and a part of the statement that writes orders.
 """
 
 _INSERT_ITEMS = text(INSERT_ITEMS)
@@ -33,7 +32,7 @@ _DELETE_ITEMS = text("DELETE FROM order_items WHERE order_id = :order_id")
 
 
 def item_rows(order: Mapping[str, Any], lines: Sequence[OrderLine]) -> list[dict[str, Any]]:
-    """Return new rows for the ``lines`` of ``order``, in sequence."""
+    """Return new rows of ``order_items`` for the ``lines`` of ``order``, in the same order."""
     return [
         {
             "id": new_id("order_item"),
@@ -52,12 +51,12 @@ def item_rows(order: Mapping[str, Any], lines: Sequence[OrderLine]) -> list[dict
 
 
 def items_parameter(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return rows of ``item_rows`` as values that JSON can represent exactly."""
+    """Return the rows of ``item_rows`` with tax rates as text, which JSON represents exactly."""
     return [{**row, "tax_rate": format_tax_rate(row["tax_rate"])} for row in rows]
 
 
 async def replace_items(connection: AsyncConnection, order_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Replace the items of the order by ``rows``."""
+    """Replace all items of an order by ``rows``, which ``item_rows`` made."""
     await connection.execute(_DELETE_ITEMS, {"order_id": order_id})
     await connection.execute(_INSERT_ITEMS, {"items": rows_parameter(items_parameter(rows))})
 
@@ -73,7 +72,7 @@ _HISTORY = """
                                caller_id, request_id)"""
 
 _WRITE = text(f"""
-    -- write: every order of the group as a draft, the first row of its history, its items, and the answer to its key
+    -- write: each order of the group as a draft, the first row of its history, its items, and the answer to its key
     WITH by AS ({_BY}), written AS (
         INSERT INTO orders ({_COLUMNS})
         SELECT {_COLUMNS} FROM jsonb_populate_recordset(NULL::orders, CAST(:orders AS jsonb))
@@ -92,15 +91,15 @@ _WRITE = text(f"""
 """)
 _SUBMIT = text(f"""
     -- submit: the orders that begin open
-    WITH by AS ({_BY}), moved AS (
+    WITH by AS ({_BY}), updated AS (
         UPDATE orders SET status = :target, version = version + 1, submitted_at = created_at
-        WHERE id = ANY(:ids)  -- with a join, a plan cached while the table was empty would read the whole table
+        WHERE id = ANY(:ids)  -- not a join, whose cached plan, if made on an empty table, would read the whole table
         RETURNING id, version, merchant_id, store_id, status, submitted_at
     )
     {_HISTORY}
-    SELECT m.id, m.version, m.merchant_id, m.store_id, :event, :source, m.status, m.submitted_at, by.caller_type,
+    SELECT u.id, u.version, u.merchant_id, u.store_id, :event, :source, u.status, u.submitted_at, by.caller_type,
            by.caller_id, by.request_id
-    FROM moved m JOIN by ON by.id = m.id
+    FROM updated u JOIN by ON by.id = u.id
 """)
 _EDGE = {"event": OrderEvent.SUBMIT, "source": OrderStatus.DRAFT, "target": OrderStatus.OPEN}
 _DRAFT = {"status": ORDER.initial[0], "version": 1}
@@ -109,9 +108,10 @@ _DRAFT = {"status": ORDER.initial[0], "version": 1}
 async def write_orders(
     connection: AsyncConnection, orders: Sequence[Mapping[str, Any]], records: Sequence[dict[str, Any]]
 ) -> None:
-    """Write ``orders`` as they will be answered (``draft`` or ``open``), with items, history and caller.
+    """Write new orders, ``draft`` or ``open``, with their items and history and the idempotency records.
 
-    ``records`` are the idempotency records. Raises ``IdempotencyKeyInUse`` if one was taken meanwhile, which undoes it all.
+    Each of ``orders`` is an order as the answer shows it, with its caller. Raises ``IdempotencyKeyInUse`` if a key of
+    ``records`` was used meanwhile; the caller's transaction then rolls everything back.
     """
     drafts = [{name: value for name, value in row.items() if name != "items"} | _DRAFT for row in orders]
     items = items_parameter(item for row in orders for item in row["items"])

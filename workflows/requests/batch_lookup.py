@@ -1,8 +1,8 @@
-"""Look up what decides about each request of a group of creates, in one statement.
+"""Look up, in one statement, what decides about each request of a group that creates payments or orders.
 
-Payments and orders put ``LOOKUP_COLUMNS``, ``LOOKUP_RESULT`` and ``LOOKUP_JOINS`` into their statement. It finds the store,
-the status of the device and the answer that was stored for the idempotency key. ``InFlightKeys`` prevents this process from
-running two requests with the same key at once.
+Payments and orders put ``LOOKUP_COLUMNS``, ``LOOKUP_RESULT`` and ``LOOKUP_JOINS`` into their own statement. It finds the
+store, the status of the device and the answer that was stored for the idempotency key. ``InFlightKeys`` prevents this process
+from running two requests with the same key at once.
 """
 
 from collections.abc import Iterator
@@ -17,8 +17,8 @@ from workflows.tenants.caller import Caller, CallerRole, device_not_active_error
 from workflows.tenants.scope import scope_condition
 
 LOOKUP_COLUMNS = """n integer, scope text, psp_id text, merchant_id text, store_id text, device_id text, client_id text,
-        method text, path text, key text, beside text, caller text"""
-"""The columns of ``lookup_row``, which the statement reads as ``i``."""
+        method text, path text, key text, alternative text, caller text"""
+"""The columns of the rows that ``lookup_row`` returns. The statement must name these rows ``i``."""
 
 LOOKUP_RESULT = """i.n, s.id AS store_id, s.merchant_id, s.currency, d.status AS device_status, now() AS now,
            k.is_mine IS FALSE AS is_taken,
@@ -28,7 +28,7 @@ LOOKUP_RESULT = """i.n, s.id AS store_id, s.merchant_id, s.currency, d.status AS
            CASE WHEN k.is_known THEN k.body ELSE b.body END AS body,
            CASE WHEN k.is_known THEN k.resource_id ELSE b.resource_id END AS resource_id"""
 
-# devices is a table of a higher layer: a device's status is checked in the same round trip as its key and store.
+# devices is a table of a higher layer. It is read here, so that the device's status takes no round trip of its own.
 LOOKUP_JOINS = f"""
     JOIN LATERAL (
         SELECT id, merchant_id, currency, time_zone, cut_off FROM stores WHERE id = i.store_id LIMIT 1
@@ -46,20 +46,22 @@ LOOKUP_JOINS = f"""
     ) k ON true
     LEFT JOIN LATERAL (
         SELECT {ANSWER} FROM idempotency_records
-        WHERE merchant_id = s.merchant_id AND key = i.beside AND path = i.path AND method = i.method
+        WHERE merchant_id = s.merchant_id AND key = i.alternative AND path = i.path AND method = i.method
           AND expires_at > now()
         LIMIT 1
     ) b ON true"""
-"""The joins; they find no row if the caller may not see the store.
+"""The joins of the look-up. They find no row if the caller may not see the store.
 
-``i.store_id`` is the requested store. For a store's caller it is the caller's own (``resolve_store``), so the tenant rule can
-compare with it. ``k`` is the record in the key's place, ``b`` the caller's own record beside another caller's
-(``workflows.requests.idempotency``). LATERAL and LIMIT 1 force an index lookup by the whole key: plans are cached, and a plan
-made while the tables were small walked through all keys of the merchant (2.0 ms instead of 0.3)."""
+``i.store_id`` is the requested store. If the caller belongs to a store, it is the caller's store (``resolve_store``), so the
+tenant rule can compare with it. ``k`` is the record under the key itself, which may be another caller's. ``b`` is the caller's
+own record under its alternative key (``workflows.requests.idempotency``). LATERAL and LIMIT 1 force an index look-up by the
+whole key. Without them, a plan that was cached while the tables were small walked through all keys of the merchant (2.0 ms
+instead of 0.3).
+"""
 
 
 def lookup_row(number: int, caller: Caller, key: Key, *, store_id: str) -> dict[str, Any]:
-    """Return the row of ``LOOKUP_COLUMNS`` for the request ``number`` of a group."""
+    """Return the values of ``LOOKUP_COLUMNS`` for request ``number`` of a group."""
     return {
         "n": number,
         "scope": caller.scope,
@@ -71,42 +73,46 @@ def lookup_row(number: int, caller: Caller, key: Key, *, store_id: str) -> dict[
         "method": key.method,
         "path": key.path,
         "key": key.value,
-        "beside": key.place_beside,
+        "alternative": key.alternative_key,
         "caller": key.caller,
     }
 
 
-def check_caller(caller: Caller, fact: RowMapping | None) -> RowMapping:
-    """Return ``fact``, the lookup's result.
+def check_caller(caller: Caller, context: RowMapping | None) -> RowMapping:
+    """Return ``context``, the row that the look-up found for a request.
 
-    Raises ``NotAuthorized`` (device not active), ``ResourceNotFound`` (store).
+    Raises ``NotAuthorized`` if the caller is a device that is not active, and ``ResourceNotFound`` if there is no row, because
+    the caller sees no such store.
     """
-    if caller.role is CallerRole.DEVICE and (fact is None or fact["device_status"] != "active"):
-        raise device_not_active_error(fact["device_status"] if fact else None)
-    if fact is None:
+    if caller.role is CallerRole.DEVICE and (context is None or context["device_status"] != "active"):
+        raise device_not_active_error(context["device_status"] if context else None)
+    if context is None:
         raise ResourceNotFound(Detail("store_id", "There is no such store"))
-    return fact
+    return context
 
 
-def known_answer(key: Key, fact: RowMapping, *, currency: str | None) -> StoredAnswer | None:
-    """Return the stored answer to the request's key, or ``None``. Raises ``IdempotencyKeyReused``.
+def known_answer(key: Key, context: RowMapping, *, currency: str | None) -> StoredAnswer | None:
+    """Return the answer that the look-up found for the request's key, or ``None``.
 
-    ``currency`` is the store's, for a body that names none.
+    ``currency`` is the store's currency, which counts for a body without a currency. Raises ``IdempotencyKeyReused``.
     """
-    return None if fact["status"] is None else replay(key, fact, currency=currency)
+    return None if context["status"] is None else replay(key, context, currency=currency)
 
 
 class InFlightKeys:
-    """The keys of requests that run in this process; those of other processes collide in the database."""
+    """The idempotency keys of the requests that run in this process.
+
+    Requests that run in different processes collide in the database instead.
+    """
 
     def __init__(self) -> None:
         self._running: set[tuple[str, ...]] = set()
 
     @contextmanager
     def running(self, caller: Caller, key: Key) -> Iterator[None]:
-        """Mark a key as running.
+        """Mark ``key`` as running during the ``with`` block.
 
-        Raises ``IdempotencyKeyInUse`` if a request with it has not been answered yet.
+        Raises ``IdempotencyKeyInUse`` if another request with the same key is running.
         """
         mark = (caller.merchant_id or caller.psp_id, *key.identity)
         if mark in self._running:

@@ -1,16 +1,19 @@
-"""Idempotency: give the same answer, byte for byte, to a repeated caller, key and body for 24 hours.
+"""Idempotency: answer a repeated request with the bytes of the first answer, for 24 hours.
 
-A record is written in the transaction whose result it stores, so neither exists without the other. Requests are compared by
-a keyed hash of the body's meaning, so that a body with a secret in it cannot be guessed from the table.
+Two requests are the same if their caller, key, method, path and the meaning of their body are equal.
 
-A key belongs to its caller. The table's primary key is ``(merchant_id, key, path, method)``, by which the previous release
-inserts; the first caller of a merchant to use a key has its record there. Another caller's record for the same key is
-stored beside it, under ``Key.place_beside``. A transaction that stores a record beside another one locks the other one, so
-that the place stays taken until it ends: two requests of one caller therefore always try the same place.
+A record is written in the transaction whose result it stores, so neither exists without the other. Bodies are compared by a
+keyed hash of their meaning, so that a secret in a body cannot be guessed from the table.
+
+Each caller has its own keys. The table's primary key is ``(merchant_id, key, path, method)``, because the previous release
+inserts by it. The record of the first caller of a merchant to use a key is stored under the key itself. The record of another
+caller that uses the same key is stored under ``Key.alternative_key``. A transaction that stores such a record locks the first
+caller's record, so that it exists until the transaction ends. Therefore two requests of one caller always use the same
+primary key.
 
 A use-case that writes runs these steps in one transaction: lock the row that it changes (a second request with the same key
-then waits for the first), call ``known_answer``, do the work, call ``store_answer``. If there is no row to lock, the second
-request finds its key taken in ``store_answer``, which rolls its work back.
+then waits for the first), call ``known_answer``, do the work, call ``store_answer``. If there is no row to lock,
+``store_answer`` raises an error for the second request, which rolls its work back.
 """
 
 import hashlib
@@ -71,25 +74,28 @@ class Key:
 
     @property
     def identity(self) -> tuple[str, str, str, str]:
-        """The parts by which two requests of one merchant are the same request."""
+        """The values that are equal for repeated requests of one merchant: caller, method, path and key."""
         return self.caller, self.method, self.path, self.value
 
     @property
-    def place(self) -> tuple[str, str, str]:
-        """The place of its record within a merchant, unless another caller's record is there."""
+    def record_key(self) -> tuple[str, str, str]:
+        """The primary key of its record within a merchant, unless another caller's record has it."""
         return self.method, self.path, self.value
 
     @property
-    def place_beside(self) -> str:
-        """The ``key`` column of its record if another caller's has the place. Keys themselves are printable."""
+    def alternative_key(self) -> str:
+        """The ``key`` column of its record if another caller's record has the key itself.
+
+        It cannot equal a key, because keys are printable and it contains a newline.
+        """
         return f"{self.value}\n{self.caller}"
 
-    def row(self, *, is_beside: bool = False) -> dict[str, str]:
-        """Return the columns of the record that follow from the request."""
+    def row(self, *, is_alternative: bool = False) -> dict[str, str]:
+        """Return the columns of the record that describe the request."""
         return {
             "method": self.method,
             "path": self.path,
-            "key": self.place_beside if is_beside else self.value,
+            "key": self.alternative_key if is_alternative else self.value,
             "caller": self.caller,
             "fingerprint": self.fingerprint,
             "meaning": self.meaning,
@@ -98,7 +104,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswer:
-    """An answer: its HTTP status and its body's bytes."""
+    """An answer: its HTTP status and the bytes of its body. ``is_replay`` if it was stored by an earlier request."""
 
     status: int
     body: bytes
@@ -108,15 +114,15 @@ class StoredAnswer:
 
 def fingerprint(body: bytes, *, secret: bytes) -> str:
     """Return a keyed hash of ``body``."""
-    # Not hmac.digest(): it releases the interpreter's lock, which costs a busy process far more than the hash.
+    # Not hmac.digest(): it releases the GIL, which costs a busy process far more than the hash.
     return hmac.new(secret, body, hashlib.sha256).hexdigest()
 
 
 def replay(key: Key, found: RowMapping, *, currency: str | None = None) -> StoredAnswer:
-    """Return the stored answer if the request means the same as the first one.
+    """Return the stored answer if the request means the same as the first request with its key.
 
-    ``currency`` is the store's, for a body that names none. ``found`` has the columns of ``ANSWER``.
-    Raises ``IdempotencyKeyReused`` if the stored request meant something else.
+    ``found`` has the columns of ``ANSWER``. ``currency`` is the store's currency, which counts for a body without a currency.
+    Raises ``IdempotencyKeyReused`` if the first request meant something else.
     """
     if not _is_same(key, found, currency):
         raise IdempotencyKeyReused(Detail("Idempotency-Key", _advice(found["resource_id"])))
@@ -144,12 +150,13 @@ def _advice(resource_id: str | None) -> str:
 
 
 ANSWER = "fingerprint, meaning, status, body, resource_id"
-"""The columns that ``replay`` needs."""
+"""The columns of a record that ``replay`` needs."""
 
 OWNER = "CASE {0}.caller WHEN '' THEN made_by({0}.resource_id, {0}.path) ELSE {0}.caller END"
-"""The caller of record ``{0}``.
+"""SQL expression for the caller of record ``{0}``.
 
-The previous release did not store it; its refusals (without a resource) have no caller.
+The previous release did not store the caller, so it is derived from the resource. Its stored errors have no resource, and
+therefore no caller.
 """
 
 STORE_RECORDS = f"""
@@ -158,27 +165,27 @@ STORE_RECORDS = f"""
                                           resource_id, created_at, expires_at)
     SELECT merchant_id, method, path, key, caller, fingerprint, meaning, status, body, resource_id, now(), now() + :life
     FROM jsonb_populate_recordset(NULL::idempotency_records, CAST(:rows AS jsonb))
-    ORDER BY merchant_id, key, path, method -- groups that share keys wait for each other in one order: no deadlock
+    ORDER BY merchant_id, key, path, method -- groups that share keys lock them in one order, so that they cannot deadlock
     ON CONFLICT (merchant_id, key, path, method) DO UPDATE SET
         caller = excluded.caller, fingerprint = excluded.fingerprint, meaning = excluded.meaning,
         status = excluded.status, body = excluded.body, resource_id = excluded.resource_id,
         created_at = excluded.created_at, expires_at = excluded.expires_at
     WHERE k.expires_at <= now() AND {OWNER.format("k")} = excluded.caller
 """
-"""Store ``:rows`` of ``record_row`` for ``:life``; also part of larger statements.
+"""SQL that stores ``:rows``, made by ``record_row``, for the time ``:life``. It is also a part of larger statements.
 
-A record whose key is taken is skipped.
+A row whose primary key another record has is skipped.
 """
 
 _STORE = text(STORE_RECORDS)
 _FIND = text(f"""
     SELECT {ANSWER} FROM idempotency_records k
-    WHERE merchant_id = :merchant_id AND method = :method AND path = :path AND key IN (:key, :beside)
+    WHERE merchant_id = :merchant_id AND method = :method AND path = :path AND key IN (:key, :alternative)
       AND expires_at > now() AND {OWNER.format("k")} = :caller
     LIMIT 1
 """)
 _LOCK_OTHERS = text(f"""
-    -- lock others: other callers' records, which must not be deleted while ours are stored beside them
+    -- lock others: other callers' records, which must not be deleted while ours are stored under alternative keys
     SELECT i.n FROM jsonb_to_recordset(CAST(:rows AS jsonb))
         AS i(n integer, merchant_id text, method text, path text, key text, caller text)
     CROSS JOIN LATERAL (
@@ -191,27 +198,27 @@ _LOCK_OTHERS = text(f"""
 
 
 async def known_answer(connection: AsyncConnection, merchant_id: str, key: Key) -> StoredAnswer | None:
-    """Return the stored answer to ``key``, or ``None``. Raises ``IdempotencyKeyReused``."""
-    asked = {**key.row(), "merchant_id": merchant_id, "beside": key.place_beside}
-    found = (await connection.execute(_FIND, asked)).mappings().one_or_none()
+    """Return the answer stored for ``key``, or ``None``. Raises ``IdempotencyKeyReused``."""
+    parameters = {**key.row(), "merchant_id": merchant_id, "alternative": key.alternative_key}
+    found = (await connection.execute(_FIND, parameters)).mappings().one_or_none()
     return replay(key, found) if found else None
 
 
 async def store_answer(connection: AsyncConnection, merchant_id: str, key: Key, stored: StoredAnswer) -> None:
-    """Store ``stored`` as the answer to ``key``, in the transaction whose result it is.
+    """Store the answer to ``key``, in the transaction whose result it is.
 
-    Raises ``IdempotencyKeyInUse`` if another request with this key was faster: this transaction is then rolled back, and
-    the next request with the key finds the other one's answer.
+    Raises ``IdempotencyKeyInUse`` if another request with this key has stored its answer meanwhile. This transaction is then
+    rolled back, and the next request with the key gets the answer of the other request.
     """
     if not await _store(connection, merchant_id, key, stored):
         raise IdempotencyKeyInUse(retry_after_seconds=1)
 
 
 async def store_or_replay(caller: Caller, key: Key, *, merchant_id: str, status: int, body: bytes) -> StoredAnswer:
-    """Store an answer that wrote no row (a refusal), or return the answer stored for the key before.
+    """Store an error answer, which wrote no row, or return the answer that is stored for the key already.
 
     ``merchant_id`` is the caller's merchant or, for callers above the merchants, the merchant that the request names.
-    Raises ``IdempotencyKeyReused``, and what ``caller_transaction`` raises.
+    Raises ``IdempotencyKeyReused``, and the errors of ``caller_transaction``.
     """
     stored = StoredAnswer(status, body, is_replay=False)
     async with caller_transaction(caller) as connection:
@@ -222,7 +229,7 @@ async def store_or_replay(caller: Caller, key: Key, *, merchant_id: str, status:
 
 @dataclass(frozen=True, slots=True)
 class AnswerToStore:
-    """An answer of a group to store. ``is_taken`` if another caller's record was seen in the key's place."""
+    """An answer to store, in a group. ``is_taken`` if the look-up found another caller's record under the key."""
 
     merchant_id: str
     key: Key
@@ -231,40 +238,40 @@ class AnswerToStore:
 
 
 async def record_rows(connection: AsyncConnection, answers: Sequence[AnswerToStore]) -> list[dict[str, Any]]:
-    """Return the rows for ``STORE_RECORDS``, each with the key that its caller's record has.
+    """Return the rows for ``STORE_RECORDS``, under the key or the alternative key.
 
-    Raises ``IdempotencyKeyInUse`` if another caller's record was seen in a key's place and has disappeared since.
+    Raises ``IdempotencyKeyInUse`` if another caller's record, which the look-up found under the key, has disappeared since.
     """
-    beside = [answer for answer in answers if answer.is_taken]
-    if beside and not await _lock_others(connection, beside):
+    alternatives = [answer for answer in answers if answer.is_taken]
+    if alternatives and not await _lock_others(connection, alternatives):
         raise IdempotencyKeyInUse(retry_after_seconds=1)
-    rows, places = [], set[tuple[str, ...]]()
+    rows, used_keys = [], set[tuple[str, ...]]()
     for answer in answers:
-        place = (answer.merchant_id, *answer.key.place)
-        is_beside = answer.is_taken or place in places  # the first record of this group has the place
-        places.add(place)
-        rows.append(record_row(answer.merchant_id, answer.key, answer.stored, is_beside=is_beside))
+        record_key = (answer.merchant_id, *answer.key.record_key)
+        is_alternative = answer.is_taken or record_key in used_keys  # a record of this group has the key already
+        used_keys.add(record_key)
+        rows.append(record_row(answer.merchant_id, answer.key, answer.stored, is_alternative=is_alternative))
     return rows
 
 
-def record_row(merchant_id: str, key: Key, stored: StoredAnswer, *, is_beside: bool = False) -> dict[str, Any]:
+def record_row(merchant_id: str, key: Key, stored: StoredAnswer, *, is_alternative: bool = False) -> dict[str, Any]:
     """Return the row of ``idempotency_records`` for ``stored``, without its timestamps."""
     answer = {"status": stored.status, "body": stored.body.decode(), "resource_id": stored.resource_id}
-    return {**key.row(is_beside=is_beside), **answer, "merchant_id": merchant_id}
+    return {**key.row(is_alternative=is_alternative), **answer, "merchant_id": merchant_id}
 
 
 async def _store(connection: AsyncConnection, merchant_id: str, key: Key, stored: StoredAnswer) -> bool:
-    for is_beside in (False, True):
-        rows = rows_parameter([record_row(merchant_id, key, stored, is_beside=is_beside)])
+    for is_alternative in (False, True):
+        rows = rows_parameter([record_row(merchant_id, key, stored, is_alternative=is_alternative)])
         if (await connection.execute(_STORE, {"rows": rows, "life": KEY_LIFE})).rowcount:
             return True
-        # A separate statement: the one above may have waited for the record that has the place now, and not see it.
-        if not is_beside and not await _lock_others(connection, [AnswerToStore(merchant_id, key, stored)]):
+        # A separate statement, because the one above does not see a record for which it had to wait.
+        if not is_alternative and not await _lock_others(connection, [AnswerToStore(merchant_id, key, stored)]):
             return False
     return False
 
 
 async def _lock_others(connection: AsyncConnection, answers: Sequence[AnswerToStore]) -> bool:
-    """Lock other callers' records in the places of ``answers``; return whether each place had one."""
-    rows = [{"n": n, "merchant_id": each.merchant_id, **each.key.row()} for n, each in enumerate(answers)]
+    """Lock other callers' records under the keys of ``answers``; return whether there was one for each key."""
+    rows = [{"n": n, "merchant_id": answer.merchant_id, **answer.key.row()} for n, answer in enumerate(answers)]
     return (await connection.execute(_LOCK_OTHERS, {"rows": rows_parameter(rows)})).rowcount == len(answers)

@@ -1,6 +1,6 @@
-"""The actor of an operation: an API caller within its scope, or a worker.
+"""Define the actor of an operation: an API caller with its scope, or a worker.
 
-Statements are received and settlements are reconciled on behalf of both. Everything that differs between the two is here.
+Both may receive statements and reconcile settlements. All differences between the two are in this module.
 """
 
 from contextlib import AbstractAsyncContextManager
@@ -18,7 +18,7 @@ from workflows.tenants.scope import visible_to
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """An API caller, or the worker named ``worker`` if there is no caller."""
+    """An API caller or, if ``caller`` is ``None``, the worker named ``worker``."""
 
     caller: Caller | None = None
     worker: str = "worker"
@@ -26,7 +26,7 @@ class Actor:
 
     @property
     def id(self) -> str:
-        """The id for columns that end in ``_by``."""
+        """The actor's id, for history rows and for columns that end in ``_by``."""
         return self.caller.id if self.caller else self.worker
 
     @property
@@ -35,7 +35,7 @@ class Actor:
         return self.caller.type if self.caller else "worker"
 
     def transaction(self, *, is_long: bool = False) -> AbstractAsyncContextManager[AsyncConnection]:
-        """Open a transaction with this actor's rights; ``is_long`` as for ``transaction``."""
+        """Open a transaction with the rights of this actor. ``is_long`` is that of ``engines.transaction``."""
         if self.caller:
             return caller_transaction(self.caller, is_long=is_long)
         return transaction(Role.WORKER, is_long=is_long)

@@ -1,7 +1,8 @@
-"""The caller of a request, and the transaction that runs with its rights.
+"""Define the caller of a request, and open transactions with its rights.
 
-A caller's ``scope`` is the widest part of the tenant tree it may touch. Queries filter by it (``workflows.tenants.scope``),
-and each transaction begins by passing it to the database, so that row-level security filters by it a second time.
+A caller's ``scope`` is the widest part of the tenant tree that it may access. Queries filter by it
+(``workflows.tenants.scope``). Each transaction begins by passing the scope to the database, so that row-level security filters
+a second time.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -17,7 +18,10 @@ from workflows.errors import NotAuthenticated, NotAuthorized
 
 
 class CallerRole(IntEnum):
-    """Roles from the lowest to the highest; a higher one may do, in its tenant, all that a lower one may."""
+    """The roles of callers, from the lowest to the highest.
+
+    A higher role may do, in its tenant, everything that a lower role may do.
+    """
 
     DEVICE = 0
     STAFF = 1
@@ -28,7 +32,7 @@ class CallerRole(IntEnum):
 
 
 class Scope(StrEnum):
-    """The part of the tenant tree that a caller sees; ``may_see`` in the database has the same values."""
+    """The part of the tenant tree that a caller sees. The database function ``may_see`` has the same values."""
 
     STORE = "store"
     MERCHANT = "merchant"
@@ -52,22 +56,22 @@ TENANT_IDS: Mapping[Scope, tuple[str, ...]] = {
     Scope.PSP: ("psp_id",),
     Scope.SYSTEM: (),
 }
-"""The tenant rule: which ids of the caller a row's owner must have, by scope.
+"""The tenant rule: scope → the ids that a row must share with the caller to be visible.
 
-A user's token must name the same ids.
+A user's token must contain the same ids.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A device or a user with a valid token. The tenant ids above its scope are empty."""
+    """A device or a user with a valid token. The ids that its scope does not need may be empty."""
 
     id: str
     role: CallerRole
     psp_id: str = ""
     merchant_id: str = ""
     store_id: str = ""
-    client_id: str = ""  # the device's key that the token was issued for
+    client_id: str = ""  # identifies the key of the device that the token was issued for
 
     @property
     def type(self) -> str:
@@ -76,21 +80,21 @@ class Caller:
 
     @property
     def identity(self) -> str:
-        """The owner of idempotency keys within a merchant, independent of role and store."""
+        """The text that identifies the caller as the owner of idempotency keys, independent of its role and store."""
         return f"{self.type} {self.id}"
 
     @property
     def scope(self) -> Scope:
-        """The widest part of the tenant tree this caller may touch."""
+        """The widest part of the tenant tree that this caller may access."""
         return SCOPES[self.role]
 
 
 REPLACED = "replaced"
-"""Stands for a device's status in statements if the caller's token was issued for a key that was replaced since."""
+"""The value that statements return instead of the device's status if the token was issued for a replaced key."""
 
-# devices is a table of a higher layer: a suspended device is refused without another round trip.
+# devices is a table of a higher layer. It is read here, so that a suspended device is refused without another round trip.
 _ENTER = text("""
-    -- enter: set the caller for row-level security and read its device's status, in one round trip
+    -- enter: set the caller for row-level security and read the status of the device, in one round trip
     SELECT set_config('mpac.scope', :scope, true), set_config('mpac.psp_id', :psp_id, true),
            set_config('mpac.merchant_id', :merchant_id, true), set_config('mpac.store_id', :store_id, true),
            (SELECT CASE WHEN :client_id IN ('', client_id) THEN status ELSE 'replaced' END
@@ -102,8 +106,9 @@ _ENTER = text("""
 async def caller_transaction(caller: Caller, *, is_long: bool = False) -> AsyncIterator[AsyncConnection]:
     """Open a transaction with the rights of ``caller``.
 
-    Every transaction checks the device, so suspending it or replacing its key takes effect on its next request, although
-    its token has not expired. Raises as ``device_not_active_error`` does, and ``ServiceUnavailable`` as ``transaction`` does.
+    Every transaction checks the device. So suspending a device or replacing its key takes effect on its next request, although
+    its token has not expired. Raises the error of ``device_not_active_error``, and ``ServiceUnavailable`` as ``transaction``
+    does.
     """
     async with transaction(Role.CALLER, is_long=is_long) as connection:
         is_device = caller.role is CallerRole.DEVICE
@@ -126,9 +131,10 @@ async def caller_transaction(caller: Caller, *, is_long: bool = False) -> AsyncI
 
 
 def device_not_active_error(status: str | None) -> NotAuthorized | NotAuthenticated:
-    """Return the error for a device that may not call; ``status`` is ``None`` if there is no such device.
+    """Return the error for a device that is not allowed to call.
 
-    ``REPLACED`` is not a status: the token was issued for a key that has been replaced since.
+    ``status`` is ``None`` if there is no such device, and ``REPLACED`` if the token was issued for a key that was replaced
+    later.
     """
     if status == REPLACED:
         return NotAuthenticated(message="The key of this device was replaced; get a new token with the new key")

@@ -1,12 +1,15 @@
-"""Load the public keys for users' tokens: a JWKS from a URL or a file, read again when it is old.
+"""Load the public keys for users' tokens, a JWKS from a URL or a file, and read it again when it is old.
 
-| what is found                     | then                                                                          |
+| what is found                     | effect                                                                        |
 |-----------------------------------|-------------------------------------------------------------------------------|
-| a key set                         | it replaces the previous keys; an empty one removes them all                    |
+| a key set                         | it replaces the previous keys; an empty set removes all keys                    |
 | nothing, or no readable key set   | the last keys stay valid for ``GRACE``, so that a restart of the login system   |
-|                                   | locks no user out                                                               |
-| a key that cannot be used         | it is left out and logged: another type or curve, too short, not for signatures |
-| two keys of one id and algorithm  | neither is used: it cannot be decided which one was meant                       |
+|                                   | locks out no user                                                               |
+| a key that cannot be used (wrong  | the key is left out and logged                                                  |
+| type or curve, too short, or not  |                                                                               |
+| for signatures)                   |                                                                               |
+| two keys with the same id and     | neither is used, because it is unknown which one was meant                      |
+| algorithm                         |                                                                               |
 """
 
 import asyncio
@@ -26,23 +29,23 @@ logger = logging.getLogger(__name__)
 LIFE_FROM_URL = timedelta(minutes=5)
 LIFE_FROM_FILE = timedelta(seconds=10)  # reading a file is cheap
 GRACE = timedelta(hours=1)  # how long the last valid keys are used after they could last be read
-PAUSE_SECONDS = 1.0  # between two searches for an unknown key, so that many forged tokens do not cause many fetches
+PAUSE_SECONDS = 1.0  # between two fetches for unknown keys, so that many forged tokens do not cause many fetches
 FETCH_TIMEOUT_SECONDS = 3
 MAX_BYTES = 1_048_576
 MIN_RSA_BITS = 2_048
 
 MEMBERS = {"EC": ("kty", "crv", "x", "y"), "RSA": ("kty", "n", "e")}
 ALGORITHM = {("EC", "P-256"): "ES256", ("RSA", None): "RS256"}
-"""The accepted kinds of keys, each with its only algorithm.
+"""The accepted types of keys, each with the only algorithm allowed for it.
 
-Never a shared secret, because the set is public.
+There is no shared secret among them, because the key set is public.
 """
 
 Keys = dict[tuple[str, str], "jwt.PyJWK"]
 
 
 class UserKeys:
-    """The keys of the login system by key id and algorithm. One per process."""
+    """The keys of the login system, by key id and algorithm. A process has one instance."""
 
     def __init__(self, settings: Settings) -> None:
         self._file = settings.user_jwks_file
@@ -53,17 +56,17 @@ class UserKeys:
         self._reading = asyncio.Lock()
 
     async def find(self, kid: str, algorithm: str) -> "jwt.PyJWK | None":
-        """Return the key, reading the set again if it is old or has no such key."""
+        """Return the key, or ``None``. Read the set again if it is old or has no such key."""
         name = kid, algorithm
         if self._is_old(name):
             async with self._reading:
-                if self._is_old(name):  # another request may have read it meanwhile
+                if self._is_old(name):  # another request may have read the set meanwhile
                     await self._read()
         return self._keys.get(name)
 
     @property
     def fresh_for(self) -> timedelta:
-        """The time for which the keys may still be used before they are read again."""
+        """The time until the keys are read again."""
         return max(timedelta(0), self._life - timedelta(seconds=_now() - self._tried_at))
 
     def _is_old(self, name: tuple[str, str]) -> bool:
@@ -97,10 +100,10 @@ class UserKeys:
 
 
 def usable_keys(document: Any) -> Keys:
-    """Return the usable keys of a JWKS document. Raises ``ValueError`` if it is not one."""
+    """Return the usable keys of a JWKS. Raises ``ValueError`` if ``document`` is not a JWKS."""
     if not isinstance(document, dict) or not isinstance(document.get("keys"), list):
         raise ValueError("not a JWKS")
-    found = [(name, key) for one in document["keys"] if (name := _name(one)) and (key := _key(one, name[1]))]
+    found = [(name, key) for jwk in document["keys"] if (name := _key_name(jwk)) and (key := _parse_key(jwk, name[1]))]
     times = Counter(name for name, _ in found)
     keys = {name: key for name, key in found if times[name] == 1}
     if len(keys) != len(document["keys"]):
@@ -109,24 +112,24 @@ def usable_keys(document: Any) -> Keys:
     return keys
 
 
-def _name(one: Any) -> tuple[str, str] | None:
-    if not isinstance(one, dict) or not all(isinstance(one.get(part, ""), str) for part in ("kty", "crv", "kid")):
+def _key_name(jwk: Any) -> tuple[str, str] | None:
+    if not isinstance(jwk, dict) or not all(isinstance(jwk.get(part, ""), str) for part in ("kty", "crv", "kid")):
         return None
-    algorithm = ALGORITHM.get((one.get("kty", ""), one.get("crv")))
-    uses = one.get("key_ops", ["verify"])
-    verifies = one.get("use", "sig") == "sig" and isinstance(uses, list) and "verify" in uses
-    if algorithm is None or not verifies or one.get("alg", algorithm) != algorithm:
+    algorithm = ALGORITHM.get((jwk.get("kty", ""), jwk.get("crv")))
+    uses = jwk.get("key_ops", ["verify"])
+    verifies = jwk.get("use", "sig") == "sig" and isinstance(uses, list) and "verify" in uses
+    if algorithm is None or not verifies or jwk.get("alg", algorithm) != algorithm:
         return None
-    return one.get("kid", ""), algorithm
+    return jwk.get("kid", ""), algorithm
 
 
-def _key(one: dict[str, Any], algorithm: str) -> "jwt.PyJWK | None":
-    public = {member: one.get(member) for member in MEMBERS[one["kty"]]}
+def _parse_key(jwk: dict[str, Any], algorithm: str) -> "jwt.PyJWK | None":
+    public = {member: jwk.get(member) for member in MEMBERS[jwk["kty"]]}
     try:
         key = jwt.PyJWK(public, algorithm=algorithm)
     except (jwt.PyJWTError, ValueError, TypeError, AttributeError):
         return None
-    return key if one["kty"] == "EC" or key.key.key_size >= MIN_RSA_BITS else None
+    return key if jwk["kty"] == "EC" or key.key.key_size >= MIN_RSA_BITS else None
 
 
 def _now() -> float:

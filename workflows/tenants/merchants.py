@@ -1,6 +1,6 @@
 """Register, change and read merchants, and register the PSPs above them.
 
-No route registers a PSP: an installation or ``mpac seed`` does.
+No route registers a PSP. The operator of an installation or ``mpac seed`` does.
 """
 
 from collections.abc import Mapping
@@ -29,8 +29,8 @@ async def register_psp(name: str, *, caller: Caller) -> dict[str, Any]:
 async def register_merchant(name: str, *, psp_id: str | None, caller: Caller) -> dict[str, Any]:
     """Register a merchant with a PSP and return its row.
 
-    A PSP's admin may leave out ``psp_id``. Raises ``InvalidRequest`` if a system operator does, and ``ResourceNotFound`` if
-    there is no such PSP or it is not the caller's.
+    A PSP's admin may omit ``psp_id``. Raises ``InvalidRequest`` if a system operator omits it, and ``ResourceNotFound`` if the
+    caller sees no such PSP.
     """
     owner = _resolve_psp(psp_id, caller)
     row = {"id": new_id("merchant"), "psp_id": owner, "name": name, "created_at": func.now(), "updated_at": func.now()}
@@ -59,7 +59,7 @@ async def change_merchant(merchant_id: str, changes: dict[str, Any], *, caller: 
 def _resolve_psp(psp_id: str | None, caller: Caller) -> str:
     if caller.scope is Scope.SYSTEM:
         if psp_id is None:
-            raise InvalidRequest(Detail("psp_id", "Say for which PSP this is"))
+            raise InvalidRequest(Detail("psp_id", "Name the PSP"))
         return psp_id
     if psp_id is not None and psp_id != caller.psp_id:
         raise _unknown_psp_error()
@@ -71,7 +71,7 @@ def _unknown_psp_error() -> ResourceNotFound:
 
 
 async def read_merchant(merchant_id: str, *, caller: Caller) -> dict[str, Any]:
-    """Return a merchant's row. Raises ``ResourceNotFound``."""
+    """Return the row of a merchant. Raises ``ResourceNotFound``."""
     statement = select(Merchant.__table__).where(Merchant.id == merchant_id, *visible_to(caller, Merchant.id))
     async with caller_transaction(caller) as connection:
         return await one_row(connection, statement)
@@ -88,5 +88,5 @@ MERCHANT_FIELDS = ("id", "psp_id", "name", "created_at", "updated_at")
 
 
 def merchant_fields(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a merchant's row."""
+    """Return a merchant as the contract's fields."""
     return {name: row[name] for name in MERCHANT_FIELDS}

@@ -16,7 +16,7 @@ from workflows.database.mixins import INSTANT
 
 
 class Psp(Base):
-    """A payment service provider: the root of a tree of merchants."""
+    """A payment service provider, which has merchants."""
 
     __tablename__ = "psps"
 
@@ -26,7 +26,7 @@ class Psp(Base):
 
 
 class Merchant(Base):
-    """A company with stores."""
+    """A company, which has stores."""
 
     __tablename__ = "merchants"
     __table_args__ = (Index("merchants_by_psp", "psp_id", "id"),)
@@ -39,7 +39,7 @@ class Merchant(Base):
 
 
 class Store(Base):
-    """A place with terminals; its time zone and cut-off define the end of its business day."""
+    """A place with terminals. Its time zone and cut-off define the end of its business day."""
 
     __tablename__ = "stores"
     __table_args__ = (Index("stores_by_merchant", "merchant_id", "id"), Index("stores_by_currency", "currency"))
@@ -55,7 +55,7 @@ class Store(Base):
 
 
 class StoreProvider(Base):
-    """A provider that a store may use, for which methods, and in which order."""
+    """A provider that a store may use, with its payment methods and its priority among the store's providers."""
 
     __tablename__ = "store_providers"
     __table_args__ = (UniqueConstraint("store_id", "provider", name="store_providers_one_each"),)

@@ -1,6 +1,6 @@
 """Read one row or a page of rows, and build conditions from the filters of a list.
 
-``scope`` adds the conditions for the tenant.
+The conditions for the tenant come from ``scope``.
 """
 
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from sqlalchemy.orm import InstrumentedAttribute
 from workflows.database.mixins import OVERDUE
 from workflows.errors import Detail, MalformedRequest, ResourceNotFound
 
-Key = InstrumentedAttribute[Any]
+MappedColumn = InstrumentedAttribute[Any]
 
 
 async def one_row(
     connection: AsyncConnection, statement: Executable, parameters: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Return the row that ``statement`` finds. Raises ``ResourceNotFound`` if it finds none."""
+    """Return the row that ``statement`` finds. Raises ``ResourceNotFound`` if it finds no row."""
     row = (await connection.execute(statement, parameters)).mappings().one_or_none()
     if row is None:
         raise ResourceNotFound()
@@ -28,9 +28,12 @@ async def one_row(
 
 
 async def page_of(
-    connection: AsyncConnection, statement: Select[Any], *, by: Key, limit: int, before: Any = None
+    connection: AsyncConnection, statement: Select[Any], *, by: MappedColumn, limit: int, before: Any = None
 ) -> list[dict[str, Any]]:
-    """Return up to ``limit`` rows of ``statement`` by descending ``by``, below ``before`` if it is given."""
+    """Return up to ``limit`` rows of ``statement``, in descending order of ``by``.
+
+    If ``before`` is given, return only rows whose ``by`` is lower.
+    """
     if before:
         statement = statement.where(by < before)
     found = await connection.execute(statement.order_by(by.desc()).limit(limit))
@@ -38,12 +41,15 @@ async def page_of(
 
 
 def equal_filters(model: type, wanted: object, *names: str) -> list[ColumnElement[bool]]:
-    """Return conditions that columns equal the attributes ``names`` of ``wanted``; ``None`` means any."""
+    """Return conditions that the columns ``names`` of ``model`` equal the attributes of ``wanted``.
+
+    An attribute that is ``None`` adds no condition.
+    """
     return [getattr(model, name) == value for name in names if (value := getattr(wanted, name)) is not None]
 
 
-def in_range(column: Key, start: datetime | None, end: datetime | None) -> list[ColumnElement[bool]]:
-    """Return the conditions that ``column`` is within ``[start, end)``; ``None`` means no bound.
+def in_range(column: MappedColumn, start: datetime | None, end: datetime | None) -> list[ColumnElement[bool]]:
+    """Return the conditions that ``column`` lies within ``[start, end)``. ``None`` means no bound.
 
     Raises ``MalformedRequest`` if the range ends before it begins.
     """
@@ -55,7 +61,10 @@ def in_range(column: Key, start: datetime | None, end: datetime | None) -> list[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MoneyFilter:
-    """Which payments or refunds to list; ``None`` means any. Both ends of the amount range are included."""
+    """The filter that lists of payments and of refunds share. ``None`` means any value.
+
+    Both ends of the range of amounts are included; ``created_to`` is exclusive.
+    """
 
     needs_review: bool | None = None
     outcome_known: bool | None = None
@@ -68,10 +77,10 @@ class MoneyFilter:
     created_to: datetime | None = None
 
     def conditions_on(self, model: Any) -> list[ColumnElement[bool]]:
-        """Return the conditions for a WHERE on ``model``.
+        """Return the filter as conditions of a WHERE clause on ``model``.
 
-        Raises ``MalformedRequest`` if a range ends before it begins. Flags are constants of the statement, not parameters,
-        because partial indexes are used for constants only.
+        Raises ``MalformedRequest`` if a range ends before it begins. Flags are constants of the statement and not parameters,
+        because PostgreSQL uses a partial index only for a constant.
         """
         found = equal_filters(model, self, "needs_review", "outcome_known", "provider", "provider_reference")
         if self.overdue is not None:

@@ -1,13 +1,13 @@
 """Restrict queries, requests and answers to what their caller may see.
 
-This is the application's own filter; row-level security filters a second time, independently.
-The rule is the table ``TENANT_IDS``: a row is visible if its owner has the caller's ids. ``visible_to`` and
-``scope_condition`` are made from it. The function ``may_see`` in the database states the rule a second time, on purpose, and
-tests/integration/tenants/test_tenant_rule.py compares the two.
+This is the application's own filter; row-level security filters a second time, independently. The rule is the table
+``TENANT_IDS``: a row is visible if its owner has the caller's ids. ``visible_to`` and ``scope_condition`` are made from it.
+The database function ``may_see`` states the rule a second time, on purpose, and tests/integration/tenants/test_tenant_rule.py
+compares the two.
 
-``with_progress`` hides the workers' progress with a payment or refund from devices and staff, because a terminal that knows
-when a row is due next would act on it. Answers to a POST do not have it either, because a repeated request gets the stored
-answer byte for byte, whatever the role of its caller.
+``with_progress`` shows the workers' progress with a payment or refund to store managers and above, but not to devices and
+staff, because a terminal that knows when a row is due next would act on it. Answers to a POST never contain the progress,
+because a repeated request gets the stored answer byte for byte, whatever the role of its caller.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,16 +24,15 @@ from workflows.tenants.models import Merchant
 def visible_to(
     caller: Caller, merchant_id: InstrumentedAttribute[Any], store_id: InstrumentedAttribute[Any] | None = None
 ) -> list[ColumnElement[bool]]:
-    """Return the conditions that keep a query within ``caller``'s tenant.
+    """Return the conditions that keep a query within the tenant of ``caller``.
 
-    ``merchant_id`` and ``store_id`` are the columns that name a row's owner.
-
-    Without ``store_id``, rows belong to a merchant as a whole, and a store's caller sees all of its merchant's.
+    ``merchant_id`` and ``store_id`` are the columns that identify the owner of a row. Without ``store_id``, rows belong to a
+    merchant as a whole, and a caller of a store sees all rows of its merchant.
     """
     columns = {"merchant_id": merchant_id, "store_id": store_id}
     conditions: list[ColumnElement[bool]] = []
     for name in TENANT_IDS[caller.scope]:
-        if name == "psp_id":  # not psp_of(): the subquery lets an index on merchant_id be used
+        if name == "psp_id":  # not psp_of(), because with the subquery an index on merchant_id can be used
             conditions.append(merchant_id.in_(select(Merchant.id).where(Merchant.psp_id == caller.psp_id)))
         elif (column := columns[name]) is not None:
             conditions.append(column == getattr(caller, name))
@@ -41,10 +40,10 @@ def visible_to(
 
 
 def scope_condition(*, merchant_id: str = "merchant_id", store_id: str = "store_id", caller: str = ":own_") -> str:
-    """Return the same rule as SQL, for statements written as text.
+    """Return the rule of ``visible_to`` as an SQL expression, for statements that are written as text.
 
-    ``merchant_id`` and ``store_id`` are expressions for a row's owner. ``caller`` is the prefix of the caller's scope and
-    tenant ids: parameters (``:own_``), or the columns of a row per caller (``i.``).
+    ``merchant_id`` and ``store_id`` are SQL expressions for the owner of a row. ``caller`` is the prefix before ``scope``,
+    ``psp_id``, ``merchant_id`` and ``store_id``: ``:own_`` for parameters, ``i.`` for the columns of a row per caller.
     """
     owner = {"psp_id": f"psp_of({merchant_id})", "merchant_id": merchant_id, "store_id": store_id}
     cases = "\n".join(
@@ -69,22 +68,24 @@ def scope_params(caller: Caller) -> dict[str, str]:
 
 
 def resolve_store(caller: Caller, requested: str | None) -> str:
-    """Return the store of a request: the caller's own, or the one that a caller above the stores names.
+    """Return the store of a request: the caller's own store or, for callers above the stores, the requested store.
 
-    Raises ``InvalidRequest`` if such a caller names none, and ``ResourceNotFound`` if a store's caller names another store.
+    Raises ``InvalidRequest`` if a caller above the stores names no store, and ``ResourceNotFound`` if a caller of a store
+    names a different store.
     """
     if caller.scope is not Scope.STORE:
         if not requested:
-            raise InvalidRequest(Detail("store_id", "Say for which store this is"))
+            raise InvalidRequest(Detail("store_id", "Name the store"))
         return requested
     if requested and requested != caller.store_id:
         raise ResourceNotFound(Detail("store_id", "There is no such store"))
     return caller.store_id
 
 
-# orders, bills, payments and settlements are tables of a higher layer: the id in a request may be of any of them.
+# orders, bills, payments and settlements are tables of a higher layer. They are read here, because a request may name any of
+# their rows.
 _MERCHANT = text("""
-    -- merchant: of a store, or of an entity in one; ids are unique over all tables
+    -- merchant: the merchant of a store or of an entity in a store; ids are unique over all tables
     SELECT merchant_id FROM stores WHERE id = :id
     UNION ALL SELECT merchant_id FROM payments WHERE id = :id
     UNION ALL SELECT merchant_id FROM orders WHERE id = :id
@@ -97,7 +98,7 @@ _MERCHANT = text("""
 async def resolve_merchant(caller: Caller, entity_id: str) -> str | None:
     """Return the merchant of the entity that a request names, for callers above the merchants.
 
-    ``None`` if ``caller`` sees no such entity. Raises what ``caller_transaction`` raises.
+    Return ``None`` if ``caller`` sees no such entity. Raises the errors of ``caller_transaction``.
     """
     async with caller_transaction(caller) as connection:
         merchant_id: str | None = (await connection.execute(_MERCHANT, {"id": entity_id})).scalar()
@@ -107,11 +108,11 @@ async def resolve_merchant(caller: Caller, entity_id: str) -> str | None:
 PROGRESS = ("due_at", "in_doubt_since", "attempts", "inquiries")
 
 Serializer = Callable[[Mapping[str, Any]], dict[str, Any]]
-"""Turns a row into the fields of the contract."""
+"""The type of functions that turn a row into the contract's fields."""
 
 
 def with_progress(caller: Caller, serialize: Serializer) -> Serializer:
-    """Return ``serialize``, extended by the fields of ``PROGRESS`` if ``caller`` may see them."""
+    """Return ``serialize`` or, if ``caller`` may see the progress, a serialiser that adds the fields of ``PROGRESS``."""
     if caller.role < CallerRole.STORE_MANAGER:
         return serialize
     return lambda row: {**serialize(row), **{name: row[name] for name in PROGRESS}}

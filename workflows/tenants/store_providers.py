@@ -37,29 +37,29 @@ logger = logging.getLogger(__name__)
 
 PURPOSE = b"mpac store provider credentials v1"
 KEY_BYTES = 32
-NONCE_BYTES = 12  # the size GCM specifies; random is safe below 2^32 changes of a store's credentials
+NONCE_BYTES = 12  # the size that GCM specifies; random nonces are safe for up to 2^32 encryptions with a key
 
 
 class CredentialsUnreadable(Exception):
-    """Stored credentials cannot be decrypted: ``MPAC_SECRET_KEY`` differs, or the row was tampered with."""
+    """Stored credentials cannot be decrypted, because ``MPAC_SECRET_KEY`` was changed or the row was altered."""
 
 
 class Vault:
-    """Encrypts and decrypts credentials of store providers. Cheap to make: one per process or per request."""
+    """Encrypts and decrypts the credentials of store providers. An instance is cheap and may be made per request."""
 
     def __init__(self, secret: bytes) -> None:
         derived = HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=PURPOSE).derive(secret)
         self._cipher = AESGCM(derived)
 
     def seal(self, credentials: dict[str, str], *, row_id: str) -> bytes | None:
-        """Return the ciphertext for the row ``row_id``, or ``None`` if there are no credentials."""
+        """Encrypt the credentials of the row ``row_id``. Return ``None`` if there are no credentials."""
         if not credentials:
             return None
         nonce = os.urandom(NONCE_BYTES)
         return nonce + self._cipher.encrypt(nonce, orjson.dumps(credentials), row_id.encode())
 
     def open(self, sealed: bytes | None, *, row_id: str) -> dict[str, str]:
-        """Return the credentials of the row ``row_id``. Raises ``CredentialsUnreadable``."""
+        """Decrypt the credentials of the row ``row_id``. Raises ``CredentialsUnreadable``."""
         if sealed is None:
             return {}
         try:
@@ -84,7 +84,7 @@ class ProviderRequest:
 
 
 async def add_provider(store_id: str, request: ProviderRequest, *, caller: Caller, vault: Vault) -> dict[str, Any]:
-    """Add a provider to a store, seal its credentials and return its row.
+    """Add a provider to a store, with encrypted credentials, and return its row.
 
     Raises ``ResourceNotFound`` (store) and ``DuplicateResource`` (the store has this provider already).
     """
@@ -116,7 +116,7 @@ async def change_provider(
 ) -> dict[str, Any]:
     """Set the columns in ``changes`` to new values and return the provider's row.
 
-    ``provider`` is its name or the row's id. Raises ``ResourceNotFound``.
+    ``provider`` is the name of the provider or the id of its row. Raises ``ResourceNotFound``.
     """
     async with caller_transaction(caller) as connection:
         found = await one_provider(connection, store_id, provider, caller=caller)
@@ -135,7 +135,7 @@ async def change_provider(
 async def remove_provider(store_id: str, provider: str, *, caller: Caller) -> None:
     """Delete a store's provider, with its credentials.
 
-    ``provider`` is its name or the row's id. Raises ``ResourceNotFound``.
+    ``provider`` is the name of the provider or the id of its row. Raises ``ResourceNotFound``.
     """
     async with caller_transaction(caller) as connection:
         found = await one_provider(connection, store_id, provider, caller=caller)
@@ -143,7 +143,10 @@ async def remove_provider(store_id: str, provider: str, *, caller: Caller) -> No
 
 
 async def list_providers(store_id: str, *, caller: Caller, limit: int, before: str | None) -> list[dict[str, Any]]:
-    """List up to ``limit`` providers of a store, newest first. Raises ``ResourceNotFound`` (store)."""
+    """List up to ``limit`` providers of a store, newest first, older than the id ``before``.
+
+    Raises ``ResourceNotFound`` if the caller sees no such store.
+    """
     statement = select(StoreProvider.__table__).where(StoreProvider.store_id == store_id)
     async with caller_transaction(caller) as connection:
         await one_store(connection, store_id, caller)
@@ -151,7 +154,10 @@ async def list_providers(store_id: str, *, caller: Caller, limit: int, before: s
 
 
 async def read_provider(store_id: str, provider: str, *, caller: Caller) -> StoreProviderRow:
-    """Return a provider of a store, by its name or the row's id. Raises ``ResourceNotFound``."""
+    """Return the row of a store's provider, found by the provider's name or the row's id.
+
+    Raises ``ResourceNotFound``.
+    """
     async with caller_transaction(caller) as connection:
         return await one_provider(connection, store_id, provider, caller=caller)
 
@@ -159,7 +165,7 @@ async def read_provider(store_id: str, provider: str, *, caller: Caller) -> Stor
 async def one_provider(
     connection: AsyncConnection, store_id: str, provider: str, *, caller: Caller
 ) -> StoreProviderRow:
-    """Return the row of a store's provider within a transaction of the caller's.
+    """Return the row of a store's provider, read on ``connection``, by the provider's name or the row's id.
 
     Raises ``ResourceNotFound``.
     """

@@ -34,8 +34,8 @@ class StoreRequest:
 async def open_store(request: StoreRequest, *, merchant_id: str | None, caller: Caller) -> dict[str, Any]:
     """Open a store of a merchant and return its row.
 
-    A merchant's admin may leave out ``merchant_id``. Raises ``InvalidRequest`` if a caller above the merchants does, and
-    ``ResourceNotFound`` if the merchant is not within the caller's tenant.
+    A merchant's admin may omit ``merchant_id``. Raises ``InvalidRequest`` if a caller above the merchants omits it, and
+    ``ResourceNotFound`` if the caller sees no such merchant.
     """
     owner = _resolve_owner(merchant_id, caller)
     row = {
@@ -45,7 +45,7 @@ async def open_store(request: StoreRequest, *, merchant_id: str | None, caller: 
         "currency": request.currency,
         "time_zone": request.time_zone,
         "cut_off": request.cut_off,
-        "created_at": func.now(),  # the database's clock: the store's first period is the business day of this timestamp
+        "created_at": func.now(),  # the database's clock; the first period of the store is the business day of this time
         "updated_at": func.now(),
     }
     seen = select(Merchant.id).where(Merchant.id == owner, *visible_to(caller, Merchant.id))
@@ -74,14 +74,14 @@ async def change_store(store_id: str, changes: dict[str, Any], *, caller: Caller
 def _resolve_owner(merchant_id: str | None, caller: Caller) -> str:
     owner = merchant_id or caller.merchant_id
     if not owner:
-        raise InvalidRequest(Detail("merchant_id", "Say for which merchant this is"))
-    if caller.scope is Scope.STORE:  # no route lets such a caller get here
+        raise InvalidRequest(Detail("merchant_id", "Name the merchant"))
+    if caller.scope is Scope.STORE:  # no route admits such a caller
         raise ResourceNotFound(Detail("merchant_id", "There is no such merchant"))
     return owner
 
 
 async def read_store(store_id: str, *, caller: Caller) -> StoreRow:
-    """Return a store's row. Raises ``ResourceNotFound``."""
+    """Return the row of a store. Raises ``ResourceNotFound``."""
     async with caller_transaction(caller) as connection:
         return await one_store(connection, store_id, caller)
 
@@ -99,7 +99,7 @@ async def list_stores(
 
 
 async def one_store(connection: AsyncConnection, store_id: str, caller: Caller) -> StoreRow:
-    """Return a store's row within a transaction of the caller's. Raises ``ResourceNotFound``."""
+    """Return the row of a store, read on ``connection``. Raises ``ResourceNotFound``."""
     conditions = visible_to(caller, Store.merchant_id, Store.id)
     return cast(StoreRow, await one_row(connection, select(Store.__table__).where(Store.id == store_id, *conditions)))
 
@@ -108,5 +108,5 @@ STORE_FIELDS = ("id", "merchant_id", "name", "currency", "time_zone", "created_a
 
 
 def store_fields(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a store's row, with the cut-off as ``HH:MM``."""
+    """Return a store as the contract's fields, with the cut-off as ``HH:MM``."""
     return {**{name: row[name] for name in STORE_FIELDS}, "cut_off": f"{row['cut_off']:%H:%M}"}

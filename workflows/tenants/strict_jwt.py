@@ -1,7 +1,7 @@
-"""Read the two JSON parts of a JWT strictly, before any lookup and before the signature is checked.
+"""Parse the header and the claims of a JWT strictly, before any look-up and before the signature is checked.
 
-PyJWT reads them as Python's ``json`` does: of two equal names the last counts, ``NaN`` is a number, and a time may be a
-string in the digits of any script. Another reader of the same token may have taken the first value, so such a token is
+PyJWT parses them as Python's ``json`` does: the last of two equal names wins, ``NaN`` is a number, and a time may be a string
+in the digits of any script. Another parser of the same token may have used the first of the equal names, so such a token is
 refused. PyJWT verifies the signature later.
 """
 
@@ -12,31 +12,31 @@ from typing import Any
 
 SEGMENT = re.compile(r"[A-Za-z0-9_-]+")
 TIMES = ("exp", "nbf", "iat")
-NOT_UNDERSTOOD = ("crit", "b64")  # header parameters that change how a token is read (RFC 7515 §4.1.11, RFC 7797)
+NOT_UNDERSTOOD = ("crit", "b64")  # header parameters that change the meaning of a token (RFC 7515 §4.1.11, RFC 7797)
 
 
 def read_parts(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the header and the claims of ``token``, unverified.
+    """Return the header and the claims of ``token``, whose signature is not verified.
 
-    Raises ``ValueError``, ``RecursionError``.
+    Raises ``ValueError``, or ``RecursionError`` for JSON that is nested too deeply.
     """
     header, claims, signature = token.split(".")
     if not SEGMENT.fullmatch(signature):
         raise ValueError("the signature is not base64url")
-    read = _object(header), _object(claims)
-    if any(name in read[0] for name in NOT_UNDERSTOOD):
+    parts = _parse_object(header), _parse_object(claims)
+    if any(name in parts[0] for name in NOT_UNDERSTOOD):
         raise ValueError("the header has an extension that is not understood")
-    if any(type(read[1].get(name, 0)) not in (int, float) for name in TIMES):
+    if any(type(parts[1].get(name, 0)) not in (int, float) for name in TIMES):
         raise ValueError("a time is not a number")
-    return read
+    return parts
 
 
 def loads_unique(text: str | bytes) -> Any:
-    """Parse JSON; raise ``ValueError`` if an object has a name twice or a number is not finite."""
+    """Parse JSON. Raise ``ValueError`` if an object has a name twice or a number is not finite."""
     return json.loads(text, object_pairs_hook=_reject_duplicates, parse_constant=_reject_constant)
 
 
-def _object(segment: str) -> dict[str, Any]:
+def _parse_object(segment: str) -> dict[str, Any]:
     if not SEGMENT.fullmatch(segment):
         raise ValueError("a part is not base64url")
     value = loads_unique(base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4)))

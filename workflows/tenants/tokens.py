@@ -1,9 +1,9 @@
 """Issue device tokens, and verify the bearer tokens of devices and users.
 
-There are two issuers. Device tokens are signed by us (ES256) and live two minutes. User tokens are signed by the login system
-(RS256 or ES256) and checked against its published keys, its issuer and our audience. A valid token is cached until it
-expires: a signature costs more than the rest of a request, and what can change meanwhile (a device's status and key) is read
-from the database on each request anyway.
+There are two issuers. This service signs device tokens (ES256), which are valid for two minutes. The login system signs user
+tokens (RS256 or ES256), which are checked against its published keys, its issuer and our audience. A valid token is cached
+until it expires, because to check a signature costs more than the rest of a request. What can change meanwhile (a device's
+status and key) is read from the database on each request anyway.
 """
 
 from collections.abc import Mapping
@@ -25,10 +25,15 @@ from workflows.tenants.strict_jwt import read_parts
 
 DEVICE_ISSUER = "mpac-devices"
 AUDIENCE = "mpac-api"
-ALGORITHMS = ("ES256", "RS256")  # never "none", and never HMAC, where the public key would serve as the secret
-LEEWAY = timedelta(seconds=5)  # clocks of two API processes; short compared with a token's life of 120 s
-USER_LEEWAY = timedelta(seconds=60)  # the login system's clock and ours
-MAX_CACHED = 20_000  # tokens, about 20 MB; then the cache is emptied, which costs one signature each
+ALGORITHMS = (
+    "ES256",
+    "RS256",
+)  # never "none", and never HMAC, because an attacker could use the public key as the HMAC secret
+LEEWAY = timedelta(
+    seconds=5
+)  # the difference of the clocks of two API hosts; short compared with a token's life of 120 s
+USER_LEEWAY = timedelta(seconds=60)  # the difference of the login system's clock and ours
+MAX_CACHED = 20_000  # tokens, about 20 MB; a full cache is emptied, and each token is verified once more
 MAX_SUBJECT_LENGTH = 200
 
 ROLES: Mapping[str, CallerRole] = {
@@ -37,18 +42,19 @@ ROLES: Mapping[str, CallerRole] = {
     if role is not CallerRole.DEVICE
     for spelling in (role.name.lower(), role.name)
 }
-"""The spellings of a user's role: ``store_manager`` and, as the platform writes it, ``STORE_MANAGER``.
+"""The spellings of users' roles: ``store_manager``, and ``STORE_MANAGER`` as the platform writes it.
 
-They are compared exactly: upper-casing would also turn other letters, such as U+017F, into the letters of a role."""
+They are compared exactly, because upper-casing would also turn other letters, such as U+017F, into the letters of a role.
+"""
 
 
 class Tokens:
-    """Issues device tokens and verifies all tokens. One per process."""
+    """Issues device tokens and verifies all tokens. A process has one instance."""
 
     def __init__(self, settings: Settings) -> None:
         """Load the keys.
 
-        Raises ``ValueError``, with a message for the operator, if a setting is missing or wrong.
+        Raises ``ValueError``, with a message for the operator, if a setting is missing or invalid.
         """
         _check_user_settings(settings)
         self._settings = settings
@@ -58,7 +64,7 @@ class Tokens:
 
     @property
     def device_token_seconds(self) -> int:
-        """The lifetime of a device's token."""
+        """The lifetime of a device's token in seconds."""
         return self._settings.device_token_seconds
 
     def issue_device_token(
@@ -85,18 +91,18 @@ class Tokens:
     async def verify(self, token: str) -> Caller:
         """Return the caller that ``token`` identifies.
 
-        Raises ``NotAuthenticated`` if it is invalid or has expired.
+        Raises ``NotAuthenticated`` if the token is invalid or has expired.
         """
-        remembered = self._cache.get(token)
-        if remembered and remembered[1] > now().timestamp():
-            return remembered[0]
+        cached = self._cache.get(token)
+        if cached and cached[1] > now().timestamp():
+            return cached[0]
         try:
             header, claims = read_parts(token)
             if claims.get("iss") == DEVICE_ISSUER:
                 caller, expiry = self._device(token)
             else:
                 caller, expiry = await self._user(token, header)
-        except jwt.ExpiredSignatureError as error:  # PyJWT checks the signature first, so it is valid
+        except jwt.ExpiredSignatureError as error:  # PyJWT checks the signature first, so the signature is valid
             raise CredentialRefused(message="This token has expired; get a new one") from error
         except jwt.PyJWTError as error:
             raise NotAuthenticated(message=_reason(error)) from error
@@ -124,7 +130,7 @@ class Tokens:
             options={"require": ["exp", "sub"]},
         )
         tenant = {name: claims[name] for name in ("psp_id", "merchant_id", "store_id")}
-        # Missing from tokens of the previous release, which live two minutes.
+        # Tokens of the previous release lack it; they are valid for two minutes.
         client_id = claims.get("client_id", "")
         return Caller(claims["sub"], CallerRole.DEVICE, **tenant, client_id=client_id), float(claims["exp"])
 
@@ -144,26 +150,26 @@ class Tokens:
             audience=self._settings.user_token_audience,
             options={"require": ["exp", "sub", "iss", "aud"]},
         )
-        # Not cached longer than the keys: once the login system has withdrawn a key, tokens signed with it are invalid.
+        # Not cached longer than the keys, because tokens are invalid once the login system has removed their key.
         return caller_from(claims), min(float(claims["exp"]), (now() + self._user_keys.fresh_for).timestamp())
 
 
 def caller_from(claims: dict[str, Any]) -> Caller:
-    """Return the user that verified ``claims`` describe.
+    """Return the user that the verified ``claims`` describe.
 
-    Raises ``NotAuthenticated`` if role or tenant is missing.
+    Raises ``NotAuthenticated`` if the role, a tenant id or the subject is missing or invalid.
     """
-    said = claims.get("role")
-    if said in ("device", "DEVICE"):
+    spelling = claims.get("role")
+    if spelling in ("device", "DEVICE"):
         raise NotAuthenticated(message="A device gets its tokens from /api/v1/auth/device/token")
-    role = ROLES.get(said) if isinstance(said, str) else None
+    role = ROLES.get(spelling) if isinstance(spelling, str) else None
     if role is None:
         raise NotAuthenticated(message="The role in this token is missing or unknown")
     needed = TENANT_IDS[SCOPES[role]]
     missing = [name for name in needed if not _is_id(claims.get(name))]
     if missing:
         raise NotAuthenticated(message=f"This token must name its {' and '.join(missing)}")
-    subject = claims["sub"]  # it goes into history rows
+    subject = claims["sub"]  # stored in history rows
     if not isinstance(subject, str) or not subject.isprintable() or not 0 < len(subject) <= MAX_SUBJECT_LENGTH:
         raise NotAuthenticated(message=f"This token's sub must be a text of 1 to {MAX_SUBJECT_LENGTH} characters")
     if looks_like_card_data(subject):

@@ -238,7 +238,7 @@ async def test_processes_add_to_the_same_totals_and_none_waits_for_another(nothi
     for _ in range(20):
         for each in several:
             count_final_rows([("payment", "qr", "sandbox", status, "", 0.2) for status in ("completed", "cancelled")])
-            each._pending, each._number = PROCESS_COUNTS.take(), each._number + 1
+            each._pending, each._number = PROCESS_COUNTS.pop(), each._number + 1
         await asyncio.gather(*(each.add() for each in several))
     after = Counter({one[:3]: one.value for one in await read_totals(Role.ACCEPT)})
     grown = {key: after[key] - before[key] for key in after if after[key] != before[key]}
