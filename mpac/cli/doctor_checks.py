@@ -61,7 +61,7 @@ def database(home: Home) -> CheckResult:
     try:
         version = _first_line([str(postgres_folders()[0] / "postgres"), "--version"])
         identity = IDENTITIES[try_server("postgres", home)]
-        return CheckResult(f"{version}, started for a moment {identity}")
+        return CheckResult(f"{version}, test start succeeded {identity}")
     except (UserError, OSError) as error:
         return CheckResult("it cannot run here", str(error), fatal=True)
 
@@ -73,7 +73,7 @@ def broker(home: Home) -> CheckResult:
     try:
         version = " ".join(_first_line([str(valkey_binary()), "--version"]).split()[:3])
         try_server("valkey", home)
-        return CheckResult(f"{version}, started for a moment")
+        return CheckResult(f"{version}, test start succeeded")
     except (UserError, OSError) as error:
         return CheckResult("it cannot run here", str(error), fatal=True)
 

@@ -1,6 +1,6 @@
 """Exit codes of commands that can end in more than two ways, so that a script can tell them apart.
 
-1 means that a rule is broken. A script that knows no other code takes 1 for a failure, and so assumes the worst.
+1, the usual code of a failure, means that a rule is broken. So a script that knows no other code assumes the worst.
 """
 
 from collections.abc import Iterator

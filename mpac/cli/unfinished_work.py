@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # importing the product takes a second
     from workflows.ops.count_open_rows import Overview
 
 GROUPS = {"open": "Open", "in_doubt": "In doubt", "needs_review": "In review", "needs_action": "To refund by hand"}
-"""Column of the overview → its name on the screen."""
+"""Column of the overview → its name in the output."""
 
 ENTITIES = {"payment": "payment(s)", "refund": "refund(s)"}
 WIDEST = max(map(len, GROUPS.values()))

@@ -22,7 +22,7 @@ WIDE = 100  # columns
 
 
 class StoryConsole:
-    """One console. ``watch`` sets the numbers to show while something runs."""
+    """The console on which the story is printed. ``watch`` sets the numbers to show while something runs."""
 
     def __init__(self) -> None:
         self.rich = Console(highlight=False)

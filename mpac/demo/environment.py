@@ -53,7 +53,7 @@ LATER = ("worker-other", "beat", "flower")  # … and does not wait for these
 
 @dataclass(frozen=True, slots=True)
 class DemoEnvironment:
-    """The stack, screen, seed and options that the chapters use."""
+    """The stack, console, seed and options that the chapters use."""
 
     home: Home
     console: StoryConsole
@@ -64,7 +64,7 @@ class DemoEnvironment:
     wait_for_rest: Callable[[], Awaitable[None]]
     """Wait for the processes that the first payment does not need (``LATER``)."""
     audits: list[AuditReport] = field(default_factory=list)
-    """The report of each audit."""
+    """The reports of the audits so far."""
 
     async def audit(self, moment: str) -> AuditReport:
         """Run all auditors and print their result at this ``moment``. Raises ``UserError`` if they can't read the books."""

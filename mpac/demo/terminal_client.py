@@ -25,7 +25,7 @@ CUSTOMER_TAKES_SECONDS = (0.3, 0.9)
 
 
 class TerminalClient:
-    """Sell to one customer after the other. ``phone`` is the customers' telephone, which pays codes at the provider."""
+    """Sell to one customer after another. ``phone`` is the customers' telephone, which pays codes at the provider."""
 
     def __init__(self, terminal: Caller, statistics: SalesStatistics, *, phone: Caller, rng: random.Random) -> None:
         self._terminal = terminal
@@ -39,7 +39,7 @@ class TerminalClient:
             Behaviour.DOUBLE_TAP: self._tap_twice,
             Behaviour.LOST_THEN_REPEATED: self._lose_and_repeat,
             Behaviour.LOST_THEN_FOUND: self._lose_and_find,
-        }  # all other habits submit once
+        }  # for all others the request is sent once
         began = time.perf_counter()
         self._statistics.note_begun(sale)
         payment = await submit_by_behaviour.get(sale.kind.behaviour, self.submit)(sale)

@@ -53,7 +53,7 @@ def attach(home: Path, *, needs: Collection[str] = ()) -> None:
 def exec_command(command: Sequence[str], environment: Mapping[str, str], *, source: str) -> NoReturn:
     """Replace this process by the command, which keeps the pid and gets the signals. ``source`` is a file that it needs."""
     if not (ROOT / source).exists():
-        raise UserError(f"It can't be started: {source} is not in this checkout.")
+        raise UserError(f"The command can't be started: {source} is not in this checkout.")
     os.chdir(ROOT)
     sys.stdout.flush()
     os.execve(command[0], list(command), {**os.environ, "PYTHONUNBUFFERED": "1", **environment})  # noqa: S606 - no shell

@@ -1,6 +1,6 @@
 """The command lines of the product's processes, shared by `up`, the commands for single processes, and containers.
 
-None of them contains a secret, because every user of the machine can read a command line: secrets are passed as variables.
+None of them contains a secret, because every user of the machine can read a command line. Secrets are passed as variables.
 """
 
 import sys
@@ -16,7 +16,7 @@ WORKER_GRACE_SECONDS = 20
 API_GRACE_SECONDS = 5  # as in api.__main__: requests in progress may end, a hanging ?wait= is cut off
 
 SCHEDULER = "beat.scheduler.MonotonicScheduler"
-FLOWER_MAX_TASKS = 10_000  # it keeps them all in memory, and slows down well before its default of 100,000
+FLOWER_MAX_TASKS = 10_000  # Flower keeps them all in memory, and slows down well before its default of 100,000
 
 
 def api(*, host: str, port: int) -> tuple[str, ...]:
@@ -27,8 +27,8 @@ def api(*, host: str, port: int) -> tuple[str, ...]:
 def worker(*, queues: str, name: str) -> tuple[str, ...]:
     """Return the command of one worker process: threads around one event loop, one batch in progress per thread.
 
-    It runs without gossip and mingle, which only tell workers about each other: nothing here needs that, and mingle makes
-    every start a second slower. It sends heartbeats and events, which show Flower that a worker is alive and what it does.
+    It runs without gossip and mingle, by which workers learn of each other: no worker needs to, and mingle makes every start a
+    second slower. It sends heartbeats and events, which show Flower that a worker is alive and what it does.
     """
     include = ["mpac.stack.celery_ready_hook"] + (["beat.sweeps"] if "sweeps" in queues.split(",") else [])
     return (

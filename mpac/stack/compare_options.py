@@ -9,13 +9,13 @@ from mpac.stack.ports import ORDER, base_of
 from mpac.stack.run_file import RunInfo
 from mpac.stack.services import ALL_SERVICES, REPLACED_BY, check_services, missing_services
 
-NAMED_OTHERWISE = "migrate"  # never among the running ones: it has ended, or had nothing to do
+NEVER_RUNNING = "migrate"  # it has ended by now, or had nothing to do
 
 
 def describe_differences(
     info: RunInfo, *, workers: int | None, ports: str | None, only: Collection[str], profile: DatabaseProfile
 ) -> list[str]:
-    """Return what runs differently, each as a phrase. ``None`` stands for an option that was not given."""
+    """Return a phrase for each difference between the stack and the options. ``None`` means that an option was not given."""
     found = _services(info, only)
     running = sum(1 for name in info["names"] if name.startswith("worker-payments-"))
     if workers is not None and running and workers != running:
@@ -31,8 +31,8 @@ def _services(info: RunInfo, only: Collection[str], user: Mapping[str, str] = os
     elsewhere = {service for variable, service in REPLACED_BY.items() if user.get(variable)}
     wanted = set(check_services(only)) if only else set(ALL_SERVICES) - missing_services(ALL_SERVICES).keys()
     running = {name.partition("-")[0] for name in info["names"]}
-    missing = wanted - running - elsewhere - {NAMED_OTHERWISE}
-    more = running - wanted - {NAMED_OTHERWISE} if only else set()
+    missing = wanted - running - elsewhere - {NEVER_RUNNING}
+    more = running - wanted - {NEVER_RUNNING} if only else set()
     return [
         *([f"without {', '.join(sorted(missing))}"] if missing else []),
         *([f"also with {', '.join(sorted(more))}"] if more else []),

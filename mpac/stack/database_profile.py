@@ -12,7 +12,7 @@ from mpac.cli.errors import UserError
 
 @dataclass(frozen=True, slots=True)
 class DatabaseProfile:
-    """Where a stack stores its data: names within the servers and within the state folder."""
+    """The places where a stack stores its data: names in the servers and in the state folder."""
 
     database: str
     broker_number: int

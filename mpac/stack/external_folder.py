@@ -28,7 +28,7 @@ LEFT_OUT = shutil.ignore_patterns("*.a", "pgxs", "pkgconfig", "doc", "man")
 
 
 def open_external_folder(home: Home, *, owner: int) -> Path:
-    """Return the folder, created if it is missing, which belongs to the user ``owner`` alone. Raises ``UserError``."""
+    """Return the folder, which belongs to the user ``owner`` alone; create it if it is missing. Raises ``UserError``."""
     folder = _external_folder(home)
     if not folder.exists() and not folder.is_symlink():
         folder.mkdir(mode=0o700)

@@ -1,6 +1,6 @@
-"""Read the log files of a state folder: the last lines of several processes in the order of time, and new ones.
+"""Read the log files of a state folder: the last lines of several processes in the order of time, and lines that are added.
 
-The stack need not be running: its log lines stay in ``logs/`` after its end.
+The stack need not be running, because its log files stay in ``logs/`` after its end.
 """
 
 import os
@@ -55,7 +55,7 @@ def last_lines(home: Home, names: Collection[str], count: int) -> list[LogLine]:
 
 
 class LogFollower:
-    """The lines that are appended to the logs after its creation."""
+    """Follow log files: yield the lines that are appended after this object was created."""
 
     def __init__(self, home: Home, names: Collection[str] | None) -> None:
         """Follow the named processes; with ``None`` all, including those without a log yet."""

@@ -63,7 +63,7 @@ SELECT extract(epoch FROM ahead)::bigint || ' ' || coalesce(to_jsonb(m) ->> 'int
 
 @dataclass(frozen=True, slots=True)
 class ClockState:
-    """How far ahead a database's clock is, and whether a move was interrupted."""
+    """The state of a database's clock: how far ahead it is, and whether a move was interrupted."""
 
     ahead_seconds: int = 0
     is_half_moved: bool = False

@@ -20,7 +20,7 @@ def own_output() -> int:
 
 
 def is_coloured(descriptor: int, variables: Mapping[str, str] = os.environ) -> bool:
-    """Return whether to print colours there: see https://no-color.org; some terminals have none."""
+    """Return whether to print colours: not if NO_COLOR is set (https://no-color.org) or if the terminal has none."""
     return is_terminal(descriptor) and not variables.get("NO_COLOR") and variables.get("TERM", "") not in {"", "dumb"}
 
 
@@ -39,5 +39,5 @@ def reader_is_gone(descriptor: int) -> bool:
 
 
 def encode_lines(lines: Iterable[str]) -> bytes:
-    """Return the lines, each with its line break."""
+    """Encode the lines, each with a line break."""
     return "".join(f"{line}\n" for line in lines).encode(errors="backslashreplace")

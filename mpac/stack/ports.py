@@ -29,9 +29,10 @@ LOWEST, HIGHEST = 1024, 65_535 - len(ORDER)
 class ReservedPorts:
     """Ports that no other stack on this machine chooses while this object exists; a server can still listen on them.
 
-    A port is claimed by binding an abstract Unix socket with its number in the name: the kernel lets only one process do that,
-    of whatever user, and releases it when the process ends. A TCP socket that is bound but does not listen keeps programs away
-    that take any port. It is not enough alone: to bind beside connections that are closing, it must let others bind as well.
+    A port is claimed by binding an abstract Unix socket with its number in the name. The kernel lets only one process do
+    that, of whatever user, and releases the claim when the process ends. A TCP socket that is bound but does not listen
+    keeps away programs that take any port. The TCP socket alone would not be enough: to be bound beside connections that are
+    closing, it must let other sockets bind as well.
     """
 
     def __init__(self) -> None:

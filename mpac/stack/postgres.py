@@ -2,7 +2,7 @@
 
 | question | answer |
 |---|---|
-| who runs it | our own user; as root: our user under another name (a user namespace), else ``nobody`` |
+| its user | our own user; as root: our user under another name (a user namespace), else ``nobody`` |
 | the cluster | ``initdb`` once, 0.7 s; SCRAM with a password of the state folder |
 | its paths | relative to its working folder: initdb refuses an absolute path with a line break |
 | when it is ready | line 8 of ``postmaster.pid`` says so, as ``pg_ctl`` reads it: no connection, no noise in the log |
@@ -36,7 +36,7 @@ SETTINGS = {
     "unix_socket_directories": "",  # TCP only, with a password
     "shared_buffers": "256MB",
     "max_connections": "200",  # several processes with pools, and the tests' own
-    "max_wal_size": "2GB",  # few checkpoints, so that a load is not measured through one
+    "max_wal_size": "2GB",  # few checkpoints, so that hardly any falls into a measurement
     "min_wal_size": "256MB",
     "checkpoint_timeout": "15min",
     "timezone": "UTC",
@@ -54,7 +54,7 @@ READY_LINE = 7  # of postmaster.pid, counted from 0; LOCK_FILE_LINE_PM_STATUS in
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Where the data is, whose programs serve it, and as which user."""
+    """A cluster: its data, the programs that serve it, and the identity that they run as."""
 
     binaries: Path
     data: Path

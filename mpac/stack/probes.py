@@ -8,7 +8,7 @@ from mpac.stack.ports import HOST
 from mpac.stack.service_process import Probe
 
 READY_FILE_VARIABLE = "WORKER_READY_FILE"  # not MPAC_…: it is not a setting of the product
-ANSWER_WITHIN_SECONDS = 2  # a process that takes longer to say "ready" is not
+ANSWER_WITHIN_SECONDS = 2  # a process that answers later counts as not ready
 
 
 def answers_http(port: int, path: str) -> Probe:

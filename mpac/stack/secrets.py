@@ -1,8 +1,9 @@
 """The development secrets of one state folder, created at its first start.
 
-They are random per folder rather than constants in the code, because a constant is copied into a deployment one day. They are
-stored in ``secrets/`` and nowhere else; production sets its own through ``MPAC_*`` variables. A secret that a later version
-adds is created when it is first missing; the others stay, because data is encrypted and servers are set up with them.
+They are random per folder rather than constants in the code, because a constant would one day be copied into a deployment.
+They are stored in ``secrets/`` and nowhere else; production sets its own through ``MPAC_*`` variables. A secret that a later
+version adds is created when it is first missing. The others never change, because data is encrypted and servers are set up
+with them.
 """
 
 import base64
@@ -44,7 +45,7 @@ MAKERS: dict[str, Callable[[], str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """The values by name, and where the key files are."""
+    """The secrets by name, and the paths of the key files."""
 
     values: dict[str, str]
     device_token_key_file: Path  # signs the access tokens of devices
@@ -74,7 +75,7 @@ def load_secrets(home: Home) -> Secrets:
 
 
 def damaged_file_error(home: Home, file: Path) -> UserError:
-    """Return the error for a file that is not what was written; a new one would not fit the stored data."""
+    """Return the error for a damaged file. A new file would not help, because it would not fit the stored data."""
     return UserError(
         f"{file} is damaged: restore it from a copy, or delete it together with all data of this stack with "
         f"`{command('reset', home.path)}`."

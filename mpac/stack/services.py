@@ -5,7 +5,7 @@
 | 1 | postgres, valkey, sandbox | nothing: the sandbox has a store of its own |
 | 2 | migrate | the servers |
 | 3 | api, worker | the migrations; with them the first payment can be made |
-| 4 | beat, flower | the workers: Flower asks them only once what they are, and two cores are busy enough before |
+| 4 | beat, flower | the workers, because Flower queries them only once, and two cores are busy until then |
 """
 
 import signal

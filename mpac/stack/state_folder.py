@@ -34,7 +34,7 @@ def command(arguments: str, home: Path) -> str:
 
 
 def suggest_home(home: Path) -> str:
-    """Return a question that names a state folder beside ``home`` that may have been meant; empty if there is none."""
+    """Return the question "Did you mean …?" for a state folder beside ``home`` with a similar name; empty if there is none."""
     found: list[str] = []
     with contextlib.suppress(OSError):
         if not (home / MARK).is_file():
@@ -115,7 +115,7 @@ def open_home(path: Path | str) -> Home:
 
 
 def private_folder(path: Path) -> Path:
-    """Create a folder that only its owner may enter, and return it."""
+    """Create a folder that only its owner can enter, and return it."""
     path.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
     return path
 

@@ -61,9 +61,9 @@ def broker_url(port: int, password: str, *, number: int = ORDINARY.broker_number
 
 
 def _as_pattern(path: str) -> str:
-    """Return the path so that Valkey reads this file: it takes a name with one of these characters for a pattern.
+    """Return the path escaped, so that Valkey reads this file: it treats a name with one of these characters as a pattern.
 
-    If no file matched, it would start without our options: on its default port, without a password.
+    If no file matched the pattern, Valkey would start without our options: on its default port, without a password.
     """
     return re.sub(r"[\\*?\[\]]", r"\\\g<0>", path) if any(character in path for character in "*?[") else path
 

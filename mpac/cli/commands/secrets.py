@@ -29,7 +29,7 @@ def secrets(*, as_variables: bool, home: Path) -> None:
 def variables(found: Secrets) -> list[str]:
     """Return the lines of ``.env``. The signing keys are not among them: a container gets them as files of a volume."""
     return [
-        "# Made by `python3 run.py secrets --env` for docker-compose.yml. Secret: never commit this file.",
+        "# Created by `python3 run.py secrets --env` for docker-compose.yml. Secret: never commit this file.",
         f"MPAC_DATABASE_PASSWORD={found['database_password']}",
         f"MPAC_BROKER_PASSWORD={found['broker_password']}",
         f"MPAC_SECRET_KEY={found['secret_key']}",

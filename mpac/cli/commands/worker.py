@@ -60,7 +60,7 @@ def consumption_problem(worker: str, environment: Mapping[str, str]) -> str:
         with psycopg.connect(environment["MPAC_DATABASE_URL"], connect_timeout=CONNECT_WITHIN_SECONDS) as connection:
             row = connection.execute(_HEARD, {"worker": worker, "limit": limit}).fetchone()
     except psycopg.Error as error:
-        return f"The database could not be asked whether {worker} consumes: {str(error).strip()}"
+        return f"It is unknown whether {worker} consumes, because the database failed: {str(error).strip()}"
     if row is None:
         return f"{worker} has never reported that it runs, or it has stopped."
     return "" if row[0] else f"{worker} has consumed no message for {limit} seconds: it is deaf, frozen or dead."

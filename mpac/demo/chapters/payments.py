@@ -157,7 +157,7 @@ async def _serve(terminal: TerminalClient, sale: Sale, statistics: SalesStatisti
     except UnexpectedAnswer as error:
         statistics.add(demo_failure(str(error)))
     except Exception as error:
-        logger.exception("a till failed")
+        logger.exception("a terminal failed")
         statistics.add(demo_failure(f"the sale {sale.reference} broke off: {type(error).__name__} {error}"))
 
 
@@ -189,7 +189,7 @@ async def _print_and_compare(
     problems = compare(sold=sold, stored=stored, unanswered=statistics.begun - sold.keys())
     if not problems and not statistics.problems:
         demo.console.show(
-            f"{len(sold):,} sales at the tills, {len(stored):,} payments in the database, each of them final."
+            f"{len(sold):,} sales at the terminals, {len(stored):,} payments in the database, each of them final."
         )
     return problems
 

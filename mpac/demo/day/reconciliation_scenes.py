@@ -130,7 +130,7 @@ async def resolve(story: Story) -> None:
 
 
 async def sign_off(story: Story) -> None:
-    """Upload a corrected statement with the last line; resolved breaks stay resolved. Raises ``UnexpectedAnswer``."""
+    """Upload a corrected statement that has the late line; resolved breaks stay resolved. Raises ``UnexpectedAnswer``."""
     await story.clock.move_to(22, 0, day=2)
     settlement_id = story.settlements[STORE, FIRST_DAY]["id"]
     corrected = statement_files.statement_with_breaks(story.lines, story.breaks_by_payment[STORE], is_corrected=True)

@@ -47,7 +47,7 @@ class Story:
         """Wait until beat and the workers have closed a store's day. Raises ``UnexpectedAnswer``."""
         store = self.store(name)
         path = f"/settlements?store_id={store.store_id}"
-        number = day + 1  # the one of the next day is open by then
+        number = day + 1  # by then the settlement of the next day is open
 
         def is_closed(found: Any) -> bool:
             return len(found["data"]) > number and found["data"][-number]["status"] != "open"

@@ -62,9 +62,8 @@ def statement_with_breaks(
         for payment_id, category in breaks_by_payment.items()
         if not (is_corrected and category == EXPECTED)
     }
-    ordered = sorted(
-        lines, key=lambda line: (line.kind, line.amount)
-    )  # not by time: concurrent sales have no fixed order
+    # Not by time, because concurrent sales have no fixed order.
+    ordered = sorted(lines, key=lambda line: (line.kind, line.amount))
     statement, _ = inject_breaks_at(ordered, chosen, random=Random(SEED))  # noqa: S311 - the same every time
     file = io.StringIO()
     write_csv(file, statement)

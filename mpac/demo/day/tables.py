@@ -108,7 +108,7 @@ def breaks(found: list[dict[str, Any]]) -> Table:
 
 
 def settlements(rows: Iterable[tuple[str, dict[str, Any]]]) -> Table:
-    """Return the days of stores, and who signed each as reconciled."""
+    """Return the days of the stores, and who signed each of them off."""
     table = _table(["store", "day", "signed by"], AMOUNTS, gap=1)
     for name, row in rows:
         by = (row["reconciled_by"] or "nobody yet").partition("@")[0]

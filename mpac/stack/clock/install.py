@@ -18,7 +18,7 @@ from mpac.cli.errors import UserError
 from mpac.stack.movable_clock import CREATE, PATH, SCHEMA
 
 RENEWED_WITHIN_SECONDS = 60
-"""A connection is closed between two transactions, and a long export may take this long."""
+"""A connection is closed between two transactions only, and a long export may last this long."""
 POLL_SECONDS = 0.05
 
 _IS_INSTALLED: LiteralString = """
