@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mpac.audit.provider_ledger import SANDBOX, PaymentMovements, ProviderLedger, read_ledger
-from mpac.audit.recorded_payments import RecordedPayment, read_recorded_payments
+from mpac.audit.recorded_payments import AuditedPayment, read_recorded_payments
 
 TAKEN = frozenset({"completed", "refunded"})
 NOT_TAKEN = frozenset({"failed", "cancelled"})
@@ -29,7 +29,7 @@ SENTENCES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Violation:
+class PaymentViolation:
     """A rule that a payment breaks, and what is wrong."""
 
     rule: str
@@ -44,7 +44,7 @@ class PaymentAudit:
     payments: int
     movements: int
     checked: dict[str, int]
-    broken: tuple[Violation, ...]
+    broken: tuple[PaymentViolation, ...]
 
 
 async def audit_payments(*, database_url: str, sandbox_url: str, control_key: str = "") -> PaymentAudit:
@@ -57,25 +57,25 @@ async def audit_payments(*, database_url: str, sandbox_url: str, control_key: st
     return compare_payments(recorded, ledger)
 
 
-def compare_payments(recorded: dict[str, RecordedPayment], ledger: ProviderLedger) -> PaymentAudit:
+def compare_payments(recorded: dict[str, AuditedPayment], ledger: ProviderLedger) -> PaymentAudit:
     """Compare the two sides and return the result."""
-    broken: list[Violation] = []
+    broken: list[PaymentViolation] = []
     checked = dict.fromkeys(SENTENCES, 0)
     for payment_id in sorted(recorded.keys() | ledger.by_payment.keys()):
         payment, moved = recorded.get(payment_id), ledger.by_payment.get(payment_id, PaymentMovements())
         for rule, is_for, find in _RULES:
             if is_for(payment, moved):
                 checked[rule] += 1
-                broken += [Violation(rule, payment_id, problem) for problem in find(payment, moved)]
+                broken += [PaymentViolation(rule, payment_id, problem) for problem in find(payment, moved)]
     return PaymentAudit(len(recorded), ledger.movements, checked, tuple(broken))
 
 
-def _charged_twice(_payment: RecordedPayment | None, moved: PaymentMovements) -> list[str]:
+def _charged_twice(_payment: AuditedPayment | None, moved: PaymentMovements) -> list[str]:
     left = moved.charges - moved.reversals
     return [f"charged {moved.charges} times, reversed {moved.reversals} times"] if left > 1 else []
 
 
-def _amount_differs(payment: RecordedPayment | None, moved: PaymentMovements) -> list[str]:
+def _amount_differs(payment: AuditedPayment | None, moved: PaymentMovements) -> list[str]:
     assert payment  # noqa: S101 - ``_RULES`` applies this to recorded payments only
     problems = []
     if moved.net_charged != payment.due:
@@ -96,13 +96,13 @@ def _amount_differs(payment: RecordedPayment | None, moved: PaymentMovements) ->
     return problems
 
 
-def _still_charged(payment: RecordedPayment | None, moved: PaymentMovements) -> list[str]:
+def _still_charged(payment: AuditedPayment | None, moved: PaymentMovements) -> list[str]:
     assert payment  # noqa: S101 - as above
     kept = moved.net_charged - moved.refunded
     return [f"{payment.status}, and the provider holds {_format_amount(kept, moved)}"] if kept else []
 
 
-def _unknown_movement(payment: RecordedPayment | None, moved: PaymentMovements) -> list[str]:
+def _unknown_movement(payment: AuditedPayment | None, moved: PaymentMovements) -> list[str]:
     if payment is None:
         return [
             f"the provider moved {_format_amount(moved.net_charged, moved)} for a payment that is not in our database"
@@ -113,25 +113,25 @@ def _unknown_movement(payment: RecordedPayment | None, moved: PaymentMovements) 
     return [f"money moved under the key {reference}, which is not an attempt of ours" for reference in strange]
 
 
-def _format_amount(amount: int, whose: RecordedPayment | PaymentMovements) -> str:
+def _format_amount(amount: int, whose: AuditedPayment | PaymentMovements) -> str:
     """Return an amount in minor units with its currency. Formatting it as money would need the product's code."""
-    currencies = {whose.currency} if isinstance(whose, RecordedPayment) else whose.currencies
+    currencies = {whose.currency} if isinstance(whose, AuditedPayment) else whose.currencies
     return f"{amount} minor units of {' and '.join(sorted(currencies)) or 'any currency'}"
 
 
-def _has_status(statuses: frozenset[str]) -> Callable[[RecordedPayment | None, PaymentMovements], bool]:
+def _has_status(statuses: frozenset[str]) -> Callable[[AuditedPayment | None, PaymentMovements], bool]:
     return lambda payment, _moved: payment is not None and payment.is_at_provider and payment.status in statuses
 
 
-def _has_moved(_payment: RecordedPayment | None, moved: PaymentMovements) -> bool:
+def _has_moved(_payment: AuditedPayment | None, moved: PaymentMovements) -> bool:
     return bool(moved.currencies)
 
 
 _RULES: tuple[
     tuple[
         str,
-        Callable[[RecordedPayment | None, PaymentMovements], bool],
-        Callable[[RecordedPayment | None, PaymentMovements], list[str]],
+        Callable[[AuditedPayment | None, PaymentMovements], bool],
+        Callable[[AuditedPayment | None, PaymentMovements], list[str]],
     ],
     ...,
 ] = (

@@ -22,7 +22,7 @@ AT_THIS_PROVIDER = """
 
 
 @dataclass(frozen=True, slots=True)
-class RecordedPayment:
+class AuditedPayment:
     """A payment as recorded in our database; amounts in minor units.
 
     ``references`` are the keys of its attempts, which are written before each call.
@@ -40,7 +40,7 @@ class RecordedPayment:
 
 async def read_recorded_payments(
     database_url: str, *, provider: str, ids: Collection[str] | None = None
-) -> dict[str, RecordedPayment]:
+) -> dict[str, AuditedPayment]:
     """Return all our payments by id, or those of ``ids``. Raises ``UserError`` if the database is down."""
     query = AT_THIS_PROVIDER + ("" if ids is None else " WHERE id = ANY(%(ids)s)")
     try:
@@ -50,7 +50,7 @@ async def read_recorded_payments(
             await connection.set_read_only(True)
             await connection.execute("SET LOCAL row_security = off")
             found = await connection.execute(query, {"provider": provider, "ids": list(ids or ())})
-            return {row[0]: RecordedPayment(*row) for row in await found.fetchall()}
+            return {row[0]: AuditedPayment(*row) for row in await found.fetchall()}
     except psycopg.Error as error:
         said = str(error).strip().partition("\n")[0]
         raise UserError(

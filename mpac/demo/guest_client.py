@@ -6,7 +6,7 @@ wait a few seconds longer, and nothing else changes.
 
 from typing import Any
 
-from mpac.demo.http_client import CONFLICT, Caller
+from mpac.demo.http_client import CONFLICT, HttpCaller
 from mpac.demo.problems import UnexpectedAnswer
 from mpac.demo.retry import TimedOut, wait_until
 
@@ -22,7 +22,7 @@ COUNTED = {"payments": "payment", "refunds": "refund"}
 class GuestClient:
     """A table with a terminal. ``phone`` is a guest's telephone, which pays codes at the provider."""
 
-    def __init__(self, terminal: Caller, *, phone: Caller) -> None:
+    def __init__(self, terminal: HttpCaller, *, phone: HttpCaller) -> None:
         self._terminal = terminal
         self._phone = phone
 

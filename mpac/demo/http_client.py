@@ -62,7 +62,7 @@ Send = Callable[[Request], Awaitable[Answer]]
 """A function that makes one attempt."""
 
 
-class Caller:
+class HttpCaller:
     """Send requests to one server with one set of credentials."""
 
     def __init__(self, name: str, send: Send, *, renew: Callable[[], None] | None = None) -> None:
@@ -118,7 +118,7 @@ class CallerFactory:
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=LIMITLESS), timeout=timeout) as session:
             yield cls(session)
 
-    def terminal(self, api_url: str, device: Mapping[str, str]) -> Caller:
+    def terminal(self, api_url: str, device: Mapping[str, str]) -> HttpCaller:
         """Return the caller for a device, which authenticates with its own key."""
         terminal = Terminal(api_url, device, session=self._session)
 
@@ -128,17 +128,17 @@ class CallerFactory:
             except TokenRefused as refused:
                 return refused.answer
 
-        return Caller(terminal.device_id, send, renew=terminal.forget_token)
+        return HttpCaller(terminal.device_id, send, renew=terminal.forget_token)
 
-    def user(self, api_url: str, token: str, *, name: str) -> Caller:
+    def user(self, api_url: str, token: str, *, name: str) -> HttpCaller:
         """Return the caller for a user with a token."""
         return self._with_bearer(name, api_url.rstrip("/") + PREFIX, token)
 
-    def provider(self, sandbox_url: str, key: str, *, name: str) -> Caller:
+    def provider(self, sandbox_url: str, key: str, *, name: str) -> HttpCaller:
         """Return a caller of the sandbox provider; ``key`` is its control key or an API key."""
         return self._with_bearer(name, sandbox_url.rstrip("/"), key)
 
-    def _with_bearer(self, name: str, base: str, token: str) -> Caller:
+    def _with_bearer(self, name: str, base: str, token: str) -> HttpCaller:
         credentials = {"Authorization": f"Bearer {token}"}
 
         async def send(request: Request) -> Answer:
@@ -147,7 +147,7 @@ class CallerFactory:
             async with self._session.request(request.method, base + request.path, headers=headers, **sent) as response:
                 return await _read(response)
 
-        return Caller(name, send)
+        return HttpCaller(name, send)
 
 
 def is_transient(answer: Answer) -> bool:

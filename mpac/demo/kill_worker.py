@@ -12,7 +12,7 @@ import signal
 import time
 
 from mpac.demo.environment import DemoEnvironment
-from mpac.demo.queries import ClaimedPayment, DemoQueries
+from mpac.demo.queries import DemoQueries, PaymentClaim
 from mpac.demo.retry import wait_until
 
 WORKER = "worker-payments-1"
@@ -44,7 +44,7 @@ async def kill_worker(demo: DemoEnvironment, queries: DemoQueries) -> None:
 
 
 async def _recover(
-    demo: DemoEnvironment, queries: DemoQueries, claimed: list[ClaimedPayment], *, pid: int, killed_at: float
+    demo: DemoEnvironment, queries: DemoQueries, claimed: list[PaymentClaim], *, pid: int, killed_at: float
 ) -> None:
     other = await wait_until(
         lambda: _ready_pid(demo),

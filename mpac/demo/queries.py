@@ -26,7 +26,7 @@ METHODS = {
 
 
 @dataclass(frozen=True, slots=True)
-class ClaimedPayment:
+class PaymentClaim:
     """A payment that a worker has claimed. ``fence`` grows with each claim."""
 
     id: str
@@ -48,15 +48,15 @@ class DemoQueries:
         """Disconnect."""
         await self._database.close()
 
-    async def claimed(self) -> list[ClaimedPayment]:
+    async def claimed(self) -> list[PaymentClaim]:
         """Return the payments that a worker has claimed and not finished."""
-        return [ClaimedPayment(*row) for row in await self._database.fetch(_CLAIMED)]
+        return [PaymentClaim(*row) for row in await self._database.fetch(_CLAIMED)]
 
-    async def still_claimed(self, claimed: Collection[ClaimedPayment]) -> list[ClaimedPayment]:
+    async def still_claimed(self, claimed: Collection[PaymentClaim]) -> list[PaymentClaim]:
         """Return those of ``claimed`` that no worker has claimed again or finished since."""
         fences = {payment.id: payment.fence for payment in claimed}
         return [
-            ClaimedPayment(row[0], row[2])
+            PaymentClaim(row[0], row[2])
             for row in await self._database.fetch(_NOW, [list(fences)])
             if row[1] == "processing" and row[2] == fences[row[0]]
         ]

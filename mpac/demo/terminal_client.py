@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from mpac.demo.http_client import CONFLICT, Caller
+from mpac.demo.http_client import CONFLICT, HttpCaller
 from mpac.demo.problems import UnexpectedAnswer, broken_promise
 from mpac.demo.retry import TimedOut
 from mpac.demo.sales import Behaviour, Sale
@@ -27,7 +27,9 @@ CUSTOMER_TAKES_SECONDS = (0.3, 0.9)
 class TerminalClient:
     """Sell to one customer after another. ``phone`` is the customers' telephone, which pays codes at the provider."""
 
-    def __init__(self, terminal: Caller, statistics: SalesStatistics, *, phone: Caller, rng: random.Random) -> None:
+    def __init__(
+        self, terminal: HttpCaller, statistics: SalesStatistics, *, phone: HttpCaller, rng: random.Random
+    ) -> None:
         self._terminal = terminal
         self._statistics = statistics
         self._phone = phone

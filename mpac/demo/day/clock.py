@@ -9,7 +9,7 @@ from typing import Self
 
 from mpac.cli.errors import UserError
 from mpac.demo.database_client import DatabaseClient
-from mpac.demo.http_client import Caller
+from mpac.demo.http_client import HttpCaller
 from mpac.demo.retry import TimedOut
 from mpac.stack.movable_clock import MOVE, READ
 from workflows.time_zones import zone
@@ -24,13 +24,13 @@ CLOCK = "/control/clock"
 class StoryClock:
     """Move both clocks of the story. Times are in Tokyo, and ``day`` is counted from 1, the story's first day."""
 
-    def __init__(self, database: DatabaseClient, *, provider: Caller) -> None:
+    def __init__(self, database: DatabaseClient, *, provider: HttpCaller) -> None:
         self._database = database
         self._provider = provider
         self.first_day = datetime.now(TOKYO).date()
 
     @classmethod
-    async def open(cls, database_url: str, *, provider: Caller) -> Self:
+    async def open(cls, database_url: str, *, provider: HttpCaller) -> Self:
         """Connect, align both clocks, and let the story begin on the next morning. ``provider`` calls the control routes.
 
         Raises ``UserError``.

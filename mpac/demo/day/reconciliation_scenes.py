@@ -10,7 +10,7 @@ from mpac.demo.day import statement_files, tables
 from mpac.demo.day.clock import GRACE_SECONDS
 from mpac.demo.day.sales import CASH_SHORT, LATE, REFUND_AMOUNTS
 from mpac.demo.day.sales_scenes import CHAIN, FIRST_DAY, IZAKAYA, NEXT_DAY, Story
-from mpac.demo.http_client import Caller
+from mpac.demo.http_client import HttpCaller
 from mpac.stack.state_folder import private_folder, write_private
 
 REFUSED, FORBIDDEN = 422, 403
@@ -69,7 +69,7 @@ async def count_cash(story: Story) -> None:
     )
 
 
-async def compare(story: Story, provider: Caller) -> None:
+async def compare(story: Story, provider: HttpCaller) -> None:
     """Play the evening: both files are uploaded, and every difference is classified.
 
     Raises ``UnexpectedAnswer``, ``TimedOut``.

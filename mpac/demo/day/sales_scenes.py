@@ -10,7 +10,7 @@ from mpac.demo.console import StoryConsole
 from mpac.demo.day.clock import GRACE_SECONDS, StoryClock
 from mpac.demo.day.sales import AFTER_MIDNIGHT, EVENING, LATE, NOON, REFUND_AMOUNTS, PlannedSale
 from mpac.demo.day.stores import DemoStore, DemoStores
-from mpac.devtools.statement.lines import OurLine
+from mpac.devtools.statement.lines import SourceLine
 
 CHAIN = ("Shibuya", "Shinjuku")  # they close at midnight
 IZAKAYA = "Ueno"
@@ -33,7 +33,7 @@ class Story:
     breaks_by_payment: dict[str, dict[str, str]] = field(default_factory=dict)  # store → payment id → category
     settlements: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)  # by store and day of the story
     facts: dict[str, bool] = field(default_factory=dict)
-    lines: list[OurLine] = field(default_factory=list)  # the provider's own statement of the store that is reconciled
+    lines: list[SourceLine] = field(default_factory=list)  # the provider's own statement for Shibuya's first day
 
     async def say(self, sentence: str, *, style: str = "") -> None:
         """Print a sentence after the story's own time."""

@@ -14,10 +14,10 @@ from urllib.parse import urlencode
 
 from mpac.demo.day.sales import EXPECTED, LEFT_OUT
 from mpac.demo.day.users import User
-from mpac.demo.http_client import Caller, Upload
+from mpac.demo.http_client import HttpCaller, Upload
 from mpac.demo.problems import UnexpectedAnswer
 from mpac.devtools.statement.inject_breaks import inject_breaks_at
-from mpac.devtools.statement.lines import STATEMENT_KINDS, OurLine, write_csv
+from mpac.devtools.statement.lines import STATEMENT_KINDS, SourceLine, write_csv
 
 SEED = 11  # the same differences in every run
 OK = 200
@@ -30,7 +30,7 @@ CARD_COMPANY = {
 }
 
 
-async def provider_lines(provider: Caller, settlement: dict[str, Any]) -> list[OurLine]:
+async def provider_lines(provider: HttpCaller, settlement: dict[str, Any]) -> list[SourceLine]:
     """Return the provider's own statement for a settlement's store and period. Raises ``UnexpectedAnswer``, ``TimedOut``."""
     period = {"account": settlement["store_id"], "from": settlement["start_at"], "to": settlement["end_at"]}
     answer = await provider.call("GET", f"/v1/statements?{urlencode({**period, 'format': 'csv'})}")
@@ -39,9 +39,9 @@ async def provider_lines(provider: Caller, settlement: dict[str, Any]) -> list[O
     return [_line(row) for row in csv.DictReader(io.StringIO(answer.body.decode()))]
 
 
-def _line(row: dict[str, str]) -> OurLine:
+def _line(row: dict[str, str]) -> SourceLine:
     kind = KINDS_BY_STATEMENT_KIND[row["kind"]]
-    return OurLine(
+    return SourceLine(
         kind=kind,
         entity_id=row["reference"].partition(":")[0],
         our_reference=row["reference"],
@@ -54,7 +54,7 @@ def _line(row: dict[str, str]) -> OurLine:
 
 
 def statement_with_breaks(
-    lines: list[OurLine], breaks_by_payment: dict[str, str], *, is_corrected: bool = False
+    lines: list[SourceLine], breaks_by_payment: dict[str, str], *, is_corrected: bool = False
 ) -> bytes:
     """Return a statement with the given break at each payment; a corrected one includes lines that were merely late."""
     chosen = {

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from mpac.demo.http_client import CONFLICT, Caller, Upload
+from mpac.demo.http_client import CONFLICT, HttpCaller, Upload
 from mpac.demo.problems import UnexpectedAnswer
 from mpac.demo.retry import wait_until
 
@@ -14,7 +14,7 @@ DUPLICATE = "DUPLICATE_RESOURCE"
 class User:
     """One user. The name of ``caller`` is the token's subject, and so the name in reports and histories."""
 
-    def __init__(self, caller: Caller) -> None:
+    def __init__(self, caller: HttpCaller) -> None:
         self.name = caller.name
         self._caller = caller
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from random import Random
 
-from mpac.devtools.statement.lines import OurLine, TheirLine, mirror
+from mpac.devtools.statement.lines import FileLine, SourceLine, mirror
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class InjectedBreak:
     provider_reference: str | None
 
 
-LineChange = Callable[[OurLine, Random], list[TheirLine]]
+LineChange = Callable[[SourceLine, Random], list[FileLine]]
 
 OTHER_CURRENCY = {"USD": "EUR"}
 
@@ -46,24 +46,24 @@ def _perturb(value: int, random: Random) -> int:
     return value + (step if value >= 0 else -step)
 
 
-def _amount(line: OurLine, random: Random) -> list[TheirLine]:
+def _amount(line: SourceLine, random: Random) -> list[FileLine]:
     return [replace(mirror(line), amount=_perturb(line.amount, random))]
 
 
-def _currency(line: OurLine, _random: Random) -> list[TheirLine]:
+def _currency(line: SourceLine, _random: Random) -> list[FileLine]:
     return [replace(mirror(line), currency=OTHER_CURRENCY.get(line.currency, "USD"))]
 
 
-def _reversed(line: OurLine, _random: Random) -> list[TheirLine]:
+def _reversed(line: SourceLine, _random: Random) -> list[FileLine]:
     its = mirror(line)
     return [its, replace(its, kind="reversal", amount=-its.amount, fee=-its.fee)]
 
 
-def _fee(line: OurLine, random: Random) -> list[TheirLine]:
+def _fee(line: SourceLine, random: Random) -> list[FileLine]:
     return [replace(mirror(line), fee=_perturb(line.fee, random))]
 
 
-def _unknown_payment(line: OurLine, random: Random) -> list[TheirLine]:
+def _unknown_payment(line: SourceLine, random: Random) -> list[FileLine]:
     name = f"{random.getrandbits(64):016x}"
     unknown = replace(mirror(line), our_reference=f"pay_planted{name}:1", provider_reference=f"planted_{name}")
     return [mirror(line), unknown]
@@ -89,18 +89,18 @@ class TooFewLines(Exception):
 
 
 def inject_breaks(
-    lines: list[OurLine], wanted: dict[str, int], *, seed: int
-) -> tuple[list[TheirLine], list[InjectedBreak]]:
+    lines: list[SourceLine], wanted: dict[str, int], *, seed: int
+) -> tuple[list[FileLine], list[InjectedBreak]]:
     """Return the statement and the breaks in it. Raises ``TooFewLines``."""
     random = Random(seed)  # noqa: S311 - the same seed must inject the same breaks
     return inject_breaks_at(lines, _choose(lines, wanted, random), random=random)
 
 
 def inject_breaks_at(
-    lines: list[OurLine], chosen: dict[tuple[str, str], str], *, random: Random
-) -> tuple[list[TheirLine], list[InjectedBreak]]:
-    """Return the statement with a break on each line that ``chosen`` names (``OurLine.key`` → category), and these breaks."""
-    statement: list[TheirLine] = []
+    lines: list[SourceLine], chosen: dict[tuple[str, str], str], *, random: Random
+) -> tuple[list[FileLine], list[InjectedBreak]]:
+    """Return the statement with a break on each line in ``chosen`` (``SourceLine.key`` → category), and these breaks."""
+    statement: list[FileLine] = []
     truth: list[InjectedBreak] = []
     for line in lines:
         category = chosen.get(line.key)
@@ -112,7 +112,7 @@ def inject_breaks_at(
     return statement, truth
 
 
-def _choose(lines: list[OurLine], wanted: dict[str, int], random: Random) -> dict[tuple[str, str], str]:
+def _choose(lines: list[SourceLine], wanted: dict[str, int], random: Random) -> dict[tuple[str, str], str]:
     """Choose a different line for each break."""
     twins = _shared_references(lines)
     whole = [line for line in lines if line.key not in twins]
@@ -129,11 +129,11 @@ def _choose(lines: list[OurLine], wanted: dict[str, int], random: Random) -> dic
     return chosen
 
 
-def _fits(line: OurLine, category: str) -> bool:
+def _fits(line: SourceLine, category: str) -> bool:
     return line.kind == "payment" or category not in PAYMENTS_ONLY
 
 
-def _shared_references(lines: list[OurLine]) -> dict[tuple[str, str], str]:
+def _shared_references(lines: list[SourceLine]) -> dict[tuple[str, str], str]:
     """Return the lines that share a provider's reference: ``first`` and, for later ones, ``second``."""
     seen: dict[tuple[str, str | None], tuple[str, str]] = {}
     twins: dict[tuple[str, str], str] = {}

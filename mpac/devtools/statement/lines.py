@@ -14,7 +14,7 @@ STATEMENT_KINDS = {"payment": "charge", "refund": "refund", "reversal": "reversa
 
 
 @dataclass(frozen=True, slots=True)
-class OurLine:
+class SourceLine:
     """A settlement line that a provider reports."""
 
     kind: str
@@ -33,7 +33,7 @@ class OurLine:
 
 
 @dataclass(frozen=True, slots=True)
-class TheirLine:
+class FileLine:
     """A statement line; ``amount`` is signed."""
 
     kind: str
@@ -57,13 +57,13 @@ class TheirLine:
         }
 
 
-def mirror(line: OurLine) -> TheirLine:
+def mirror(line: SourceLine) -> FileLine:
     """Return the statement line of a provider that agrees with ``line``."""
     names = (line.kind, line.our_reference, line.provider_reference)
-    return TheirLine(*names, line.amount, line.currency, line.fee, line.occurred_at)
+    return FileLine(*names, line.amount, line.currency, line.fee, line.occurred_at)
 
 
-def write_csv(file: IO[str], lines: Iterable[TheirLine]) -> int:
+def write_csv(file: IO[str], lines: Iterable[FileLine]) -> int:
     """Write a statement as CSV with a header; return the number of lines."""
     writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -74,7 +74,7 @@ def write_csv(file: IO[str], lines: Iterable[TheirLine]) -> int:
     return count
 
 
-def write_json_lines(file: IO[str], lines: Iterable[TheirLine]) -> int:
+def write_json_lines(file: IO[str], lines: Iterable[FileLine]) -> int:
     """Write a statement as one JSON object per line; return the number of lines."""
     count = 0
     for line in lines:

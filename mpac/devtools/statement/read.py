@@ -3,7 +3,7 @@
 from sqlalchemy import text
 
 from mpac.cli.errors import UserError
-from mpac.devtools.statement.lines import OurLine
+from mpac.devtools.statement.lines import SourceLine
 from workflows.database.engines import Role, connect, disconnect, transaction
 from workflows.settings import load_settings
 
@@ -15,7 +15,7 @@ _LINES = text("""
 _KNOWN = text("SELECT status FROM settlements WHERE id = :id")
 
 
-async def read_lines(settlement_id: str, *, provider: str) -> list[OurLine]:
+async def read_lines(settlement_id: str, *, provider: str) -> list[SourceLine]:
     """Return the lines of ``provider`` in a closed settlement. Raises ``UserError``."""
     connect(load_settings(), roles=(Role.OWNER,))
     try:
@@ -28,4 +28,4 @@ async def read_lines(settlement_id: str, *, provider: str) -> list[OurLine]:
         raise UserError("There is no such settlement: list them with GET /api/v1/settlements.")
     if status == "open":
         raise UserError("This settlement is still open: close it first with POST /api/v1/settlements/ID/close.")
-    return [OurLine(*row) for row in rows]
+    return [SourceLine(*row) for row in rows]

@@ -9,7 +9,7 @@ import pytest
 from psycopg.rows import DictRow
 
 from mpac.devtools.statement.inject_breaks import CHANGES, inject_breaks
-from mpac.devtools.statement.lines import OurLine, TheirLine
+from mpac.devtools.statement.lines import FileLine, SourceLine
 from tests.conftest import MakeTenant
 from tests.integration.reconciliation.test_matcher_against_reference import sql_classifications, tally
 from tests.reconciliation_helpers import books_of, closed_settlement, manager, some_sales, upload
@@ -33,12 +33,12 @@ def sales_with_twins(count: int, *, twins: int) -> list[Ours]:
     return lines
 
 
-def as_ours(line: Ours) -> OurLine:
+def as_ours(line: Ours) -> SourceLine:
     names = (line.kind, line.entity_id, line.our_reference, line.provider_reference)
-    return OurLine(*names, line.amount, line.currency, line.fee, line.occurred_at)
+    return SourceLine(*names, line.amount, line.currency, line.fee, line.occurred_at)
 
 
-def as_theirs(line: TheirLine) -> Theirs:
+def as_theirs(line: FileLine) -> Theirs:
     names = (line.kind, line.our_reference, line.provider_reference, line.amount, line.fee)
     return Theirs(*names, at=line.at, currency=line.currency)
 

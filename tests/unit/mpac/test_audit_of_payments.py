@@ -6,10 +6,10 @@ import pytest
 
 from mpac.audit.payment_audit import SENTENCES, compare_payments
 from mpac.audit.provider_ledger import PaymentMovements, ProviderLedger
-from mpac.audit.recorded_payments import RecordedPayment
+from mpac.audit.recorded_payments import AuditedPayment
 
 
-def payment(status: str = "completed", **changes: Any) -> RecordedPayment:
+def payment(status: str = "completed", **changes: Any) -> AuditedPayment:
     correct: dict[str, Any] = {
         "id": "pay_1",
         "status": status,
@@ -20,7 +20,7 @@ def payment(status: str = "completed", **changes: Any) -> RecordedPayment:
         "is_at_provider": True,
         "references": ["pay_1:1", "rfd_1:1"],
     }
-    return RecordedPayment(**{**correct, **changes})
+    return AuditedPayment(**{**correct, **changes})
 
 
 def moved(*movements: tuple[str, int], reference: str = "pay_1:1", currency: str = "JPY") -> PaymentMovements:
@@ -67,19 +67,19 @@ DISAGREE = (
 )
 
 
-def broken_rules(one: RecordedPayment | None, other: PaymentMovements) -> set[str]:
+def broken_rules(one: AuditedPayment | None, other: PaymentMovements) -> set[str]:
     ledger = ProviderLedger(movements=1, by_payment={"pay_1": other} if other.references else {})
     return {broken.rule for broken in compare_payments({"pay_1": one} if one else {}, ledger).broken}
 
 
 @pytest.mark.parametrize(("ours", "theirs"), AGREE)
-def test_no_difference_is_reported_if_both_ledgers_agree(ours: RecordedPayment, theirs: PaymentMovements) -> None:
+def test_no_difference_is_reported_if_both_ledgers_agree(ours: AuditedPayment, theirs: PaymentMovements) -> None:
     assert broken_rules(ours, theirs) == set()
 
 
 @pytest.mark.parametrize(("rules", "ours", "theirs"), DISAGREE)
 def test_each_disagreement_is_reported_with_its_rule(
-    rules: set[str], ours: RecordedPayment | None, theirs: PaymentMovements
+    rules: set[str], ours: AuditedPayment | None, theirs: PaymentMovements
 ) -> None:
     assert broken_rules(ours, theirs) == rules
 

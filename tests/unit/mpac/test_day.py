@@ -25,7 +25,7 @@ from mpac.demo.day.sales import (
 )
 from mpac.demo.day.statement_files import CARD_COMPANY, card_company_file, statement_with_breaks
 from mpac.devtools.statement.inject_breaks import CHANGES
-from mpac.devtools.statement.lines import OurLine
+from mpac.devtools.statement.lines import SourceLine
 from workflows.card_data import find_card_data
 from workflows.providers.statement_mapping import StatementMapping
 from workflows.reconciliation.classify import NO_BREAK, Category
@@ -35,8 +35,8 @@ BOOK = [sold for hour in (NOON, EVENING, AFTER_MIDNIGHT) for several in hour.val
 AT = datetime(2026, 11, 28, 3, 10, tzinfo=UTC)
 
 
-def line(payment_id: str, amount: int = 1_000) -> OurLine:
-    return OurLine("payment", payment_id, f"{payment_id}:1", f"sbx_{payment_id}", amount, "JPY", 32, AT)
+def line(payment_id: str, amount: int = 1_000) -> SourceLine:
+    return SourceLine("payment", payment_id, f"{payment_id}:1", f"sbx_{payment_id}", amount, "JPY", 32, AT)
 
 
 def rows(statement: bytes) -> list[dict[str, str]]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mpac.demo import retry as persisting
-from mpac.demo.http_client import Caller, Request, is_transient, retry_after
+from mpac.demo.http_client import HttpCaller, Request, is_transient, retry_after
 from mpac.demo.retry import TimedOut, TransientFailure, retry_until_answered, wait_until
 from mpac.devtools.terminal import Answer
 from mpac.stack.state_folder import ROOT
@@ -129,7 +129,7 @@ FAILURES = (
 
 async def test_a_post_is_repeated_with_its_first_idempotency_key() -> None:
     server = Server(*FAILURES, answer(201))
-    assert (await Caller("a till", server.send).call("POST", "/payments", body={"amount": 1})).status == 201
+    assert (await HttpCaller("a till", server.send).call("POST", "/payments", body={"amount": 1})).status == 201
     assert len(server.requests) == len(FAILURES) + 1
     assert len(set(map(id, server.requests))) == 1  # the same request object is sent again …
     assert server.requests[0].key  # … and has a key although the caller gave none
@@ -137,7 +137,7 @@ async def test_a_post_is_repeated_with_its_first_idempotency_key() -> None:
 
 async def test_a_given_idempotency_key_is_used_and_a_get_has_none() -> None:
     server = Server(answer(503), answer(201), answer(200))
-    caller = Caller("a till", server.send)
+    caller = HttpCaller("a till", server.send)
     await caller.call("POST", "/payments", key="till-1")
     await caller.call("GET", "/payments")
     assert [request.key for request in server.requests] == ["till-1", "till-1", ""]
@@ -145,7 +145,7 @@ async def test_a_given_idempotency_key_is_used_and_a_get_has_none() -> None:
 
 async def test_pauses_grow_and_are_never_shorter_than_retry_after(pauses: list[float]) -> None:
     refusals = [answer(503, headers={"Retry-After": "9"}), *(answer(503) for _ in range(8))]
-    await Caller("a till", Server(*refusals, answer(200)).send).call("GET", "/payments")
+    await HttpCaller("a till", Server(*refusals, answer(200)).send).call("GET", "/payments")
     assert pauses[0] >= 9
     growing = [seconds / persisting.SPREAD for seconds in pauses[1:]]
     assert growing[0] < growing[2] < growing[4]
@@ -155,29 +155,29 @@ async def test_pauses_grow_and_are_never_shorter_than_retry_after(pauses: list[f
 async def test_a_terminal_with_an_expired_token_renews_it_and_repeats_the_call() -> None:
     renewed: list[int] = []
     server = Server(answer(401), answer(201))
-    caller = Caller("a till", server.send, renew=lambda: renewed.append(1))
+    caller = HttpCaller("a till", server.send, renew=lambda: renewed.append(1))
     assert (await caller.call("POST", "/payments")).status == 201
     assert renewed == [1]
 
 
 async def test_a_401_that_persists_with_new_tokens_is_returned() -> None:
     server = Server(*(answer(401) for _ in range(9)))
-    assert (await Caller("a till", server.send, renew=lambda: None).call("GET", "/payments")).status == 401
-    assert (await Caller("a manager", server.send).call("GET", "/stores")).status == 401
+    assert (await HttpCaller("a till", server.send, renew=lambda: None).call("GET", "/payments")).status == 401
+    assert (await HttpCaller("a manager", server.send).call("GET", "/stores")).status == 401
     assert len(server.requests) == 5  # four for the terminal, which gets three new tokens, then one for the user
 
 
 async def test_a_timeout_names_the_call_and_the_last_answer() -> None:
     server = Server(*(answer(503) for _ in range(99)))
     with pytest.raises(TimedOut, match=r"POST /payments by a till: no result within 0 s, at last 503") as late:
-        await Caller("a till", server.send).call("POST", "/payments", counted="sale", within=0)
+        await HttpCaller("a till", server.send).call("POST", "/payments", counted="sale", within=0)
     assert late.value.counted == "sale"
 
 
 async def test_a_call_that_fails_by_a_bug_is_not_repeated() -> None:
     server = Server(KeyError("data"), answer(200))
     with pytest.raises(KeyError):
-        await Caller("a till", server.send).call("GET", "/payments")
+        await HttpCaller("a till", server.send).call("GET", "/payments")
 
 
 async def test_a_timeout_while_polling_is_counted_under_the_awaited_noun() -> None:

@@ -9,15 +9,15 @@ import pytest
 from mpac.cli.commands.statement import parse_break_option
 from mpac.cli.errors import UserError
 from mpac.devtools.statement.inject_breaks import CHANGES, TooFewLines, inject_breaks
-from mpac.devtools.statement.lines import OurLine, write_csv, write_json_lines
+from mpac.devtools.statement.lines import SourceLine, write_csv, write_json_lines
 from workflows.reconciliation.classify import NO_BREAK, Category
 
 AT = datetime(2026, 11, 23, 3, tzinfo=UTC)
 
 
-def lines(count: int) -> list[OurLine]:
+def lines(count: int) -> list[SourceLine]:
     return [
-        OurLine("payment", f"pay_{i}", f"pay_{i}:1", f"sbx_{i // 2 if i < 4 else i}", 1_000, "JPY", 32, AT)
+        SourceLine("payment", f"pay_{i}", f"pay_{i}:1", f"sbx_{i // 2 if i < 4 else i}", 1_000, "JPY", 32, AT)
         for i in range(count)
     ]
 
