@@ -81,6 +81,7 @@ async def check_on_schedule(*, period_seconds: float, review_after_seconds: floa
 
 
 async def _check_rule(rule: Rule, review_after_seconds: float) -> None:
+    """Check one rule within its limits, log its violations, and store the result."""
     began = time.monotonic()
     finding: Finding | None = None
     try:

@@ -148,12 +148,13 @@ def storable_text(value: str, *, most: int) -> str:
 
 
 def _describe_arguments(arguments: Any) -> str:
+    """Return arguments that cannot be requeued as text. If they contain card data, say only where it is."""
     try:
-        places = find_card_data(arguments)
+        paths = find_card_data(arguments)
         written = json.dumps(arguments, default=str)
     except (ValueError, RecursionError):
         return "Arguments that are nested too deep to be stored"
-    return f"Withheld, because it holds card data in {', '.join(places)}" if places else f"arguments: {written}"
+    return f"Withheld, because it holds card data in {', '.join(paths)}" if paths else f"arguments: {written}"
 
 
 async def list_dead_letters(

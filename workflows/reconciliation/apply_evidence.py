@@ -142,22 +142,23 @@ async def apply_evidence(
     payment_ids = [item.payment_id for item in mine.values()] if entity == "refund" else None
     rows = await lock_open_rows(connection, workload, sorted(mine), payment_ids=payment_ids)
     decided = [_decide(entity, mine[locked.claim.id], locked, is_confirmed=is_confirmed) for locked in rows]
-    news = [row for row in decided if row.decision and row.decision.event]
+    changed = [row for row in decided if row.decision and row.decision.event]
     statuses: dict[str, str] = {}
-    if news:
-        claims = await claim_locked(connection, workload, [row.locked for row in news])
+    if changed:
+        claims = await claim_locked(connection, workload, [row.locked for row in changed])
         answered = [
             AnsweredClaim(claim, row.reading.answer, row.decision)
-            for claim, row in zip(claims, news, strict=True)
+            for claim, row in zip(claims, changed, strict=True)
             if row.decision
         ]
         statuses = await workload.record(connection, answered, worker=by)
-        written = [_evidence_row(row, statuses[row.evidence.id]) for row in news]
+        written = [_evidence_row(row, statuses[row.evidence.id]) for row in changed]
         await connection.execute(_STORE_EVIDENCE, {"rows": rows_parameter(written), "by": by})
     return [EvidenceResult(row.evidence, statuses.get(row.evidence.id), row.issue) for row in decided]
 
 
 def _decide(entity: str, evidence: Evidence, locked: LockedRow[Any], *, is_confirmed: bool) -> _DecidedRow:
+    """Read the lines as an answer to the row's last attempt, and decide what follows from it."""
     claim, row = locked.claim, locked.row
     request = AttemptRequest(
         entity, claim.facts.amount, claim.request.currency, row["attempt_provider_reference"], row["sent_at"]

@@ -99,8 +99,8 @@ async def find_quoted_elsewhere(
         quoted += await refunds_of(connection, [ours["entity_id"]], amount=-ours["amount"], settlement=settlement)
     quoted = [entity for entity in quoted if entity.id != (ours and ours["entity_id"])]
     here = [entity.id for entity in quoted if entity.kind == "refund" and entity.settlement_id == settlement["id"]]
-    facts = {"id": settlement["id"], "run": found["run"], "break_id": found["id"], "refunds": here}
-    alone = set((await connection.execute(_ALONE, facts)).scalars()) if here else set()
+    refunds = {"id": settlement["id"], "run": found["run"], "break_id": found["id"], "refunds": here}
+    alone = set((await connection.execute(_ALONE, refunds)).scalars()) if here else set()
     return [
         entity
         for entity in quoted
@@ -121,11 +121,11 @@ async def require_correctable(connection: AsyncConnection, found: BreakRow, sett
     """
     quoted = await find_quoted_elsewhere(connection, found, settlement)
     refuse_open(quoted)
-    held = [entity for entity in quoted if entity.is_in_books]
-    if held:
+    booked_already = [entity for entity in quoted if entity.is_in_books]
+    if booked_already:
         raise resolution_error(
-            f"The line quotes {held[0].id}, which is {held[0].status} and in our books"
-            f" ({held[0].settlement_id or 'in the next settlement'}); link to it"
+            f"The line quotes {booked_already[0].id}, which is {booked_already[0].status} and in our books"
+            f" ({booked_already[0].settlement_id or 'in the next settlement'}); link to it"
         )
     ours, theirs = found["our_line"], found["their_line"]
     if ours and not theirs:
@@ -148,18 +148,19 @@ def refuse_open(quoted: list[QuotedEntity]) -> None:
 async def _refuse_unreported(
     connection: AsyncConnection, found: BreakRow, ours: OurLine, settlement: SettlementRow
 ) -> None:
-    facts = {name: found[name] for name in ("provider", "our_reference", "provider_reference", "difference", "run")}
+    """Raise if a statement reported our line after all, or if no statement of its provider was compared."""
+    columns = {name: found[name] for name in ("provider", "our_reference", "provider_reference", "difference", "run")}
     period = {name: settlement[name] for name in ("id", "store_id", "start_at", "end_at")}
-    reported = (await connection.execute(_REPORTED, {**facts, **period})).mappings().one_or_none()
+    reported = (await connection.execute(_REPORTED, {**columns, **period})).mappings().one_or_none()
     if reported:
         raise resolution_error(
             f"A statement of {reported['settlement_id']} reported it; link to its break {reported['id']}"
         )
     line = {"entity_id": ours["entity_id"]}
-    here = (await connection.execute(_REPORTED_HERE, {**facts, **period, **line})).scalar_one_or_none()
+    here = (await connection.execute(_REPORTED_HERE, {**columns, **period, **line})).scalar_one_or_none()
     if here:
         raise resolution_error(f"The statement reports a refund of this sale; link to its break {here}")
-    if not (await connection.execute(_WAS_COMPARED, {**facts, **period})).scalar_one():
+    if not (await connection.execute(_WAS_COMPARED, {**columns, **period})).scalar_one():
         raise resolution_error(f"No statement of {found['provider']} was compared; upload one and reconcile again")
 
 
@@ -167,12 +168,14 @@ async def _refuse_booked(
     connection: AsyncConnection, found: BreakRow, theirs: TheirLine, settlement: SettlementRow
 ) -> None:
     """Raise if the same line, in a file of several days or stores, was booked for another settlement."""
-    facts = {name: found[name] for name in ("provider", "kind", "our_reference", "provider_reference")}
+    columns = {name: found[name] for name in ("provider", "kind", "our_reference", "provider_reference")}
     line = {name: theirs[name] for name in ("amount", "occurred_at", "occurred_on")}
     period = {name: settlement[name] for name in ("id", "merchant_id", "start_at", "end_at")}
-    await connection.execute(_ONE_CORRECTION, {name: {**facts, **period}[name] for name in ("merchant_id", "provider")})
+    await connection.execute(
+        _ONE_CORRECTION, {name: {**columns, **period}[name] for name in ("merchant_id", "provider")}
+    )
     is_repeating = found["provider"] in REPEATED_REFERENCES
-    parameters = {**facts, **line, **period, "is_repeating": is_repeating}
+    parameters = {**columns, **line, **period, "is_repeating": is_repeating}
     booked = (await connection.execute(_BOOKED, parameters)).mappings().one_or_none()
     if booked:
         raise resolution_error(

@@ -129,17 +129,17 @@ async def find_quoted(
     connection: AsyncConnection, line: TheirLine, *, provider: str, settlement: SettlementRow
 ) -> list[QuotedEntity]:
     """Return the payments and refunds that a break's ``their_line`` quotes, by the table above."""
-    facts = {"merchant_id": settlement["merchant_id"], "provider": provider, "not_moved": list(NOT_MOVED)}
+    common = {"merchant_id": settlement["merchant_id"], "provider": provider, "not_moved": list(NOT_MOVED)}
     found: list[QuotedEntity] = []
     if line["our_reference"]:
-        found = await _find(connection, _BY_OURS, {**facts, "our_reference": line["our_reference"]})
+        found = await _find(connection, _BY_OURS, {**common, "our_reference": line["our_reference"]})
     if not found and line["provider_reference"]:
         window = {
             "since": _prefix(settlement["start_at"] - AROUND),
             "until": _prefix(settlement["end_at"] + AROUND),
         }
         found = await _find(
-            connection, _BY_THEIRS, {**facts, **window, "provider_reference": line["provider_reference"]}
+            connection, _BY_THEIRS, {**common, **window, "provider_reference": line["provider_reference"]}
         )
     if line["kind"] == "payment":
         return [entity for entity in found if entity.kind == "payment"]
@@ -154,8 +154,8 @@ async def refunds_of(
     connection: AsyncConnection, payment_ids: list[str], *, amount: int, settlement: SettlementRow
 ) -> list[QuotedEntity]:
     """Return the refunds of these payments whose signed amount (below zero) is ``amount``."""
-    facts = {"merchant_id": settlement["merchant_id"], "not_moved": list(NOT_MOVED)}
-    return await _find(connection, _REFUNDS_OF, {**facts, "payment_ids": payment_ids, "amount": amount})
+    common = {"merchant_id": settlement["merchant_id"], "not_moved": list(NOT_MOVED)}
+    return await _find(connection, _REFUNDS_OF, {**common, "payment_ids": payment_ids, "amount": amount})
 
 
 async def _find(connection: AsyncConnection, statement: Any, parameters: dict[str, Any]) -> list[QuotedEntity]:

@@ -96,11 +96,13 @@ async def check_link(
 
 
 def _require_named(only: set[str], entity_id: str | None) -> None:
+    """Raise if the line quotes entities of ours (``only``), and the link's target is about another."""
     if only and entity_id not in only:
         raise InvalidRequest(Detail("reference", f"The line quotes {', '.join(sorted(only))}; link to that"))
 
 
 async def _check_break(connection: AsyncConnection, found: BreakRow, other: BreakRow, *, note: str | None) -> list[str]:
+    """Raise if ``found`` cannot be linked to the break ``other``. Return ``other``'s id if it ends too, else nothing."""
     if other["id"] == found["id"]:
         raise InvalidRequest(Detail("reference", "Must be another break"))
     if other["run"] != await last_run(connection, other["settlement_id"]):
@@ -120,6 +122,7 @@ async def _check_break(connection: AsyncConnection, found: BreakRow, other: Brea
 async def _check_target(
     connection: AsyncConnection, found: BreakRow, target: dict[str, Any], *, note: str | None
 ) -> None:
+    """Raise if ``found`` cannot be linked to the payment or refund ``target``."""
     if target["id"] == found["entity_id"]:
         raise InvalidRequest(Detail("reference", f"Must not be the {target['kind']} of this break itself"))
     if target["status"] in OPEN:
@@ -128,8 +131,8 @@ async def _check_target(
         raise InvalidRequest(
             Detail("reference", f"{target['id']} is {target['status']} and moved no money; link to one that did")
         )
-    facts = {"id": target["id"], "break_id": found["id"]}
-    linked = (await connection.execute(_LINKED, facts)).scalar_one_or_none()
+    link = {"id": target["id"], "break_id": found["id"]}
+    linked = (await connection.execute(_LINKED, link)).scalar_one_or_none()
     if linked:
         raise InvalidRequest(Detail("reference", f"{target['id']} already explains another break: {linked}"))
     differing = [name for name in ("store_id", "provider") if target[name] != found[name]]

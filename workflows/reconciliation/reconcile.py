@@ -120,6 +120,7 @@ async def _compare(
     silent: Collection[str],
     acceptance: UncomparedAcceptance | None,
 ) -> dict[str, Any]:
+    """Match the lines, sum them up and store the run. Raises ``AssertionError`` if the sums are not explained."""
     await match_lines(connection, comparison)
     summary, is_explained = await summarise(connection, currency=comparison.settlement["currency"])
     if not is_explained:
@@ -140,6 +141,7 @@ async def _comparison(
     settings: Settings,
     acceptance: UncomparedAcceptance | None,
 ) -> Comparison:
+    """Return the input of the run: the current statements, and the providers whose lines are compared."""
     current = (await connection.execute(_CURRENT, {"id": settlement["id"]})).mappings().all()
     stated = sorted({row["provider"] for row in current})
     policy = await silent_providers(connection, settlement["store_id"])
@@ -164,6 +166,7 @@ async def _store_run(
     by: ChangeContext,
     silent: Collection[str],
 ) -> dict[str, Any]:
+    """Store the run and its breaks, and sign the settlement off if it is clean and every provider answered."""
     settlement = comparison.settlement
     at = by.at
     last: int = (await connection.execute(_LAST_RUN, {"id": settlement["id"]})).scalar_one()

@@ -51,8 +51,8 @@ async def set_policy(store_id: str, request: PolicyRequest, *, caller: Caller) -
     wanted = {"provider": request.provider, "statements": request.statements, "note": request.note, "by": caller.id}
     async with caller_transaction(caller) as connection:
         store = await one_row(connection, _LOCK, {"store_id": store_id, **scope_params(caller)})
-        facts = {**wanted, "store_id": store_id, "merchant_id": store["merchant_id"]}
-        row = await one_row(connection, _WRITE, facts)
+        policy = {**wanted, "store_id": store_id, "merchant_id": store["merchant_id"]}
+        row = await one_row(connection, _WRITE, policy)
         await connection.execute(_RUN_AGAIN, {"store_id": store_id, "provider": request.provider})
     return row
 

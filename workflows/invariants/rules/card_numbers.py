@@ -125,6 +125,7 @@ def _bracket_expression(belongs: Callable[[int], bool]) -> str:
 
 
 def _texts(relation: str, name: str, key: str, type_: str) -> str:
+    """Return a query of all texts in one column that have enough digits for a card number."""
     source, value = f"{relation} t", f"t.{name}::text"
     if type_ in ("json", "jsonb"):
         source += f""", LATERAL (

@@ -51,9 +51,9 @@ def amount_reader(mapping: StatementMapping) -> ReadAmount:
     groups = re.compile(grouped)
 
     def read(text: str, currency: str, field: str) -> int:
-        places = exponent(currency)
+        decimal_places = exponent(currency)
         is_number = isinstance(text, JsonNumber)
-        if not is_number and not is_declared and _AMBIGUOUS.fullmatch(text) and (places or "." in text):
+        if not is_number and not is_declared and _AMBIGUOUS.fullmatch(text) and (decimal_places or "." in text):
             raise UnreadableStatement(
                 field, f'{quote_cell(text)} may mean two amounts; declare decimal_mark in the mapping ("." or ",")'
             )
@@ -61,11 +61,11 @@ def amount_reader(mapping: StatementMapping) -> ReadAmount:
         if found is None or not (found[2] or found[3]):
             raise UnreadableStatement(field, _complaint(text, decimal_mark, thousands_mark, is_declared=is_declared))
         decimals = found[3] or ""
-        if len(decimals) > places:
+        if len(decimals) > decimal_places:
             raise UnreadableStatement(
-                field, f"{quote_cell(text)} has more decimals than {currency}, which has {places}"
+                field, f"{quote_cell(text)} has more decimals than {currency}, which has {decimal_places}"
             )
-        minor = int(found[1] + (groups.sub("", found[2]) or "0") + decimals.ljust(places, "0"))
+        minor = int(found[1] + (groups.sub("", found[2]) or "0") + decimals.ljust(decimal_places, "0"))
         return _bounded(minor, field)
 
     return read

@@ -79,14 +79,14 @@ _WANTED = text("""
                  WHERE source = 'upload') AS uploaded
     FROM settlements s WHERE s.id = :id
 """)
-_PLACES = text("""
-    -- places: where the payment of each line is settled; payments of other stores count as unknown
+_HOMES = text("""
+    -- homes: the settlement that the payment of each line belongs to; payments of other stores count as unknown
     SELECT r.reference, CASE WHEN e.settlement_id = :id THEN 'here'
                              WHEN e.status NOT IN ('pending', 'processing') AND EXISTS (
                                  SELECT FROM statement_evidence v WHERE v.entity_id = e.id AND v.settlement_id = :id
                                  AND v.our_reference = r.reference AND v.status <> 'processing') THEN 'here'
                              WHEN e.completed_at IS NOT NULL OR e.currency <> :currency THEN 'elsewhere'
-                             WHEN e.status = 'processing' THEN 'in_doubt' END AS place
+                             WHEN e.status = 'processing' THEN 'in_doubt' END AS home
     FROM unnest(CAST(:references AS text[])) AS r(reference) JOIN LATERAL (
         SELECT id, status, settlement_id, completed_at, currency FROM payments
         WHERE id = split_part(r.reference, ':', 1) AND store_id = :store_id
@@ -113,6 +113,7 @@ async def fetch_statements(settlement_id: str, *, actor: Actor, providers: Provi
 
 
 async def _fetch(provider: Provider, wanted: dict[str, Any], *, actor: Actor) -> FetchResult:
+    """Fetch a provider's statement page by page into a file, and store the file."""
     doubts = _Doubts(set(), {})
     with tempfile.TemporaryFile() as file:
         writer = _Writer(file)
@@ -148,12 +149,12 @@ async def _select(
     references = sorted({line.our_reference for line in page if line.our_reference})
     parameters = {name: wanted[name] for name in ("id", "store_id", "currency")}
     async with actor.transaction(is_long=True) as connection:
-        found = await connection.execute(_PLACES, {**parameters, "references": references})
-        places = {row.reference: row.place for row in found}
+        found = await connection.execute(_HOMES, {**parameters, "references": references})
+        homes = {row.reference: row.home for row in found}
     selected = []
     for line in page:
-        reference, place = line.our_reference or "", places.get(line.our_reference)
-        is_selected, is_in_doubt = _belongs(line, place, wanted), place == "in_doubt"
+        reference, home = line.our_reference or "", homes.get(line.our_reference)
+        is_selected, is_in_doubt = _belongs(line, home, wanted), home == "in_doubt"
         if is_in_doubt and line.kind == "reversal" and _is_after(line, wanted):
             # A late reversal is, for example, the provider's own reversal a minute after midnight.
             is_selected = reference in doubts.charged
@@ -171,9 +172,13 @@ def _is_after(line: StatementLine, wanted: dict[str, Any]) -> bool:
     return bool(datetime.fromisoformat(line.at) >= wanted["end_at"])
 
 
-def _belongs(line: StatementLine, place: str | None, wanted: dict[str, Any]) -> bool:
-    if place in ("here", "elsewhere") or line.currency in wanted["other_currencies"]:
-        return place == "here"
+def _belongs(line: StatementLine, home: str | None, wanted: dict[str, Any]) -> bool:
+    """Return whether a line belongs to this settlement's statement.
+
+    ``home`` is ``here`` or ``elsewhere`` (the settlement of the line's payment), ``in_doubt``, or ``None`` if unknown.
+    """
+    if home in ("here", "elsewhere") or line.currency in wanted["other_currencies"]:
+        return home == "here"
     return bool(wanted["start_at"] <= datetime.fromisoformat(line.at) < wanted["end_at"])
 
 

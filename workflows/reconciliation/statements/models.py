@@ -47,7 +47,7 @@ class StatementChunk(Base):
     data: Mapped[bytes] = mapped_column(LargeBinary)
 
 
-class StatementLine(Base):
+class StoredLine(Base):
     """A parsed line of a statement. ``amount`` is signed; ``line_number`` is the line's number in the file."""
 
     __tablename__ = "statement_lines"

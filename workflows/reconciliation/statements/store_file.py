@@ -112,12 +112,12 @@ async def receive_statement(incoming: Incoming, *, actor: Actor, key: Key | None
         known = await known_answer(connection, settlement["merchant_id"], key) if key else None
         if known:
             return known
-        facts = {"settlement_id": settlement["id"], "provider": incoming.provider, "sha256": sha256}
-        newest = (await connection.execute(_NEWEST, facts)).mappings().one_or_none()
+        identity = {"settlement_id": settlement["id"], "provider": incoming.provider, "sha256": sha256}
+        newest = (await connection.execute(_NEWEST, identity)).mappings().one_or_none()
         if newest and _changes_nothing(newest, incoming, sha256):
             stored = _answer(dict(newest))
         else:
-            row = {**facts, "size_bytes": size_bytes, "created_by": actor.id}
+            row = {**identity, "size_bytes": size_bytes, "created_by": actor.id}
             stored = _answer(await _store(connection, incoming, settlement, row))
         if key:
             await store_answer(connection, settlement["merchant_id"], key, stored)
@@ -140,6 +140,7 @@ def _changes_nothing(newest: RowMapping, incoming: Incoming, sha256: str) -> boo
 async def _store(
     connection: AsyncConnection, incoming: Incoming, settlement: LockedSettlement, row: dict[str, Any]
 ) -> dict[str, Any]:
+    """Parse the file and store the statement, its raw file, its lines and a declared mapping; return its row."""
     if settlement["status"] == SettlementStatus.RECONCILED:
         raise invalid_transition_error(SETTLEMENT, settlement["status"], "take a statement")
     mapping = incoming.mapping or await _stored_mapping(connection, settlement["merchant_id"], incoming.provider)
