@@ -1,1 +1,1 @@
-"""Process payments and refunds alike, from a claim to its recorded outcome: leases, decisions, the executor."""
+"""Process payments and refunds in the same way: claim a row, call its provider, decide, and record the answer."""

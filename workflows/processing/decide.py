@@ -1,6 +1,6 @@
-"""Decide what a provider's answer to a step means: what to record, and when to look again. No I/O.
+"""Decide what a provider's answer to a step means: what to record, and when the row is due again. No I/O.
 
-One function per kind of answer, listed in the table at the end; ``next_step`` chose the step.
+There is one function per kind of answer; the table at the end lists them. ``next_step`` chose the step.
 """
 
 import random
@@ -30,12 +30,12 @@ from workflows.providers.base import (
 )
 
 MAX_RETRIES = 5
-"""Maximum of technical retries (behaviour §5). No money moved in any of them, so the payment then fails."""
+"""Maximum of technical retries (behaviour §5). No money moved in any of them, so the payment fails after the last one."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Limits and delays. ``scale`` shortens the delays in tests and demonstrations, but never changes their order."""
+    """A provider's limits and delays. ``scale`` shortens the delays in tests and demonstrations, but keeps their order."""
 
     max_processing_seconds: float
     review_after_seconds: float
@@ -48,7 +48,7 @@ def decide(step: Step, answer: Answer | None, *, facts: Facts, policy: RetryPoli
     if step is Step.CANCEL or answer is None:
         return _cancelled(facts)
     if step is Step.REVERSE and type(answer) not in _OF_A_REVERSAL:
-        # The charge did move money, so an answer that denies it is not an answer to this request.
+        # The charge has moved money, so an answer that denies it cannot be an answer to this request.
         answer = Unknown(f"the provider answered {type(answer).__name__} to a reversal")
     return _BY_ANSWER[type(answer)](step, answer, facts, policy)
 
@@ -70,12 +70,12 @@ def _withdrawn(_step: Step, _answer: Any, facts: Facts, _policy: RetryPolicy) ->
 
 def _succeeded(step: Step, answer: Succeeded, facts: Facts, _policy: RetryPolicy) -> Decision:
     if answer.amount != facts.amount:
-        # Money moved, but another amount than requested: neither completed nor failed would be true.
+        # Money moved, but not the requested amount, so neither completed nor failed would be true.
         message = f"The provider moved {answer.amount} where {facts.amount} was asked for"
-        return _not_believed(step, answer, facts, code=FailureCode.AMOUNT_MISMATCH, message=message)
+        return _implausible_success(step, answer, facts, code=FailureCode.AMOUNT_MISMATCH, message=message)
     if not 0 <= answer.fee <= answer.amount:
         message = f"The provider reported a fee of {answer.fee} for {answer.amount}"
-        return _not_believed(step, answer, facts, code=FailureCode.FEE_OUT_OF_RANGE, message=message)
+        return _implausible_success(step, answer, facts, code=FailureCode.FEE_OUT_OF_RANGE, message=message)
     return Decision(
         Event.COMPLETE,
         FinalStatus.COMPLETED,
@@ -88,8 +88,8 @@ def _succeeded(step: Step, answer: Succeeded, facts: Facts, _policy: RetryPolicy
     )
 
 
-def _not_believed(step: Step, answer: Succeeded, facts: Facts, *, code: str, message: str) -> Decision:
-    """Leave an impossible success to a person, or reverse it if a cancel was requested."""
+def _implausible_success(step: Step, answer: Succeeded, facts: Facts, *, code: str, message: str) -> Decision:
+    """Request a review of a success that cannot be right. If a cancel was requested, reverse the charge next."""
     is_reversed_next = facts.cancel_requested and step is not Step.REVERSE
     is_known = facts.attempt is not None and facts.attempt.outcome == "succeeded"
     was_requested = facts.needs_review and (is_known or is_reversed_next)
@@ -102,7 +102,7 @@ def _not_believed(step: Step, answer: Succeeded, facts: Facts, *, code: str, mes
         outcome_known=False,
         needs_review=True,
         provider_reference=answer.provider_reference,
-        # The schedule starts again for the first reversal only, so that one that is never granted is sent ever less often.
+        # Only the first reversal restarts the schedule, so a reversal that is never granted is repeated ever less often.
         inquiries=0 if is_reversed_next and not facts.needs_review else None,
     )
 
@@ -110,22 +110,22 @@ def _not_believed(step: Step, answer: Succeeded, facts: Facts, *, code: str, mes
 def _declined(step: Step, answer: Declined, facts: Facts, policy: RetryPolicy) -> Decision:
     if answer.is_retriable:
         result = Decision(attempt_outcome="declined", code=answer.code, message=answer.message)
-        return _again_or_fail(step, result, facts, policy, retry_after=None)
+        return _retry_or_fail(step, result, facts, policy, retry_after=None)
     return Decision(
         Event.FAIL, FinalStatus.FAILED, attempt_outcome="declined", code=answer.code, message=answer.message
     )
 
 
 def _calls(step: Step, last: Attempt | None) -> int:
-    """Return how often the attempt was sent; ``last`` is as it was before ``step``."""
+    """Return how often the row has been sent, ``step`` included. ``last`` is the attempt as it was before ``step``."""
     sent = last.number + last.resends if last else 0
     return sent + 1 if step in SENDS else sent
 
 
-def _again_or_fail(
+def _retry_or_fail(
     step: Step, result: Decision, facts: Facts, policy: RetryPolicy, *, retry_after: float | None
 ) -> Decision:
-    """Decide what follows a call that certainly moved nothing; ``result`` is what its attempt records."""
+    """Complete ``result``, the decision for a call that certainly moved nothing: cancel, fail, or retry."""
     calls = max(1, _calls(step, facts.attempt))
     if facts.is_unwanted:
         result.event, result.status, result.code = Event.CANCEL, FinalStatus.CANCELLED, _reason(facts)
@@ -154,16 +154,16 @@ def _poll_seconds(facts: Facts, policy: RetryPolicy) -> float:
 
 
 def _review_if_overdue(facts: Facts) -> Remark | None:
-    """Return a request for review, once, if a provider accepted the request and does not decide."""
+    """Return a request for review if a provider accepted the request and has not decided in time; only once."""
     return Remark.REQUEST_REVIEW if facts.is_overdue and not facts.needs_review else None
 
 
 def _unavailable(step: Step, answer: Unavailable, facts: Facts, policy: RetryPolicy) -> Decision:
     if step in (Step.CHARGE, Step.RETRY):
         result = Decision(attempt_outcome="unavailable", code=FailureCode.PROVIDER_UNAVAILABLE, message=answer.reason)
-        return _again_or_fail(step, result, facts, policy, retry_after=answer.retry_after_seconds)
+        return _retry_or_fail(step, result, facts, policy, retry_after=answer.retry_after_seconds)
     if step is Step.INQUIRE and facts.outcome_known and facts.attempt and facts.attempt.outcome == "action_required":
-        # The customer's code is still valid and we know it; only this inquiry did not arrive.
+        # Only this inquiry did not arrive. The customer's code is still valid, and known to us.
         needs_review = facts.needs_review or facts.is_overdue
         result = Decision(_review_if_overdue(facts), preserve_action=True, needs_review=needs_review)
         result.due_in_seconds = _poll_seconds(facts, policy)
@@ -174,15 +174,15 @@ def _unavailable(step: Step, answer: Unavailable, facts: Facts, policy: RetryPol
     wanted = min(answer.retry_after_seconds or 0, MAX_RETRY_AFTER_SECONDS)
     result.due_in_seconds = max(result.due_in_seconds or 0, wanted)
     if step is Step.RESEND:
-        # This call did nothing, and the one before it was proven not to have arrived: the same reference may be sent again, on
-        # the schedule of inquiries, because a provider may be away for hours. After its expiry it is withdrawn instead.
+        # This call did nothing, and the previous one was proven not to have arrived, so the same reference may be sent again.
+        # The schedule of inquiries applies, because a provider may be unavailable for hours. After expiry, it is withdrawn.
         result.attempt_outcome = "not_found"
         result.due_in_seconds = max(0, min(result.due_in_seconds, facts.seconds_left))
     return result
 
 
 def _unknown(step: Step, answer: Unknown, facts: Facts, policy: RetryPolicy) -> Decision:
-    if step is Step.INQUIRE:  # an inquiry moves nothing, so one without an answer counts as not received
+    if step is Step.INQUIRE:  # an inquiry moves no money, so an unanswered one is treated like one that was not sent
         return _unavailable(step, Unavailable(answer.reason), facts, policy)
     is_new_doubt = step in SENDS or _is_unanswered(facts.attempt)
     result = _still_unknown(facts, policy, answer.reason, is_new_doubt=is_new_doubt)
@@ -192,10 +192,13 @@ def _unknown(step: Step, answer: Unknown, facts: Facts, policy: RetryPolicy) -> 
 
 
 def _not_found(step: Step, _answer: Any, facts: Facts, policy: RetryPolicy) -> Decision:
-    """Treat two in a row, at least ``max_processing_seconds`` apart, as proof that the call never arrived."""
+    """Decide what to do after an inquiry or withdrawal found nothing.
+
+    Two such answers in a row, at least ``max_processing_seconds`` apart, prove that the call never arrived.
+    """
     first = facts.attempt.not_found_at if facts.attempt else None
     waited = (facts.now - first).total_seconds() if first else 0.0
-    if waited < 0:  # the database's clock was set back, so the two cannot be compared: this one is the first
+    if waited < 0:  # the database's clock was set back, so the times cannot be compared; count this answer as the first
         first, waited = None, 0.0
     is_new_doubt = _is_unanswered(facts.attempt)
     result = _still_unknown(facts, policy, "the provider does not know it yet", is_new_doubt=is_new_doubt)
@@ -204,23 +207,23 @@ def _not_found(step: Step, _answer: Any, facts: Facts, policy: RetryPolicy) -> D
     result.attempt_outcome = "not_found" if step is Step.WITHDRAW and is_proven else "unknown"
     left = policy.max_processing_seconds - waited
     if first is not None and left <= 0:
-        # An unwanted payment is not sent again; only the next inquiry can tell whether the call will still arrive.
+        # After a withdrawal the payment is not sent again; only the next inquiry can tell whether its call will still arrive.
         if step is not Step.WITHDRAW and (facts.deduplicates or facts.is_expired):
             result.attempt_outcome = "not_found"
             result.due_in_seconds = 0
-            result.inquiries = 0  # a new call follows, and its own doubt begins with it
+            result.inquiries = 0  # a new call follows, so a new doubt starts the schedule from the beginning
         return result
     result.due_in_seconds = min(result.due_in_seconds or left, max(left, 0.05))
     return result
 
 
 def _is_unanswered(attempt: Attempt | None) -> bool:
-    """Return whether the last call has no result yet: its worker died, or this is its first answer."""
+    """Return whether the last call has no recorded answer, because its worker died or this is its first answer."""
     return attempt is None or attempt.outcome is None
 
 
 def _still_unknown(facts: Facts, policy: RetryPolicy, reason: str, *, is_new_doubt: bool) -> Decision:
-    """Inquire later. A call whose answer was lost starts the schedule; the review is timed from the first doubt."""
+    """Decide to inquire later. A new doubt starts the schedule; a review is requested some time after the first doubt."""
     inquiries = 0 if is_new_doubt else facts.inquiries
     delay = inquiry_delay_seconds(inquiries, scale=policy.scale, spread=policy.spread())
     doubted_for = (facts.now - facts.in_doubt_since).total_seconds() if facts.in_doubt_since else 0.0

@@ -1,4 +1,4 @@
-"""Define the result of a step: the event, status and columns that ``decide`` has recorded, for payments and refunds alike.
+"""Define the result of a step: the event, the status and the columns to record, for payments and refunds.
 
 A payment takes the events and remarks under these names (``payments.states``); a refund translates two (``refunds.record``).
 """
@@ -42,10 +42,10 @@ class CancelReason(StrEnum):
 
 @dataclass(slots=True)
 class Decision:
-    """The result to record: an event and the columns that change with it.
+    """The result of a step: an event and the columns that change with it.
 
-    ``event`` is ``None`` if nothing deserves a new version. ``due_in_seconds`` is when the row is due again (``None``: never).
-    An ``attempt_outcome`` of ``None`` leaves the attempt as it is.
+    ``event`` is ``None`` if the row does not get a new version. ``due_in_seconds`` is when the row is due again, ``None`` if
+    it never is. An ``attempt_outcome`` of ``None`` leaves the attempt unchanged.
     """
 
     event: Event | Remark | None = None
@@ -64,8 +64,8 @@ class Decision:
     fee: int = 0
     """The provider's fee, in minor units."""
     preserve_action: bool = False
-    """Whether ``next_action``, which the customer is shown, stays as it is."""
+    """Whether ``next_action``, which the customer is shown, remains unchanged."""
     not_found: bool = False
-    """Whether the inquiry found nothing (the time of the first of two in a row is stored)."""
+    """Whether the inquiry found nothing. The time of the first such answer is stored, to compare the second with it."""
     inquiries: int | None = None
-    """The position in the schedule of inquiries about an unknown outcome (``None``: unchanged)."""
+    """The position in the schedule of inquiries about an unknown outcome; ``None`` leaves it unchanged."""

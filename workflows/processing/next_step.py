@@ -1,7 +1,7 @@
 """Choose the next step of a claimed payment or refund from its last attempt. No I/O.
 
-``decide`` says what the provider's answer then means. Everything that can go wrong with money is decided in these two
-files, so it can be read and tested in one place.
+``decide`` then interprets the provider's answer. These two modules make every decision about money that is not certain, so the
+decisions can be read and tested in one place.
 """
 
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from enum import StrEnum
 class Step(StrEnum):
     """The next step of a claimed payment or refund."""
 
-    CHARGE = "charge"  # send it: a first time, or again after a call that certainly did nothing
-    RETRY = "retry"  # send the same reference again: its last call certainly did nothing
-    RESEND = "resend"  # send the same reference again: it was proven not to have arrived
+    CHARGE = "charge"  # send it for the first time, or as a new attempt after a call that certainly did nothing
+    RETRY = "retry"  # send the same reference again, because its last call certainly did nothing
+    RESEND = "resend"  # send the same reference again, because it was proven not to have arrived
     INQUIRE = "inquire"  # ask the provider what became of it
     WITHDRAW = "withdraw"  # ask the provider to cancel it
     REVERSE = "reverse"  # ask the provider to undo a charge whose answer is implausible
-    CANCEL = "cancel"  # cancel it locally: no provider can have moved money
-    STATEMENT = "statement"  # send nothing: lines of the provider's statement are the answer
+    CANCEL = "cancel"  # cancel it locally, because no provider can have moved money
+    STATEMENT = "statement"  # send nothing, because lines of the provider's statement are the answer
 
 
 SENDS = frozenset({Step.CHARGE, Step.RETRY, Step.RESEND})
@@ -27,14 +27,14 @@ SENDS = frozenset({Step.CHARGE, Step.RETRY, Step.RESEND})
 
 
 OVERDUE = timedelta(minutes=10)
-"""A provider that decides within this time is merely slow; after it, a person has to look."""
+"""How long after its deadline a provider that has not decided is merely slow. Then a person has to review the row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """The last attempt of a claimed payment. ``outcome`` is ``None`` while it is unanswered.
+    """The last attempt of a claimed row. ``outcome`` is ``None`` while the attempt is unanswered.
 
-    ``resends`` counts how often this attempt and those before it were sent again.
+    ``resends`` counts how often this attempt and the previous attempts were sent again.
     """
 
     number: int
@@ -58,30 +58,30 @@ class Facts:
     needs_review: bool = False
     inquiries: int = 0
     overdue_after: datetime | None = None
-    """When a provider that accepted it must have decided, if that is not ``expires_at``."""
+    """When a provider that accepted the row must have decided; ``None`` if that is ``expires_at``."""
     deduplicates: bool = True
-    """Whether its provider moves money only once per reference."""
+    """Whether the row's provider moves money only once per reference."""
     elapsed_seconds: float = 0.0
     """Time since ``now``, by the worker's monotonic clock."""
 
     @property
     def is_overdue(self) -> bool:
-        """Whether a provider that accepted it has not decided for so long that a person has to know."""
+        """Whether a provider that accepted the row has not decided for so long that a person has to review it."""
         return self.now - OVERDUE >= (self.overdue_after or self.expires_at)
 
     @property
     def is_expired(self) -> bool:
-        """Whether the payment may no longer be sent."""
+        """Whether the row has expired, so that it must not be sent any more."""
         return self.seconds_left <= 0
 
     @property
     def seconds_left(self) -> float:
-        """Seconds until it expires."""
+        """Seconds until the row expires; negative if it has expired."""
         return (self.expires_at - self.now).total_seconds() - self.elapsed_seconds
 
     @property
     def is_unwanted(self) -> bool:
-        """Whether it should be withdrawn if that is still possible."""
+        """Whether the row should be withdrawn if that is still possible. ``PaymentWorkload.unwanted`` is the same in SQL."""
         return self.cancel_requested or self.is_expired
 
 
@@ -92,8 +92,8 @@ NOTHING_MOVED = frozenset({"unavailable", "declined"})
 def next_step(facts: Facts) -> Step:
     """Return the next step of a claimed payment, from its last attempt.
 
-    An attempt without an answer means that its worker died or that the answer was lost: the provider is asked about it, and it
-    is never repeated. Cash and the terminal's own card application make no call, so they return their answer again. They
+    If an attempt has no answer, its worker died or the answer was lost. The provider is asked about such an attempt, which is
+    never repeated. For cash and the terminal's own card application no call is made, so their answer is computed again. They
     report what has already happened, so neither an expiry nor a cancel prevents the report from being recorded.
     """
     attempt = facts.attempt
@@ -110,10 +110,13 @@ def next_step(facts: Facts) -> Step:
 
 
 WITHDRAWN_WHEN_EXPIRED = frozenset({"action_required", "not_found"})
-"""Outcomes of an attempt that is withdrawn after ``expires_at``; any other open one is asked about first."""
+"""Outcomes of attempts to withdraw after ``expires_at``. The provider is asked about any other open attempt first."""
 
 
 def _send(facts: Facts) -> Step:
-    """Reuse the reference of a call that did nothing if the provider deduplicates: its "nothing" may be untrue."""
+    """Return the step that sends the row. A reference is reused if its call did nothing and the provider deduplicates.
+
+    Reusing it is safer than a new one, because the provider may be wrong about having done nothing.
+    """
     is_reused = facts.deduplicates and facts.attempt is not None and facts.attempt.outcome == "unavailable"
     return Step.RETRY if is_reused else Step.CHARGE

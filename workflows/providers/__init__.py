@@ -1,1 +1,1 @@
-"""Providers, which move money, behind one protocol (``base``): cash, the terminal's card application, acquirers."""
+"""Providers move money: cash, the terminal's card application, acquirers. All have one protocol (``base``)."""

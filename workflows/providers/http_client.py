@@ -1,19 +1,19 @@
-"""HTTP/1.1 client for provider calls: one request, one bounded answer, and no answer that belongs to another request.
+"""HTTP/1.1 client for provider calls: one request, one bounded answer, and never an answer that belongs to another request.
 
-A general client may return bytes that arrived on an idle connection as the answer to the next request, reads an answer of
-any size, and does not report whether the request can have been sent. For calls that move money all three matter:
+A general client may return bytes that arrived on an idle connection as the answer to the next request. It reads an answer of
+any size, and does not report whether the request may have been sent. For calls that move money, all three matter:
 
 | event                                                                | result                                   |
 |----------------------------------------------------------------------|------------------------------------------|
-| no connection: DNS, refused, time-out, TLS, no free place            | ``NotConnected``: nothing was sent       |
-| anything except one whole answer, in time and within the limits      | ``NoAnswer``: the outcome is not known   |
-| bytes on an idle connection, or behind a complete answer             | the connection is closed                 |
-| the caller rejects the answer (no ``keep()``)                        | the connection is closed                 |
-| the answer repeats another ``Mpac-Call-Id`` than its request has     | ``NoAnswer``                             |
+| no connection: DNS, refused, time-out, TLS, no free slot             | ``NotConnected``: nothing was sent       |
+| anything except one complete answer, in time and within the limits   | ``NoAnswer``: the outcome is not known   |
+| bytes on an idle connection, or after a complete answer              | the connection is closed                 |
+| the adapter does not accept the answer with ``keep_alive()``         | the connection is closed                 |
+| the answer has a different ``Mpac-Call-Id`` than its request         | ``NoAnswer``                             |
 | ``not_after`` has passed before the request is written               | ``NotConnected``: nothing was sent       |
 
-``Mpac-Call-Id`` is a header of our own, which gateways do not change. ``X-Request-Id`` is for logs and never compared:
-gateways often replace it with an id of their own, and the provider then repeats theirs.
+``Mpac-Call-Id`` is our own header, which gateways do not change. ``X-Request-Id`` is for logs and never compared, because
+gateways often replace it with their own id, which the provider then repeats.
 
 No redirects, no compression, no cookies, no proxies.
 """
@@ -36,7 +36,7 @@ CALL_ID = "Mpac-Call-Id"
 ANSWERED_ID = CALL_ID.lower()
 
 KEEPALIVE_SECONDS = 15  # below the provider's 75 s, so that nothing is written to a connection that it is closing
-CONNECT_TIMEOUT_SECONDS = 3  # without a connection, the provider has certainly done nothing
+CONNECT_TIMEOUT_SECONDS = 3  # short is safe: without a connection, the provider has certainly done nothing
 
 
 class _Connection(asyncio.Protocol):
@@ -56,13 +56,13 @@ class _Connection(asyncio.Protocol):
         self._arrived.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def is_quiet(self) -> bool:
-        """Return whether the connection is open and nothing has arrived since the last answer."""
+        """Return whether the connection is open and no byte has arrived since the last answer."""
         return not self._transport.is_closing() and not self._arrived.poll(0)
 
-    async def ask(self, head: str, body: bytes, *, largest_body: int, deadline: float) -> HttpAnswer:
+    async def exchange(self, head: str, body: bytes, *, largest_body: int, deadline: float) -> HttpAnswer:
         """Write a request and read its answer.
 
-        Raises ``NotConnected`` if the connection was closed before, or ``NoAnswer``.
+        Raises ``NotConnected`` if the connection was closed before the request was written, or ``NoAnswer``.
         """
         if self._transport.is_closing():
             raise NotConnected("the connection was closed before the request")
@@ -84,7 +84,7 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         reader = self._reader
-        if reader is None:  # no request is open, so these bytes answer none
+        if reader is None:  # no request is open, so these bytes are not an answer
             self.close()
             return
         try:
@@ -97,13 +97,13 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         reader = self._reader
-        if reader is not None and exc is None and reader.end():
+        if reader is not None and exc is None and reader.finish():
             self._finish(reader)
         else:
             self._fail(NoAnswer(f"the connection ended: {type(exc).__name__}" if exc else "the connection ended"))
 
     def close(self) -> None:
-        """Drop the connection with all unread and unsent bytes."""
+        """Drop the connection, with all bytes that are not read or not sent yet."""
         self._fail(NoAnswer("the connection was dropped"))
 
     def _finish(self, reader: Reader) -> None:
@@ -124,7 +124,7 @@ class _Connection(asyncio.Protocol):
 
 
 class HttpClient:
-    """Send requests to one server. The client belongs to the event loop of its first call."""
+    """A client for one server, with a pool of connections. It belongs to the event loop of its first call."""
 
     def __init__(self, url: str, *, headers: Mapping[str, str], limit: int, timeout_seconds: float) -> None:
         parts = urlsplit(url)
@@ -140,7 +140,7 @@ class HttpClient:
             raise ValueError("A header must be one line of ASCII text")
         self._headers = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
         self._timeout_seconds = timeout_seconds
-        self._places = asyncio.Semaphore(limit)
+        self._slots = asyncio.Semaphore(limit)
         self._idle: deque[_Connection] = deque()
         self._open: set[_Connection] = set()
 
@@ -154,36 +154,36 @@ class HttpClient:
         largest_body: int = LARGEST_BODY,
         not_after: float = NEVER,
     ) -> AsyncIterator[HttpAnswer]:
-        """Send a request and yield its answer. The connection is closed unless the caller calls ``keep()``.
+        """Send a request and yield its answer. The connection is closed unless ``keep_alive()`` of the answer is called.
 
-        Nothing is sent from the loop's time ``not_after`` on. Raises ``NotConnected`` or ``NoAnswer``, at the latest after
-        the client's timeout.
+        Nothing is sent after the loop's time ``not_after``. Raises ``NotConnected`` or ``NoAnswer``, at the latest after the
+        client's timeout.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._timeout_seconds
         send_by = min(deadline, not_after)
         head = f"{method} {self._prefix}{target} HTTP/1.1\r\n{self._headers}Content-Length: {len(body)}\r\n"
-        if self._places.locked():
-            await self._take_place(send_by)
+        if self._slots.locked():
+            await self._acquire_slot(send_by)
         else:
-            await self._places.acquire()
-        is_kept = False
+            await self._slots.acquire()
+        is_reusable = False
         try:
             connection = self._take_idle(loop.time()) or await self._connect(send_by)
             try:
                 if loop.time() >= send_by:
                     raise NotConnected("it was too late to send")
-                answer = await connection.ask(head, body, largest_body=largest_body, deadline=deadline)
+                answer = await connection.exchange(head, body, largest_body=largest_body, deadline=deadline)
                 yield answer
-                is_kept = answer.is_kept and connection.is_quiet()
+                is_reusable = answer.is_kept_alive and connection.is_quiet()
             finally:
-                if is_kept:
+                if is_reusable:
                     connection.idle_since = loop.time()
                     self._idle.append(connection)
                 else:
                     self._drop(connection)
         finally:
-            self._places.release()
+            self._slots.release()
 
     async def close(self) -> None:
         """Drop all connections."""
@@ -192,15 +192,15 @@ class HttpClient:
         self._open.clear()
         self._idle.clear()
 
-    async def _take_place(self, deadline: float) -> None:
+    async def _acquire_slot(self, deadline: float) -> None:
         try:
             async with asyncio.timeout_at(deadline):
-                await self._places.acquire()
+                await self._slots.acquire()
         except TimeoutError:
-            raise NotConnected("no place for another call") from None
+            raise NotConnected("no slot for another call") from None
 
     def _take_idle(self, now: float) -> _Connection | None:
-        """Return the most recently used connection that is still open and quiet; drop the others."""
+        """Return the most recently used connection that is open and has no unread bytes; drop those that are not usable."""
         while self._idle and now - self._idle[0].idle_since > KEEPALIVE_SECONDS:
             self._drop(self._idle.popleft())
         while self._idle:
@@ -233,7 +233,7 @@ class HttpClient:
         return connection
 
     async def _reach(self, until: float) -> socket.socket:
-        """Try the server's addresses in turn, each for its share of the time that is left."""
+        """Connect to the first of the server's addresses that accepts. Each gets an equal share of the remaining time."""
         loop = asyncio.get_running_loop()
         addresses: list[tuple[Any, ...]] = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
         failure: OSError = OSError("the name has no address")

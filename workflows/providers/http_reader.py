@@ -1,6 +1,6 @@
 """Read one HTTP answer within limits, whatever the peer sends.
 
-Interim (1xx) answers are skipped. Compressed answers are refused: they are not requested, and may unpack to any size.
+Interim (1xx) answers are skipped. Compressed answers are refused, because they are not requested and may unpack to any size.
 """
 
 from collections.abc import Mapping
@@ -10,10 +10,10 @@ from typing import Any
 import httptools
 
 LARGEST_BODY = 1024 * 1024
-LARGEST_HEAD = 32 * 1024  # all headers of an answer, trailers and interim (1xx) answers included
-MOST_HEADERS = 100
-MOST_INTERIM = 8
-OVERHEAD = 64 * 1024  # head and chunk sizes around a body
+LARGEST_HEAD = 32 * 1024  # bytes of all headers of an answer, including trailers and interim (1xx) answers
+MAX_HEADERS = 100
+MAX_INTERIM = 8
+OVERHEAD = 64 * 1024  # bytes that an answer may have beside its body: headers and chunk sizes
 
 INTERIM = range(100, 200)
 
@@ -28,20 +28,20 @@ class NoAnswer(Exception):
 
 @dataclass(slots=True)
 class HttpAnswer:
-    """One complete answer. ``keep()`` accepts it, so that its connection may carry another request."""
+    """One complete answer. Call ``keep_alive()`` to accept it, so that its connection may carry another request."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
-    is_kept: bool = False
+    is_kept_alive: bool = False
 
-    def keep(self) -> None:
-        """Let the connection be used again."""
-        self.is_kept = True
+    def keep_alive(self) -> None:
+        """Allow the connection to be used again."""
+        self.is_kept_alive = True
 
 
 class Reader:
-    """Read one answer within its limits. ``httptools`` calls the ``on_…`` methods."""
+    """A parser for one answer, which enforces the limits. ``httptools`` calls the ``on_…`` methods."""
 
     def __init__(self, largest_body: int) -> None:
         self._parser: Any = httptools.HttpResponseParser(self)
@@ -55,7 +55,7 @@ class Reader:
         """Whether bytes followed the answer, or the answer says that the connection will be closed."""
 
     def feed(self, data: bytes) -> None:
-        """Parse bytes. Raises ``NoAnswer`` if they are not part of a valid answer within the limits."""
+        """Parse the next bytes. Raises ``NoAnswer`` if they are not part of a valid answer within the limits."""
         self._received += len(data)
         if self._received > self._largest_body + OVERHEAD:
             raise NoAnswer("the answer is too large")
@@ -69,8 +69,8 @@ class Reader:
         if not self._in_body and self._received > LARGEST_HEAD:
             raise NoAnswer("the headers of the answer are too large")
 
-    def end(self) -> bool:
-        """Complete an answer without a length, as the connection has ended; return whether it is complete."""
+    def finish(self) -> bool:
+        """Return whether the answer is complete now that the connection has ended; an answer without a length is."""
         names = {name.lower() for name, _ in self._headers}
         is_open_ended = self._in_body and not names & {b"content-length", b"transfer-encoding"}
         self.is_complete = self.is_complete or is_open_ended
@@ -82,7 +82,7 @@ class Reader:
         return HttpAnswer(self._status, headers, b"".join(self._body))
 
     def release(self) -> None:
-        """Break the cycle between this reader and its parser, so that no garbage collection is needed."""
+        """Break the reference cycle between this reader and its parser, so that no garbage collection is needed."""
         self._parser = None
 
     def on_message_begin(self) -> None:
@@ -91,7 +91,7 @@ class Reader:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._head_bytes += len(name) + len(value)
-        if self._head_bytes > LARGEST_HEAD or len(self._headers) >= MOST_HEADERS:
+        if self._head_bytes > LARGEST_HEAD or len(self._headers) >= MAX_HEADERS:
             raise NoAnswer("the headers of the answer are too large")
         self._headers.append((name, value))
 
@@ -99,7 +99,7 @@ class Reader:
         self._status = self._parser.get_status_code()
         if self._status in INTERIM:
             self._interim += 1
-            if self._interim > MOST_INTERIM:
+            if self._interim > MAX_INTERIM:
                 raise NoAnswer("too many interim answers")
             return
         self._in_body = True

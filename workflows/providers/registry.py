@@ -1,6 +1,6 @@
-"""The table of all providers. Every name, message, schema and limit that depends on a provider is derived from it.
+"""Define the table of all providers. Every name, message, schema and limit that depends on a provider is derived from it.
 
-A new provider needs a module in this package, a row in the table, and its settings: see docs/architecture.md.
+A new provider needs a module in this package, a row in the table, and its settings (see docs/architecture.md).
 """
 
 from collections.abc import Callable, Mapping
@@ -14,24 +14,24 @@ from workflows.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Local:
-    """A provider without network calls: ``charge`` is a function of the terminal's report.
+    """A provider without network calls. ``charge`` computes the answer from the terminal's report.
 
-    ``is_reported``: whether a company behind it sends statements. ``mapping``: how their files are read.
-    ``request_is_report``: whether requesting a refund reports that it was already carried out.
+    ``has_statements`` tells whether a company behind the provider sends statements, and ``mapping`` how their files are read.
+    ``request_is_report`` tells whether a requested refund was already carried out, so that the request is its report.
     """
 
     charge: Callable[[Charge], Outcome]
-    is_reported: bool
+    has_statements: bool
     mapping: StatementMapping | None = None
     request_is_report: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """A provider that is called over the network, and writes statements.
+    """A provider that is called over the network and sends statements.
 
-    ``open`` creates its client, once per process, or returns ``None`` if the settings name no address. ``call_seconds`` is
-    the longest duration of a call, ``mapping`` how a file of its statement is read.
+    ``open`` creates its client, once per process, or returns ``None`` if the settings name no address. ``call_seconds``
+    returns the longest duration of a call. ``mapping`` tells how a file of its statement is read.
     """
 
     open: Callable[[Settings], Provider | None]
@@ -45,13 +45,13 @@ PROVIDERS: Mapping[str, Local | Remote] = {
         call_seconds=lambda settings: settings.sandbox_timeout_seconds,
         mapping=sandbox.MAPPING,
     ),
-    local.EXTERNAL: Local(local.charge_external, is_reported=True),
-    local.CASH: Local(local.charge_cash, is_reported=False, request_is_report=True),
+    local.EXTERNAL: Local(local.charge_external, has_statements=True),
+    local.CASH: Local(local.charge_cash, has_statements=False, request_is_report=True),
 }
 
 
 def is_local(name: str) -> bool:
-    """Return whether the provider needs no network call."""
+    """Return whether the provider is local, so that it needs no network call."""
     return isinstance(PROVIDERS.get(name), Local)
 
 
@@ -67,19 +67,19 @@ def refund_locally(name: str, refund: ChargeRefund) -> Outcome | None:
 
 
 def request_is_report(name: str) -> bool:
-    """Return whether a person has already carried out a refund at this provider when it is requested."""
+    """Return whether a refund at this provider has already been carried out when it is requested, as with cash."""
     known = PROVIDERS.get(name)
     return isinstance(known, Local) and known.request_is_report
 
 
 def remote_names() -> list[str]:
-    """Return the names that a store's configuration may use."""
+    """Return the names of remote providers, which a store's configuration may use."""
     return [name for name, known in PROVIDERS.items() if isinstance(known, Remote)]
 
 
 def reporting_names() -> list[str]:
     """Return the names of providers whose statements can be imported."""
-    return [name for name, known in PROVIDERS.items() if isinstance(known, Remote) or known.is_reported]
+    return [name for name, known in PROVIDERS.items() if isinstance(known, Remote) or known.has_statements]
 
 
 def mapping_of(name: str) -> StatementMapping | None:

@@ -1,7 +1,7 @@
 """Call the sandbox provider over HTTP. ``sandbox_answers`` interprets its answers.
 
-A call is ``Unavailable`` only if no connection was made, or if the provider says in its answer to this request that it did
-nothing. Any other request without a valid answer is ``Unknown``, and its connection is not used again.
+The outcome is ``Unavailable`` only if no connection was made, or if the provider's answer to this request says that it did
+nothing. A request without a valid answer has the outcome ``Unknown``, and its connection is not used again.
 """
 
 from collections.abc import AsyncIterator
@@ -37,12 +37,12 @@ MAPPING = sandbox_statement.MAPPING
 STATEMENTS_AT_ONCE = 16
 """Connections for statements, in addition to ``calls_in_flight`` each for payments and refunds.
 
-Calls are limited by their own executors. A call that had to wait here could be sent after its payment's expiry.
+The executors limit their calls themselves, so no call waits for a connection here, where its payment could expire.
 """
 
 
 class SandboxProvider:
-    """The sandbox provider. A process has one, with one connection pool."""
+    """The adapter of the sandbox provider. A process has one instance, with one connection pool."""
 
     name = NAME
     deduplicates = True
@@ -63,7 +63,7 @@ class SandboxProvider:
         return cls(settings) if settings.sandbox_url else None
 
     async def charge(self, charge: Charge, *, not_after: float = NEVER) -> Outcome:
-        """Charge at once, or create a code for the customer to scan (``qr`` with ``mpm``)."""
+        """Charge immediately, or create a code for the customer to scan (``qr`` with ``mpm``)."""
         body: dict[str, Any] = {
             "reference": charge.reference,
             "payment_id": charge.payment_id,
@@ -79,11 +79,11 @@ class SandboxProvider:
         elif charge.terminal_data.get("provider_token"):
             body["token"] = charge.terminal_data["provider_token"]
         if charge.method_type == "qr" and charge.method_mode != "mpm":
-            body["kind"] = "qr_cpm"  # otherwise it would count as a card, with a card's brand
+            body["kind"] = "qr_cpm"  # without it, the provider treats the token as a card, which has a brand
         answer = await self._call("POST", path, charge, body, not_after=not_after)
-        if isinstance(answer, NotFound):  # not an answer to a charge: it may come from another server
+        if isinstance(answer, NotFound):  # 404 is not an answer to a charge, so it may come from another server
             return Unknown("the provider answered 404")
-        # A code that was withdrawn before it was charged moves no money: for a charge this is a decline.
+        # A code that was withdrawn before it was paid moves no money, so the charge is declined.
         return answer if not isinstance(answer, Withdrawn) else Declined("cancelled", "Withdrawn before")
 
     async def inquire(self, charge: Charge) -> Answer:
@@ -91,7 +91,7 @@ class SandboxProvider:
         return await self._call("GET", f"/v1/charges/{quote(charge.reference, safe=':')}", charge, refusal=None)
 
     async def withdraw(self, charge: Charge) -> Answer:
-        """Cancel ``charge``. If it was completed before, the provider answers 409 with the charge."""
+        """Cancel ``charge``. If it has already been completed, the provider answers 409 with the charge."""
         return await self._undo("cancel", charge)
 
     async def reverse(self, charge: Charge) -> Answer:
@@ -110,7 +110,7 @@ class SandboxProvider:
             "metadata": refund.metadata,
         }
         answer = await self._call("POST", "/v1/refunds", refund, body)
-        # The charge is ours and completed, so an answer that it does not exist is not credible.
+        # We have recorded the charge as completed, so an answer that it does not exist is not credible.
         return (
             answer if not isinstance(answer, NotFound | Withdrawn) else Unknown("the provider does not know the charge")
         )
@@ -122,7 +122,7 @@ class SandboxProvider:
     def statement(
         self, account: str, *, start: datetime, end: datetime
     ) -> AsyncIterator[list[StatementLine] | Unavailable]:
-        """Yield the lines of ``account`` in ``[start, end)`` page by page: only one page is in memory."""
+        """Yield the lines of ``account`` in ``[start, end)`` page by page, so that only one page is in memory."""
         return sandbox_statement.read_statement(self._client, account, start=start, end=end)
 
     async def close(self) -> None:
@@ -130,7 +130,7 @@ class SandboxProvider:
         await self._client.close()
 
     async def _undo(self, verb: str, charge: Charge) -> Answer:
-        # If the charge never arrived, these are the only fields that the provider can repeat in its answer.
+        # A provider that never received the charge can repeat only these fields in its answer.
         body = {"payment_id": charge.payment_id, "currency": charge.currency}
         path = f"/v1/charges/{quote(charge.reference, safe=':')}/{verb}"
         return await self._call("POST", path, charge, body, refusal=None)
@@ -150,7 +150,7 @@ class SandboxProvider:
             async with self._client.exchange(method, path, sent, not_after=not_after) as response:
                 answer = read_answer(response, asked, refusal=refusal)
                 if not isinstance(answer, Unknown):
-                    response.keep()
+                    response.keep_alive()
                 return answer
         except NotConnected as error:
             return Unavailable(str(error))

@@ -1,8 +1,8 @@
-"""Interpret the sandbox provider's answers. The tables hold every decision.
+"""Interpret the sandbox provider's answers. All decisions are in tables.
 
 An answer counts only if it repeats the reference, the payment and the currency of its request. An answer that does not, that
-is not the provider's own, or that has a malformed field (an amount that is not a number, a text with control characters) is
-``Unknown``. An HTTP status alone proves nothing: load balancers and firewalls also send one.
+was not written by the provider, or that has a malformed field (an amount that is not a number, a text with control characters)
+is ``Unknown``. An HTTP status alone proves nothing, because load balancers and firewalls send statuses too.
 """
 
 from collections.abc import Callable, Mapping
@@ -34,75 +34,78 @@ NOTHING_DONE = {"unauthorized": 401, "rate_limited": 429, "unavailable": 503}
 """``error.code`` in the provider's error body → its HTTP status: nothing was done, and the call may be repeated."""
 
 RETRIABLE_CODES = frozenset({"try_again_later", "issuer_unavailable", "processor_busy"})
-"""Declines after which the sandbox's documentation allows another attempt."""
+"""Codes of declines after which the sandbox's documentation allows another attempt."""
 
-LONGEST_TEXT = 500  # characters of any field: our columns hold this many, and a longer value is invalid
+LONGEST_TEXT = 500  # characters of any field; our columns hold this many, so a longer value is invalid
 LARGEST_AMOUNT = 2**63 - 1
 LONGEST_WAIT_SECONDS = 3_600.0  # of any ``Retry-After``
 LAST_DIGITS = 4
 
 
-def whole(value: Any) -> int:
-    """Return a whole number of minor units. Raises ``TypeError``."""
+def parse_amount(value: Any) -> int:
+    """Return ``value`` if it is a whole number of minor units. Raises ``TypeError`` if it is not."""
     if type(value) is not int or abs(value) > LARGEST_AMOUNT:
         raise TypeError("not a whole number of minor units")
     return value
 
 
-def words(value: Any) -> str:
-    """Return ``value`` if it is one line of text. Raises ``TypeError``."""
+def parse_text(value: Any) -> str:
+    """Return ``value`` if it is one line of text. Raises ``TypeError`` if it is not."""
     if not isinstance(value, str) or len(value) > LONGEST_TEXT or not value.isprintable():
         raise TypeError("not a line of text")
     return value
 
 
-def prose(value: Any) -> str:
-    """Return a text for people, with card numbers masked: the provider may have quoted one."""
-    return mask_digits(words(value))
+def parse_masked_text(value: Any) -> str:
+    """Return a text for people. Card numbers are masked, because the provider may have quoted one."""
+    return mask_digits(parse_text(value))
 
 
-def name_if_any(value: Any) -> str | None:
+def parse_code(value: Any) -> str | None:
     """Return a code or reference, or ``None`` if it is missing or could be a card number.
 
     A card number is never stored.
     """
-    return None if value is None or looks_like_card_data(words(value)) else str(value)
+    return None if value is None or looks_like_card_data(parse_text(value)) else str(value)
 
 
 def _last_digits_if_any(value: Any) -> str | None:
-    """Return four digits, or ``None`` for anything else: the answer's meaning does not depend on them."""
+    """Return the last four digits of a card, or ``None`` for any other value.
+
+    Other values are not an error, because the meaning of the answer does not depend on these digits.
+    """
     is_meant = isinstance(value, str) and len(value) == LAST_DIGITS and value.isascii() and value.isdigit()
     return value if is_meant else None
 
 
 def _succeeded(body: dict[str, Any]) -> Succeeded:
     return Succeeded(
-        amount=whole(body["amount"]),
-        provider_reference=name_if_any(body.get("provider_reference")),
-        approval_code=name_if_any(body.get("approval_code")),
-        card_brand=name_if_any(body.get("card_brand")),
+        amount=parse_amount(body["amount"]),
+        provider_reference=parse_code(body.get("provider_reference")),
+        approval_code=parse_code(body.get("approval_code")),
+        card_brand=parse_code(body.get("card_brand")),
         card_last_4=_last_digits_if_any(body.get("card_last_4")),
-        fee=whole(body.get("fee") or 0),
+        fee=parse_amount(body.get("fee") or 0),
     )
 
 
 def _declined(body: dict[str, Any]) -> Declined:
-    code = name_if_any(body.get("decline_code") or None) or FailureCode.DECLINED
-    message = prose(body.get("decline_message") or "The provider declined the payment")
+    code = parse_code(body.get("decline_code") or None) or FailureCode.DECLINED
+    message = parse_masked_text(body.get("decline_message") or "The provider declined the payment")
     return Declined(code=code, message=message, is_retriable=code in RETRIABLE_CODES)
 
 
 def _pending(body: dict[str, Any]) -> ActionRequired:
-    return ActionRequired(None, name_if_any(body.get("provider_reference")))
+    return ActionRequired(None, parse_code(body.get("provider_reference")))
 
 
 def _waiting(body: dict[str, Any]) -> ActionRequired:
-    until = words(body["expires_at"])
+    until = parse_text(body["expires_at"])
     datetime.fromisoformat(until)
-    content = name_if_any(words(body["qr_content"]))
+    content = parse_code(parse_text(body["qr_content"]))
     # A code that holds a card number is not shown. It cannot be paid, so it is withdrawn when it expires.
     action = {"type": NextActionType.DISPLAY_QR, "qr_content": content, "expires_at": until} if content else None
-    return ActionRequired(action, name_if_any(body.get("provider_reference")))
+    return ActionRequired(action, parse_code(body.get("provider_reference")))
 
 
 ANSWERS: Mapping[str, Callable[[dict[str, Any]], Answer]] = {
@@ -117,7 +120,7 @@ ANSWERS: Mapping[str, Callable[[dict[str, Any]], Answer]] = {
 """``status`` in the body of an answer → its meaning. Any other status is ``Unknown``."""
 
 NAMES = ("reference", "payment_id", "currency")
-"""Fields of the request that an answer about a charge or a refund has to repeat."""
+"""Fields of the request that an answer about a charge or a refund must repeat."""
 
 
 def read_answer(answer: HttpAnswer, asked: Charge | ChargeRefund, *, refusal: int | None = REFUSED) -> Answer:
@@ -143,8 +146,8 @@ def _read_operation(status: int, body: dict[str, Any], asked: Charge | ChargeRef
     for name in NAMES:
         if body.get(name) != getattr(asked, name):
             return Unknown(f"the answer names another {name}")
-    read = ANSWERS.get(words(body["status"]))
-    return read(body) if read else Unknown(f"unknown status {prose(body['status'])!r}")
+    read = ANSWERS.get(parse_text(body["status"]))
+    return read(body) if read else Unknown(f"unknown status {parse_masked_text(body['status'])!r}")
 
 
 def _read_error(answer: HttpAnswer, body: dict[str, Any], asked: Charge | ChargeRefund, refusal: int | None) -> Answer:
@@ -152,7 +155,7 @@ def _read_error(answer: HttpAnswer, body: dict[str, Any], asked: Charge | Charge
 
     It must name the reference; it names the payment and the currency only if the provider knows them.
     """
-    status, code = answer.status, words(body["error"]["code"])
+    status, code = answer.status, parse_text(body["error"]["code"])
     for name in NAMES:
         if body.get(name) != getattr(asked, name) and (name == "reference" or name in body):
             return Unknown(f"the error with status {status} names another {name}")
@@ -161,8 +164,8 @@ def _read_error(answer: HttpAnswer, body: dict[str, Any], asked: Charge | Charge
     if (status, code) == (MISSING, "not_found"):
         return NotFound()
     if (status, code) == (refusal, "invalid_request"):
-        return Declined(FailureCode.REFUSED_BY_PROVIDER, prose(body["error"]["message"]))
-    return Unknown(f"the provider answered {status} {prose(code)}")
+        return Declined(FailureCode.REFUSED_BY_PROVIDER, parse_masked_text(body["error"]["message"]))
+    return Unknown(f"the provider answered {status} {parse_masked_text(code)}")
 
 
 def _wait_seconds(text: str | None) -> float | None:

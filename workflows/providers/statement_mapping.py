@@ -1,7 +1,7 @@
-"""How a provider's statement file is read: the columns of our fields, the values of kinds and statuses, the signs.
+"""Define how a provider's statement file is read: which columns hold our fields, the values of kinds and statuses, the signs.
 
-A mapping is declared and never guessed: a file with other columns is refused. The last mapping that a merchant declared for
-a provider is stored and used for its next files; until then the default of the provider's adapter applies.
+A mapping is declared, never guessed, and a file with other columns is refused. The last mapping that a merchant declared for a
+provider is stored and used for its next files. Until then, the default of the provider's adapter applies.
 """
 
 import codecs
@@ -69,13 +69,13 @@ class StatementMapping(BaseModel):
 
     @property
     def marks(self) -> tuple[str, str]:
-        """The marks before the decimals and between groups of digits; by default a point and a comma."""
+        """The decimal mark and the thousands mark; by default a point and a comma."""
         decimal_mark = self.decimal_mark or "."
         return decimal_mark, self.thousands_mark or ("," if decimal_mark == "." else ".")
 
     @field_validator("columns")
     @classmethod
-    def _known_fields(cls, columns: dict[str, str]) -> dict[str, str]:
+    def _check_columns(cls, columns: dict[str, str]) -> dict[str, str]:
         unknown = sorted(set(columns) - set(FIELDS))
         if unknown:
             raise ValueError(f"There is no field {', '.join(unknown)}; the fields are {', '.join(FIELDS)}")
@@ -83,7 +83,7 @@ class StatementMapping(BaseModel):
 
     @field_validator("columns", "kinds", "settled_words", "unsettled_words")
     @classmethod
-    def _texts_that_can_be_stored(cls, value: Any) -> Any:
+    def _check_texts(cls, value: Any) -> Any:
         texts = [*value, *value.values()] if isinstance(value, dict) else value
         if any(len(text) > MAX_LENGTH or not text.isprintable() for text in texts):
             raise ValueError(f"Must hold printable texts of at most {MAX_LENGTH} characters")
@@ -91,7 +91,7 @@ class StatementMapping(BaseModel):
 
     @field_validator("delimiter")
     @classmethod
-    def _mark_between_cells(cls, delimiter: str) -> str:
+    def _check_delimiter(cls, delimiter: str) -> str:
         if delimiter != "\t" and not (
             delimiter.isascii() and delimiter.isprintable() and delimiter not in NO_DELIMITERS
         ):
@@ -100,7 +100,7 @@ class StatementMapping(BaseModel):
 
     @field_validator("encoding")
     @classmethod
-    def _known_encoding(cls, encoding: str) -> str:
+    def _check_encoding(cls, encoding: str) -> str:
         try:
             name = codecs.lookup(encoding).name
         except LookupError:
@@ -110,7 +110,7 @@ class StatementMapping(BaseModel):
         return name
 
     @model_validator(mode="after")
-    def _marks_that_tell(self) -> Self:
+    def _check_marks(self) -> Self:
         if self.thousands_mark and not self.decimal_mark:
             raise ValueError("thousands_mark needs decimal_mark")
         if self.decimal_mark and self.decimal_mark == self.thousands_mark:
@@ -120,7 +120,7 @@ class StatementMapping(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _enough_to_match_by(self) -> Self:
+    def _check_required_columns(self) -> Self:
         if "amount" not in self.columns:
             raise ValueError("columns must name the amount")
         if not {"our_reference", "provider_reference"} & set(self.columns):
@@ -131,4 +131,4 @@ class StatementMapping(BaseModel):
 
 
 ENCODINGS = ("utf-8", "utf-16", "shift_jis", "cp932", "euc_jp", "ascii", "iso8859-1")
-"""The text encodings of banks' exports. No other codec is allowed, because some unpack archives."""
+"""The text encodings of banks' exports. Other codecs are not allowed, because some of them unpack archives."""

@@ -13,7 +13,7 @@ from tests.integration.providers.conftest import Run
 from tests.integration.providers.peer import QUESTIONS, Heard, answer_correctly, http, operation, peer_of, say
 from tests.polling import GENEROUS_SECONDS
 from workflows.providers.base import Succeeded, Unknown
-from workflows.providers.http_reader import LARGEST_BODY, LARGEST_HEAD, MOST_HEADERS, MOST_INTERIM
+from workflows.providers.http_reader import LARGEST_BODY, LARGEST_HEAD, MAX_HEADERS, MAX_INTERIM
 from workflows.settings import Settings
 
 BLOCK = b" " * 65_536
@@ -156,11 +156,11 @@ def test_a_compressed_answer_is_not_unpacked(run: Run, settings: Settings, encod
 @pytest.mark.parametrize(
     ("before", "headers", "outcome"),
     [
-        (b"HTTP/1.1 100 Continue\r\n\r\n" * MOST_INTERIM, {}, Succeeded),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" * MAX_INTERIM, {}, Succeeded),
         (b"HTTP/1.1 103 Hints\r\nLink: a\r\n\r\n", {}, Succeeded),
-        (b"HTTP/1.1 100 Continue\r\n\r\n" * (MOST_INTERIM + 1), {}, Unknown),
-        (b"", {f"X-{number}": "a" for number in range(MOST_HEADERS - 3)}, Succeeded),
-        (b"", {f"X-{number}": "a" for number in range(MOST_HEADERS)}, Unknown),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" * (MAX_INTERIM + 1), {}, Unknown),
+        (b"", {f"X-{number}": "a" for number in range(MAX_HEADERS - 3)}, Succeeded),
+        (b"", {f"X-{number}": "a" for number in range(MAX_HEADERS)}, Unknown),
         (b"", {"X-A": "a" * (LARGEST_HEAD - 1_000)}, Succeeded),
         (b"", {"X-A": "a" * LARGEST_HEAD}, Unknown),
         (b"", {"Content-Encoding": "identity"}, Succeeded),

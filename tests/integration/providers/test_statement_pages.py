@@ -12,7 +12,7 @@ from tests.integration.providers.conftest import Run
 from tests.integration.providers.peer import Heard, http, peer_of, say
 from workflows.providers import sandbox_statement
 from workflows.providers.base import StatementLine, Unavailable
-from workflows.providers.sandbox_statement import LARGEST_PAGE, MOST_EMPTY_PAGES, PAGE_LINES
+from workflows.providers.sandbox_statement import MAX_EMPTY_PAGES, MAX_PAGE_BYTES, PAGE_LINES
 from workflows.settings import Settings
 
 START, END = datetime(2026, 11, 29, tzinfo=UTC), datetime(2026, 11, 30, tzinfo=UTC)
@@ -92,7 +92,7 @@ def test_a_repeated_cursor_ends_the_statement(run: Run, settings: Settings, curs
 def test_endless_empty_pages_end_the_statement(run: Run, settings: Settings) -> None:
     pages, asked = read(run, settings, lambda asked: page(asked, data=(), following=following(asked)))
     assert pages[-1] == Unavailable("unreadable statement: it does not end")
-    assert asked == MOST_EMPTY_PAGES + 1
+    assert asked == MAX_EMPTY_PAGES + 1
 
 
 def test_a_few_empty_pages_are_skipped(run: Run, settings: Settings) -> None:
@@ -123,7 +123,7 @@ def test_a_page_with_more_lines_than_were_requested_is_refused(run: Run, setting
 
 
 def test_a_page_that_is_too_large_is_refused(run: Run, settings: Settings) -> None:
-    pages, _ = read(run, settings, lambda asked: page(asked, padding="x" * LARGEST_PAGE))
+    pages, _ = read(run, settings, lambda asked: page(asked, padding="x" * MAX_PAGE_BYTES))
     assert pages == [Unavailable("no answer: the answer is too large")]
 
 

@@ -64,7 +64,7 @@ def test_bytes_after_an_answer_are_noticed_however_they_are_split(kind: str, beh
 def test_a_truncated_answer_is_refused(kind: str, end: int) -> None:
     reader = read([ANSWERS[kind][: end % len(ANSWERS[kind])]])
     assert not reader.is_complete
-    assert not reader.end()
+    assert not reader.finish()
 
 
 @given(raw=st.binary(max_size=400))
@@ -74,4 +74,4 @@ def test_random_bytes_raise_no_error_other_than_no_answer(raw: bytes) -> None:
         reader.feed(raw)
     except NoAnswer:
         return
-    assert isinstance(reader.end(), bool)
+    assert isinstance(reader.finish(), bool)

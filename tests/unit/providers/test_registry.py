@@ -45,7 +45,7 @@ def acme(monkeypatch: pytest.MonkeyPatch) -> FakeProvider:
 @pytest.fixture
 def vouchers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Add a local provider that is on no statement to the table."""
-    monkeypatch.setitem(PROVIDERS, "vouchers", Local(lambda _charge: Declined("spent"), is_reported=False))
+    monkeypatch.setitem(PROVIDERS, "vouchers", Local(lambda _charge: Declined("spent"), has_statements=False))
 
 
 @pytest.mark.parametrize("name", remote_names())
