@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.models import BillHistory
 from workflows.payments.models import Payment
-from workflows.payments.queries import attempt_events, merged, message_event, read_timeline, transition_event
+from workflows.payments.queries import attempt_events, merge_events, message_event, read_timeline, transition_event
 from workflows.refunds.models import Refund, RefundAttempt, RefundHistory, RefundMessage
 from workflows.tenants.caller import Caller, caller_transaction
 
@@ -46,7 +46,7 @@ async def read_whole_timeline(payment_id: str, *, caller: Caller) -> list[dict[s
         of_bill = await _bill_events(connection, payment_id)
         of_settlements = await _settlement_events(connection, payment_id)
         of_statements = await _statement_events(connection, payment_id)
-    return merged(of_payment, *of_refunds, of_bill, *([event] for event in (*of_statements, *of_settlements)))
+    return merge_events(of_payment, *of_refunds, of_bill, *([event] for event in (*of_statements, *of_settlements)))
 
 
 async def _refund_events(connection: AsyncConnection, payment_id: str) -> list[list[dict[str, Any]]]:

@@ -2,16 +2,17 @@
 
 | phase   | what                                                                                                       |
 |---------|------------------------------------------------------------------------------------------------------------|
-| look up | one statement for the whole group: keys, devices, stores, providers, references (``check_request``)         |
+| look up | one statement for the whole group: keys, devices, stores, providers, references (``check_request``)        |
 | reserve | only with bills: lock the bill and reserve the amount on it                                                |
-| write   | one statement for all acceptable requests; if the database refuses it, each request is written on its own   |
+| write   | one statement for all acceptable requests; if the database refuses it, each request is written on its own  |
 
-No decision depends on another request of the same group: the second of two requests with one ``client_reference`` waits for
-the group's commit and is then checked against the committed rows. If a request waited for a bill and is refused, its key is
-looked up again, because it may have waited for the first request with that key.
+No decision depends on another request of the same group. If two requests of a group have the same ``client_reference``, the
+second waits for the group's commit and is then checked against the committed rows. If a request waited for a bill's lock and
+is refused, its key is looked up again, because it may have waited for the first request with that key.
 
-Concurrent requests share a commit (``workflows.database.group_commit``): a lone request never waits, fifty cost little more
-than one. The answer is sent only after that commit, so a 201 always means that the payment is stored and will become final.
+Concurrent requests share a commit (``workflows.database.group_commit``): a single request never waits, and fifty cost little
+more than one. The answer is sent only after that commit, so a 201 always means that the payment is stored and will become
+final.
 """
 
 from dataclasses import dataclass
@@ -40,10 +41,10 @@ from workflows.tenants.caller import Caller, CallerRole
 from workflows.transitions import ChangeContext
 
 GROUP_LIMIT = 100
-"""Requests per transaction: a larger group gains little and makes its first request wait for its last."""
+"""Requests per transaction. A larger group gains little, and makes its first request wait for its last."""
 
 SPLIT_ON = (DBAPIError, IdempotencyKeyInUse)
-"""Errors that one request of a group causes for all of them: the requests are then written one by one."""
+"""Errors that one request of a group causes for the whole group. The requests are then accepted one by one."""
 
 CONCURRENCY = 2
 """Groups written concurrently: one is being committed while the next is being rendered."""
@@ -54,7 +55,7 @@ _COLUMNS = """
     method_mode, processing_mode, provider, provider_token, approval_code, card_brand, card_last_4, entry_method,
     slip_number, card_arn, external_result, cash_received, change_amount, client_reference, metadata, on_too_late, due_at,
     request_id, expires_at, created_at"""
-"""The columns that an accept sets. The others start with their defaults, so an older process works with a newer schema."""
+"""The columns that an accept sets. All others have their defaults, so an older process works with a newer schema."""
 
 _WRITE = text(f"""
     -- write: the payment, its first history row and the answer to its key, for every request of the group
@@ -99,44 +100,44 @@ class PaymentIntake:
         ``BalanceUnavailable`` and ``InvalidStatusTransition`` (of its bill), ``IdempotencyKeyInUse``,
         ``IdempotencyKeyReused``, ``ServiceUnavailable``.
         """
-        store_id_of(submission)  # raised here for this caller only: within the group it would fail all requests
+        store_id_of(submission)  # raises here, for this caller only; within the group it would fail all requests
         with self._in_flight.running(submission.caller, submission.key):
             bill_id = submission.request.bill_id
             return await (self._by_bill.put(bill_id, submission) if bill_id else self._gather.put(submission))
 
     async def _flush(self, group: list[PaymentSubmission]) -> list[StoredAnswer | BaseException]:
-        results = await self._attempt_twice(group)
-        while rest := [number for number, result in enumerate(results) if isinstance(result, _Postponed)]:
-            for number, result in zip(rest, await self._attempt_rest([group[n] for n in rest]), strict=True):
+        results = await self._accept_with_retry(group)
+        while rest := [number for number, result in enumerate(results) if isinstance(result, _RetryInNextGroup)]:
+            for number, result in zip(rest, await self._accept_postponed([group[n] for n in rest]), strict=True):
                 results[number] = result
         return results
 
-    async def _attempt_rest(self, rest: list[PaymentSubmission]) -> list[StoredAnswer | BaseException]:
-        """Attempt the postponed requests. Never raise: the rest of the group is committed and must not run again."""
+    async def _accept_postponed(self, rest: list[PaymentSubmission]) -> list[StoredAnswer | BaseException]:
+        """Accept the postponed requests. Never raise, because the rest of the group is committed and must not run again."""
         try:
-            return await self._attempt_twice(rest)
+            return await self._accept_with_retry(rest)
         except Exception as error:
             if len(rest) == 1:
                 return [error]
-        return [result for each in rest for result in await self._attempt_rest([each])]
+        return [result for submission in rest for result in await self._accept_postponed([submission])]
 
-    async def _attempt_twice(self, group: list[PaymentSubmission]) -> list[StoredAnswer | BaseException]:
+    async def _accept_with_retry(self, group: list[PaymentSubmission]) -> list[StoredAnswer | BaseException]:
         try:
-            return await self._attempt(group)
+            return await self._accept(group)
         except IdempotencyKeyInUse:
             if len(group) > 1:
                 raise
         except IntegrityError as error:
             if len(group) > 1 or violated_constraint(error) != "payments_client_reference_key":
                 raise
-        # Another process was faster: its row is committed now, so a second attempt finds it.
-        return await self._attempt(group)
+        # Another process stored the same key or reference first. Its row is committed now, so a second run finds it.
+        return await self._accept(group)
 
-    async def _attempt(self, group: list[PaymentSubmission]) -> list[StoredAnswer | BaseException]:
+    async def _accept(self, group: list[PaymentSubmission]) -> list[StoredAnswer | BaseException]:
         async with transaction(Role.ACCEPT) as connection:
-            return await self._accept(connection, group)
+            return await self._accept_group(connection, group)
 
-    async def _accept(
+    async def _accept_group(
         self, connection: AsyncConnection, group: list[PaymentSubmission]
     ) -> list[StoredAnswer | BaseException]:
         found = await load_context(connection, group)
@@ -151,7 +152,7 @@ class PaymentIntake:
                 if known:
                     results[number] = known
                 elif reference in references:
-                    results[number] = _Postponed()
+                    results[number] = _RetryInNextGroup()
                 else:
                     drafts.append(_Draft(number, submission, self._payment(submission, context), context["is_taken"]))
                     if submission.request.client_reference:
@@ -173,7 +174,7 @@ class PaymentIntake:
 
 @dataclass(slots=True)
 class _Draft:
-    """An acceptable payment: its place in the group, its row, and whether another caller holds its key."""
+    """An acceptable request: its number in the group, its payment's row, and whether another caller's record has its key."""
 
     number: int
     submission: PaymentSubmission
@@ -181,14 +182,14 @@ class _Draft:
     is_taken: bool
 
 
-class _Postponed(Exception):
-    """Raised if another request of the group has the same client reference, which has to be committed first."""
+class _RetryInNextGroup(Exception):
+    """The result of a request whose client reference another request of its group has, which must be committed first."""
 
 
 async def _reserve(
     connection: AsyncConnection, drafts: list[_Draft], results: dict[int, StoredAnswer | BaseException]
 ) -> list[_Draft]:
-    """Reserve the amounts of ``drafts`` on their bills. Return the drafts that got it or have no bill."""
+    """Reserve the amounts of ``drafts`` on their bills. Return the drafts that have their reservation or have no bill."""
     billed = [draft for draft in drafts if draft.payment["bill_id"]]
     if not billed:
         return drafts
@@ -208,10 +209,10 @@ async def _reserve(
 async def _answer_known_keys(
     connection: AsyncConnection, refused: list[_Draft], results: dict[int, StoredAnswer | BaseException]
 ) -> None:
-    """Replace the refusals of requests whose keys were answered while they waited for their bills' locks."""
+    """Replace the refusals of requests whose keys were answered while they waited for the locks of their bills."""
     found = await load_context(connection, [draft.submission for draft in refused])
-    for place, draft in enumerate(refused):
-        if context := found.get(place):
+    for number, draft in enumerate(refused):
+        if context := found.get(number):
             try:
                 known = known_answer(draft.submission.key, context, currency=context["currency"])
             except DomainError as error:
@@ -228,7 +229,7 @@ def _reservation(draft: _Draft) -> Reservation:
 
 
 async def _write(connection: AsyncConnection, drafts: list[_Draft]) -> dict[int, StoredAnswer]:
-    """Write ``drafts``; return the answers by number. Raises ``IdempotencyKeyInUse`` if a key was taken meanwhile."""
+    """Write ``drafts``, and return the answers by number. Raises ``IdempotencyKeyInUse`` if a key was used meanwhile."""
     answers = {
         draft.number: StoredAnswer(
             201, render(payment_fields(draft.payment)), resource_id=draft.payment["id"], is_replay=False
@@ -280,4 +281,4 @@ def _payment_row(request: PaymentRequest, context: RowMapping) -> PaymentRow:
         "created_at": now,
         **request.facts,
     }
-    return cast(PaymentRow, row)  # the other columns begin with their defaults
+    return cast(PaymentRow, row)  # the other columns have their defaults

@@ -22,28 +22,28 @@ from workflows.tenants.caller import Caller
 
 logger = logging.getLogger(__name__)
 
-RECONNECT_SECONDS = 0.5  # the database is usually back within seconds, and every waiter has read its payment meanwhile
+RECONNECT_SECONDS = 0.5  # the database is usually back within seconds; every waiter reads its payment meanwhile
 KEEPALIVES: dict[str, Any] = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
-"""For a connection that only listens: a peer that disappeared silently is noticed within 25 s."""
+"""TCP keep-alives for a connection that only listens: a peer that disappeared without closing it is noticed within 25 s."""
 
 MOVING = frozenset({PaymentStatus.PENDING, PaymentStatus.PROCESSING})
-"""Statuses that will change. Waiting on any other returns at once, unless the caller names the version it knows."""
+"""Statuses that will change. Waiting for another status to change returns immediately, unless a known version is given."""
 
 BEAT_SECONDS = 15.0
 """Interval of keep-alive comments in a silent stream: proxies cut connections that are silent for 30-60 s."""
 
 
 class ChangeListener:
-    """The subscription of one process to changes of payments."""
+    """The process's subscription to changes of payments."""
 
     def __init__(self) -> None:
         self._waiters: dict[str, set[asyncio.Future[None]]] = defaultdict(set)
         self._task: asyncio.Task[None] | None = None
         self.listening = asyncio.Event()
-        """Set while notifications come in."""
+        """Set while the connection receives notifications."""
 
     def start(self) -> None:
-        """Begin to listen; called once, on the event loop of the API."""
+        """Start to listen. Call this once, on the event loop of the API."""
         self._task = asyncio.create_task(self._listen())
 
     async def stop(self) -> None:
@@ -57,7 +57,7 @@ class ChangeListener:
     def next_change(self, payment_id: str) -> "asyncio.Future[None]":
         """Return a future that is done once ``payment_id`` may have changed.
 
-        Call this before reading the row, or a change between the two is missed.
+        Call this before reading the row; otherwise a change between the two is missed.
         """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters[payment_id].add(future)
@@ -88,7 +88,7 @@ class ChangeListener:
                 logger.warning(
                     "the listener for payment changes lost its connection: %s", type(error).__name__, extra=extra
                 )
-            except Exception:  # this task must not end: every waiting terminal of this process would wait in vain
+            except Exception:  # this task must not end, or no terminal that waits in this process is woken any more
                 logger.exception("the listener for payment changes failed", extra={"event": "payment_listener.failed"})
             self.listening.clear()
             self._wake_all()
@@ -114,14 +114,14 @@ async def await_payment(
 ) -> PaymentRow:
     """Return the payment's row once its version is above ``since_version``, or after ``wait_seconds``.
 
-    Without ``since_version``, wait until the payment leaves its current version; a final payment returns at once. No database
-    connection is held while waiting. Raises ``ResourceNotFound``.
+    Without ``since_version``, wait until the payment leaves its current version. If the payment is final, return immediately.
+    No database connection is held while waiting. Raises ``ResourceNotFound``.
     """
     loop = asyncio.get_running_loop()
     give_up_at = loop.time() + wait_seconds
     known = since_version
     while True:
-        moved = watch.next_change(payment_id)
+        changed = watch.next_change(payment_id)
         try:
             row = await read_payment(payment_id, caller=caller)
             if known is None:
@@ -129,15 +129,18 @@ async def await_payment(
             left = give_up_at - loop.time()
             if row["version"] > known or left <= 0:
                 return row
-            await asyncio.wait({moved}, timeout=left)
+            await asyncio.wait({changed}, timeout=left)
         finally:
-            moved.cancel()
+            changed.cancel()
 
 
 async def follow_payment(
     payment_id: str, *, caller: Caller, watch: ChangeListener, longest_seconds: float
 ) -> AsyncIterator[PaymentRow | None]:
-    """Yield the payment's row now and after each change; ``None`` if nothing happened for ``BEAT_SECONDS``.
+    """Yield the payment's row now and after each change, and ``None`` if nothing happened for ``BEAT_SECONDS``.
+
+    A version is skipped if a newer one follows closely. Each row is the current one, so versions only grow. The stream ends
+    when the payment is final, or after ``longest_seconds``; then the terminal should connect again.
 
     Raises ``ResourceNotFound``, and ``NotAuthorized`` as soon as the device is no longer active.
     """

@@ -43,8 +43,8 @@ from workflows.tenants.scope import IN_SCOPE, scope_params
 from workflows.transitions import ChangeContext, apply, invalid_transition_error
 
 _LOCK = text(f"""
-    -- lock: the row, and the time after the lock was taken: now() is when the transaction began, which may be before a
-    -- change that was waited for, and the history would then run backwards (I14)
+    -- lock: the row, and the time after it was locked. now() is when the transaction began. That may be before a change that
+    -- this statement waited for, and the history would then run backwards (I14).
     SELECT *, clock_timestamp() AS requested_at FROM payments WHERE id = :id AND {IN_SCOPE} FOR UPDATE
 """)
 _BILL = text(f"SELECT bill_id FROM payments WHERE id = :id AND {IN_SCOPE}")
@@ -67,10 +67,10 @@ async def cancel_payment(
     request_id: str,
     payments: PaymentWorkload,
 ) -> PaymentRow:
-    """Withdraw the payment, or request its withdrawal. Return the payment's row.
+    """Cancel the payment, or request that a worker withdraws it. Return the payment's row.
 
-    ``on_too_late`` says what to do if the money has moved already. ``payments`` records a
-    completion as a worker does.
+    ``on_too_late`` says what to do if the money has already moved. ``payments`` is used to complete a reported sale.
+
     Raises ``ResourceNotFound``, ``InvalidStatusTransition``, ``NotAuthorized``, ``ServiceUnavailable``.
     """
     async with caller_transaction(caller) as connection:
@@ -96,7 +96,7 @@ async def cancel_payment(
 
 
 async def _lock(connection: AsyncConnection, payment_id: str, caller: Caller) -> tuple[PaymentRow, datetime]:
-    """Lock the payment, and its bill before it: the order of all locks. Return its row and the time after the lock."""
+    """Lock the payment's bill and then the payment, as all code does. Return the payment's row and the time after that."""
     whose = {"id": payment_id, **scope_params(caller)}
     bill_id = (await connection.execute(_BILL, whose)).scalar()
     if bill_id:
@@ -129,12 +129,12 @@ async def _cancel_at_once(
 async def _request_cancel(
     connection: AsyncConnection, row: PaymentRow, request: dict[str, Any], by: ChangeContext
 ) -> PaymentRow:
-    # A worker that is calling the provider keeps its lease and sees the request when it records; otherwise the payment is due
-    # now. So is a payment that waits for a person: the cancel comes from a person.
+    # A worker that is calling the provider keeps its lease, and finds the request when it records the answer. Otherwise the
+    # payment is due now, even if it waits for a review, because the cancel comes from a person.
     is_held = row["lease_until"] is not None and row["lease_until"] > by.at
     changes = request if is_held else {**request, "due_at": by.at, "inquiries": 0}
     if row["due_at"] is None:
-        changes["unanswered_claims"] = 0  # the payment may be quarantined: allow three more claims, as a requeue does
+        changes["unanswered_claims"] = 0  # the payment may be quarantined; allow three more claims, as a requeue does
     changed = await apply(
         connection, PAYMENT, entity_id=row["id"], event=PaymentRemark.REQUEST_CANCEL, by=by, changes=changes
     )
@@ -144,11 +144,11 @@ async def _request_cancel(
 Act = Callable[[AsyncConnection, PaymentRow, dict[str, Any], ChangeContext], Awaitable[PaymentRow]]
 
 _ACTS: Mapping[str, Act] = {PaymentStatus.PENDING: _cancel_at_once, PaymentStatus.PROCESSING: _request_cancel}
-"""What a cancel does, by the status it finds."""
+"""What a cancel does, by the status of the payment."""
 
 
 def _has_moved(row: PaymentRow, *, at: datetime, payments: PaymentWorkload) -> bool:
-    """Return whether this payment is a report of money that has moved already."""
+    """Return whether this payment reports money that has already moved."""
     claimed = cast(ClaimedPayment, {**row, "now": at})
     return isinstance(
         charge_locally(row["provider"], payments.build_request(claimed, payments.facts(claimed, None), "")), Succeeded
@@ -163,9 +163,9 @@ async def _complete_reported_sale(
     by: ChangeContext,
     payments: PaymentWorkload,
 ) -> PaymentRow:
-    """Complete the pending payment, whose row (and bill) the transaction has locked. Return its row.
+    """Complete a pending payment whose money has moved. Return its row.
 
-    ``cancel`` holds the columns that the cancel sets.
+    The transaction has locked the payment and its bill. ``cancel`` has the columns that the cancel sets.
     """
     await switch_role(connection, Role.WORKER)
     worker = f"api for {by.caller_id}"

@@ -1,7 +1,7 @@
 """Check requested payments against the committed rows, for a whole group of requests in one statement.
 
-A request is valid in itself when it arrives here. One statement loads what the request cannot know: whether its key was used,
-the device is active, the store is the caller's, a provider is enabled, and the client reference is taken.
+The fields of a request have been validated when it arrives here. One statement loads what else decides: whether the key was
+used, the device is active, the store belongs to the caller, a provider is enabled, and the client reference is taken.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from workflows.tenants.scope import resolve_store
 
 @dataclass(frozen=True, slots=True)
 class PaymentRequest:
-    """The payment that a terminal requests, valid in itself. Amounts are minor units of ``currency``."""
+    """A requested payment with validated fields. Amounts are minor units of ``currency``."""
 
     amount: int
     currency: str | None
@@ -50,7 +50,7 @@ class PaymentSubmission:
 
 
 _LOAD_CONTEXT = text(f"""
-    -- look: everything that decides whether a request is accepted, for the whole group
+    -- look up: everything that decides whether a request is accepted, for the whole group
     SELECT {LOOKUP_RESULT},
            (SELECT sp.provider FROM store_providers sp
             WHERE sp.store_id = s.id AND sp.enabled AND i.capability = ANY (sp.methods)
@@ -64,7 +64,7 @@ _LOAD_CONTEXT = text(f"""
 
 
 async def load_context(connection: AsyncConnection, group: list[PaymentSubmission]) -> dict[int, RowMapping]:
-    """Return the context of each request of ``group`` by its number; no entry if its store is not the caller's."""
+    """Return the context of each request of ``group``, by its number; no entry if the caller may not use the store."""
     rows = [_lookup_row(number, submission) for number, submission in enumerate(group)]
     found = await connection.execute(_LOAD_CONTEXT, {"rows": rows_parameter(rows)})
     return {row["n"]: row for row in found.mappings()}
@@ -79,7 +79,7 @@ def check_request(submission: PaymentSubmission, found: RowMapping | None) -> Ro
     request = submission.request
     context = check_caller(submission.caller, found)
     if context["status"] is not None:
-        return context  # answered before: the same answer again, whatever has changed since
+        return context  # answered before, so the same answer is given again, whatever has changed since
     if request.processing_mode == "provider" and context["provider"] is None:
         wanted = f"The provider {request.provider} is not" if request.provider else "No provider is"
         issue = f"{wanted} enabled for {request.method_type} payments at this store"
@@ -92,7 +92,7 @@ def check_request(submission: PaymentSubmission, found: RowMapping | None) -> Ro
 
 
 def store_id_of(submission: PaymentSubmission) -> str:
-    """Return the store that the payment is for. Raises as ``resolve_store`` does."""
+    """Return the id of the store that the payment is for. Raises as ``resolve_store`` does."""
     return resolve_store(submission.caller, submission.request.store_id)
 
 

@@ -1,17 +1,17 @@
-"""Lock rows that are not final, to record an answer that no worker asked for (a line of a provider's statement).
+"""Lock rows that are not final, to record an answer that no worker asked for: a line of a provider's statement.
 
-A worker claims a row by lease, asks its provider and records the answer (``leases``). Here the answer is already known, so the
-claim and the record are one transaction: nothing is left half done if the process dies, and a row that is never due (in
-quarantine or review) is reached as well. The fence grows as with any claim, so a worker that wakes up later records nothing.
+A worker claims a row by a lease, asks its provider and records the answer (``leases``). Here the answer is already known, so
+one transaction claims and records. Nothing is left incomplete if the process dies, and rows that are never due (quarantined,
+or waiting for a review) are reached too. The fence grows as with any claim, so a worker that continues later records nothing.
 
-| row                                                  | then                                                            |
+| row                                                  | what happens                                                    |
 |------------------------------------------------------|-----------------------------------------------------------------|
-| under a lease: a worker is processing it             | left to that worker                                             |
+| has a lease, because a worker is processing it       | left to that worker                                             |
 | locked by another transaction                        | left to that transaction                                        |
-| its last attempt certainly moved nothing             | left: it is sent again within seconds, or has failed            |
-| anything else in ``processing``                      | taken over                                                      |
+| its last attempt certainly moved nothing             | left alone: it is sent again within seconds, or has failed      |
+| anything else in ``processing``                      | locked                                                          |
 
-Locks are taken in the order of all locks: bills, payments, refunds. The caller has locked the bills.
+All code locks bills first, then payments, then refunds. The calling function has locked the bills.
 """
 
 from dataclasses import dataclass, replace
@@ -27,18 +27,18 @@ from workflows.processing.rows import ClaimedRow
 from workflows.processing.shared_statements import LEASE_COLUMNS
 
 LEASE_SECONDS = 60.0
-"""The length does not matter: the lease ends with the transaction."""
+"""The length does not matter, because the lease ends with the transaction."""
 
 _LOCK_PAYMENTS = text("SELECT id FROM payments WHERE id = ANY(:ids) ORDER BY id FOR UPDATE")
 _LOCK = """
-    -- lock: rows that are not final and that no worker has; a lock is a statement of its own, so that the next one sees what
-    -- it locked
+    -- lock: rows that are not final and have no lease. Locking is a separate statement, so that the next one reads the rows as
+    -- they are after the lock.
     SELECT id FROM {entity}s
     WHERE id = ANY(:ids) AND status = 'processing' AND (lease_until IS NULL OR lease_until <= now())
     ORDER BY id FOR UPDATE SKIP LOCKED
 """
 _READ = """
-    -- read: locked rows with their last attempts, and when a call may have moved money (back) without our knowing it
+    -- read: locked rows with their last attempts, and when a call may have moved money, or moved it back, without an answer
     SELECT {columns}, r.store_id, a.number AS attempt_number, a.outcome AS attempt_outcome, a.not_found_at,
            a.sent_at, a.provider_reference AS attempt_provider_reference, {undone} AS perhaps_undone_at,
            {resent} AS perhaps_resent_at,
@@ -50,30 +50,33 @@ _READ = """
 _UNWANTED = """(r.cancel_requested_at IS NOT NULL
                    OR (r.expires_at <= now() AND a.outcome IN ('action_required', 'not_found')))"""
 _QUARANTINED = """(SELECT max(h.at) FROM {entity}_history h WHERE h.{entity}_id = r.id AND h.reason = 'quarantined')"""
-"""A requeue resets the count of unanswered claims; the history still shows the quarantine."""
+"""SQL: when the row was last quarantined. It is read from the history, because a requeue resets the unanswered claims."""
 
-_IN_VAIN = f"CASE WHEN r.due_at IS NULL THEN coalesce({_QUARANTINED}, now()) ELSE now() END"
+_LOST_CALL_UNTIL = f"CASE WHEN r.due_at IS NULL THEN coalesce({_QUARANTINED}, now()) ELSE now() END"
+"""SQL: until when a worker that died may have called the provider: until the quarantine, or until now."""
+
 _UNDONE = {
     "payment": f"""greatest(
         (SELECT max(m.at) FROM payment_messages m WHERE m.payment_id = r.id AND m.answer IN ('unknown', 'withdrawn')
          AND m.kind IN ('withdrawal', 'reversal', 'late_answer')),
         CASE WHEN {_UNWANTED} THEN {_QUARANTINED} END,
-        CASE WHEN {_UNWANTED} AND r.unanswered_claims > 0 THEN {_IN_VAIN} END)""",
+        CASE WHEN {_UNWANTED} AND r.unanswered_claims > 0 THEN {_LOST_CALL_UNTIL} END)""",
     "refund": "CAST(NULL AS timestamptz)",  # a refund is never withdrawn
 }
-"""SQL: when a withdrawal or reversal lost its answer or its worker; it may have taken effect since."""
+"""SQL: when a withdrawal or reversal remained without an answer. It may have taken effect since then."""
 
 _RESENT = f"""CASE WHEN a.resends > 0 THEN coalesce(
         a.answered_at, CASE WHEN r.due_at IS NULL THEN {_QUARANTINED} END, now()) END"""
-"""SQL: until when the reference may have been sent again, if it was: a charge undone before that may be charged again."""
+"""SQL: until when the reference may have been sent again; null if it was not. A charge that was undone before may have been
+charged again."""
 
-_HOLD = (
+_CLAIM_LOCKED = (
     "UPDATE {entity}s SET fence = fence + 1, lease_until = now() + make_interval(secs => :lease) WHERE id = ANY(:ids)"
 )
 
 
 class LockedRowColumns(ClaimedRow):
-    """A row of ``_READ``. The last two are when a call may have moved money (back) without our knowing it."""
+    """A row of ``_READ``. The last two columns are when a call without an answer may have moved money, or moved it back."""
 
     attempt_number: int
     attempt_outcome: str | None
@@ -87,7 +90,7 @@ class LockedRowColumns(ClaimedRow):
 
 @dataclass(frozen=True, slots=True)
 class LockedRow(Generic[RequestT]):
-    """A locked row: its claim, the row with its last attempt, and what no claim holds."""
+    """A locked row: its claim, and the columns of ``_READ``, some of which a claim does not have."""
 
     claim: Claim[RequestT]
     row: LockedRowColumns
@@ -96,9 +99,9 @@ class LockedRow(Generic[RequestT]):
 async def lock_open_rows(
     connection: AsyncConnection, table: LeaseTable[RequestT], ids: list[str], *, payment_ids: list[str] | None = None
 ) -> list[LockedRow[RequestT]]:
-    """Lock those of ``ids`` that are open and free, in a transaction that has locked their bills, and return them.
+    """Lock those of ``ids`` that are in ``processing`` without a lease, and return them.
 
-    ``payment_ids`` are the payments of refunds, which are locked first.
+    The transaction must have locked their bills. ``payment_ids`` are the payments of refunds, which are locked first.
     """
     if payment_ids:
         await connection.execute(_LOCK_PAYMENTS, {"ids": sorted(set(payment_ids))})
@@ -112,12 +115,12 @@ async def lock_open_rows(
 
 
 async def claim_locked(
-    connection: AsyncConnection, table: LeaseTable[RequestT], taken: list[LockedRow[RequestT]]
+    connection: AsyncConnection, table: LeaseTable[RequestT], locked: list[LockedRow[RequestT]]
 ) -> list[Claim[RequestT]]:
-    """Claim the taken rows for the rest of the transaction, and return the claims."""
-    parameters = {"ids": [one.claim.id for one in taken], "lease": LEASE_SECONDS}
-    await connection.execute(_statement(_HOLD, table), parameters)
-    return [replace(one.claim, fence=one.claim.fence + 1) for one in taken]
+    """Claim locked rows for the rest of the transaction, and return the claims."""
+    parameters = {"ids": [row.claim.id for row in locked], "lease": LEASE_SECONDS}
+    await connection.execute(_statement(_CLAIM_LOCKED, table), parameters)
+    return [replace(row.claim, fence=row.claim.fence + 1) for row in locked]
 
 
 def _claim(table: LeaseTable[RequestT], row: LockedRowColumns) -> Claim[RequestT]:

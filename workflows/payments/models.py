@@ -151,7 +151,7 @@ class ClaimedPayment(ClaimedRow):
 
 
 class RecordedPayment(TypedDict):
-    """A payment whose answer was recorded, as it is now. ``age`` is in seconds, since its creation."""
+    """A row that the recording statement returns: the payment after the update. ``age`` is in seconds, since its creation."""
 
     id: str
     status: str

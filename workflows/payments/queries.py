@@ -50,31 +50,31 @@ async def list_payments(wanted: PaymentFilter, *, caller: Caller, limit: int, be
 
 
 async def read_timeline(payment_id: str, *, caller: Caller) -> list[dict[str, Any]]:
-    """Return what happened to a payment, oldest first: transitions, attempts and provider messages (redacted)."""
+    """Return the events of a payment, oldest first: transitions, attempts and (redacted) provider messages."""
     async with caller_transaction(caller) as connection:
         await _one(connection, payment_id, caller)
         history = select(PaymentHistory.__table__).where(PaymentHistory.payment_id == payment_id)
         attempts = select(PaymentAttempt.__table__).where(PaymentAttempt.payment_id == payment_id)
         messages = select(PaymentMessage.__table__).where(PaymentMessage.payment_id == payment_id)
-        sent = (await connection.execute(attempts.order_by(PaymentAttempt.number))).mappings().all()
-        said = (await connection.execute(messages.order_by(PaymentMessage.number))).mappings().all()
-        moved = (await connection.execute(history.order_by(PaymentHistory.version))).mappings().all()
-    return merged(
-        [event for row in sent for event in attempt_events(dict(row))],
-        [message_event(dict(row)) for row in said],
-        [transition_event(dict(row)) for row in moved],
+        attempt_rows = (await connection.execute(attempts.order_by(PaymentAttempt.number))).mappings().all()
+        message_rows = (await connection.execute(messages.order_by(PaymentMessage.number))).mappings().all()
+        history_rows = (await connection.execute(history.order_by(PaymentHistory.version))).mappings().all()
+    return merge_events(
+        [event for row in attempt_rows for event in attempt_events(dict(row))],
+        [message_event(dict(row)) for row in message_rows],
+        [transition_event(dict(row)) for row in history_rows],
     )
 
 
-def merged(*stories: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Merge event lists by time without changing the order within any of them.
+def merge_events(*lists: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Merge event lists by time, without changing the order within any list.
 
-    Times may run backwards within a list: the database's clock may have been set back between two versions.
+    Times may run backwards within a list, because the database's clock may have been set back between two versions.
     """
     placed = []
-    for story in stories:
+    for events in lists:
         latest = None
-        for event in story:
+        for event in events:
             latest = event["at"] if latest is None else max(latest, event["at"])
             placed.append((latest, event))
     return [event for _, event in sorted(placed, key=lambda pair: pair[0])]
@@ -95,7 +95,7 @@ def transition_event(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def attempt_events(row: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return an attempt as one entry (it was sent) or two (it was sent and answered)."""
+    """Return an attempt as one entry if it was only sent, or as two if it was also answered."""
     base = {"number": row["number"], "provider": row["provider"], "reference": row["reference"]}
     sent = {"type": "attempt_sent", "at": row["sent_at"], **base, "resends": row["resends"]}
     if row["answered_at"] is None:
@@ -158,11 +158,11 @@ FIELDS = (
 
 
 def payment_fields(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of the contract for ``row``; absent columns of ``payments`` are null."""
+    """Return ``row`` as the fields of the contract. Columns that ``row`` does not have are null."""
     special = {
         "method": {"type": row["method_type"], "mode": row.get("method_mode")},
         "advice": None if row.get("outcome_known", True) else Advice.DO_NOT_CHARGE_AGAIN,
-        # A report of money that has moved does not expire; its column only bounds how soon it must be recorded (I9).
+        # A reported sale does not expire; its column only limits how soon it must be recorded (I9).
         "expires_at": row.get("expires_at") if row["processing_mode"] == "provider" else None,
     }
     return {name: special[name] if name in special else row.get(name) for name in FIELDS}

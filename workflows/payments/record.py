@@ -58,8 +58,8 @@ _RECORD = text(f"""
                 ELSE coalesce(i.inquiries, r.inquiries) END,
             cancelled_at = CASE WHEN i.status = 'cancelled' THEN now() END
         FROM input i
-        -- The ids once more as an array: otherwise a cached plan may read all payments to find the few that are processing.
-        -- A recorded row has no lease: recording once more after a COMMIT whose answer was lost changes nothing.
+        -- The ids once more as an array; otherwise a cached plan may read all payments to find the few that are processing.
+        -- A recorded row has no lease, so recording it again after a COMMIT that was not acknowledged changes nothing.
         WHERE r.id = ANY(:ids) AND r.id = i.id AND r.fence = i.fence AND r.status = 'processing'
           AND r.lease_until IS NOT NULL
         RETURNING r.id, r.version, r.status, r.merchant_id, r.store_id, r.request_id, r.bill_id, r.amount, r.currency,

@@ -57,7 +57,7 @@ class Advice(StrEnum):
 
 
 class CancelOutcome(StrEnum):
-    """The result of a requested cancel; the statement in ``record`` writes the same values."""
+    """The result of a requested cancel. The statement in ``record`` writes the same values."""
 
     CANCELLED = "cancelled"  # withdrawn; no money moved
     TOO_LATE = "too_late"  # the money had moved already
@@ -65,7 +65,7 @@ class CancelOutcome(StrEnum):
 
 
 class AttemptOutcome(StrEnum):
-    """The meaning of a provider's answer to an attempt; a CHECK constraint has the same values."""
+    """The meaning of a provider's answer to an attempt. A CHECK constraint has the same values."""
 
     SUCCEEDED = "succeeded"  # the money moved
     DECLINED = "declined"  # no money moved
@@ -77,7 +77,7 @@ class AttemptOutcome(StrEnum):
 
 
 class MessageKind(StrEnum):
-    """Why a provider's answer was stored beside an attempt; a CHECK constraint has the same values."""
+    """Why a provider's answer was stored beside an attempt. A CHECK constraint has the same values."""
 
     INQUIRY = "inquiry"  # the provider was asked what became of the attempt
     WITHDRAWAL = "withdrawal"  # the provider was asked to cancel the attempt

@@ -1,4 +1,4 @@
-"""Update bills when their payments end, in the transaction that records the end.
+"""Update bills when their payments become final, in the transaction that records the final status.
 
 | payment                                            | bill                                                             |
 |----------------------------------------------------|------------------------------------------------------------------|
@@ -28,7 +28,7 @@ _OFF_BILL = text("UPDATE payments SET off_bill = true WHERE id = ANY(:ids)")
 
 
 async def update_bills(connection: AsyncConnection, recorded: Sequence[RecordedPayment], worker: str) -> None:
-    """Pay or release the reservations of those of ``recorded`` that ended."""
+    """Pay or release the reservations of the payments among ``recorded`` that became final."""
     billed = [row for row in recorded if row["bill_id"]]
     if not billed:
         return
@@ -42,7 +42,7 @@ async def update_bills(connection: AsyncConnection, recorded: Sequence[RecordedP
 
 
 def is_refunded(row: RecordedPayment) -> bool:
-    """Return whether a full refund is recorded in the transaction that recorded ``row``."""
+    """Return whether the transaction that recorded ``row`` also records a full refund, because the cancel was too late."""
     is_too_late = row["cancel_outcome"] == "too_late" and row["on_too_late"] == "refund"
     return bool(is_too_late and row["status"] == PaymentStatus.COMPLETED)
 

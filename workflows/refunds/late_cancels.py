@@ -39,8 +39,8 @@ REASON = "cancel came too late"
 STAFF_CODE = "system"
 REVIEW_REASON = "refund failed and its bill takes nothing"
 
-_BY_WHOM = text("""
-    -- by whom: the caller that requested the cancel is named as the one who refunds
+_CANCELLED_BY = text("""
+    -- cancelled by: the caller that requested the cancel is recorded as the one who refunds
     SELECT caller_id FROM payment_history WHERE payment_id = :id AND event = 'request_cancel' ORDER BY version LIMIT 1
 """)
 # clock_timestamp: the transaction may have waited for the locks, and history is in the order of versions (I14).
@@ -50,10 +50,10 @@ _NOTIFY = text("SELECT pg_notify('payments', :change)")
 
 
 async def refund_late_cancels(connection: AsyncConnection, recorded: Sequence[RecordedPayment], worker: str) -> None:
-    """Record a full refund for each of ``recorded`` that completed after a cancel with ``on_too_late`` = refund."""
+    """Record a full refund of each payment among ``recorded`` that completed after a cancel with ``on_too_late`` refund."""
     for row in recorded:
         if is_refunded(row):
-            asked_by = (await connection.execute(_BY_WHOM, {"id": row["id"]})).scalar()
+            asked_by = (await connection.execute(_CANCELLED_BY, {"id": row["id"]})).scalar()
             request = RefundRequest(amount=None, reason=REASON, staff_code=asked_by or STAFF_CODE)
             by = ChangeContext("worker", worker, row["recorded_at"], request_id=row["request_id"], reason=REASON)
             await write_refund(
@@ -69,7 +69,7 @@ async def refund_late_cancels(connection: AsyncConnection, recorded: Sequence[Re
 async def update_bills_after_failed_refunds(
     connection: AsyncConnection, final: Sequence[FinalRefund], worker: str
 ) -> None:
-    """Let payments whose refunds among ``final`` failed pay their bills, or request a review."""
+    """Count each payment whose refund is among ``final`` and failed towards its bill, or request a review."""
     retained = {row["payment_id"]: row for row in final if _is_retained(row)}
     if not retained:
         return
@@ -88,7 +88,7 @@ async def update_bills_after_failed_refunds(
 
 
 def _is_retained(row: FinalRefund) -> bool:
-    """Return whether no part of the payment was or is being refunded, so that all of its money is retained."""
+    """Return whether a failed refund leaves all money of an off-bill payment with the merchant."""
     is_whole = row["refunded_before"] == 0 and row["still_reserved"] == 0
     return bool(row["off_bill"]) and row["status"] == RefundStatus.FAILED and is_whole
 

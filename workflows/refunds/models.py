@@ -70,7 +70,7 @@ class RefundRow(LeasedColumns):
 
 
 class NewRefund(TypedDict):
-    """The columns of a refund that is being written; the others begin with their defaults."""
+    """The columns of a refund that is being written. The other columns have their defaults."""
 
     id: str
     merchant_id: str
@@ -105,7 +105,7 @@ class RefundedPayment(TypedDict):
 
 
 class LockedPayment(RefundedPayment):
-    """The payment of a requested refund, locked. ``now`` is the database's time after the lock was taken."""
+    """The locked payment of a requested refund. ``now`` is the database's time after the payment was locked."""
 
     status: str
     captured_amount: int

@@ -84,5 +84,5 @@ FIELDS = (
 
 
 def refund_fields(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of the contract for ``row``; absent columns of ``refunds`` are null."""
+    """Return ``row`` as the fields of the contract. Columns that ``row`` does not have are null."""
     return {name: row.get(name) for name in FIELDS}

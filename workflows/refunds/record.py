@@ -1,12 +1,12 @@
-"""Record what providers answered about refunds, and the effect on payments and bills.
+"""Record what providers answered about refunds, and update their payments and bills.
 
 | refund becomes | payment                                                                                           |
 |----------------|---------------------------------------------------------------------------------------------------|
 | ``completed``  | ``refunded_amount`` grows; the first refund moves it from ``completed`` to ``refunded``                |
 | ``failed``     | the reservation is released; an off-bill payment may pay its bill (``late_cancels``)                   |
-| neither yet    | the reservation stays: what may have gone back cannot be refunded a second time                     |
+| neither yet    | the reservation stays, so that money that may have been refunded is not refunded again              |
 
-A refund's answers mean what they would mean for a payment, under a refund's names:
+An answer means the same for a refund as for a payment, but two events have other names:
 
 | ``processing.decide`` | because the provider                | for a refund                                       |
 |-----------------------|-------------------------------------|----------------------------------------------------|
@@ -14,8 +14,8 @@ A refund's answers mean what they would mean for a payment, under a refund's nam
 | ``cancel``            | moved nothing and never will        | ``fail``, its only end without money               |
 | anything else         |                                     | the same name                                      |
 
-Locks are taken in the order of all locks: bills, payments, refunds. A refund changes only if its fence is still that of
-its claim (as in ``workflows.payments.record``).
+All code locks bills first, then payments, then refunds. A refund changes only if its fence is still that of its claim, as in
+``workflows.payments.record``.
 """
 
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ from workflows.transitions import ChangeContext
 
 EVENTS = {Remark.ASK_CUSTOMER: RefundRemark.AWAIT_PROVIDER, Event.CANCEL: RefundEvent.FAIL}
 ENDS = {RefundEvent.COMPLETE: RefundStatus.COMPLETED, RefundEvent.FAIL: RefundStatus.FAILED}
-OUTCOMES = {"withdrawn": "declined"}  # an attempt to refund is answered, never withdrawn
+OUTCOMES = {"withdrawn": "declined"}  # an attempt of a refund cannot be withdrawn, so this answer is a decline
 
 _LOCK = text("""
     -- lock: the payments of these refunds, in the order of their ids
@@ -65,7 +65,7 @@ _RECORD = text(f"""
             inquiries = CASE WHEN i.status IS NOT NULL THEN r.inquiries WHEN i.outcome_known THEN 0
                 ELSE coalesce(i.inquiries, r.inquiries) END
         FROM input i
-        -- Here and below the ids once more as an array: otherwise a cached plan may read the whole table.
+        -- Here and below, the ids are passed once more as an array; otherwise a cached plan may read the whole table.
         WHERE r.id = ANY(ARRAY(SELECT id FROM input)) AND r.id = i.id AND r.fence = i.fence
           AND r.status = 'processing' AND r.lease_until IS NOT NULL
         RETURNING r.id, r.version, r.status, r.merchant_id, r.store_id, r.request_id, r.payment_id, r.amount, r.currency,
@@ -140,7 +140,7 @@ async def record_refunds(
 
 
 def as_refund(decision: Decision) -> dict[str, str | None]:
-    """Return the ``event``, ``status`` and ``attempt_outcome`` of a refund; ``None`` where nothing is recorded."""
+    """Return the ``event``, ``status`` and ``attempt_outcome`` of a refund for ``decision``; ``None`` records nothing."""
     event = None if decision.event is None else str(EVENTS.get(decision.event, decision.event))
     outcome = decision.attempt_outcome
     return {

@@ -4,11 +4,11 @@ Refunds of cash and of the terminal's own card sales are carried out by a person
 refund is ``pending`` with ``needs_action``. The report is stored with the refund and a worker records it, as it records a
 terminal's report of a payment.
 
-| the refund            | the report                                                       |
-|-----------------------|-------------------------------------------------------------------|
-| needs action          | is stored; ``approved`` will complete the refund, ``declined`` fail it |
-| has this very report  | changes nothing: the terminal repeats a lost request                |
-| anything else         | refused: a second, different report would be money refunded twice   |
+| the refund            | the report                                                               |
+|-----------------------|--------------------------------------------------------------------------|
+| needs action          | is stored; ``approved`` will complete the refund, ``declined`` fail it   |
+| has the same report   | changes nothing, because the terminal repeats a request that was lost    |
+| anything else         | is refused: a different report could mean that money was refunded twice  |
 """
 
 from typing import cast
@@ -26,7 +26,7 @@ from workflows.tenants.scope import IN_SCOPE, scope_params
 from workflows.transitions import ChangeContext, apply
 
 Report = dict[str, str]
-"""The terminal's report: ``result`` (approved or declined) and, if it has them, approval code, slip and ARN."""
+"""The terminal's report: ``result`` (approved or declined) and, if known, the approval code, slip number and ARN."""
 
 _PAYMENT = text(f"SELECT payment_id FROM refunds WHERE id = :id AND {IN_SCOPE}")
 _LOCK_PAYMENT = text("SELECT id FROM payments WHERE id = :payment_id FOR UPDATE")
@@ -54,7 +54,7 @@ async def report_refund(refund_id: str, report: Report, *, caller: Caller, reque
         if row["report"] == report:
             return row
         if not row["needs_action"]:
-            raise _refusal(row)
+            raise _refused_error(row)
         return await _store(connection, row, report, ChangeContext.caller(caller, at=at, request_id=request_id))
 
 
@@ -65,7 +65,7 @@ async def _store(connection: AsyncConnection, row: RefundRow, report: Report, by
     return cast(RefundRow, changed)
 
 
-def _refusal(row: RefundRow) -> InvalidStatusTransition:
+def _refused_error(row: RefundRow) -> InvalidStatusTransition:
     details = [Detail("status", f"The refund is {row['status']}")]
     if row["report"]:
         details.append(Detail("report", "Reported already: " + ", ".join(f"{k} {v}" for k, v in row["report"].items())))

@@ -2,8 +2,8 @@
 
 | step  | what                                                                                   |
 |-------|----------------------------------------------------------------------------------------|
-| lock  | the payment's row, so that concurrent requests are checked one after the other           |
-| check | only a completed or refunded payment, only up to the rest of ``amount + tip``            |
+| lock  | the payment's row, so that concurrent requests are checked one after the other         |
+| check | only a completed or refunded payment, only up to what is left of ``amount + tip``      |
 | write | the reservation on the payment, the refund, its history, its idempotency record          |
 
 Who refunds the money depends on the payment's provider:
@@ -78,16 +78,16 @@ _INSERT = text("""
 async def request_refund(
     payment_id: str, request: RefundRequest, *, caller: Caller, key: Key, request_id: str, grace_seconds: float
 ) -> StoredAnswer:
-    """Record a pending refund, or find the answer that was stored for its key.
+    """Record a pending refund, or find the answer that was stored for its key. Return the answer.
 
-    If its nudge is lost, the sweep nudges it after ``grace_seconds``.
+    If the nudge of the refund is lost, the sweep nudges it after ``grace_seconds``.
 
     Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (the payment is not completed), ``InvalidRequest`` (more than
     the rest), ``IdempotencyKeyReused``, ``NotAuthorized``, ``ServiceUnavailable``.
     """
     async with caller_transaction(caller) as connection:
         payment = cast(LockedPayment, await one_row(connection, _LOCK, {"id": payment_id, **scope_params(caller)}))
-        # Read under the payment's lock: the second of two requests with one key finds the answer that the first stored.
+        # Read under the payment's lock, so that the second of two requests with one key finds the first one's stored answer.
         known = await known_answer(connection, payment["merchant_id"], key)
         if known:
             return known
@@ -103,7 +103,7 @@ async def request_refund(
 
 
 def _checked_amount(payment: LockedPayment, request: RefundRequest) -> int:
-    """Return the amount to refund. Raises if the payment or the rest of it does not allow the request."""
+    """Return the amount to refund. Raises if the payment cannot be refunded, or the requested amount is not left."""
     if payment["status"] not in REFUNDABLE:
         raise InvalidStatusTransition(
             Detail("status", f"The payment is {payment['status']}; only a completed or refunded one can be refunded"),
@@ -140,7 +140,7 @@ async def write_refund(
 ) -> NewRefund:
     """Reserve ``amount`` on the payment, whose row the transaction has locked, and write the pending refund.
 
-    A refund that ``needs_action`` is not due, so no worker claims it; its history has a second version for that.
+    A refund that ``needs_action`` is not due, so no worker claims it; that is the second version in its history.
     """
     row = _new_refund(payment, request, amount=amount, by=by)
     row["needs_action"] = needs_action

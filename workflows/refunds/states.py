@@ -1,4 +1,4 @@
-"""The life of a refund: a payment's, in the other direction, in a table of its own."""
+"""The life of a refund: that of a payment, in the other direction, with its own table of edges."""
 
 from enum import StrEnum
 
