@@ -207,7 +207,8 @@ async def test_waiting_ids_are_limited_and_the_sweep_finds_the_others(
 ) -> None:
     monkeypatch.setattr(capacity, "MAX_WAITING", 5)
     ids = await hanging(payments, processor, provider, 30)
-    assert len(processor._waiting_ids[provider.name]) == 5
+    # A batch that found no slot may still be putting its ids into the queue.
+    await until(lambda: len(processor._waiting_ids[provider.name]) == 5)
     provider.release()
     await eventually(lambda: statuses(admin, ids), until=lambda seen: seen.get("completed") == PLACES + 5)
 
