@@ -35,7 +35,7 @@ ACCEPTABLE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
 class RequestMiddleware:
-    """The only middleware of the application."""
+    """ASGI middleware that does all of the above for each request."""
 
     def __init__(self, app: ASGIApp, *, limits: Limits, max_body_bytes: int, max_upload_bytes: int) -> None:
         self._app = app

@@ -114,10 +114,10 @@ async def file_response(pieces: AsyncIterator[bytes], *, media_type: str, name: 
     """
     first = await anext(pieces)
 
-    async def whole() -> AsyncIterator[bytes]:
+    async def all_pieces() -> AsyncIterator[bytes]:
         yield first
         async for piece in pieces:
             yield piece
 
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
-    return StreamingResponse(whole(), media_type=media_type, headers=headers)
+    return StreamingResponse(all_pieces(), media_type=media_type, headers=headers)

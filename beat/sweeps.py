@@ -34,7 +34,7 @@ PAGE = 5_000
 """Rows per sweep. At one sweep a second this is more than a worker can process."""
 
 RECONCILIATIONS = 100
-"""Settlements per sweep, each nudged with its own message: a large one takes more than a minute."""
+"""Settlements per sweep. Each is nudged with a separate message, because a large one takes more than a minute."""
 
 CLOSES_PER_PAGE, CLOSES_UNDER_WAY = 50, 100
 """Settlements per message, and settlements that may be nudged and not closed yet.
@@ -88,7 +88,7 @@ def settlements() -> TextSummary | None:
 
 
 def _nudge(task: str, found: list[DueRow], *, page_size: int = MAX_IDS) -> TextSummary | None:
-    """Publish nudges for the rows found. Return a summary, or ``None`` if all were nudged a moment ago."""
+    """Nudge the rows of ``found`` that were not nudged a moment ago. Return what Flower shows, or ``None`` for nothing."""
     now = time.monotonic()
     due = _not_recently_nudged(found, now)
     for start in range(0, len(due), page_size):

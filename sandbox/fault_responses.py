@@ -15,7 +15,7 @@ from sandbox.requests import names_in
 from sandbox.responses import JSON_HEADERS, error_response
 
 HANG_SECONDS = 120.0  # longer than any client's timeout; then the connection is closed, still without an answer
-CHECK_SECONDS = 0.25  # how soon a held call is released after its client has disconnected
+CHECK_SECONDS = 0.25  # a hanging call is released at most this long after its client has disconnected
 DRIPS = 10
 LINGER_ZERO = struct.pack("ii", 1, 0)  # close() then sends RST instead of FIN
 GARBAGE = b'\x00\xff{"status": "succ<html>502 Bad'

@@ -29,19 +29,19 @@ DATABASE_TIMEOUT_SECONDS = 5.0
 
 @dataclass
 class Broker:
-    """When the broker last answered this process (monotonic seconds), and how many messages waited per queue."""
+    """The last answer of the broker to this process: its time (monotonic seconds), and the length of each queue."""
 
-    answered: float
+    answered_at: float
     waiting: dict[str, int] = field(default_factory=dict)
 
 
 class SilenceMonitor:
-    """The state of queues, workers, beat, broker and database, as one API process sees it."""
+    """The thread that sends canaries and checks for silence, and the states of all components as this process sees them."""
 
     def __init__(self, *, silence_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit = silence_seconds
         self._clock = clock
-        self._silences = SilenceTracker(QUEUES, limit=silence_seconds, clock=clock)
+        self._tracker = SilenceTracker(QUEUES, limit=silence_seconds, clock=clock)
         self._broker = Broker(clock())
         self._sent: float | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -59,21 +59,21 @@ class SilenceMonitor:
         self._stopping.set()
 
     @property
-    def parts(self) -> tuple[Component, ...]:
+    def components(self) -> tuple[Component, ...]:
         """The states of all queues and workers, beat, the broker and the database, at most a few seconds old."""
-        return self._silences.components
+        return self._tracker.components
 
     @property
     def broker_silent_seconds(self) -> float:
         """The seconds since the broker last accepted canaries from this process."""
-        return self._clock() - self._broker.answered
+        return self._clock() - self._broker.answered_at
 
     def messages_waiting(self, queue: str) -> int | None:
         """Return the number of messages in ``queue`` when canaries were last sent; ``None`` if the broker does not answer."""
         return None if self.broker_silent_seconds >= self._limit / 3 else self._broker.waiting.get(queue)
 
-    def look(self) -> None:
-        """Send canaries if they are due, then read the state of all parts and report changes."""
+    def run_once(self) -> None:
+        """Read the states of all components and report changes. Send canaries if they are due."""
         is_due = self._sent is None or self._clock() - self._sent >= self._limit / CANARIES_PER_LIMIT
         try:
             if is_due:
@@ -82,11 +82,11 @@ class SilenceMonitor:
             workers = self._run(read_heartbeats(Role.ACCEPT))
         except Exception as error:
             logger.debug("the database did not answer: %s", type(error).__name__)
-            self._silences.note_database_silent()
+            self._tracker.note_database_silent()
             return
         if is_due:
             self._send()
-        self._silences.update(Observation(ages, workers, self.broker_silent_seconds))
+        self._tracker.update(Observation(ages, workers, self.broker_silent_seconds))
 
     def _send(self) -> None:
         from workers.canaries import acknowledge  # noqa: PLC0415 - see QUEUES
@@ -117,7 +117,7 @@ class SilenceMonitor:
     def _run_forever(self) -> None:
         while not self._stopping.wait(self._limit / CHECKS_PER_LIMIT):
             try:
-                self.look()
+                self.run_once()
             except Exception:  # the thread must continue, because no other process may be left to report a silence
                 logger.exception(
                     "the check for silent queues and workers failed", extra={"event": "silence_watch.failed"}

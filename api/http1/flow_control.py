@@ -17,7 +17,7 @@ MIN_BYTES_READ = 65_536  # in that time, which is 2 kB/s, the rate at which requ
 
 
 class ConnectionFlowControl(FlowControl):
-    """uvicorn's flow control with the two limits above."""
+    """uvicorn's flow control, extended by the two limits of the table above."""
 
     is_held = False
     """Whether pipelined requests wait for the running one."""

@@ -45,7 +45,7 @@ TOO_LONG = f"Request headers, and chunk sizes and trailers around a body, must n
 
 
 class SequentialProtocol(HttpToolsProtocol):
-    """uvicorn's protocol with one request at a time, errors in the envelope, and limits for slow requests."""
+    """uvicorn's protocol, changed to run one request at a time, to answer 400 in our format, and to limit slow clients."""
 
     flow: ConnectionFlowControl
     _waiting = b""  # bytes that were read; those from ``_at`` on were not given to the parser yet
@@ -86,7 +86,7 @@ class SequentialProtocol(HttpToolsProtocol):
         self._at = 0
         self._advance()
 
-    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio asks for it
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio uses the result
         """Keep the connection open until all complete requests are answered.
 
         A stream is closed, because it would keep the connection open for minutes.

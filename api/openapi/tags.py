@@ -4,7 +4,7 @@ TAGS: dict[str, str] = {
     "payments": "Take money. `createPayment` stores a payment and answers 201 `pending` at once; a worker processes it. "
     "Wait for the outcome with `getPayment` and `wait`, or with `streamPayment`. A terminal that lost the 201 finds its "
     "payment by `client_reference`.",
-    "refunds": "Return money, in whole or in part. A refund is a resource of its own and asynchronous like a payment. "
+    "refunds": "Return money, in whole or in part. A refund is a separate resource and asynchronous like a payment. "
     "A refund with `needs_action: true` waits until a person has returned the money at the till and reported it.",
     "orders": "What is sold: items, tax, discount. Totals are computed by the server.",
     "bills": "What is owed for one order or several. A bill can be split, and each payment reserves its share.",

@@ -9,7 +9,6 @@ from api.openapi.error_responses import error_responses
 from api.responses import json_response
 from api.runtime import runtime_of
 from api.schemas.health import LivenessOut, ReadinessOut
-from workers.silence_monitor import SilenceMonitor
 from workflows.ops.health import SingleFlight, database_takes_payments
 from workflows.ops.silence_rules import HEARD, Component
 
@@ -33,33 +32,31 @@ async def ready(request: Request) -> Response:
     because the broker is unavailable or, for beat, because no worker consumes its messages.
     """
     await _PROBE.result()
-    listening = runtime_of(request).silence_monitor
-    parts = listening.parts
-    beat = [part.state for part in parts if part.kind == "beat"]
-    broker = [part.state for part in parts if part.kind == "broker"]
+    monitor = runtime_of(request).silence_monitor
+    components = monitor.components
+    beat = [component.state for component in components if component.kind == "beat"]
+    broker = [component.state for component in components if component.kind == "broker"]
     return json_response(
         {
             "status": "ready",
             "beat": beat[0] if beat else HEARD,
             "broker": broker[0] if broker else HEARD,
-            "silent": [{"kind": part.kind, **_shown(part)} for part in parts if part.state != HEARD],
-            "queues": [
-                {**_shown(part), "messages_waiting": _waiting(listening, part)}
-                for part in parts
-                if part.kind == "queue"
+            "silent": [
+                {"kind": component.kind, **_fields(component)} for component in components if component.state != HEARD
             ],
-            "workers": [_shown(part) for part in parts if part.kind == "worker"],
+            "queues": [
+                {**_fields(component), "messages_waiting": monitor.messages_waiting(component.name)}
+                for component in components
+                if component.kind == "queue"
+            ],
+            "workers": [_fields(component) for component in components if component.kind == "worker"],
         }
     )
 
 
-def _shown(part: Component) -> dict[str, Any]:
-    seconds = None if part.seconds is None else round(part.seconds)
-    return {"name": part.name, "state": part.state, "silent_seconds": seconds}
-
-
-def _waiting(listening: SilenceMonitor, part: Component) -> int | None:
-    return listening.messages_waiting(part.name)
+def _fields(component: Component) -> dict[str, Any]:
+    seconds = None if component.seconds is None else round(component.seconds)
+    return {"name": component.name, "state": component.state, "silent_seconds": seconds}
 
 
 _PROBE = SingleFlight(database_takes_payments)

@@ -35,7 +35,7 @@ def _links(flower_url: str | None) -> Iterator[tuple[str, tuple[str, str]]]:
     yield "openapi", ("/api/v1/openapi.json", "OpenAPI document")
     yield "health", ("/health/ready", "Health")
     if flower_url:
-        yield "flower", (flower_url, "Flower: workers and tasks (asks for a user and password)")
+        yield "flower", (flower_url, "Flower: workers and tasks (requires a user name and password)")
 
 
 @router.get("/")

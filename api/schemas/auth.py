@@ -10,7 +10,7 @@ MAX_ASSERTION_LENGTH = 4_000  # a terminal's assertion has about 450 characters
 
 
 class TokenForm(Body):
-    """The form that a device sends."""
+    """The form of a device's token request."""
 
     grant_type: Literal["client_credentials"]
     client_assertion_type: Literal["urn:ietf:params:oauth:client-assertion-type:jwt-bearer"]

@@ -12,13 +12,13 @@ State = Literal["heard", "silent", "unknown"]
 
 
 class LivenessOut(BaseModel):
-    """The process runs."""
+    """The response of a running process."""
 
     status: Literal["live"]
 
 
 class SilentPartOut(BaseModel):
-    """A part that was not heard for `MPAC_SILENCE_SECONDS`, or whose state is unknown."""
+    """A part of the installation that was not heard for `MPAC_SILENCE_SECONDS`, or whose state is unknown."""
 
     kind: Annotated[str, one_of(KINDS, "The kind of part that is silent.")]
     name: str
@@ -44,7 +44,7 @@ class WorkerOut(BaseModel):
 
 
 class ReadinessOut(BaseModel):
-    """Payments can be stored. Silent parts only delay their processing."""
+    """The response if payments can be stored. Silent parts only delay the processing of payments."""
 
     status: Literal["ready"]
     beat: State

@@ -65,7 +65,7 @@ class TerminalResult(Part):
 
 
 class CardMethod(TerminalResult):
-    """A card: run by the terminal's own card application, or charged by a provider that holds its token."""
+    """A card: charged by the terminal's own card application, or by a provider that holds a token of it."""
 
     type: Literal["card"]
     provider: Code | None = None
@@ -84,7 +84,7 @@ class CardMethod(TerminalResult):
 
 
 class EmoneyMethod(TerminalResult):
-    """Electronic money, run by the terminal's own application."""
+    """Electronic money, charged by the terminal's own application."""
 
     type: Literal["emoney"]
 

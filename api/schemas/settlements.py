@@ -78,7 +78,7 @@ class Totals(BaseModel):
 
 
 class Breakdown(BaseModel):
-    """The totals by method."""
+    """The totals of a settlement by payment method."""
 
     cash: Totals
     qr: Annotated[dict[str, Totals], Field(description="By provider")]
@@ -211,7 +211,7 @@ class LineOut(BaseModel):
 
 
 class LinesOut(BaseModel):
-    """A page of lines."""
+    """A page of settlement lines."""
 
     data: list[LineOut]
     next_cursor: Cursor

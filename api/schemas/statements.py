@@ -82,7 +82,7 @@ class CategorySum(BaseModel):
 
 
 class SideSum(BaseModel):
-    """One side of a comparison."""
+    """The sums of one side of a comparison: our books, or the provider's statement."""
 
     count: Count
     amount: Minor
@@ -103,7 +103,7 @@ class EndedSum(BaseModel):
 
 
 class RunSummary(BaseModel):
-    """The sums of a run.
+    """The sums of a reconciliation run.
 
     ``difference`` is ours minus theirs. The differences of the categories add up to it exactly.
     """
@@ -169,7 +169,7 @@ class NewRunOut(RunOut):
 
 
 class RunsOut(BaseModel):
-    """Runs, newest first."""
+    """The reconciliation runs of a settlement, newest first."""
 
     data: list[RunOut]
 

@@ -63,8 +63,8 @@ _PAID = {
     "paid_at": _PAID_AT,
 }
 ORDERS: Table = {
-    "draft": ("Not submitted yet; it may change and cannot be billed", _DRAFT),
-    "open": ("Submitted; it awaits its bill and payment", _OPEN),
+    "draft": ("Not submitted yet; it can be changed but not billed", _DRAFT),
+    "open": ("Submitted; it waits for its bill and payment", _OPEN),
     "paid": ("All its bills are paid", _PAID),
     "completed": (
         "Fulfilled and closed",
@@ -109,18 +109,18 @@ _UNPAID: dict[str, Any] = {
 }
 _PARTLY = {**_UNPAID, "status": BillStatus.PARTIALLY_PAID, "version": 3, "paid_amount": 330, "updated_at": _PAID_AT}
 _BILL_ROWS: Table = {
-    "unpaid": ("Awaits payment; a payment may take up to its balance", _UNPAID),
-    "partially_paid": ("Something was paid, a balance remains", _PARTLY),
+    "unpaid": ("Waits for payment; a payment of up to its balance is accepted", _UNPAID),
+    "partially_paid": ("Paid in part; a balance remains", _PARTLY),
     "reserved": (
-        "A payment under way holds some of it: who comes now may take what is left",
+        "A payment in progress has reserved a part of it; another payment of up to the rest is accepted",
         {**_PARTLY, "version": 4, "reserved_amount": 330},
     ),
     "paid": (
-        "Paid in full; its orders follow when nothing else is owed for them",
+        "Paid in full; its orders become `paid` when nothing else is owed for them",
         {**_PARTLY, "status": BillStatus.PAID, "version": 7, "paid_amount": 990, "paid_at": _PAID_AT},
     ),
     "voided": (
-        "Withdrawn, or replaced by the parts it was split into",
+        "Voided by a caller, or replaced by the parts of a split",
         {
             **_UNPAID,
             "status": BillStatus.VOIDED,
@@ -143,7 +143,7 @@ ORDER_REQUESTS: Table = {
         },
     ),
     "takeaway with a discount": (
-        "A draft; two tax rates, and a discount that comes off before tax",
+        "A draft with two tax rates, and a discount that is deducted before tax",
         {
             "order_type": "takeaway",
             "items": [
@@ -155,21 +155,27 @@ ORDER_REQUESTS: Table = {
     ),
 }
 ORDER_CHANGES: Table = {
-    "another discount": ("What is left out stays", {"version": 2, "discount_amount": 100}),
+    "another discount": ("Omitted fields stay", {"version": 2, "discount_amount": 100}),
     "other items": (
         "The new items replace all items of this version",
         {"version": 2, "items": [{"name": "Ramen", "quantity": 3, "unit_price": 450, "tax_rate": "0.10"}]},
     ),
 }
-BILL_REQUESTS: Table = {"an order": ("What of it is on no bill yet", {"order_id": _ORDER_ID})}
+BILL_REQUESTS: Table = {"an order": ("The part of the order that is not billed yet", {"order_id": _ORDER_ID})}
 COMBINATIONS: Table = {
-    "two tables": ("One store, one currency", {"order_ids": [_ORDER_ID, "ord_019ab0c2d3e47f50a6b7c8d9e0f1a2b8"]}),
+    "two tables": (
+        "Of the same store and currency",
+        {"order_ids": [_ORDER_ID, "ord_019ab0c2d3e47f50a6b7c8d9e0f1a2b8"]},
+    ),
 }
 SPLITS: Table = {
-    "in three": ("Equal parts, the first ones one unit more: 100 is 34, 33 and 33", {"parts": 3}),
-    "by amounts": ("They must sum to the bill", {"amounts": [500, 490]}),
+    "in three": (
+        "Equal parts, of which the first are one unit larger if needed: 100 becomes 34, 33 and 33",
+        {"parts": 3},
+    ),
+    "by amounts": ("The amounts must add up to the bill", {"amounts": [500, 490]}),
     "by items": (
-        "Every item of the bill in one part",
+        "Each item of the bill must be in exactly one part",
         {"items": [["itm_019ab0c2d3e47f50a6b7c8d9e0f1a2b6"], ["itm_019ab0c2d3e47f50a6b7c8d9e0f1a2b7"]]},
     ),
 }

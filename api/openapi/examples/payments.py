@@ -47,10 +47,10 @@ _COMPLETED = {
 }
 
 PAYMENTS: dict[str, tuple[str, dict[str, Any]]] = {
-    "pending": ("Recorded; a worker takes it up in a moment", _PENDING),
-    "processing": ("A provider is being asked", _PROCESSING),
+    "pending": ("Stored; a worker processes it in a moment", _PENDING),
+    "processing": ("A provider call is in progress", _PROCESSING),
     "waiting for the customer": (
-        "A code to show; the customer has not paid yet",
+        "The terminal shows a code; the customer has not paid yet",
         {
             **_PROCESSING,
             **_REFERENCE,
@@ -63,7 +63,7 @@ PAYMENTS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "in doubt": (
-        "It is not known yet whether money moved: wait, and do not charge again",
+        "It is not known yet whether money moved; wait, and do not charge again",
         {**_PROCESSING, "version": 3, "outcome_known": False},
     ),
     "completed": ("The money moved", _COMPLETED),
@@ -104,15 +104,15 @@ PAYMENTS: dict[str, tuple[str, dict[str, Any]]] = {
 
 REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
     "QR shown by the merchant": (
-        "next_action brings the code to show",
+        "`next_action` contains the code to show",
         {"amount": 1000, "method": {"type": "qr", "mode": "mpm"}, "client_reference": "till-3/20261123/0042"},
     ),
     "QR shown by the customer": (
-        "One charge, answered at once",
+        "The provider charges at once",
         {"amount": 1000, "method": {"type": "qr", "mode": "cpm"}},
     ),
     "card, by its token": (
-        "Charged by a provider that holds the card",
+        "Charged by a provider that has stored the card",
         {"amount": 1000, "method": {"type": "card", "provider": "sandbox", "token": "tok_demo"}},
     ),
     "card, on the terminal": (
@@ -123,7 +123,7 @@ REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
             "method": {"type": "card", "approval_code": "A1B2C3", "card_brand": "visa", "card_last_4": "1111"},
         },
     ),
-    "cash": ("The change is computed", {"amount": 1000, "method": {"type": "cash", "cash_received": 2000}}),
+    "cash": ("The server computes the change", {"amount": 1000, "method": {"type": "cash", "cash_received": 2000}}),
     "a fate for the sandbox": (
         "Declined on purpose; the other fates are in docs/sandbox.md",
         {

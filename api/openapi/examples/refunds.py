@@ -36,18 +36,18 @@ _FINAL_AT = "2026-11-23T12:01:30.502Z"
 REFUNDS: Table = {
     name: (said, refund_fields(row))
     for name, (said, row) in {
-        "pending": ("Recorded and its amount reserved; a worker takes it up in a moment", _PENDING),
+        "pending": ("Stored, and its amount reserved; a worker processes it in a moment", _PENDING),
         "needs action": (
             "A sale by the terminal's own card application: a person returns the money, then the terminal reports it",
             {**_PENDING, "version": 2, "provider": "external", "needs_action": True},
         ),
-        "processing": ("The provider is being asked", _PROCESSING),
+        "processing": ("A provider call is in progress", _PROCESSING),
         "in doubt": (
             "It is not known yet whether the money was returned; the amount stays reserved",
             {**_PROCESSING, "version": 3, "outcome_known": False},
         ),
         "completed": (
-            "The money went back",
+            "The money was returned",
             {
                 **_PROCESSING,
                 "status": RefundStatus.COMPLETED,
@@ -57,7 +57,7 @@ REFUNDS: Table = {
             },
         ),
         "failed": (
-            "Nothing went back; the amount may be refunded again",
+            "No money was returned; the amount can be refunded again",
             {
                 **_PROCESSING,
                 "status": RefundStatus.FAILED,
@@ -72,11 +72,11 @@ REFUNDS: Table = {
 
 REFUND_REQUESTS: Table = {
     "some of it": (
-        "At most what is left of amount and tip",
+        "At most the part of amount and tip that is not refunded yet",
         {"amount": 300, "reason": "the soup was cold", "staff_code": "s-7"},
     ),
     "returned by the terminal": (
-        "The terminal's own card application has returned the money; without `report` the refund would wait for one",
+        "The terminal's own card application has returned the money; without `report`, the refund would wait for a report",
         {
             "reason": "the soup was cold",
             "staff_code": "s-7",

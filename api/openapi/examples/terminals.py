@@ -29,7 +29,7 @@ _ACTIVE = {
 }
 TERMINALS: Table = {
     "pending_activation": ("Registered; not yet activated with a code", _example("pending_activation")),
-    "active": ("It may call", _example("active", **_ACTIVE, version=2)),
+    "active": ("Its requests are accepted", _example("active", **_ACTIVE, version=2)),
     "suspended": (
         "Its requests are refused until it is resumed",
         _example("suspended", **_ACTIVE, version=3, suspended_at="2026-01-28T04:00:00Z"),
