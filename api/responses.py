@@ -5,7 +5,7 @@ Rows are rendered to bytes directly, without FastAPI's validation of responses, 
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.responses import Response, StreamingResponse
 
@@ -16,6 +16,8 @@ from workflows.database.json_rendering import render
 from workflows.errors import DomainError
 from workflows.requests.idempotency import StoredAnswer
 from workflows.tenants.scope import Serializer
+
+Row = TypeVar("Row", bound=Mapping[str, Any])
 
 DOCUMENTED_STREAM: dict[str, Any] = {
     "description": "Server-sent events. Each `event: payment` has the payment's version as its `id` and a `PaymentOut` as its "
@@ -97,7 +99,7 @@ def stored_response(stored: StoredAnswer) -> Response:
     return Response(stored.body, stored.status, headers=headers, media_type=JSON)
 
 
-def page_response(rows: Sequence[Mapping[str, Any]], page: Page, show: Callable[[Mapping[str, Any]], Any]) -> Response:
+def page_response(rows: Sequence[Row], page: Page, show: Callable[[Row], Any]) -> Response:
     """Return a page of a list: ``data``, and ``next_cursor``, which is null on the last page.
 
     ``rows`` must contain one row more than ``page.limit`` if there is a next page.

@@ -16,10 +16,9 @@ not be paid a second time. The money retained for a bill is ``paid - refunded``.
 tip. A refund is taken from the amount first and from the tip last (``share_of_refund``).
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
+from workflows.bills.models import BillRow
 from workflows.bills.states import BILL, BillEvent, BillRemark, BillStatus
 from workflows.errors import BalanceUnavailable, Detail
 from workflows.transitions import invalid_transition_error
@@ -46,7 +45,7 @@ class Balance:
         return self.paid > 0 or self.reserved > 0
 
 
-def balance_of(row: Mapping[str, Any]) -> Balance:
+def balance_of(row: BillRow) -> Balance:
     """Return the balance in a row of ``bills``."""
     return Balance(
         status=row["status"],
@@ -84,7 +83,7 @@ def reserve_amount(balance: Balance, amount: int) -> BillStep:
 
 
 def release_amount(balance: Balance, amount: int) -> BillStep:
-    """Release ``amount``, which a payment had reserved that moved no money."""
+    """Release ``amount``, the reservation of a payment that ended without moving money."""
     return BillStep(BillRemark.RELEASE, replace(balance, reserved=balance.reserved - amount))
 
 

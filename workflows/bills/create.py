@@ -14,12 +14,12 @@ of a split was voided, or paid and refunded in full, its amount can be billed ag
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal, cast
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.bills.models import BillRow
+from workflows.bills.models import BillRow, BillWithOrders
 from workflows.bills.queries import bill_fields
 from workflows.bills.split_amounts import BillPart
 from workflows.bills.states import BILL, LIVE
@@ -132,7 +132,7 @@ async def issue_bills(
     order_ids: Sequence[str],
     parent_bill_id: str | None,
     by: ChangeContext,
-) -> list[dict[str, Any]]:
+) -> list[BillWithOrders]:
     """Write one new bill per part, each for all of ``order_ids``, and return the rows of the bills.
 
     The new bills take their merchant, store and currency from ``source``, an order or a bill.
@@ -169,5 +169,6 @@ async def issue_bills(
         "request_id": by.request_id,
     }
     await connection.execute(_INSERT, {"rows": rows_parameter(rows), "order_ids": orders, **history})
-    nothing_yet = {"paid_amount": 0, "reserved_amount": 0, "refunded_amount": 0, "order_ids": orders}
-    return [{**row, **nothing_yet} for row in rows]
+    amounts = {"paid_amount": 0, "reserved_amount": 0, "refunded_amount": 0}
+    rest = {**amounts, "paid_at": None, "voided_at": None, "order_ids": orders}
+    return cast(list[BillWithOrders], [{**row, **rest} for row in rows])

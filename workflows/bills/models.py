@@ -91,6 +91,12 @@ class BillRow(TypedDict):
     updated_at: datetime
 
 
+class BillWithOrders(BillRow):
+    """A row of ``bills`` with the ids of its orders."""
+
+    order_ids: list[str]
+
+
 class LockedBillRow(BillRow):
     """A row of ``bills`` that is locked; ``at`` is the database's clock after the lock was granted."""
 

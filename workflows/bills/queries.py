@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import ColumnElement, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.balance import balance_of
-from workflows.bills.models import Bill, BillOrder
+from workflows.bills.models import Bill, BillOrder, BillWithOrders
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.query_helpers import equal_filters, in_range, one_row, page_of
 from workflows.tenants.scope import visible_to
@@ -38,7 +38,7 @@ class BillFilter:
         return result
 
 
-async def read_bill(bill_id: str, *, caller: Caller) -> dict[str, Any]:
+async def read_bill(bill_id: str, *, caller: Caller) -> BillWithOrders:
     """Return the row of a bill with its ``order_ids``. Raises ``ResourceNotFound``."""
     conditions = visible_to(caller, Bill.merchant_id, Bill.store_id)
     async with caller_transaction(caller) as connection:
@@ -48,7 +48,7 @@ async def read_bill(bill_id: str, *, caller: Caller) -> dict[str, Any]:
 
 async def list_bills(
     bill_filter: BillFilter, *, caller: Caller, limit: int, before: str | None
-) -> list[dict[str, Any]]:
+) -> list[BillWithOrders]:
     """List up to ``limit`` bills, newest first, older than the id ``before``."""
     conditions = [*visible_to(caller, Bill.merchant_id, Bill.store_id), *bill_filter.conditions()]
     async with caller_transaction(caller) as connection:
@@ -58,18 +58,18 @@ async def list_bills(
         )
 
 
-async def bill_with_orders(connection: AsyncConnection, row: Mapping[str, Any]) -> dict[str, Any]:
+async def bill_with_orders(connection: AsyncConnection, row: Mapping[str, Any]) -> BillWithOrders:
     """Return ``row``, a row of ``bills``, with the ``order_ids`` of the bill."""
     return (await _bills_with_orders(connection, [row]))[0]
 
 
-async def _bills_with_orders(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+async def _bills_with_orders(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> list[BillWithOrders]:
     if not rows:
         return []
     orders: dict[str, list[str]] = {row["id"]: [] for row in rows}
     for found in await connection.execute(_ORDERS, {"bill_ids": list(orders)}):
         orders[found.bill_id].append(found.order_id)
-    return [{**row, "order_ids": orders[row["id"]]} for row in rows]
+    return cast(list[BillWithOrders], [{**row, "order_ids": orders[row["id"]]} for row in rows])
 
 
 FIELDS = (
@@ -101,7 +101,7 @@ FIELDS = (
 """
 
 
-def bill_fields(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a bill as the contract's fields; ``row`` has the columns of ``bills`` and ``order_ids``."""
-    special = {"balance_amount": balance_of(row).available}
-    return {name: special[name] if name in special else row.get(name) for name in FIELDS}
+def bill_fields(row: BillWithOrders) -> dict[str, Any]:
+    """Return a bill as the contract's fields."""
+    values: Mapping[str, object] = {**row, "balance_amount": balance_of(row).available}
+    return {name: values[name] for name in FIELDS}

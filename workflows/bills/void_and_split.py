@@ -15,14 +15,14 @@ ordinary bill and may be split again.
 """
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.balance import balance_of
 from workflows.bills.create import issue_bills
-from workflows.bills.models import Bill, BillRow, LockedBillRow
+from workflows.bills.models import Bill, BillRow, BillWithOrders, LockedBillRow
 from workflows.bills.queries import bill_fields, bill_with_orders
 from workflows.bills.split_amounts import BillPart, equal_parts, parts_of_amounts, parts_of_items
 from workflows.bills.states import BILL, BillEvent, BillStatus
@@ -38,7 +38,7 @@ from workflows.transitions import ChangeContext, apply
 _CLOCK = text("SELECT clock_timestamp()")
 
 
-async def void_bill(bill_id: str, *, caller: Caller, request_id: str, reason: str | None = None) -> dict[str, Any]:
+async def void_bill(bill_id: str, *, caller: Caller, request_id: str, reason: str | None = None) -> BillWithOrders:
     """Void a bill and return its row with its ``order_ids``.
 
     Raises ``ResourceNotFound``, and ``InvalidStatusTransition`` if an amount is paid or reserved, or the bill is voided.

@@ -8,24 +8,25 @@
 | deactivate | final: the device can never call again, and an unused activation code no longer works                 |
 """
 
-from typing import Any
+from typing import cast
 
 from sqlalchemy import func, select
 
+from workflows.devices.models import DeviceRow
 from workflows.devices.queries import lock_device
 from workflows.devices.states import DEVICE, DeviceEvent
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.transitions import ChangeContext, apply
 
 
-async def suspend_device(device_id: str, *, caller: Caller, reason: str | None, request_id: str) -> dict[str, Any]:
+async def suspend_device(device_id: str, *, caller: Caller, reason: str | None, request_id: str) -> DeviceRow:
     """Suspend a device and return its row. Raises ``ResourceNotFound``, ``InvalidStatusTransition``."""
     return await _change_status(
         device_id, DeviceEvent.SUSPEND, stamp="suspended_at", caller=caller, reason=reason, request_id=request_id
     )
 
 
-async def resume_device(device_id: str, *, caller: Caller, reason: str | None, request_id: str) -> dict[str, Any]:
+async def resume_device(device_id: str, *, caller: Caller, reason: str | None, request_id: str) -> DeviceRow:
     """Resume a suspended device and return its row.
 
     Raises ``ResourceNotFound``, ``InvalidStatusTransition``.
@@ -35,7 +36,7 @@ async def resume_device(device_id: str, *, caller: Caller, reason: str | None, r
     )
 
 
-async def deactivate_device(device_id: str, *, caller: Caller, reason: str | None, request_id: str) -> dict[str, Any]:
+async def deactivate_device(device_id: str, *, caller: Caller, reason: str | None, request_id: str) -> DeviceRow:
     """Deactivate a device permanently and return its row.
 
     Raises ``ResourceNotFound``, ``InvalidStatusTransition``.
@@ -47,7 +48,7 @@ async def deactivate_device(device_id: str, *, caller: Caller, reason: str | Non
 
 async def _change_status(
     device_id: str, event: DeviceEvent, *, stamp: str | None, caller: Caller, reason: str | None, request_id: str
-) -> dict[str, Any]:
+) -> DeviceRow:
     """Apply ``event``. ``stamp`` is the column that stores the time of the change, or ``None``."""
     async with caller_transaction(caller) as connection:
         await lock_device(
@@ -57,4 +58,5 @@ async def _change_status(
         at = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
         by = ChangeContext.caller(caller, at=at, request_id=request_id, reason=reason)
         changes = {stamp: at} if stamp else {}
-        return await apply(connection, DEVICE, entity_id=device_id, event=event, by=by, changes=changes)
+        row = await apply(connection, DEVICE, entity_id=device_id, event=event, by=by, changes=changes)
+    return cast(DeviceRow, row)

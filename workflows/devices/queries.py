@@ -12,10 +12,10 @@ from workflows.tenants.query_helpers import one_row, page_of
 from workflows.tenants.scope import visible_to
 
 
-async def read_device(device_id: str, *, caller: Caller) -> dict[str, Any]:
+async def read_device(device_id: str, *, caller: Caller) -> DeviceRow:
     """Return the row of a device. Raises ``ResourceNotFound``."""
     async with caller_transaction(caller) as connection:
-        return await one_row(connection, _select_device(device_id, caller))
+        return cast(DeviceRow, await one_row(connection, _select_device(device_id, caller)))
 
 
 async def lock_device(connection: AsyncConnection, device_id: str, caller: Caller) -> DeviceRow:
@@ -25,7 +25,7 @@ async def lock_device(connection: AsyncConnection, device_id: str, caller: Calle
 
 async def list_devices(
     *, store_id: str | None, status: str | None, caller: Caller, limit: int, before: str | None
-) -> list[dict[str, Any]]:
+) -> list[DeviceRow]:
     """List up to ``limit`` devices, newest first, older than the id ``before``."""
     conditions = visible_to(caller, Device.merchant_id, Device.store_id)
     if store_id:
@@ -34,7 +34,7 @@ async def list_devices(
         conditions.append(Device.status == status)
     async with caller_transaction(caller) as connection:
         statement = select(Device.__table__).where(*conditions)
-        return await page_of(connection, statement, by=Device.id, limit=limit, before=before)
+        return cast(list[DeviceRow], await page_of(connection, statement, by=Device.id, limit=limit, before=before))
 
 
 def _select_device(device_id: str, caller: Caller) -> Select[Any]:
@@ -61,6 +61,7 @@ FIELDS = (
 )
 
 
-def device_fields(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a device as the contract's fields; columns that ``row`` lacks become ``None``."""
-    return {name: row.get(name) for name in FIELDS}
+def device_fields(row: DeviceRow) -> dict[str, Any]:
+    """Return a device as the contract's fields."""
+    values: Mapping[str, object] = row
+    return {name: values[name] for name in FIELDS}

@@ -6,14 +6,14 @@ needs no codes: a thousand devices take two statements instead of six thousand.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import func, insert, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database.engines import rows_parameter, violated_constraint
-from workflows.devices.models import Device
+from workflows.devices.models import Device, DeviceRow
 from workflows.devices.states import DEVICE
 from workflows.errors import Detail, DuplicateResource, InvalidRequest, NotAuthorized, ResourceNotFound
 from workflows.ids import new_id
@@ -33,7 +33,7 @@ class DeviceRequest:
     store_id: str | None = None
 
 
-async def register_device(request: DeviceRequest, *, caller: Caller, request_id: str) -> dict[str, Any]:
+async def register_device(request: DeviceRequest, *, caller: Caller, request_id: str) -> DeviceRow:
     """Register a device and return its row, ``pending_activation``.
 
     Raises ``InvalidRequest`` if neither the request nor the caller has a store, ``ResourceNotFound`` if the caller may not see
@@ -54,7 +54,7 @@ async def register_device(request: DeviceRequest, *, caller: Caller, request_id:
             raise
         taken = "A device with this serial number is in use; deactivate it first"
         raise DuplicateResource(Detail("serial_number", taken)) from error
-    return row
+    return cast(DeviceRow, row)
 
 
 async def _store(connection: AsyncConnection, store_id: str, caller: Caller) -> StoreRow:

@@ -4,14 +4,14 @@ No route registers a PSP. The operator of an installation or ``mpac seed`` does.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import func, insert, select, update
 
 from workflows.errors import Detail, InvalidRequest, NotAuthorized, ResourceNotFound
 from workflows.ids import new_id
 from workflows.tenants.caller import Caller, Scope, caller_transaction
-from workflows.tenants.models import Merchant, Psp
+from workflows.tenants.models import Merchant, MerchantRow, Psp
 from workflows.tenants.query_helpers import one_row, page_of
 from workflows.tenants.scope import visible_to
 
@@ -26,7 +26,7 @@ async def register_psp(name: str, *, caller: Caller) -> dict[str, Any]:
         return dict(made.mappings().one())
 
 
-async def register_merchant(name: str, *, psp_id: str | None, caller: Caller) -> dict[str, Any]:
+async def register_merchant(name: str, *, psp_id: str | None, caller: Caller) -> MerchantRow:
     """Register a merchant with a PSP and return its row.
 
     A PSP's admin may omit ``psp_id``. Raises ``InvalidRequest`` if a system operator omits it, and ``ResourceNotFound`` if the
@@ -38,10 +38,10 @@ async def register_merchant(name: str, *, psp_id: str | None, caller: Caller) ->
         if (await connection.execute(select(Psp.id).where(Psp.id == owner))).scalar() is None:
             raise _unknown_psp_error()
         made = await connection.execute(insert(Merchant).values(row).returning(*Merchant.__table__.columns))
-        return dict(made.mappings().one())
+        return cast(MerchantRow, dict(made.mappings().one()))
 
 
-async def change_merchant(merchant_id: str, changes: dict[str, Any], *, caller: Caller) -> dict[str, Any]:
+async def change_merchant(merchant_id: str, changes: dict[str, Any], *, caller: Caller) -> MerchantRow:
     """Set the columns in ``changes`` to new values and return the merchant's row.
 
     Raises ``ResourceNotFound``.
@@ -53,7 +53,7 @@ async def change_merchant(merchant_id: str, changes: dict[str, Any], *, caller: 
         .returning(*Merchant.__table__.columns)
     )
     async with caller_transaction(caller) as connection:
-        return await one_row(connection, statement)
+        return cast(MerchantRow, await one_row(connection, statement))
 
 
 def _resolve_psp(psp_id: str | None, caller: Caller) -> str:
@@ -70,23 +70,24 @@ def _unknown_psp_error() -> ResourceNotFound:
     return ResourceNotFound(Detail("psp_id", "There is no such PSP"))
 
 
-async def read_merchant(merchant_id: str, *, caller: Caller) -> dict[str, Any]:
+async def read_merchant(merchant_id: str, *, caller: Caller) -> MerchantRow:
     """Return the row of a merchant. Raises ``ResourceNotFound``."""
     statement = select(Merchant.__table__).where(Merchant.id == merchant_id, *visible_to(caller, Merchant.id))
     async with caller_transaction(caller) as connection:
-        return await one_row(connection, statement)
+        return cast(MerchantRow, await one_row(connection, statement))
 
 
-async def list_merchants(*, caller: Caller, limit: int, before: str | None) -> list[dict[str, Any]]:
+async def list_merchants(*, caller: Caller, limit: int, before: str | None) -> list[MerchantRow]:
     """List up to ``limit`` merchants, newest first, older than the id ``before``."""
     async with caller_transaction(caller) as connection:
         statement = select(Merchant.__table__).where(*visible_to(caller, Merchant.id))
-        return await page_of(connection, statement, by=Merchant.id, limit=limit, before=before)
+        return cast(list[MerchantRow], await page_of(connection, statement, by=Merchant.id, limit=limit, before=before))
 
 
 MERCHANT_FIELDS = ("id", "psp_id", "name", "created_at", "updated_at")
 
 
-def merchant_fields(row: Mapping[str, Any]) -> dict[str, Any]:
+def merchant_fields(row: MerchantRow) -> dict[str, Any]:
     """Return a merchant as the contract's fields."""
-    return {name: row[name] for name in MERCHANT_FIELDS}
+    values: Mapping[str, object] = row
+    return {name: values[name] for name in MERCHANT_FIELDS}

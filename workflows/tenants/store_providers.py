@@ -83,7 +83,7 @@ class ProviderRequest:
     credentials: dict[str, str] = field(default_factory=dict, repr=False)
 
 
-async def add_provider(store_id: str, request: ProviderRequest, *, caller: Caller, vault: Vault) -> dict[str, Any]:
+async def add_provider(store_id: str, request: ProviderRequest, *, caller: Caller, vault: Vault) -> StoreProviderRow:
     """Add a provider to a store, with encrypted credentials, and return its row.
 
     Raises ``ResourceNotFound`` (store) and ``DuplicateResource`` (the store has this provider already).
@@ -104,7 +104,7 @@ async def add_provider(store_id: str, request: ProviderRequest, *, caller: Calle
         async with caller_transaction(caller) as connection:
             row["merchant_id"] = (await one_store(connection, store_id, caller))["merchant_id"]
             added = insert(StoreProvider).values(row).returning(*StoreProvider.__table__.columns)
-            return dict((await connection.execute(added)).mappings().one())
+            return cast(StoreProviderRow, dict((await connection.execute(added)).mappings().one()))
     except IntegrityError as error:
         if violated_constraint(error) != "store_providers_one_each":
             raise
@@ -113,7 +113,7 @@ async def add_provider(store_id: str, request: ProviderRequest, *, caller: Calle
 
 async def change_provider(
     store_id: str, provider: str, changes: dict[str, Any], *, caller: Caller, vault: Vault
-) -> dict[str, Any]:
+) -> StoreProviderRow:
     """Set the columns in ``changes`` to new values and return the provider's row.
 
     ``provider`` is the name of the provider or the id of its row. Raises ``ResourceNotFound``.
@@ -129,7 +129,7 @@ async def change_provider(
             .values(**columns)
             .returning(*StoreProvider.__table__.columns)
         )
-        return dict((await connection.execute(statement)).mappings().one())
+        return cast(StoreProviderRow, dict((await connection.execute(statement)).mappings().one()))
 
 
 async def remove_provider(store_id: str, provider: str, *, caller: Caller) -> None:
@@ -142,7 +142,7 @@ async def remove_provider(store_id: str, provider: str, *, caller: Caller) -> No
         await connection.execute(delete(StoreProvider).where(StoreProvider.id == found["id"]))
 
 
-async def list_providers(store_id: str, *, caller: Caller, limit: int, before: str | None) -> list[dict[str, Any]]:
+async def list_providers(store_id: str, *, caller: Caller, limit: int, before: str | None) -> list[StoreProviderRow]:
     """List up to ``limit`` providers of a store, newest first, older than the id ``before``.
 
     Raises ``ResourceNotFound`` if the caller sees no such store.
@@ -150,7 +150,10 @@ async def list_providers(store_id: str, *, caller: Caller, limit: int, before: s
     statement = select(StoreProvider.__table__).where(StoreProvider.store_id == store_id)
     async with caller_transaction(caller) as connection:
         await one_store(connection, store_id, caller)
-        return await page_of(connection, statement, by=StoreProvider.id, limit=limit, before=before)
+        return cast(
+            list[StoreProviderRow],
+            await page_of(connection, statement, by=StoreProvider.id, limit=limit, before=before),
+        )
 
 
 async def read_provider(store_id: str, provider: str, *, caller: Caller) -> StoreProviderRow:
@@ -188,14 +191,15 @@ STORE_PROVIDER_FIELDS = (
 )
 
 
-def store_provider_fields(row: Mapping[str, Any], vault: Vault) -> dict[str, Any]:
+def store_provider_fields(row: StoreProviderRow, vault: Vault) -> dict[str, Any]:
     """Return the fields of a store provider's row: the names of its credentials, never their values.
 
     Credentials that cannot be decrypted count as not set, because nothing can use them, and are logged as an error.
     """
+    values: Mapping[str, object] = row
     try:
         credentials = vault.open(row["credentials"], row_id=row["id"])
     except CredentialsUnreadable as error:
         logger.error("%s", error, extra={"event": "store_provider.credentials_unreadable"})
         credentials = {}
-    return {**{name: row[name] for name in STORE_PROVIDER_FIELDS}, "credentials_set": sorted(credentials)}
+    return {**{name: values[name] for name in STORE_PROVIDER_FIELDS}, "credentials_set": sorted(credentials)}

@@ -31,7 +31,7 @@ class StoreRequest:
     cut_off: time = MIDNIGHT
 
 
-async def open_store(request: StoreRequest, *, merchant_id: str | None, caller: Caller) -> dict[str, Any]:
+async def open_store(request: StoreRequest, *, merchant_id: str | None, caller: Caller) -> StoreRow:
     """Open a store of a merchant and return its row.
 
     A merchant's admin may omit ``merchant_id``. Raises ``InvalidRequest`` if a caller above the merchants omits it, and
@@ -53,10 +53,10 @@ async def open_store(request: StoreRequest, *, merchant_id: str | None, caller: 
         if (await connection.execute(seen)).scalar() is None:
             raise ResourceNotFound(Detail("merchant_id", "There is no such merchant"))
         made = await connection.execute(insert(Store).values(row).returning(*Store.__table__.columns))
-        return dict(made.mappings().one())
+        return cast(StoreRow, dict(made.mappings().one()))
 
 
-async def change_store(store_id: str, changes: dict[str, Any], *, caller: Caller) -> dict[str, Any]:
+async def change_store(store_id: str, changes: dict[str, Any], *, caller: Caller) -> StoreRow:
     """Set the columns in ``changes`` to new values and return the store's row.
 
     Raises ``ResourceNotFound``.
@@ -68,7 +68,7 @@ async def change_store(store_id: str, changes: dict[str, Any], *, caller: Caller
         .returning(*Store.__table__.columns)
     )
     async with caller_transaction(caller) as connection:
-        return await one_row(connection, statement)
+        return cast(StoreRow, await one_row(connection, statement))
 
 
 def _resolve_owner(merchant_id: str | None, caller: Caller) -> str:
@@ -86,16 +86,14 @@ async def read_store(store_id: str, *, caller: Caller) -> StoreRow:
         return await one_store(connection, store_id, caller)
 
 
-async def list_stores(
-    *, merchant_id: str | None, caller: Caller, limit: int, before: str | None
-) -> list[dict[str, Any]]:
+async def list_stores(*, merchant_id: str | None, caller: Caller, limit: int, before: str | None) -> list[StoreRow]:
     """List up to ``limit`` visible stores, newest first, older than the id ``before``."""
     conditions = visible_to(caller, Store.merchant_id, Store.id)
     if merchant_id:
         conditions.append(Store.merchant_id == merchant_id)
     async with caller_transaction(caller) as connection:
         statement = select(Store.__table__).where(*conditions)
-        return await page_of(connection, statement, by=Store.id, limit=limit, before=before)
+        return cast(list[StoreRow], await page_of(connection, statement, by=Store.id, limit=limit, before=before))
 
 
 async def one_store(connection: AsyncConnection, store_id: str, caller: Caller) -> StoreRow:
@@ -107,6 +105,7 @@ async def one_store(connection: AsyncConnection, store_id: str, caller: Caller) 
 STORE_FIELDS = ("id", "merchant_id", "name", "currency", "time_zone", "created_at", "updated_at")
 
 
-def store_fields(row: Mapping[str, Any]) -> dict[str, Any]:
+def store_fields(row: StoreRow) -> dict[str, Any]:
     """Return a store as the contract's fields, with the cut-off as ``HH:MM``."""
-    return {**{name: row[name] for name in STORE_FIELDS}, "cut_off": f"{row['cut_off']:%H:%M}"}
+    values: Mapping[str, object] = row
+    return {**{name: values[name] for name in STORE_FIELDS}, "cut_off": f"{row['cut_off']:%H:%M}"}

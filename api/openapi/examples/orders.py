@@ -1,7 +1,8 @@
 """Examples of orders and bills for the OpenAPI document: one of each status, all about the same restaurant table."""
 
-from typing import Any
+from typing import Any, cast
 
+from workflows.bills.models import BillWithOrders
 from workflows.bills.queries import bill_fields
 from workflows.bills.states import BillStatus
 from workflows.orders.states import OrderStatus
@@ -102,6 +103,8 @@ _UNPAID: dict[str, Any] = {
     "paid_amount": 0,
     "reserved_amount": 0,
     "refunded_amount": 0,
+    "paid_at": None,
+    "voided_at": None,
     **_WHOSE,
     "version": 1,
     "created_at": _BILLED_AT,
@@ -130,7 +133,7 @@ _BILL_ROWS: Table = {
         },
     ),
 }
-BILLS: Table = {name: (summary, bill_fields(row)) for name, (summary, row) in _BILL_ROWS.items()}
+BILLS: Table = {name: (summary, bill_fields(cast(BillWithOrders, row))) for name, (summary, row) in _BILL_ROWS.items()}
 
 ORDER_REQUESTS: Table = {
     "a table": (

@@ -1,7 +1,8 @@
 """Examples of terminals for the OpenAPI document: one of each status."""
 
-from typing import Any
+from typing import Any, cast
 
+from workflows.devices.models import DeviceRow
 from workflows.devices.queries import device_fields
 
 Table = dict[str, tuple[str, dict[str, Any]]]
@@ -17,9 +18,14 @@ def _example(status: str, **fields: Any) -> dict[str, Any]:
         "model": "S-Pitt Air",
         "status": status,
         "version": 1,
+        "client_id": None,
         "created_at": "2026-01-28T01:00:00Z",
+        "activated_at": None,
+        "suspended_at": None,
+        "deactivated_at": None,
+        "last_connected_at": None,
     }
-    return device_fields({**base, **fields})
+    return device_fields(cast(DeviceRow, {**base, **fields}))
 
 
 _ACTIVE = {
