@@ -66,7 +66,7 @@ _HEXADECIMAL = re.compile(
 _TRACK = re.compile(r"%B[0-9]{12,19}\^|;[0-9]{12,19}=", re.IGNORECASE)
 
 _NO_DIGITS = bytes(set(range(256)) - set(b"0123456789"))
-_FEWEST = 12  # digits of a track; a number has one more
+_FEWEST = 12  # the fewest digits of track data; a card number has at least one more
 
 _SECRETS = ("cvv", "cvv2", "cvc", "cvc2", "cvn", "cvn2", "cid", "csc", "pin", "pinblock", "pan", "track", "trackdata")
 _NAMES = frozenset(

@@ -69,7 +69,7 @@ class CredentialRefused(NotAuthenticated):
 
 
 class NotAuthorized(DomainError):
-    """The caller is known but may not do this: its role, its scope, or a device that is not active."""
+    """The caller is known but not allowed to do this, because of its role or scope, or because its device is not active."""
 
     kind, code, message = ErrorKind.FORBIDDEN, "AUTHORIZATION_ERROR", "This caller may not do this"
 

@@ -1,7 +1,7 @@
 """Tune the garbage collector once at start-up.
 
 A full collection visits every object of the process and stops all requests for 25-40 ms, although objects that are made at
-start-up never become garbage. To freeze these objects and to collect less often raised the throughput of the prototype by 45 %
+start-up never become garbage. Freezing these objects and collecting less often raised the throughput of the prototype by 45 %
 (``docs/measurements.md`` has current figures).
 """
 

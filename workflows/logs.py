@@ -140,7 +140,7 @@ def configure_logs(level: str) -> None:
     """Send every logger's lines of ``level`` and above to standard error as JSON."""
     handler = GroupedLines(sys.stderr)
     handler.setFormatter(JsonLines())
-    # The source line, thread and process of a record are never printed. Not to look them up halves the cost of a line.
+    # The source line, thread and process of a record are never printed. Skipping their look-up halves the cost of a line.
     logging._srcfile = None  # as logging's own documentation on optimization recommends
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()

@@ -16,7 +16,7 @@ NOT_OFFERED = frozenset({"Factory", "localtime", "posixrules"})
 """Names among the zones that do not stand for the time zone of a place."""
 
 FORMERLY_OFFERED = {"localtime": "UTC"}
-"""Names that stores may still have but can no longer choose → the zone they are read as, which is that of most servers."""
+"""Names that stores may still have but can no longer choose → the zone that they are read as."""
 
 REACH = timedelta(days=40)
 """The largest distance in time between a statement's lines and the settlement's period."""

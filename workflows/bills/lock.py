@@ -119,7 +119,7 @@ async def lock_bills(connection: AsyncConnection, bill_ids: Iterable[str]) -> di
 
 
 LockFunction = Callable[[AsyncConnection, Iterable[str | None]], Awaitable[set[str | None]]]
-"""The type of ``lock_unlocked_bills`` and ``lock_all_bills``, of which functions that record answers are given one.
+"""The type of ``lock_unlocked_bills`` and ``lock_all_bills``. Functions that record answers take either as a parameter.
 
 Such a function locks bills and returns the ids of the bills that it locked. ``None`` stands for rows without a bill and is
 always in the result.

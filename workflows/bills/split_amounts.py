@@ -20,7 +20,7 @@ from workflows.errors import Detail, InvalidRequest
 from workflows.money import Money
 
 RATE_UNIT = Decimal(100_000)
-"""Tax rates have at most five decimals, so a rate times this is a whole number."""
+"""The factor that turns a tax rate into a whole number, because rates have at most five decimals."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,10 +46,10 @@ TRANSIENT_ERRORS: Mapping[str, TransientError] = {
     "25P02": TransientError.DISCARD,  # a transaction that failed before is still open
     "25P03": TransientError.DISCARD,  # idle_in_transaction_session_timeout: this process hung, and the session has ended
     "25P04": TransientError.DISCARD,  # transaction_timeout: likewise
-    "26000": TransientError.DISCARD,  # an unknown prepared statement: the session behind the connection is another one
+    "26000": TransientError.DISCARD,  # a prepared statement that this session does not have
     "40": TransientError.KEEP,  # serialization failure, deadlock
     "42501": TransientError.DISCARD,  # a missing grant: a migration or a restore that sets up the roles is still running
-    "42P05": TransientError.DISCARD,  # a duplicate prepared statement: likewise
+    "42P05": TransientError.DISCARD,  # a prepared statement that this session has already
     "53": TransientError.KEEP,  # insufficient resources: connections, memory, disk
     "55P03": TransientError.KEEP,  # lock_timeout
     "57014": TransientError.KEEP,  # statement_timeout

@@ -42,7 +42,7 @@ class Role(StrEnum):
     WORKER = "mpac_worker"  # workers: change payments of all tenants
     SWEEP = "mpac_sweep"  # sweeps: find rows that are due, delete rows that have expired
     OWNER = (
-        "none"  # the invariants: no role is assumed, and row-level security does not apply to the owner of the tables
+        "none"  # the invariants: the connection's own user, who owns the tables and is exempt from row-level security
     )
 
 

@@ -75,7 +75,7 @@ class Assertions:
         """Parse ``assertion`` and check its claims, but not its signature. Raises ``NotAuthenticated``."""
         try:
             header, claims = read_parts(assertion)
-        except (ValueError, RecursionError) as error:  # the second: JSON nested too deeply
+        except (ValueError, RecursionError) as error:  # RecursionError: JSON that is nested too deeply
             raise assertion_error("Must be a JWT") from error
         if header.get("alg") != "ES256":
             raise assertion_error("The assertion must be signed with ES256")
@@ -100,7 +100,7 @@ class Assertions:
             times = {
                 name: datetime.fromtimestamp(claims[name], UTC) for name in ("iat", "nbf", "exp") if name in claims
             }
-        except (ValueError, OverflowError, OSError) as error:  # a year that does not exist
+        except (ValueError, OverflowError, OSError) as error:  # a time outside the range of datetime
             raise assertion_error("Its exp must be at most 5 minutes ahead") from error
         for name in ("iat", "nbf"):
             if name in times and times[name] > ours + tolerance:

@@ -94,7 +94,7 @@ class TokenIssuer:
 
     def _answer(self, row: Any) -> AccessToken | BaseException:
         if row is None or not row.is_first_use:
-            # Or the device's key was replaced after the look-up, so that no device has this client id any more.
+            # It was used before, or the device's key was replaced after the look-up, which replaced this client id.
             return replay_error()
         if row.status != DeviceStatus.ACTIVE:
             return device_not_active_error(row.status)

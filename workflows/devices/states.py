@@ -7,9 +7,9 @@ from workflows.state_machine import StateMachine, Transition
 
 class DeviceStatus(StrEnum):
     PENDING_ACTIVATION = "pending_activation"  # registered; has no key yet
-    ACTIVE = "active"  # may call
-    SUSPENDED = "suspended"  # may not call until it is resumed
-    DEACTIVATED = "deactivated"  # may never call again
+    ACTIVE = "active"  # can call
+    SUSPENDED = "suspended"  # cannot call until it is resumed
+    DEACTIVATED = "deactivated"  # can never call again
 
 
 class DeviceEvent(StrEnum):

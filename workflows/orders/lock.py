@@ -26,7 +26,8 @@ _UNVOIDED_BILLS = text("""
     SELECT b.id, b.status FROM bill_orders bo JOIN bills b ON b.id = bo.bill_id
     WHERE bo.order_id = :order_id AND b.status <> 'voided' ORDER BY b.id
 """)
-# payments and bill_orders are tables of a higher layer. They are read here, because a paid order cannot be cancelled.
+# payments and bill_orders are tables of a higher layer. They are read here, because an order with unrefunded payments
+# cannot be cancelled.
 _UNREFUNDED = text("""
     -- unrefunded: the number of payments for the bills of this order, voided bills included, that are not refunded in full
     SELECT count(*) FROM bill_orders bo JOIN payments p ON p.bill_id = bo.bill_id

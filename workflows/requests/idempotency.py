@@ -59,7 +59,7 @@ class IdempotencyRecord(Base):
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """An ``Idempotency-Key`` with the request it came with.
+    """An ``Idempotency-Key``, and what identifies the request that sent it.
 
     ``caller`` is ``Caller.identity``. ``fingerprint`` is a keyed hash of the body's bytes, which the previous release
     compares. ``meaning`` is a keyed hash of what the body means, then a colon and the currency that the body names, if any.

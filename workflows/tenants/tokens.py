@@ -112,7 +112,7 @@ class Tokens:
             KeyError,
             OverflowError,
             RecursionError,
-        ) as error:  # the last: JSON nested too deeply
+        ) as error:  # RecursionError: JSON that is nested too deeply
             raise NotAuthenticated() from error
         if len(self._cache) >= MAX_CACHED:
             self._cache.clear()
