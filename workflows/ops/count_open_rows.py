@@ -126,7 +126,7 @@ class Overview:
 
 
 async def read_overview() -> Overview:
-    """Return the current overview. Raises ``ServiceUnavailable`` if the database is unreachable."""
+    """Return the present counts of unfinished work. Raises ``ServiceUnavailable`` if the database is unreachable."""
     async with transaction(Role.ACCEPT, is_long=True) as connection:
         rows = tuple(OpenRows(**row) for row in (await connection.execute(_OPEN)).mappings())
         currencies = tuple((await connection.execute(_CURRENCIES)).scalars())

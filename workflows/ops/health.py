@@ -67,7 +67,7 @@ Result = TypeVar("Result")
 
 
 class SingleFlight(Generic[Result]):
-    """A probe of which one run at a time serves all callers on an event loop."""
+    """A probe that runs at most once at a time on an event loop. Concurrent callers share the run."""
 
     def __init__(self, probe: Callable[[], Awaitable[Result]]) -> None:
         self._probe = probe

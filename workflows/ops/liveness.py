@@ -151,7 +151,7 @@ def since_start(seconds: float) -> float:
 
 
 FORGET_AFTER = "1 hour"
-"""The time for which a killed worker is reported that does not return.
+"""The time after which a killed worker that did not return is no longer reported.
 
 Its queues are reported until they are consumed again.
 """

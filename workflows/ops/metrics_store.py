@@ -74,7 +74,7 @@ _READ = text("SELECT name, labels, part, value FROM metric_totals ORDER BY name,
 
 
 class TotalsWriter:
-    """A task that adds the counts of this process to the totals every two seconds, under ``role``."""
+    """A task that adds the counts of this process to the totals every two seconds, under the database role ``role``."""
 
     def __init__(self, role: Role) -> None:
         self._role = role

@@ -46,7 +46,7 @@ ADVICE = {
     ("broker", SILENT): "it takes no message from this API process; payments are stored and processed later",
     ("database", SILENT): "it does not answer this API process, which refuses payments with 503",
 }
-"""Kind and state → what the state means, and what an operator should check."""
+"""What each state of a kind of component means, and what an operator should check."""
 
 
 class Component(NamedTuple):

@@ -109,7 +109,10 @@ async def find_quoted_elsewhere(
 
 
 def _is_unambiguous(entity: QuotedEntity, found: BreakRow, theirs: TheirLine) -> bool:
-    """Return whether the provider's reference alone identifies this payment or refund."""
+    """Return whether a line that has only the provider's reference certainly quotes this payment or refund.
+
+    It does if the provider uses a reference once and the line has no counterpart, or if amount and currency agree.
+    """
     is_unique = found["our_line"] is None and entity.provider not in REPEATED_REFERENCES
     return is_unique or (entity.amount, entity.currency) == (theirs["amount"], theirs["currency"])
 

@@ -29,7 +29,7 @@ from workflows.providers.base import Succeeded, Withdrawn
 from workflows.reconciliation.models import MovedLine
 
 CLOCKS = timedelta(hours=1)
-"""The largest accepted difference between the provider's clock and ours; fetching statements has the same limit."""
+"""The largest accepted difference between the provider's clock and ours, as in ``statements.fetch.SLACK``."""
 
 DAY = timedelta(days=1)  # the date of a line may be in any time zone; ours are compared in UTC
 

@@ -70,7 +70,7 @@ class QuotedEntity:
 
     @property
     def has_moved(self) -> bool:
-        """Whether it is in the books, or will be after the next close."""
+        """Whether it moved money, and so is in the books or will be after the next close."""
         return self.status in MOVED and self.attempt_moved
 
     @property

@@ -74,7 +74,7 @@ def is_clean(row: dict[str, Any]) -> bool:
 _HAS_STATEMENT = """(provider = ANY(:stated) OR occurred_at + make_interval(secs => 3600 *
         coalesce(CAST(CAST(:sla_hours AS jsonb) ->> provider AS double precision), 0)) > now())"""
 IS_COMPARED = f"provider = ANY(:providers) AND (NOT :is_accepted OR {_HAS_STATEMENT})"
-"""The SQL condition for a line that takes part in a run, with the parameters of ``match.Comparison``.
+"""The SQL condition for a line that takes part in a run. Its parameters are those of ``match.Comparison``.
 
 ``_HAS_STATEMENT`` is the condition for a line that is compared with a statement, or may still be on a statement.
 """

@@ -21,7 +21,7 @@ CASH = "cash"
 KEYED_BY: Mapping[str, str] = {"qr": "provider", "card": "brand", "emoney": "brand"}
 """The column by which a method's part of the breakdown is divided.
 
-Cash is one group; lines without a method are in ``other``.
+Cash is a single group; lines without a method are in ``other``.
 """
 
 UNKNOWN = "unknown"
