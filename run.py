@@ -41,7 +41,7 @@ STAMP = "mpac-stamp"  # inside the environment: the hash of the lock file that w
 LOCKED = "mpac-lock"  # not .lock: uv's own lock has that name, and uv would wait for ours
 # The requirements come from standard input: pip can't print a path that is not UTF-8.
 PINNED = ("--require-hashes", "--only-binary", ":all:", "--requirement")
-# uv trusts a list of its own by default; behind a company proxy the system list is right. New name, old name.
+# uv trusts its own list by default; behind a company proxy the system list is right. The new name and the old one.
 SYSTEM_CERTIFICATES = {"UV_SYSTEM_CERTS": "true", "UV_NATIVE_TLS": "true"}
 UV_ELSEWHERE = {"UV_SYSTEM_PYTHON", "UV_CONSTRAINT", "UV_OVERRIDE", "UV_EXCLUDE", "UV_EXCLUDE_NEWER", "UV_NO_BINARY"}
 # Where and how pip gets packages; every other PIP_ variable is about what to install, and where.
@@ -258,7 +258,7 @@ def has_pip() -> bool:
 def install_by_pip(lines: str, python: Path) -> str:
     """Install with the running Python's pip; return its output if it failed.
 
-    The environment has no pip of its own. Settings in files or variables about where to install are overridden.
+    The environment itself has no pip. Settings in files or variables about where to install are overridden.
     """
     command = [
         sys.executable,

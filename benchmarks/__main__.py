@@ -96,9 +96,9 @@ def _line(number: int, name: str, figures: dict[str, Any], seconds: float) -> st
     closed, rest = figures["closed"], figures["rest"]
     return (
         f"round {number + 1}, {name}: {closed['per_second']:,.0f} payments/s, "
-        f"{closed['processor_ms']['all of its own']:.2f} ms of processor each; at rest POST "
+        f"{closed['processor_ms']['all of its own']:.2f} ms of CPU time each; at rest POST "
         f"{rest['post_ms'].get('p99', 0):.1f} ms, final {rest['final_ms'].get('p99', 0):.1f} ms (P99); "
-        f"others used {closed['share of others']:.2f} processors; {seconds:.0f} s"
+        f"other processes used {closed['share of others']:.2f} CPUs; {seconds:.0f} s"
     )
 
 

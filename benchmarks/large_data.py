@@ -1,6 +1,6 @@
 """Code shared by the benchmarks of large settlements: a database, memory use, and a table of figures with targets.
 
-No beat and no worker uses the database, so nothing is closed or reconciled before it is measured.
+Neither beat nor a worker uses the database, so nothing is closed or reconciled before it is measured.
 """
 
 import json

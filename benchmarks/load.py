@@ -1,4 +1,4 @@
-"""Generate load in a process of its own: ``python -m benchmarks.load`` reads a job on stdin and writes its findings.
+"""Generate load in a separate process: ``python -m benchmarks.load`` reads a job on stdin and writes its findings.
 
 | kind   | terminals                                                      | result                           |
 |--------|----------------------------------------------------------------|----------------------------------|
@@ -168,7 +168,7 @@ class Load:
 
 
 async def work(job: Job) -> Findings:
-    """Run ``job``, with a database session of its own."""
+    """Run ``job``, with its own database session."""
     # Look up by key from the start: a plan cached for the empty table would read the whole table 50 times a second.
     options = "-c enable_seqscan=off"
     async with await psycopg.AsyncConnection.connect(job.database_url, autocommit=True, options=options) as connection:

@@ -1,8 +1,8 @@
-"""``--orders``: compare the cost of an order with that of accepting a payment, on servers of its own.
+"""``--orders``: compare the cost of an order with that of accepting a payment, on separate servers.
 
-Only what accepts requests runs (API, PostgreSQL, broker), so that a payment costs its accept alone. Both are requested in a
-closed loop, one kind after the other in each round. CPU time is that of the API and the two servers. An order has two items
-with two tax rates and is submitted; its target is 1.5 times the cost of a payment.
+Only the processes that accept requests run (API, PostgreSQL, broker), so a payment costs what accepting it costs. Both kinds
+are requested in a closed loop, one after the other in each round. CPU time is that of the API and the two servers. An order
+has two items with two tax rates and is submitted; its target is 1.5 times the cost of a payment.
 
 Rounds are interleaved and the figures are medians. The CPU use of other processes is reported beside them.
 """

@@ -42,7 +42,7 @@ async def profile(plan: Plan, console: Console) -> None:
             await asyncio.sleep(WRITTEN_AFTER_SECONDS)
             console.print(
                 f"Under the profiler: {figures['per_second']:,.0f} payments/s, "
-                f"{figures['processor_ms']['all of its own']:.2f} ms of processor each."
+                f"{figures['processor_ms']['all of its own']:.2f} ms of CPU time each."
             )
             for process, pid in pids.items():
                 show(process, _written(folder / f"{pid}.json"), console)
@@ -72,7 +72,7 @@ def show(name: str, spent: Counter[str], console: Console) -> None:
     cumulative, alone = shares(spent)
     tables = {"whose code runs": by_package(alone), "with all it calls": cumulative, "alone": alone}
     for title, counted in tables.items():
-        table = Table(f"{name}: share of its processor time, {title}", "%", box=None)
+        table = Table(f"{name}: share of its CPU time, {title}", "%", box=None)
         for place, nanoseconds in counted.most_common(SHOWN):
             table.add_row(place, f"{100 * nanoseconds / whole:.1f}")
         console.print(table)

@@ -1,4 +1,4 @@
-"""The targets of a benchmark: how each is started, stopped and given terminals, and which processes are its own.
+"""The targets of a benchmark: how each is started and stopped, how it gets terminals, and which processes belong to it.
 
 All share one PostgreSQL, one Valkey and one sandbox provider. Only one of them runs at a time.
 """
@@ -67,7 +67,7 @@ class Target(Protocol):
 
 
 class Product:
-    """MPAC SmartPOS Payments, started as by ``mpac up``."""
+    """MPAC SmartPOS Payments, started as by ``python3 run.py up``."""
 
     name = "product"
 

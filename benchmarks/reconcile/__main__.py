@@ -1,4 +1,4 @@
-"""Measure reconciliation: ``python -m benchmarks.reconcile``, on a database of its own, in about five minutes.
+"""Measure reconciliation: ``python -m benchmarks.reconcile``, on its own database, in about five minutes.
 
 | row                 | what it measures                                                                          |
 |---------------------|-------------------------------------------------------------------------------------------|
@@ -134,7 +134,9 @@ async def _without_statement(address: str, settings: Settings, *, rows: int) -> 
 def main() -> None:
     """Parse the arguments, measure, and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--database", help="the URL of a database without a beat; else one of its own")
+    parser.add_argument(
+        "--database", help="the URL of a database that no beat uses; without it, a temporary one is started"
+    )
     parser.add_argument("--rows", type=int, default=1_000_000, help="lines with a statement; 0 leaves them out")
     parser.add_argument("--missing", type=int, default=200_000, help="lines without a statement; 0 leaves them out")
     parser.add_argument("--results", type=Path, help="a JSON file to write as well")

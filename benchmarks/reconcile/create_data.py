@@ -1,4 +1,4 @@
-"""Create a closed settlement of many lines by SQL, close it with the product, and write the provider's file about it."""
+"""Insert a settlement of many lines by SQL, close it with the product, and write the provider's file for it."""
 
 from typing import IO
 
@@ -34,7 +34,7 @@ _FILE = """
 
 
 async def create_settlement(address: str, *, run: str, rows: int) -> str:
-    """Create a closed settlement with ``rows`` lines in a store of its own, and return its id."""
+    """Create a closed settlement with ``rows`` lines in a new store, and return its id."""
     store = f"sto_{run}"
     values = {"store": store, "run": run, "rows": rows}
     with psycopg.connect(address, autocommit=True) as connection:

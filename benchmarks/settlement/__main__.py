@@ -1,4 +1,4 @@
-"""Measure the end of a day: ``python -m benchmarks.settlement``, on a database of its own, in about five minutes.
+"""Measure the end of a day: ``python -m benchmarks.settlement``, on its own database, in about five minutes.
 
 | row                   | what it measures                                                                             |
 |-----------------------|----------------------------------------------------------------------------------------------|
@@ -170,7 +170,7 @@ async def _one_large(address: str, *, run: str, rows: int) -> list[Row]:
         Row("one aggregate query", least["aggregate_seconds"]),
         Row("COPY of the rows", least["copy_seconds"]),
         Row(f"close of {found['lines']:,.0f} lines", seconds, beside=beside, limit=CLOSE_SECONDS),
-        Row("a refund kept waiting meanwhile, at most", found["wait_seconds"]),
+        Row("longest wait of a refund meanwhile", found["wait_seconds"]),
         Row(f"the closing process (grew by {found['memory_grew_mb']:.0f})", found["memory_mb"], "MB", limit=MEMORY_MB),
     ]
 
@@ -189,7 +189,9 @@ async def _many_small(address: str, *, run: str, stores: int, each: int) -> list
 def main() -> None:
     """Parse the arguments, measure, and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--database", help="the URL of a database without a beat; else one of its own")
+    parser.add_argument(
+        "--database", help="the URL of a database that no beat uses; without it, a temporary one is started"
+    )
     parser.add_argument("--rows", type=int, default=1_000_000, help="payments of the large store; 0 leaves it out")
     parser.add_argument("--stores", type=int, default=10_000, help="stores due at once; 0 leaves them out")
     parser.add_argument("--each", type=int, default=20, help="payments of each of the stores")

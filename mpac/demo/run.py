@@ -32,9 +32,7 @@ async def demonstrate(home: Path, *, terminals: int, seconds: float, ports: str,
     """Run everything and return how it ended. Raises ``UserError`` if the stack or an audit could not be started."""
     console = StoryConsole()
     console.title("MPAC SmartPOS Payments")
-    console.say(
-        "Starting a database, a broker, a payment provider with a ledger of its own, the API, workers and beat …"
-    )
+    console.say("Starting a database, a broker, a payment provider with its own ledger, the API, workers and beat …")
     # Import the product while the servers start: both take about as long, and one of them only waits.
     importing = asyncio.create_task(asyncio.to_thread(import_module, "mpac.devtools.seeding"))
     async with demo_stack(home, ports=ports, keep=keep) as wait_for_rest:

@@ -42,6 +42,6 @@ def new_migration(name: str, *, migrations: Path = MIGRATIONS) -> Path:
 
 
 def _config(migrations: Path) -> Config:
-    config = Config(cmd_opts=Namespace(quiet=True))  # `mpac migrate` prints a line of its own
+    config = Config(cmd_opts=Namespace(quiet=True))  # `mpac migrate` prints its own line
     config.set_main_option("script_location", str(migrations).replace("%", "%%"))  # ConfigParser interpolates
     return config

@@ -16,7 +16,7 @@ from mpac.stack.state_folder import FILE_MODE, ROOT, Home, open_home, private_fo
 
 POLL_SECONDS = 0.05
 MPAC = (sys.executable, "-m", "mpac")
-READY_WITHIN_SECONDS = 120  # the supervisor has time-outs of its own; this one is for a supervisor that hangs
+READY_WITHIN_SECONDS = 120  # the supervisor has its own time-outs; this one is for a supervisor that hangs
 GONE_WITHIN_SECONDS = 60  # workers finish their calls (20 s), the database its checkpoint (30 s)
 
 
@@ -134,7 +134,7 @@ def _is_ready(info: RunInfo, names: Collection[str]) -> bool:
 
 
 def _signal(pid: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):  # it has just ended by itself
+    with suppress(ProcessLookupError):  # the process has just ended
         os.kill(pid, number)
 
 

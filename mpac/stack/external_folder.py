@@ -76,7 +76,7 @@ def copy_programs(binaries: Path, home: Home, *, owner: int) -> Path:
     (unfinished / "package" / "installed" / "bin").mkdir()
     for name in ("initdb", "postgres"):
         shutil.copy(binaries / name, unfinished / "package" / "installed" / "bin")
-    for path in (unfinished, *unfinished.rglob("*")):  # whatever the umask
+    for path in (unfinished, *unfinished.rglob("*")):  # independent of the umask
         path.chmod(READABLE)
     unfinished.rename(target)
     return found

@@ -24,7 +24,7 @@ SENTENCES = {
         "silent",
     ): "The broker accepts no message from the API: payments are stored and processed when it is back.",
 }
-"""Kind and state → its sentence. A state that is unknown because the broker is down needs no sentence of its own."""
+"""Kind and state → its sentence. There is none for a state that is unknown because the broker is down; the broker has one."""
 
 Health = Mapping[str, Any]
 

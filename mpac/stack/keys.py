@@ -1,6 +1,6 @@
 """Create signing keys for development: EC P-256, as ES256 requires, and their public JWK set.
 
-It is a module of its own because ``cryptography`` takes 0.1 s to import and is needed at the first start only.
+It is a separate module because ``cryptography`` takes 0.1 s to import and is needed at the first start only.
 """
 
 import base64

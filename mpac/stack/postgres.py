@@ -189,7 +189,7 @@ def _run(
 
 def _is_ready(pid_file: Path, pid: int) -> bool:
     try:
-        lines = os.fsdecode(pid_file.read_bytes()).split("\n")  # it holds the path of the data as it is
+        lines = os.fsdecode(pid_file.read_bytes()).split("\n")  # it holds the path of the data, which need not be UTF-8
     except OSError:
         return False
     return len(lines) > READY_LINE and lines[0] == str(pid) and lines[READY_LINE].strip() == "ready"

@@ -7,7 +7,7 @@ text and nothing else.
 | output | for |
 |---|---|
 | ``FileOutput`` | tests and benchmarks: the files alone |
-| ``ConsoleOutput`` | `up`: also shows new lines (``mpac.stack.output_stream``), from a thread of its own |
+| ``ConsoleOutput`` | `up`: also shows new lines (``mpac.stack.output_stream``), from a separate thread |
 """
 
 import contextlib

@@ -2,7 +2,7 @@
 
 | tier | services | starts after |
 |---|---|---|
-| 1 | postgres, valkey, sandbox | nothing: the sandbox has a store of its own |
+| 1 | postgres, valkey, sandbox | nothing, because the sandbox has its own store |
 | 2 | migrate | the servers |
 | 3 | api, worker | the migrations; with them the first payment can be made |
 | 4 | beat, flower | the workers, because Flower queries them only once, and two cores are busy until then |
@@ -81,7 +81,7 @@ def check_services(services: Collection[str]) -> tuple[str, ...]:
 
 
 def processes_of(service: str, product: ServiceInputs) -> list[ServiceProcess]:
-    """Return the processes of one service of the product; the servers have modules of their own."""
+    """Return the processes of one service of the product; each server has its own module."""
     makers = {
         "migrate": _migrate,
         "sandbox": _sandbox,

@@ -23,7 +23,7 @@ WATCHER_WITHIN_SECONDS = 2.0
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 10.0
 DEADLY = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 STEADY_AFTER_SECONDS = 10.0  # if a process ran this long, the pauses begin again with the first
-RESTARTED = "will be restarted"  # in the message about a process that ended by itself: tests look for it
+RESTARTED = "will be restarted"  # in the message about a process that ended unexpectedly; tests search for it
 
 
 @dataclass(slots=True)

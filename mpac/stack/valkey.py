@@ -1,7 +1,7 @@
 """Run Valkey from a wheel: the broker, on 127.0.0.1 with a password, its data in the state folder.
 
 Its options are in a file, because every user of the machine can read a command line. No path is in that file, because the file
-has quoting rules of its own and lines of at most 1,024 bytes; instead the server runs in its folder. ``noeviction``: a broker
+has its own quoting rules and lines of at most 1,024 bytes; instead the server runs in its folder. ``noeviction``: a broker
 that drops messages to make room would look healthy while it loses work.
 """
 

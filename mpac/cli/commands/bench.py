@@ -21,6 +21,6 @@ def bench(arguments: tuple[str, ...], home: Path) -> None:  # noqa: ARG001 - eve
     --quick shows within one minute that the benchmark runs, --profile prints where the product spends its time, and --orders
     compares an order with a payment.
 
-    It starts durable servers of its own and does not touch the local stack.
+    It starts its own durable servers and does not touch the local stack.
     """
     exec_command((sys.executable, "-m", "benchmarks", *arguments), {}, source="benchmarks/__main__.py")

@@ -1,4 +1,4 @@
-"""`mpac sandbox`: run the sandbox provider, which stands in for an acquirer and has a ledger of its own."""
+"""`mpac sandbox`: run the sandbox provider, which stands in for an acquirer and has its own ledger."""
 
 from pathlib import Path
 

@@ -50,7 +50,7 @@ def test(pytest_arguments: tuple[str, ...], home: Path) -> None:  # noqa: ARG001
     """Run the linters, the type checker and the whole test suite.
 
     With PYTEST_ARGUMENTS only pytest runs, with these arguments: `python3 run.py test tests/unit -k money`. The tests start
-    servers of their own and do not touch the local stack.
+    their own servers and do not touch the local stack.
     """
     if pytest_arguments:
         sys.exit(run_child([*PYTEST, *pytest_arguments], cwd=ROOT))

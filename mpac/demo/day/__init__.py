@@ -3,7 +3,7 @@
 | module | content |
 |---|---|
 | ``clock`` | moves the database's and the provider's clock from one scene to the next |
-| ``users`` | the users behind the calls, each with a token of their own |
+| ``users`` | the users behind the calls, each with their own token |
 | ``stores`` | the merchant and its three stores, created over HTTP as in an installation |
 | ``sales`` | what is sold, and the break that the provider's statement will have for it |
 | ``sales_scenes`` | the scenes of the day and the night |

@@ -1,6 +1,6 @@
 """Inject breaks: build a provider's statement that agrees with a settlement except for the requested breaks.
 
-Each break has a line of its own, chosen by a seed, so it is known for each line what a matcher must find:
+Each break has its own line, chosen by a seed. So it is known for each line what a matcher must find:
 
 | category                | what is done to the statement                                     |
 |-------------------------|-------------------------------------------------------------------|

@@ -81,7 +81,7 @@ async def install(database_url: str) -> None:
                 await connection.execute(_BIND_DEFAULTS.encode())
                 await connection.execute(_TRIGGERS.encode())
                 await connection.execute(f'ALTER DATABASE "{connection.info.dbname}" SET search_path = {PATH}'.encode())
-        # In a transaction of its own: a connection that is opened later certainly gets the new path.
+        # In a separate transaction, so that a connection that is opened later certainly gets the new path.
         await connection.execute(
             "UPDATE movable_clock.moved SET usable_since = pg_catalog.clock_timestamp() WHERE usable_since IS NULL"
         )

@@ -3,7 +3,7 @@
 | step | what | after a crash there |
 |---|---|---|
 | lock | every table against writes; check that no lease is in force and nothing new waits for a worker | nothing was moved |
-| intend | record the intended time, in a transaction of its own | nothing was moved; the record is dropped |
+| intend | record the intended time, in a separate transaction | nothing was moved; the record is dropped |
 | provider | ``PUT /control/clock`` | payments and refunds are refused (503) until the next call finishes the move |
 | database | one commit: the clock, what follows the machine's clock, the locks | moved |
 
@@ -159,7 +159,7 @@ class StackClock:
         )
 
     async def _intend(self, ahead_seconds: int | None) -> None:
-        """Record the intended time, or ``None`` for no move, in a transaction of its own."""
+        """Record the intended time, or ``None`` for no move, in a separate transaction."""
         async with await psycopg.AsyncConnection.connect(self._database_url, autocommit=True) as other:
             await other.execute("UPDATE movable_clock.moved SET intended = make_interval(secs => %s)", [ahead_seconds])
 
