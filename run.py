@@ -200,7 +200,7 @@ def install(python: Path) -> None:
             "(Debian, Ubuntu: apt install python3-pip; elsewhere: python3 -m ensurepip) or uv. Then run it again."
         )
     if not uv:
-        uv, output = locked_uv(lines, python)
+        uv, output = install_locked_uv(lines, python)
         causes = [] if uv else [("pip could not install uv", output)]
     if uv:
         output = install_by_uv(uv, lines, python)
@@ -236,7 +236,7 @@ def install_by_uv(uv: str, lines: str, python: Path) -> str:
     return output
 
 
-def locked_uv(lines: str, python: Path) -> tuple[str | None, str]:
+def install_locked_uv(lines: str, python: Path) -> tuple[str | None, str]:
     """Install with pip only the uv that requirements.lock names; return its path, or pip's output."""
     found = re.search(r"^uv==.*?(?=^\S)", lines + "end\n", re.MULTILINE | re.DOTALL)
     if not found:

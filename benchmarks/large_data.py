@@ -47,7 +47,7 @@ class Row:
     limit: float | None = None
 
     @property
-    def verdict(self) -> str:
+    def target_text(self) -> str:
         """Whether the target is met."""
         if self.limit is None:
             return ""
@@ -60,7 +60,7 @@ def show(title: str, rows: list[Row], *, results: Path | None) -> None:
     for name in ("what", "measured", "beside the yardsticks", "target"):
         table.add_column(name, justify="right" if name == "measured" else "left")
     for row in rows:
-        table.add_row(row.what, f"{row.value:,.2f} {row.unit}", row.beside, row.verdict)
+        table.add_row(row.what, f"{row.value:,.2f} {row.unit}", row.beside, row.target_text)
     console = Console(width=130)
     console.print(table)
     console.print(f"Load average {', '.join(f'{load:.1f}' for load in os.getloadavg())} on {os.cpu_count()} cores.")

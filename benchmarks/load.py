@@ -167,7 +167,7 @@ class Load:
         return True
 
 
-async def work(job: Job) -> Findings:
+async def run_job(job: Job) -> Findings:
     """Run ``job``, with its own database session."""
     # Look up by key from the start: a plan cached for the empty table would read the whole table 50 times a second.
     options = "-c enable_seqscan=off"
@@ -181,7 +181,7 @@ def main() -> None:
     """Read the job, run it and write the findings."""
     job = Job(**json.load(sys.stdin))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        found = runner.run(work(job))
+        found = runner.run(run_job(job))
     result: dict[str, Any] = {field_.name: getattr(found, field_.name) for field_ in fields(found)}
     json.dump(result, sys.stdout)
 

@@ -142,7 +142,7 @@ def percentiles(values: list[float]) -> dict[str, float]:
 
 async def _verify(target: Target, *, sandbox: Sandbox, run: str) -> dict[str, int]:
     """Check that every accepted payment is final, and that the provider charged each completed one exactly once."""
-    charged = await _charged(sandbox)
+    charged = await _charged_payment_ids(sandbox)
     async with await psycopg.AsyncConnection.connect(target.database_url) as connection:
         cursor = await connection.execute(
             "SELECT status, array_agg(id) FROM payments WHERE client_reference LIKE %s GROUP BY status", (f"{run}-%",)
@@ -161,7 +161,7 @@ async def _verify(target: Target, *, sandbox: Sandbox, run: str) -> dict[str, in
     return proof
 
 
-async def _charged(sandbox: Sandbox) -> list[str]:
+async def _charged_payment_ids(sandbox: Sandbox) -> list[str]:
     charged: list[str] = []
     async with sandbox.session() as session:
         after: int | None = 0

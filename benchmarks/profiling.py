@@ -45,10 +45,10 @@ async def profile(plan: Plan, console: Console) -> None:
                 f"{figures['processor_ms']['all of its own']:.2f} ms of CPU time each."
             )
             for process, pid in pids.items():
-                show(process, _written(folder / f"{pid}.json"), console)
+                show(process, _read_profile(folder / f"{pid}.json"), console)
 
 
-def _written(file: Path) -> Counter[str]:
+def _read_profile(file: Path) -> Counter[str]:
     if not file.exists():
         raise UserError("A process wrote no profile: was it started with an isolated Python?")
     return Counter(json.loads(file.read_text()))

@@ -46,7 +46,7 @@ _ROWS = """
 """
 
 
-def timed(connection: psycopg.Connection, statement: str, *values: object) -> float:
+def seconds_of(connection: psycopg.Connection, statement: str, *values: object) -> float:
     """Return the seconds that ``statement`` takes."""
     started = time.perf_counter()
     connection.execute(statement, values or None).fetchall() if values else connection.execute(statement)
@@ -57,7 +57,7 @@ def yardsticks(address: str, store: str) -> dict[str, float]:
     """Measure the two lower bounds of the table: the aggregate query and the COPY."""
     with psycopg.connect(address, autocommit=True) as connection:
         connection.execute("CREATE TEMP TABLE copied (LIKE settlement_lines)")
-        aggregate = min(timed(connection, _AGGREGATE, store) for _ in range(2))
+        aggregate = min(seconds_of(connection, _AGGREGATE, store) for _ in range(2))
         started = time.perf_counter()
         with (
             psycopg.connect(address) as reading,

@@ -97,11 +97,11 @@ async def audit_all(*, sandbox_url: str, control_key: str) -> AuditReport:
             results += of_payments
             looked_at[MOVEMENTS] = movements
             results += await _audit_net(**ledger)
-            results += await _audit_sums(**ledger)
+            results += await _audit_balances(**ledger)
         except UserError as error:
             unchecked.append(str(error))
     if unchecked or not sandbox_url:
-        results += await _audit_sums(database_url=database_url, sandbox_url=None, control_key="")
+        results += await _audit_balances(database_url=database_url, sandbox_url=None, control_key="")
     return AuditReport(results, looked_at, waiting, tuple(unchecked))
 
 
@@ -229,7 +229,7 @@ async def _audit_net(*, database_url: str, sandbox_url: str, control_key: str) -
     ]
 
 
-async def _audit_sums(*, database_url: str, sandbox_url: str | None, control_key: str) -> list[RuleResult]:
+async def _audit_balances(*, database_url: str, sandbox_url: str | None, control_key: str) -> list[RuleResult]:
     found = await balance_audit.audit_balances(
         database_url=database_url, sandbox_url=sandbox_url, control_key=control_key
     )

@@ -35,13 +35,15 @@ def answer_offline(arguments: Sequence[str]) -> tuple[int, str] | None:
     """Return the exit code and the text for ``arguments``, or ``None`` if the command itself has to run."""
     arguments = with_help_option(arguments)
     if not arguments or arguments[0] in HELP_OPTIONS:
-        return 0, "\n".join(_rendered().get(GENERAL, {}).get("help") or [f"{word:<11} {HELP[word]}" for word in HELP])
+        return 0, "\n".join(
+            _load_rendered_help().get(GENERAL, {}).get("help") or [f"{word:<11} {HELP[word]}" for word in HELP]
+        )
     command = arguments[0]
     if command.startswith("-"):
         return USAGE_ERROR, misplaced_option_message(arguments)
     if command not in HELP:
         return USAGE_ERROR, unknown_name_message("command", command, HELP)
-    known = _rendered().get(command)
+    known = _load_rendered_help().get(command)
     if known is None:
         return None
     before_dashes = arguments[1 : arguments.index("--")] if "--" in arguments else arguments[1:]
@@ -92,7 +94,7 @@ def misplaced_option_message(arguments: Sequence[str]) -> str:
     return f"Options must follow the command: `{ordered}`."
 
 
-def _rendered() -> dict[str, Any]:
+def _load_rendered_help() -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads(RENDERED.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # an incomplete checkout still answers with the table

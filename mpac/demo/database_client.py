@@ -33,15 +33,15 @@ class DatabaseClient:
 
     async def fetch(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
         """Run a statement and return its rows. Raises ``TimedOut`` if the database stays unavailable."""
-        _, found = await retry_until_answered(lambda: self._once(query, values), what=f"a statement of {self._name}")
+        _, found = await retry_until_answered(lambda: self._run(query, values), what=f"a statement of {self._name}")
         return found
 
     async def execute(self, query: str, values: Sequence[Any]) -> int:
         """Run a statement and return how many rows it changed. Raises ``TimedOut`` if the database stays unavailable."""
-        count, _ = await retry_until_answered(lambda: self._once(query, values), what=f"a statement of {self._name}")
+        count, _ = await retry_until_answered(lambda: self._run(query, values), what=f"a statement of {self._name}")
         return count
 
-    async def _once(self, query: str, values: Sequence[Any]) -> tuple[int, list[Any]]:
+    async def _run(self, query: str, values: Sequence[Any]) -> tuple[int, list[Any]]:
         try:
             connection = self._connection
             if connection is None or connection.closed:

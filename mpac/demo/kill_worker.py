@@ -28,7 +28,7 @@ async def kill_worker(demo: DemoEnvironment, queries: DemoQueries) -> None:
     pid: int = demo.run["pids"][WORKER]
     os.kill(pid, signal.SIGKILL)
     killed_at = time.monotonic()
-    claimed = await queries.claimed()  # the dead worker can no longer finish them
+    claimed = await queries.read_claims()  # the dead worker can no longer finish them
     demo.console.say(
         f"{WORKER} (pid {pid}) was killed with -9 while it held {len(claimed)} payments.",
         style="bold red",
@@ -57,7 +57,7 @@ async def _recover(
     if not claimed:
         return
     await wait_until(
-        lambda: queries.still_claimed(claimed),
+        lambda: queries.read_unrecovered(claimed),
         lambda left: not left,
         what="payments that the killed worker held were not claimed again",
         counted="payment",
@@ -72,7 +72,7 @@ async def _recover(
 
 async def _wait_until_busy(queries: DemoQueries, *, enough: int) -> None:
     deadline = time.monotonic() + BUSY_WITHIN_SECONDS
-    while len(await queries.claimed()) < enough and time.monotonic() < deadline:  # noqa: ASYNC110 - a database has no Event
+    while len(await queries.read_claims()) < enough and time.monotonic() < deadline:  # noqa: ASYNC110 - a database has no Event
         await asyncio.sleep(POLL_SECONDS)
 
 

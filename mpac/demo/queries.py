@@ -48,13 +48,13 @@ class DemoQueries:
         """Disconnect."""
         await self._database.close()
 
-    async def claimed(self) -> list[PaymentClaim]:
-        """Return the payments that a worker has claimed and not finished."""
+    async def read_claims(self) -> list[PaymentClaim]:
+        """Return the claims that workers hold now."""
         return [PaymentClaim(*row) for row in await self._database.fetch(_CLAIMED)]
 
-    async def still_claimed(self, claimed: Collection[PaymentClaim]) -> list[PaymentClaim]:
-        """Return those of ``claimed`` that no worker has claimed again or finished since."""
-        fences = {payment.id: payment.fence for payment in claimed}
+    async def read_unrecovered(self, claims: Collection[PaymentClaim]) -> list[PaymentClaim]:
+        """Return the claims whose payments no worker has claimed again or finished since."""
+        fences = {payment.id: payment.fence for payment in claims}
         return [
             PaymentClaim(row[0], row[2])
             for row in await self._database.fetch(_NOW, [list(fences)])

@@ -112,13 +112,13 @@ def _prepare(home: Home, password: str, durable: bool) -> Cluster:
     data = (open_external_folder(home, owner=nobody_uid()) if identity == "nobody" else inside) / "data"
     version_file = data / "PG_VERSION"
     version = version_file.read_text().strip() if version_file.exists() else ""
-    binaries = _runnable(_binaries_for(version), home, identity)
+    binaries = _runnable_folder(_binaries_for(version), home, identity)
     if not version:
         _initdb(Cluster(binaries, data, identity), password, durable)
     return Cluster(binaries, data, identity)
 
 
-def _runnable(binaries: Path, home: Home, identity: Identity) -> Path:
+def _runnable_folder(binaries: Path, home: Home, identity: Identity) -> Path:
     """Return ``binaries``, or the folder of a copy if the installed programs can't be run."""
     if WHEEL not in binaries.parts:  # only the wheel's programs are known to work from another folder
         return binaries

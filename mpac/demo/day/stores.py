@@ -103,7 +103,7 @@ class StoreBuilder:
         device = await manager.create_once(
             "/terminals",
             {"serial_number": serial, "name": f"{plan.english} 1", "model": "S-Pitt Air"},
-            existing=lambda: _registered(manager, serial),
+            existing=lambda: _find_terminal(manager, serial),
         )
         code = await manager.post("/device/provision/generateActivationCode", {"device_id": device["id"]})
         key = new_private_key()
@@ -119,7 +119,7 @@ class StoreBuilder:
         return {**known, "private_key_pem": key.decode()}
 
 
-async def _registered(manager: User, serial: str) -> dict[str, Any]:
+async def _find_terminal(manager: User, serial: str) -> dict[str, Any]:
     terminals: list[dict[str, Any]] = (await manager.read("/terminals"))["data"]
     for terminal in terminals:
         if terminal["serial_number"] == serial:

@@ -46,24 +46,24 @@ def _perturb(value: int, random: Random) -> int:
     return value + (step if value >= 0 else -step)
 
 
-def _amount(line: SourceLine, random: Random) -> list[FileLine]:
+def _change_amount(line: SourceLine, random: Random) -> list[FileLine]:
     return [replace(mirror(line), amount=_perturb(line.amount, random))]
 
 
-def _currency(line: SourceLine, _random: Random) -> list[FileLine]:
+def _change_currency(line: SourceLine, _random: Random) -> list[FileLine]:
     return [replace(mirror(line), currency=OTHER_CURRENCY.get(line.currency, "USD"))]
 
 
-def _reversed(line: SourceLine, _random: Random) -> list[FileLine]:
+def _add_reversal(line: SourceLine, _random: Random) -> list[FileLine]:
     its = mirror(line)
     return [its, replace(its, kind="reversal", amount=-its.amount, fee=-its.fee)]
 
 
-def _fee(line: SourceLine, random: Random) -> list[FileLine]:
+def _change_fee(line: SourceLine, random: Random) -> list[FileLine]:
     return [replace(mirror(line), fee=_perturb(line.fee, random))]
 
 
-def _unknown_payment(line: SourceLine, random: Random) -> list[FileLine]:
+def _add_unknown_payment(line: SourceLine, random: Random) -> list[FileLine]:
     name = f"{random.getrandbits(64):016x}"
     unknown = replace(mirror(line), our_reference=f"pay_planted{name}:1", provider_reference=f"planted_{name}")
     return [mirror(line), unknown]
@@ -71,11 +71,11 @@ def _unknown_payment(line: SourceLine, random: Random) -> list[FileLine]:
 
 CHANGES: dict[str, LineChange] = {
     "missing_at_provider": lambda _line, _random: [],
-    "missing_internally": _unknown_payment,
-    "amount_mismatch": _amount,
-    "currency_mismatch": _currency,
-    "status_mismatch": _reversed,
-    "fee_mismatch": _fee,
+    "missing_internally": _add_unknown_payment,
+    "amount_mismatch": _change_amount,
+    "currency_mismatch": _change_currency,
+    "status_mismatch": _add_reversal,
+    "fee_mismatch": _change_fee,
     "duplicate_provider": lambda line, _random: [mirror(line), mirror(line)],
     "duplicate_internal": lambda _line, _random: [],
     "date_mismatch": lambda line, _random: [replace(mirror(line), at=line.occurred_at - timedelta(days=3))],
