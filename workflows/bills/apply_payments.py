@@ -80,6 +80,28 @@ _PAY_ORDERS = text(f"""
 """)
 
 
+_ORDERS = text("""
+    -- orders: the orders of each bill; a bill's orders never change, so they need no lock
+    SELECT bill_id, array_agg(order_id) AS order_ids FROM bill_orders WHERE bill_id = ANY(:ids) GROUP BY bill_id
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """The reservation that a new payment requests."""
+
+    bill_amount: BillAmount
+    store_id: str
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReservationResult:
+    """The result of a reservation that was made: the bill's order, or ``None`` if the bill is for several orders."""
+
+    order_id: str | None
+
+
 async def apply_payments(connection: AsyncConnection, bill_amounts: Sequence[BillAmount]) -> list[str]:
     """Count completed payments as paid on their bills, and return the ids of the orders that became paid.
 
@@ -135,49 +157,6 @@ async def apply_refunds(connection: AsyncConnection, bill_amounts: Sequence[Bill
         await apply_to_bills(connection, towards_bills, refund_amount, statement=WRITE_AMOUNTS)
 
 
-async def _pay_orders(connection: AsyncConnection, bill_ids: Iterable[str], *, by: ChangeContext) -> list[str]:
-    locked = await connection.execute(_LOCK_ORDERS, {"bill_ids": list(bill_ids)})
-    order_ids = [row.id for row in locked]
-    if not order_ids:
-        return []
-    updated = await connection.execute(
-        _PAY_ORDERS,
-        {
-            "order_ids": order_ids,
-            "event": OrderEvent.PAY,
-            "source": OrderStatus.OPEN,
-            "target": OrderStatus.PAID,
-            "caller_type": by.caller_type,
-            "caller_id": by.caller_id,
-            "reason": by.reason,
-            "request_id": by.request_id,
-        },
-    )
-    return [row.id for row in updated]
-
-
-_ORDERS = text("""
-    -- orders: the orders of each bill; a bill's orders never change, so they need no lock
-    SELECT bill_id, array_agg(order_id) AS order_ids FROM bill_orders WHERE bill_id = ANY(:ids) GROUP BY bill_id
-""")
-
-
-@dataclass(frozen=True, slots=True)
-class Reservation:
-    """The reservation that a new payment requests."""
-
-    bill_amount: BillAmount
-    store_id: str
-    currency: str
-
-
-@dataclass(frozen=True, slots=True)
-class ReservationResult:
-    """The result of a reservation that was made: the bill's order, or ``None`` if the bill is for several orders."""
-
-    order_id: str | None
-
-
 async def reserve(
     connection: AsyncConnection, reservations: Sequence[Reservation]
 ) -> list[ReservationResult | DomainError]:
@@ -199,6 +178,27 @@ async def reserve(
         error or ReservationResult(_single(orders[reservation.bill_amount.bill_id]))
         for reservation, error in zip(reservations, results, strict=True)
     ]
+
+
+async def _pay_orders(connection: AsyncConnection, bill_ids: Iterable[str], *, by: ChangeContext) -> list[str]:
+    locked = await connection.execute(_LOCK_ORDERS, {"bill_ids": list(bill_ids)})
+    order_ids = [row.id for row in locked]
+    if not order_ids:
+        return []
+    updated = await connection.execute(
+        _PAY_ORDERS,
+        {
+            "order_ids": order_ids,
+            "event": OrderEvent.PAY,
+            "source": OrderStatus.OPEN,
+            "target": OrderStatus.PAID,
+            "caller_type": by.caller_type,
+            "caller_id": by.caller_id,
+            "reason": by.reason,
+            "request_id": by.request_id,
+        },
+    )
+    return [row.id for row in updated]
 
 
 def _reserve_one(bill: LockedBill | None, reservation: Reservation) -> DomainError | None:

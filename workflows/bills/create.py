@@ -50,6 +50,27 @@ _AMOUNTS: tuple[Literal["subtotal", "tax_amount", "discount_amount"], ...] = (
 )
 
 
+_STORE = text("SELECT time_zone, cut_off FROM stores WHERE id = :id")
+_COLUMNS = """
+    id, merchant_id, store_id, bill_number, parent_bill_id, status, version, currency, subtotal, tax_amount,
+    discount_amount, total_amount, item_ids, created_at, updated_at"""
+_INSERT = text(f"""
+    -- issue: bills, their orders, and the first row of their history
+    WITH bill AS (
+        INSERT INTO bills ({_COLUMNS})
+        SELECT {_COLUMNS} FROM jsonb_populate_recordset(NULL::bills, CAST(:rows AS jsonb))
+        RETURNING *
+    ), for_orders AS (
+        INSERT INTO bill_orders (bill_id, order_id, merchant_id, store_id)
+        SELECT b.id, o.id, b.merchant_id, b.store_id FROM bill b, unnest(CAST(:order_ids AS text[])) AS o(id)
+    )
+    INSERT INTO bill_history (bill_id, version, merchant_id, store_id, event, to_status, at, caller_type, caller_id, reason,
+                              request_id)
+    SELECT id, version, merchant_id, store_id, 'create', status, created_at, :caller_type, :caller_id, :reason, :request_id
+    FROM bill
+""")
+
+
 async def bill_orders(
     order_ids: Sequence[str], *, field: str, caller: Caller, key: Key, request_id: str
 ) -> StoredAnswer:
@@ -78,50 +99,6 @@ async def bill_orders(
         stored = StoredAnswer(201, render(bill_fields(bill)), resource_id=bill["id"], is_replay=False)
         await store_answer(connection, merchant_id, key, stored)
     return stored
-
-
-def _check_orders(orders: Sequence[OrderRow], *, field: str) -> None:
-    if len({order["store_id"] for order in orders}) > 1:
-        raise InvalidRequest(Detail(field, "Must be orders of one store"))
-    if len({order["currency"] for order in orders}) > 1:
-        raise InvalidRequest(Detail(field, "Must be orders of one currency"))
-    for order in orders:
-        if order["status"] != OrderStatus.OPEN:
-            raise invalid_transition_error(ORDER, order["status"], "be billed")
-
-
-async def _unbilled(connection: AsyncConnection, orders: Sequence[OrderRow], *, field: str) -> BillPart:
-    """Return the part of the orders that no live bill covers. Raises ``DuplicateResource`` if there is none."""
-    ids = [order["id"] for order in orders]
-    live = [dict(row) for row in (await connection.execute(_LIVE, {"order_ids": ids})).mappings()]
-    left = {name: sum(order[name] for order in orders) - sum(bill[name] for bill in live) for name in _AMOUNTS}
-    is_for_others = any(bill["order_ids"] != ids for bill in live)
-    if is_for_others or (live and not any(left.values())):
-        issues = [Detail(field, f"Already on bill {bill['id']}") for bill in live]
-        raise DuplicateResource(*issues, message="There is a bill for this already; void it before you create another")
-    items = [row.id for row in await connection.execute(_ITEMS, {"order_ids": ids})]
-    return BillPart(**left, item_ids=None if live else tuple(items))
-
-
-_STORE = text("SELECT time_zone, cut_off FROM stores WHERE id = :id")
-_COLUMNS = """
-    id, merchant_id, store_id, bill_number, parent_bill_id, status, version, currency, subtotal, tax_amount,
-    discount_amount, total_amount, item_ids, created_at, updated_at"""
-_INSERT = text(f"""
-    -- issue: bills, their orders, and the first row of their history
-    WITH bill AS (
-        INSERT INTO bills ({_COLUMNS})
-        SELECT {_COLUMNS} FROM jsonb_populate_recordset(NULL::bills, CAST(:rows AS jsonb))
-        RETURNING *
-    ), for_orders AS (
-        INSERT INTO bill_orders (bill_id, order_id, merchant_id, store_id)
-        SELECT b.id, o.id, b.merchant_id, b.store_id FROM bill b, unnest(CAST(:order_ids AS text[])) AS o(id)
-    )
-    INSERT INTO bill_history (bill_id, version, merchant_id, store_id, event, to_status, at, caller_type, caller_id, reason,
-                              request_id)
-    SELECT id, version, merchant_id, store_id, 'create', status, created_at, :caller_type, :caller_id, :reason, :request_id
-    FROM bill
-""")
 
 
 async def issue_bills(
@@ -172,3 +149,26 @@ async def issue_bills(
     amounts = {"paid_amount": 0, "reserved_amount": 0, "refunded_amount": 0}
     rest = {**amounts, "paid_at": None, "voided_at": None, "order_ids": orders}
     return cast(list[BillWithOrders], [{**row, **rest} for row in rows])
+
+
+def _check_orders(orders: Sequence[OrderRow], *, field: str) -> None:
+    if len({order["store_id"] for order in orders}) > 1:
+        raise InvalidRequest(Detail(field, "Must be orders of one store"))
+    if len({order["currency"] for order in orders}) > 1:
+        raise InvalidRequest(Detail(field, "Must be orders of one currency"))
+    for order in orders:
+        if order["status"] != OrderStatus.OPEN:
+            raise invalid_transition_error(ORDER, order["status"], "be billed")
+
+
+async def _unbilled(connection: AsyncConnection, orders: Sequence[OrderRow], *, field: str) -> BillPart:
+    """Return the part of the orders that no live bill covers. Raises ``DuplicateResource`` if there is none."""
+    ids = [order["id"] for order in orders]
+    live = [dict(row) for row in (await connection.execute(_LIVE, {"order_ids": ids})).mappings()]
+    left = {name: sum(order[name] for order in orders) - sum(bill[name] for bill in live) for name in _AMOUNTS}
+    is_for_others = any(bill["order_ids"] != ids for bill in live)
+    if is_for_others or (live and not any(left.values())):
+        issues = [Detail(field, f"Already on bill {bill['id']}") for bill in live]
+        raise DuplicateResource(*issues, message="There is a bill for this already; void it before you create another")
+    items = [row.id for row in await connection.execute(_ITEMS, {"order_ids": ids})]
+    return BillPart(**left, item_ids=None if live else tuple(items))

@@ -38,40 +38,6 @@ class BillFilter:
         return result
 
 
-async def read_bill(bill_id: str, *, caller: Caller) -> BillWithOrders:
-    """Return the row of a bill with its ``order_ids``. Raises ``ResourceNotFound``."""
-    conditions = visible_to(caller, Bill.merchant_id, Bill.store_id)
-    async with caller_transaction(caller) as connection:
-        statement = select(Bill.__table__).where(Bill.id == bill_id, *conditions)
-        return await bill_with_orders(connection, await one_row(connection, statement))
-
-
-async def list_bills(
-    bill_filter: BillFilter, *, caller: Caller, limit: int, before: str | None
-) -> list[BillWithOrders]:
-    """List up to ``limit`` bills, newest first, older than the id ``before``."""
-    conditions = [*visible_to(caller, Bill.merchant_id, Bill.store_id), *bill_filter.conditions()]
-    async with caller_transaction(caller) as connection:
-        statement = select(Bill.__table__).where(*conditions)
-        return await _bills_with_orders(
-            connection, await page_of(connection, statement, by=Bill.id, limit=limit, before=before)
-        )
-
-
-async def bill_with_orders(connection: AsyncConnection, row: Mapping[str, Any]) -> BillWithOrders:
-    """Return ``row``, a row of ``bills``, with the ``order_ids`` of the bill."""
-    return (await _bills_with_orders(connection, [row]))[0]
-
-
-async def _bills_with_orders(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> list[BillWithOrders]:
-    if not rows:
-        return []
-    orders: dict[str, list[str]] = {row["id"]: [] for row in rows}
-    for found in await connection.execute(_ORDERS, {"bill_ids": list(orders)}):
-        orders[found.bill_id].append(found.order_id)
-    return cast(list[BillWithOrders], [{**row, "order_ids": orders[row["id"]]} for row in rows])
-
-
 FIELDS = (
     "id",
     "bill_number",
@@ -101,7 +67,41 @@ FIELDS = (
 """
 
 
+async def read_bill(bill_id: str, *, caller: Caller) -> BillWithOrders:
+    """Return the row of a bill with its ``order_ids``. Raises ``ResourceNotFound``."""
+    conditions = visible_to(caller, Bill.merchant_id, Bill.store_id)
+    async with caller_transaction(caller) as connection:
+        statement = select(Bill.__table__).where(Bill.id == bill_id, *conditions)
+        return await bill_with_orders(connection, await one_row(connection, statement))
+
+
+async def list_bills(
+    bill_filter: BillFilter, *, caller: Caller, limit: int, before: str | None
+) -> list[BillWithOrders]:
+    """List up to ``limit`` bills, newest first, older than the id ``before``."""
+    conditions = [*visible_to(caller, Bill.merchant_id, Bill.store_id), *bill_filter.conditions()]
+    async with caller_transaction(caller) as connection:
+        statement = select(Bill.__table__).where(*conditions)
+        return await _bills_with_orders(
+            connection, await page_of(connection, statement, by=Bill.id, limit=limit, before=before)
+        )
+
+
+async def bill_with_orders(connection: AsyncConnection, row: Mapping[str, Any]) -> BillWithOrders:
+    """Return ``row``, a row of ``bills``, with the ``order_ids`` of the bill."""
+    return (await _bills_with_orders(connection, [row]))[0]
+
+
 def bill_fields(row: BillWithOrders) -> dict[str, Any]:
     """Return a bill as the contract's fields."""
     values: Mapping[str, object] = {**row, "balance_amount": balance_of(row).available}
     return {name: values[name] for name in FIELDS}
+
+
+async def _bills_with_orders(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> list[BillWithOrders]:
+    if not rows:
+        return []
+    orders: dict[str, list[str]] = {row["id"]: [] for row in rows}
+    for found in await connection.execute(_ORDERS, {"bill_ids": list(orders)}):
+        orders[found.bill_id].append(found.order_id)
+    return cast(list[BillWithOrders], [{**row, "order_ids": orders[row["id"]]} for row in rows])

@@ -38,6 +38,23 @@ from workflows.transitions import ChangeContext, apply
 _CLOCK = text("SELECT clock_timestamp()")
 
 
+_ORDERS = text("SELECT order_id FROM bill_orders WHERE bill_id = :bill_id ORDER BY order_id")
+_ITEMS = text("SELECT id, subtotal, tax_rate FROM order_items WHERE id = ANY(:ids)")
+REASON = "split"
+
+
+@dataclass(frozen=True, slots=True)
+class BillSplit:
+    """The requested split, of which exactly one field is set.
+
+    ``parts`` is the number of equal parts, ``amounts`` the total of each part, ``items`` the item ids of each part.
+    """
+
+    parts: int | None = None
+    amounts: tuple[int, ...] | None = None
+    items: tuple[tuple[str, ...], ...] | None = None
+
+
 async def void_bill(bill_id: str, *, caller: Caller, request_id: str, reason: str | None = None) -> BillWithOrders:
     """Void a bill and return its row with its ``order_ids``.
 
@@ -75,23 +92,6 @@ def check_untouched(bill: BillRow, doing: str) -> None:
         message=f"This bill is {bill['status']} with {bill['paid_amount']} paid and {bill['reserved_amount']} reserved; "
         f"it cannot {doing}",
     )
-
-
-_ORDERS = text("SELECT order_id FROM bill_orders WHERE bill_id = :bill_id ORDER BY order_id")
-_ITEMS = text("SELECT id, subtotal, tax_rate FROM order_items WHERE id = ANY(:ids)")
-REASON = "split"
-
-
-@dataclass(frozen=True, slots=True)
-class BillSplit:
-    """The requested split, of which exactly one field is set.
-
-    ``parts`` is the number of equal parts, ``amounts`` the total of each part, ``items`` the item ids of each part.
-    """
-
-    parts: int | None = None
-    amounts: tuple[int, ...] | None = None
-    items: tuple[tuple[str, ...], ...] | None = None
 
 
 async def split_bill(bill_id: str, split: BillSplit, *, caller: Caller, key: Key, request_id: str) -> StoredAnswer:

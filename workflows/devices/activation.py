@@ -55,6 +55,39 @@ MAX_TRIES = 5
 PURPOSE = b"mpac activation code v1:"
 
 
+_STORE = text("""
+    -- store: the expiry is computed by the database's clock, which also decides later whether the code has expired
+    INSERT INTO activation_codes (device_id, code_hash, expires_at, tries, used_at, created_at)
+    VALUES (:device_id, :code_hash, now() + :life, 0, NULL, now())
+    ON CONFLICT (device_id) DO UPDATE SET code_hash = excluded.code_hash, expires_at = excluded.expires_at, tries = 0,
+        used_at = NULL, created_at = excluded.created_at
+    RETURNING expires_at
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class NewCode:
+    """A new code and its expiry. The code is shown once and cannot be read again."""
+
+    code: str
+    expires_at: datetime
+
+
+# Several devices may have the serial number, but at most one that is not deactivated. That one is activated.
+_LOCK = text("""
+    SELECT id, status, public_key_pem, client_id FROM devices WHERE serial_number = :serial_number
+    ORDER BY status = 'deactivated', id DESC LIMIT 1 FOR UPDATE
+""")
+# A separate statement after the lock, because the locking statement does not see tries that were counted while it waited.
+_CODE = text("""
+    SELECT code_hash, used_at IS NOT NULL AS is_used, expires_at > now() AND tries < :max_tries AS is_alive, now() AS now
+    FROM activation_codes WHERE device_id = :device_id
+""")
+NO_DEVICE: dict[str, Any] = {"id": None}
+_COUNT_TRY = text("UPDATE activation_codes SET tries = tries + 1 WHERE device_id = :device_id AND used_at IS NULL")
+_MARK_USED = text("UPDATE activation_codes SET used_at = now() WHERE device_id = :device_id")
+
+
 def new_code() -> str:
     """Return a new random code."""
     return "".join(secrets.choice(CODE_ALPHABET) for _ in range(CODE_LENGTH))
@@ -76,24 +109,6 @@ def hash_code(code: str, *, device_id: str, secret: bytes) -> str:
 def code_matches(code: str, code_hash: str, *, device_id: str, secret: bytes) -> bool:
     """Return whether ``code``, as it was typed, is the code of ``code_hash``. The comparison takes constant time."""
     return hmac.compare_digest(hash_code(normalise_code(code), device_id=device_id, secret=secret), code_hash)
-
-
-_STORE = text("""
-    -- store: the expiry is computed by the database's clock, which also decides later whether the code has expired
-    INSERT INTO activation_codes (device_id, code_hash, expires_at, tries, used_at, created_at)
-    VALUES (:device_id, :code_hash, now() + :life, 0, NULL, now())
-    ON CONFLICT (device_id) DO UPDATE SET code_hash = excluded.code_hash, expires_at = excluded.expires_at, tries = 0,
-        used_at = NULL, created_at = excluded.created_at
-    RETURNING expires_at
-""")
-
-
-@dataclass(frozen=True, slots=True)
-class NewCode:
-    """A new code and its expiry. The code is shown once and cannot be read again."""
-
-    code: str
-    expires_at: datetime
 
 
 async def generate_code(device_id: str, *, caller: Caller, secret: bytes, request_id: str) -> NewCode:
@@ -118,21 +133,6 @@ async def generate_code(device_id: str, *, caller: Caller, secret: bytes, reques
         }
         expires_at = (await connection.execute(_STORE, row)).scalar_one()
     return NewCode(code, expires_at)
-
-
-# Several devices may have the serial number, but at most one that is not deactivated. That one is activated.
-_LOCK = text("""
-    SELECT id, status, public_key_pem, client_id FROM devices WHERE serial_number = :serial_number
-    ORDER BY status = 'deactivated', id DESC LIMIT 1 FOR UPDATE
-""")
-# A separate statement after the lock, because the locking statement does not see tries that were counted while it waited.
-_CODE = text("""
-    SELECT code_hash, used_at IS NOT NULL AS is_used, expires_at > now() AND tries < :max_tries AS is_alive, now() AS now
-    FROM activation_codes WHERE device_id = :device_id
-""")
-NO_DEVICE: dict[str, Any] = {"id": None}
-_COUNT_TRY = text("UPDATE activation_codes SET tries = tries + 1 WHERE device_id = :device_id AND used_at IS NULL")
-_MARK_USED = text("UPDATE activation_codes SET used_at = now() WHERE device_id = :device_id")
 
 
 async def activate_device(
@@ -164,6 +164,20 @@ async def activate_device(
     return activated
 
 
+def canonical_key(public_key_pem: str) -> str:
+    """Return the key in its canonical PEM spelling.
+
+    Raises ``InvalidRequest`` unless it is a public EC P-256 key.
+    """
+    try:
+        key = load_pem_public_key(public_key_pem.encode())
+    except (ValueError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, SECP256R1):
+        raise InvalidRequest(Detail("public_key_pem", "Must be the PEM of an EC public key on the curve P-256"))
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+
 def _is_valid(code: str, found: RowMapping, *, device_id: str, secret: bytes) -> bool:
     has_matched = code_matches(code, found["code_hash"], device_id=device_id, secret=secret)
     return has_matched and bool(found["is_alive"])
@@ -177,17 +191,3 @@ async def _store_key(
     row = await apply(connection, DEVICE, entity_id=device["id"], event=event, by=by, changes=changes)
     await connection.execute(_MARK_USED, {"device_id": device["id"]})
     return row
-
-
-def canonical_key(public_key_pem: str) -> str:
-    """Return the key in its canonical PEM spelling.
-
-    Raises ``InvalidRequest`` unless it is a public EC P-256 key.
-    """
-    try:
-        key = load_pem_public_key(public_key_pem.encode())
-    except (ValueError, UnsupportedAlgorithm):
-        key = None
-    if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, SECP256R1):
-        raise InvalidRequest(Detail("public_key_pem", "Must be the PEM of an EC public key on the curve P-256"))
-    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()

@@ -11,6 +11,23 @@ from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.query_helpers import one_row, page_of
 from workflows.tenants.scope import visible_to
 
+FIELDS = (
+    "id",
+    "merchant_id",
+    "store_id",
+    "serial_number",
+    "name",
+    "model",
+    "status",
+    "version",
+    "client_id",
+    "created_at",
+    "activated_at",
+    "suspended_at",
+    "deactivated_at",
+    "last_connected_at",
+)
+
 
 async def read_device(device_id: str, *, caller: Caller) -> DeviceRow:
     """Return the row of a device. Raises ``ResourceNotFound``."""
@@ -37,31 +54,13 @@ async def list_devices(
         return cast(list[DeviceRow], await page_of(connection, statement, by=Device.id, limit=limit, before=before))
 
 
-def _select_device(device_id: str, caller: Caller) -> Select[Any]:
-    return select(Device.__table__).where(
-        Device.id == device_id, *visible_to(caller, Device.merchant_id, Device.store_id)
-    )
-
-
-FIELDS = (
-    "id",
-    "merchant_id",
-    "store_id",
-    "serial_number",
-    "name",
-    "model",
-    "status",
-    "version",
-    "client_id",
-    "created_at",
-    "activated_at",
-    "suspended_at",
-    "deactivated_at",
-    "last_connected_at",
-)
-
-
 def device_fields(row: DeviceRow) -> dict[str, Any]:
     """Return a device as the contract's fields."""
     values: Mapping[str, object] = row
     return {name: values[name] for name in FIELDS}
+
+
+def _select_device(device_id: str, caller: Caller) -> Select[Any]:
+    return select(Device.__table__).where(
+        Device.id == device_id, *visible_to(caller, Device.merchant_id, Device.store_id)
+    )

@@ -33,51 +33,6 @@ class DeviceRequest:
     store_id: str | None = None
 
 
-async def register_device(request: DeviceRequest, *, caller: Caller, request_id: str) -> DeviceRow:
-    """Register a device and return its row, ``pending_activation``.
-
-    Raises ``InvalidRequest`` if neither the request nor the caller has a store, ``ResourceNotFound`` if the caller may not see
-    the store, ``DuplicateResource`` if a device of any tenant has the serial number and is not deactivated.
-    """
-    store_id = request.store_id or caller.store_id
-    if not store_id:
-        raise InvalidRequest(Detail("store_id", "Name the store"))
-    try:
-        async with caller_transaction(caller) as connection:
-            store = await _store(connection, store_id, caller)
-            inserted = insert(Device).values(_row(request, store)).returning(*Device.__table__.columns)
-            row = dict((await connection.execute(inserted)).mappings().one())
-            by = ChangeContext.caller(caller, at=row["created_at"], request_id=request_id)
-            await append_history(connection, DEVICE, row, event="create", source=None, by=by)
-    except IntegrityError as error:
-        if violated_constraint(error) != "devices_serial_number_key":
-            raise
-        taken = "A device with this serial number is in use; deactivate it first"
-        raise DuplicateResource(Detail("serial_number", taken)) from error
-    return cast(DeviceRow, row)
-
-
-async def _store(connection: AsyncConnection, store_id: str, caller: Caller) -> StoreRow:
-    try:
-        return await one_store(connection, store_id, caller)
-    except ResourceNotFound:
-        raise ResourceNotFound(Detail("store_id", "There is no such store")) from None
-
-
-def _row(request: DeviceRequest, store: StoreRow) -> dict[str, Any]:
-    return {
-        "id": new_id("device"),
-        "merchant_id": store["merchant_id"],
-        "store_id": store["id"],
-        "serial_number": request.serial_number,
-        "name": request.name,
-        "model": request.model,
-        "status": str(DEVICE.initial[0]),
-        "version": 1,
-        "created_at": func.now(),
-    }
-
-
 _REGISTER = text("""
     -- register: each device with its first history row
     WITH device AS (
@@ -120,6 +75,30 @@ class DeviceOnboarding:
     public_key_pem: str
 
 
+async def register_device(request: DeviceRequest, *, caller: Caller, request_id: str) -> DeviceRow:
+    """Register a device and return its row, ``pending_activation``.
+
+    Raises ``InvalidRequest`` if neither the request nor the caller has a store, ``ResourceNotFound`` if the caller may not see
+    the store, ``DuplicateResource`` if a device of any tenant has the serial number and is not deactivated.
+    """
+    store_id = request.store_id or caller.store_id
+    if not store_id:
+        raise InvalidRequest(Detail("store_id", "Name the store"))
+    try:
+        async with caller_transaction(caller) as connection:
+            store = await _store(connection, store_id, caller)
+            inserted = insert(Device).values(_row(request, store)).returning(*Device.__table__.columns)
+            row = dict((await connection.execute(inserted)).mappings().one())
+            by = ChangeContext.caller(caller, at=row["created_at"], request_id=request_id)
+            await append_history(connection, DEVICE, row, event="create", source=None, by=by)
+    except IntegrityError as error:
+        if violated_constraint(error) != "devices_serial_number_key":
+            raise
+        taken = "A device with this serial number is in use; deactivate it first"
+        raise DuplicateResource(Detail("serial_number", taken)) from error
+    return cast(DeviceRow, row)
+
+
 async def onboard_devices(devices: list[DeviceOnboarding], *, caller: Caller) -> list[dict[str, Any]]:
     """Onboard devices and return ``device_id``, ``client_id`` and ``store_id`` of each, in the same order.
 
@@ -144,3 +123,24 @@ async def onboard_devices(devices: list[DeviceOnboarding], *, caller: Caller) ->
         await connection.execute(_REGISTER, parameters)
         await connection.execute(_ACTIVATE, parameters)
     return [{"device_id": row["id"], "client_id": row["client_id"], "store_id": row["store_id"]} for row in rows]
+
+
+async def _store(connection: AsyncConnection, store_id: str, caller: Caller) -> StoreRow:
+    try:
+        return await one_store(connection, store_id, caller)
+    except ResourceNotFound:
+        raise ResourceNotFound(Detail("store_id", "There is no such store")) from None
+
+
+def _row(request: DeviceRequest, store: StoreRow) -> dict[str, Any]:
+    return {
+        "id": new_id("device"),
+        "merchant_id": store["merchant_id"],
+        "store_id": store["id"],
+        "serial_number": request.serial_number,
+        "name": request.name,
+        "model": request.model,
+        "status": str(DEVICE.initial[0]),
+        "version": 1,
+        "created_at": func.now(),
+    }

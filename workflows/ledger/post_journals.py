@@ -61,11 +61,6 @@ CASH_PROVIDER = "cash"
 """The provider whose payments are in the drawer. Every other provider owes its payments to the merchant."""
 
 
-def receiving_account(provider: str) -> AccountKind:
-    """Return the kind of account that receives the payments of ``provider``."""
-    return AccountKind.CASH if provider == CASH_PROVIDER else AccountKind.RECEIVABLE
-
-
 # payments is a table of a higher layer. It is read here, so that a journal is made from the stored row and not from values
 # that the caller passes. The array of ids repeats the join's condition: without it, a plan that was cached while the tables
 # were small may scan them.
@@ -115,26 +110,6 @@ _POST_COMPLETIONS = text(_POST.format(source=_SOLD))
 _POST_REFUNDS = text(_POST.format(source=_REFUNDED))
 
 
-async def post_completions(connection: AsyncConnection, recorded: Sequence[Mapping[str, Any]]) -> None:
-    """Post a journal for each completed payment among the ``recorded`` rows."""
-    await _post(connection, recorded, _POST_COMPLETIONS)
-
-
-async def post_refunds(connection: AsyncConnection, recorded: Sequence[Mapping[str, Any]]) -> None:
-    """Post a journal for each completed refund among the ``recorded`` rows."""
-    await _post(connection, recorded, _POST_REFUNDS)
-
-
-async def _post(connection: AsyncConnection, recorded: Sequence[Mapping[str, Any]], statement: TextClause) -> None:
-    rows = [
-        {"id": row["id"], "journal": new_id("journal"), "fee_journal": new_id("journal")}
-        for row in recorded
-        if row["status"] == "completed"
-    ]
-    if rows:
-        await connection.execute(statement, {"rows": rows_parameter(rows)})
-
-
 @dataclass(frozen=True, slots=True)
 class Transfer:
     """A transfer of ``amount`` minor units between two accounts.
@@ -175,6 +150,21 @@ _ENTRIES = text("""
 """)
 
 
+def receiving_account(provider: str) -> AccountKind:
+    """Return the kind of account that receives the payments of ``provider``."""
+    return AccountKind.CASH if provider == CASH_PROVIDER else AccountKind.RECEIVABLE
+
+
+async def post_completions(connection: AsyncConnection, recorded: Sequence[Mapping[str, Any]]) -> None:
+    """Post a journal for each completed payment among the ``recorded`` rows."""
+    await _post(connection, recorded, _POST_COMPLETIONS)
+
+
+async def post_refunds(connection: AsyncConnection, recorded: Sequence[Mapping[str, Any]]) -> None:
+    """Post a journal for each completed refund among the ``recorded`` rows."""
+    await _post(connection, recorded, _POST_REFUNDS)
+
+
 async def post_transfer(connection: AsyncConnection, transfer: Transfer) -> str:
     """Post ``transfer`` and return the id of its journal."""
     debit, credit = sides(transfer)
@@ -196,3 +186,13 @@ def sides(transfer: Transfer) -> tuple[AccountKind, AccountKind]:
         JournalKind.CASH_DIFFERENCE: (held, AccountKind.DIFFERENCES),
         JournalKind.PAYOUT: (AccountKind.BANK, held),
     }[transfer.kind]
+
+
+async def _post(connection: AsyncConnection, recorded: Sequence[Mapping[str, Any]], statement: TextClause) -> None:
+    rows = [
+        {"id": row["id"], "journal": new_id("journal"), "fee_journal": new_id("journal")}
+        for row in recorded
+        if row["status"] == "completed"
+    ]
+    if rows:
+        await connection.execute(statement, {"rows": rows_parameter(rows)})

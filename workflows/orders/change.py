@@ -63,6 +63,13 @@ class OrderChange:
         return self.lines is None and self.discount_amount is None and not self.particulars
 
 
+AWAITING_PAYMENT = frozenset({"unpaid", "partially_paid"})
+"""The statuses of a bill that is not fully paid.
+
+They are spelled out, because ``workflows.bills`` is a higher layer than orders.
+"""
+
+
 async def change_order(
     order_id: str, change: OrderChange, *, rounding: TaxRounding, caller: Caller, request_id: str
 ) -> dict[str, Any]:
@@ -91,33 +98,6 @@ async def change_order(
         changes = {**change.particulars, **amounts, "updated_at": by.at}
         row = await apply(connection, ORDER, entity_id=order_id, event=OrderRemark.CHANGE, by=by, changes=changes)
         return await order_with_items(connection, row)
-
-
-async def _amounts(
-    connection: AsyncConnection, order: OrderRow, change: OrderChange, *, rounding: TaxRounding
-) -> dict[str, int]:
-    if change.lines is None and change.discount_amount is None:
-        return {}
-    lines = change.lines
-    if lines is None:
-        lines = tuple(lines_of((await read_items(connection, [order["id"]]))[order["id"]]))
-    discount = order["discount_amount"] if change.discount_amount is None else change.discount_amount
-    totals = compute_totals(lines, discount_amount=discount, currency=order["currency"], rounding=rounding)
-    if totals.total_amount == 0 and order["status"] != OrderStatus.DRAFT:
-        raise InvalidRequest(Detail("items", "Must add up to more than 0: this order is open"))
-    return {
-        "subtotal": totals.subtotal,
-        "tax_amount": totals.tax_amount,
-        "discount_amount": totals.discount_amount,
-        "total_amount": totals.total_amount,
-    }
-
-
-AWAITING_PAYMENT = frozenset({"unpaid", "partially_paid"})
-"""The statuses of a bill that is not fully paid.
-
-They are spelled out, because ``workflows.bills`` is a higher layer than orders.
-"""
 
 
 async def submit_order(order_id: str, *, caller: Caller, request_id: str, version: int | None = None) -> dict[str, Any]:
@@ -166,6 +146,26 @@ async def cancel_order(
             raise blocked_error(order, "cancelled", *obstacles)
         by = ChangeContext.caller(caller, at=order["at"], request_id=request_id, reason=reason)
         return await _apply(connection, order_id, OrderEvent.CANCEL, stamp="cancelled_at", by=by)
+
+
+async def _amounts(
+    connection: AsyncConnection, order: OrderRow, change: OrderChange, *, rounding: TaxRounding
+) -> dict[str, int]:
+    if change.lines is None and change.discount_amount is None:
+        return {}
+    lines = change.lines
+    if lines is None:
+        lines = tuple(lines_of((await read_items(connection, [order["id"]]))[order["id"]]))
+    discount = order["discount_amount"] if change.discount_amount is None else change.discount_amount
+    totals = compute_totals(lines, discount_amount=discount, currency=order["currency"], rounding=rounding)
+    if totals.total_amount == 0 and order["status"] != OrderStatus.DRAFT:
+        raise InvalidRequest(Detail("items", "Must add up to more than 0: this order is open"))
+    return {
+        "subtotal": totals.subtotal,
+        "tax_amount": totals.tax_amount,
+        "discount_amount": totals.discount_amount,
+        "total_amount": totals.total_amount,
+    }
 
 
 async def _lock(

@@ -39,6 +39,38 @@ class OrderFilter:
         return [*equal_filters(Order, self, *equal), *in_range(Order.created_at, self.created_from, self.created_to)]
 
 
+_READ = text("SELECT * FROM order_items WHERE order_id = ANY(:order_ids) ORDER BY order_id, position")
+
+
+FIELDS = (
+    "id",
+    "order_number",
+    "order_type",
+    "table_number",
+    "status",
+    "currency",
+    "items",
+    "subtotal",
+    "tax_amount",
+    "discount_amount",
+    "total_amount",
+    "bill_ids",
+    "device_id",
+    "store_id",
+    "merchant_id",
+    "version",
+    "created_at",
+    "updated_at",
+    "submitted_at",
+    "paid_at",
+    "completed_at",
+    "cancelled_at",
+)
+"""The fields of an order in answers, in the order of the JSON."""
+
+ITEM_FIELDS = ("id", "name", "quantity", "unit_price", "tax_rate", "subtotal")
+
+
 async def read_order(order_id: str, *, caller: Caller) -> dict[str, Any]:
     """Return the row of an order with its ``items`` and ``bill_ids``. Raises ``ResourceNotFound``."""
     conditions = visible_to(caller, Order.merchant_id, Order.store_id)
@@ -76,9 +108,6 @@ async def orders_with_items(connection: AsyncConnection, rows: Sequence[Mapping[
     return [{**row, "items": items[row["id"]], "bill_ids": bills[row["id"]]} for row in rows]
 
 
-_READ = text("SELECT * FROM order_items WHERE order_id = ANY(:order_ids) ORDER BY order_id, position")
-
-
 async def read_items(connection: AsyncConnection, order_ids: Sequence[str]) -> dict[str, list[OrderItemRow]]:
     """Return the items of each order, in the order of their positions."""
     items: dict[str, list[OrderItemRow]] = {order_id: [] for order_id in order_ids}
@@ -90,35 +119,6 @@ async def read_items(connection: AsyncConnection, order_ids: Sequence[str]) -> d
 def lines_of(items: Iterable[OrderItemRow]) -> list[OrderLine]:
     """Return these items as lines, as they were ordered."""
     return [OrderLine(item["name"], item["quantity"], item["unit_price"], item["tax_rate"]) for item in items]
-
-
-FIELDS = (
-    "id",
-    "order_number",
-    "order_type",
-    "table_number",
-    "status",
-    "currency",
-    "items",
-    "subtotal",
-    "tax_amount",
-    "discount_amount",
-    "total_amount",
-    "bill_ids",
-    "device_id",
-    "store_id",
-    "merchant_id",
-    "version",
-    "created_at",
-    "updated_at",
-    "submitted_at",
-    "paid_at",
-    "completed_at",
-    "cancelled_at",
-)
-"""The fields of an order in answers, in the order of the JSON."""
-
-ITEM_FIELDS = ("id", "name", "quantity", "unit_price", "tax_rate", "subtotal")
 
 
 def order_fields(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,36 +31,6 @@ _INSERT_ITEMS = text(INSERT_ITEMS)
 _DELETE_ITEMS = text("DELETE FROM order_items WHERE order_id = :order_id")
 
 
-def item_rows(order: Mapping[str, Any], lines: Sequence[OrderLine]) -> list[dict[str, Any]]:
-    """Return new rows of ``order_items`` for the ``lines`` of ``order``, in the same order."""
-    return [
-        {
-            "id": new_id("order_item"),
-            "order_id": order["id"],
-            "merchant_id": order["merchant_id"],
-            "store_id": order["store_id"],
-            "position": position,
-            "name": line.name,
-            "quantity": line.quantity,
-            "unit_price": line.unit_price,
-            "tax_rate": line.tax_rate,
-            "subtotal": line.subtotal,
-        }
-        for position, line in enumerate(lines, 1)
-    ]
-
-
-def items_parameter(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the rows of ``item_rows`` with tax rates as text, which JSON represents exactly."""
-    return [{**row, "tax_rate": format_tax_rate(row["tax_rate"])} for row in rows]
-
-
-async def replace_items(connection: AsyncConnection, order_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Replace all items of an order by ``rows``, which ``item_rows`` made."""
-    await connection.execute(_DELETE_ITEMS, {"order_id": order_id})
-    await connection.execute(_INSERT_ITEMS, {"items": rows_parameter(items_parameter(rows))})
-
-
 _COLUMNS = """
     id, merchant_id, store_id, device_id, order_number, order_type, table_number, status, version, currency, subtotal,
     tax_amount, discount_amount, total_amount, created_at, updated_at"""
@@ -103,6 +73,36 @@ _SUBMIT = text(f"""
 """)
 _EDGE = {"event": OrderEvent.SUBMIT, "source": OrderStatus.DRAFT, "target": OrderStatus.OPEN}
 _DRAFT = {"status": ORDER.initial[0], "version": 1}
+
+
+def item_rows(order: Mapping[str, Any], lines: Sequence[OrderLine]) -> list[dict[str, Any]]:
+    """Return new rows of ``order_items`` for the ``lines`` of ``order``, in the same order."""
+    return [
+        {
+            "id": new_id("order_item"),
+            "order_id": order["id"],
+            "merchant_id": order["merchant_id"],
+            "store_id": order["store_id"],
+            "position": position,
+            "name": line.name,
+            "quantity": line.quantity,
+            "unit_price": line.unit_price,
+            "tax_rate": line.tax_rate,
+            "subtotal": line.subtotal,
+        }
+        for position, line in enumerate(lines, 1)
+    ]
+
+
+def items_parameter(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of ``item_rows`` with tax rates as text, which JSON represents exactly."""
+    return [{**row, "tax_rate": format_tax_rate(row["tax_rate"])} for row in rows]
+
+
+async def replace_items(connection: AsyncConnection, order_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Replace all items of an order by ``rows``, which ``item_rows`` made."""
+    await connection.execute(_DELETE_ITEMS, {"order_id": order_id})
+    await connection.execute(_INSERT_ITEMS, {"items": rows_parameter(items_parameter(rows))})
 
 
 async def write_orders(

@@ -15,6 +15,8 @@ from workflows.tenants.models import Merchant, MerchantRow, Psp
 from workflows.tenants.query_helpers import one_row, page_of
 from workflows.tenants.scope import visible_to
 
+MERCHANT_FIELDS = ("id", "psp_id", "name", "created_at", "updated_at")
+
 
 async def register_psp(name: str, *, caller: Caller) -> dict[str, Any]:
     """Register a PSP and return its row. Raises ``NotAuthorized`` unless the caller is a system operator."""
@@ -56,20 +58,6 @@ async def change_merchant(merchant_id: str, changes: dict[str, Any], *, caller: 
         return cast(MerchantRow, await one_row(connection, statement))
 
 
-def _resolve_psp(psp_id: str | None, caller: Caller) -> str:
-    if caller.scope is Scope.SYSTEM:
-        if psp_id is None:
-            raise InvalidRequest(Detail("psp_id", "Name the PSP"))
-        return psp_id
-    if psp_id is not None and psp_id != caller.psp_id:
-        raise _unknown_psp_error()
-    return caller.psp_id
-
-
-def _unknown_psp_error() -> ResourceNotFound:
-    return ResourceNotFound(Detail("psp_id", "There is no such PSP"))
-
-
 async def read_merchant(merchant_id: str, *, caller: Caller) -> MerchantRow:
     """Return the row of a merchant. Raises ``ResourceNotFound``."""
     statement = select(Merchant.__table__).where(Merchant.id == merchant_id, *visible_to(caller, Merchant.id))
@@ -84,10 +72,21 @@ async def list_merchants(*, caller: Caller, limit: int, before: str | None) -> l
         return cast(list[MerchantRow], await page_of(connection, statement, by=Merchant.id, limit=limit, before=before))
 
 
-MERCHANT_FIELDS = ("id", "psp_id", "name", "created_at", "updated_at")
-
-
 def merchant_fields(row: MerchantRow) -> dict[str, Any]:
     """Return a merchant as the contract's fields."""
     values: Mapping[str, object] = row
     return {name: values[name] for name in MERCHANT_FIELDS}
+
+
+def _resolve_psp(psp_id: str | None, caller: Caller) -> str:
+    if caller.scope is Scope.SYSTEM:
+        if psp_id is None:
+            raise InvalidRequest(Detail("psp_id", "Name the PSP"))
+        return psp_id
+    if psp_id is not None and psp_id != caller.psp_id:
+        raise _unknown_psp_error()
+    return caller.psp_id
+
+
+def _unknown_psp_error() -> ResourceNotFound:
+    return ResourceNotFound(Detail("psp_id", "There is no such PSP"))

@@ -31,6 +31,9 @@ class StoreRequest:
     cut_off: time = MIDNIGHT
 
 
+STORE_FIELDS = ("id", "merchant_id", "name", "currency", "time_zone", "created_at", "updated_at")
+
+
 async def open_store(request: StoreRequest, *, merchant_id: str | None, caller: Caller) -> StoreRow:
     """Open a store of a merchant and return its row.
 
@@ -71,15 +74,6 @@ async def change_store(store_id: str, changes: dict[str, Any], *, caller: Caller
         return cast(StoreRow, await one_row(connection, statement))
 
 
-def _resolve_owner(merchant_id: str | None, caller: Caller) -> str:
-    owner = merchant_id or caller.merchant_id
-    if not owner:
-        raise InvalidRequest(Detail("merchant_id", "Name the merchant"))
-    if caller.scope is Scope.STORE:  # no route admits such a caller
-        raise ResourceNotFound(Detail("merchant_id", "There is no such merchant"))
-    return owner
-
-
 async def read_store(store_id: str, *, caller: Caller) -> StoreRow:
     """Return the row of a store. Raises ``ResourceNotFound``."""
     async with caller_transaction(caller) as connection:
@@ -102,10 +96,16 @@ async def one_store(connection: AsyncConnection, store_id: str, caller: Caller) 
     return cast(StoreRow, await one_row(connection, select(Store.__table__).where(Store.id == store_id, *conditions)))
 
 
-STORE_FIELDS = ("id", "merchant_id", "name", "currency", "time_zone", "created_at", "updated_at")
-
-
 def store_fields(row: StoreRow) -> dict[str, Any]:
     """Return a store as the contract's fields, with the cut-off as ``HH:MM``."""
     values: Mapping[str, object] = row
     return {**{name: values[name] for name in STORE_FIELDS}, "cut_off": f"{row['cut_off']:%H:%M}"}
+
+
+def _resolve_owner(merchant_id: str | None, caller: Caller) -> str:
+    owner = merchant_id or caller.merchant_id
+    if not owner:
+        raise InvalidRequest(Detail("merchant_id", "Name the merchant"))
+    if caller.scope is Scope.STORE:  # no route admits such a caller
+        raise ResourceNotFound(Detail("merchant_id", "There is no such merchant"))
+    return owner
