@@ -88,7 +88,7 @@ async def find_refunds_ahead(*, limit: int, settings: Settings) -> list[DueRow]:
 
 
 async def _find_ahead(entity: str, *, limit: int, settings: Settings) -> list[DueRow]:
-    """Find rows ahead. The grace bounds how far ahead a new row may be due, the lease how far ahead a leased row may be."""
+    """Find rows that are due too far ahead. The grace limits how far ahead a new row may be due, the lease a leased row."""
     grace, lease = 2 * settings.nudge_grace_seconds, settings.lease_seconds
     return await _find(_AHEAD[entity], limit=limit, grace=grace, lease=lease)
 

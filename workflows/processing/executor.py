@@ -1,4 +1,4 @@
-"""Run payments or refunds through claim, call and record (``LeaseExecutor._run_claim``).
+"""Run payments or refunds through claim (``LeaseExecutor._advance``), call and record (``_run_claim``).
 
 | phase  | transaction   | connection | what                                                            |
 |--------|---------------|------------|-----------------------------------------------------------------|
@@ -41,8 +41,8 @@ BATCH_TIMEOUT_SECONDS = 1.0
 """How long a batch waits for its claimed rows: longer than a usual provider call, far shorter than a hanging one."""
 
 WAITING_BATCHES = 4
-"""Batches that may hold a worker thread while providers are called, a quarter of a worker's threads: waiting paces the
-messages, and if all threads could wait, one provider that hangs would delay cash payments too."""
+"""Batches that may hold a worker thread while providers are called: a quarter of a worker's threads. Waiting slows down the
+messages when providers are slow; but if all threads could wait, one provider that hangs would delay cash payments too."""
 
 POISON_CANDIDATES = "poison candidates"
 """The name of the queue of rows that are claimed one by one. No provider has this name."""

@@ -71,6 +71,6 @@ class LastAttempt(TypedDict):
 
 
 class ResumedRow(ClaimedRow, LastAttempt):
-    """A row that was claimed before. ``deduplicates``: its provider moves money once per reference."""
+    """A row that was claimed before. ``deduplicates`` tells whether its provider moves money only once per reference."""
 
     deduplicates: bool

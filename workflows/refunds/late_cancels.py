@@ -69,7 +69,7 @@ async def refund_late_cancels(connection: AsyncConnection, recorded: Sequence[Re
 async def update_bills_after_failed_refunds(
     connection: AsyncConnection, final: Sequence[FinalRefund], worker: str
 ) -> None:
-    """Count each payment whose refund is among ``final`` and failed towards its bill, or request a review."""
+    """Let payments pay their bills if their late refund failed, or request a review if the bill owes less."""
     retained = {row["payment_id"]: row for row in final if _is_retained(row)}
     if not retained:
         return

@@ -1,10 +1,10 @@
 """Record what providers answered about refunds, and update their payments and bills.
 
-| refund becomes | payment                                                                                           |
-|----------------|---------------------------------------------------------------------------------------------------|
-| ``completed``  | ``refunded_amount`` grows; the first refund moves it from ``completed`` to ``refunded``                |
-| ``failed``     | the reservation is released; an off-bill payment may pay its bill (``late_cancels``)                   |
-| neither yet    | the reservation stays, so that money that may have been refunded is not refunded again              |
+| refund becomes | payment                                                                                 |
+|----------------|-----------------------------------------------------------------------------------------|
+| ``completed``  | ``refunded_amount`` grows; the first refund moves it from ``completed`` to ``refunded`` |
+| ``failed``     | the reservation is released; an off-bill payment may pay its bill (``late_cancels``)    |
+| neither yet    | the reservation stays, so that money that may have been refunded is not refunded again  |
 
 An answer means the same for a refund as for a payment, but two events have other names:
 
