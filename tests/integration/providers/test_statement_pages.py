@@ -106,7 +106,7 @@ def test_a_few_empty_pages_are_skipped(run: Run, settings: Settings) -> None:
     assert [len(one) for one in pages if isinstance(one, list)] == [1, 0, 0, 1, 0, 1]
 
 
-@pytest.mark.parametrize(("bound", "highest"), [("MOST_PAGES", 20), ("MOST_BYTES", 5_000), ("LONGEST_SECONDS", 0.1)])
+@pytest.mark.parametrize(("bound", "highest"), [("MAX_PAGES", 20), ("MAX_BYTES", 5_000), ("MAX_SECONDS", 0.1)])
 def test_a_statement_without_an_end_is_broken_off(
     run: Run, settings: Settings, monkeypatch: pytest.MonkeyPatch, bound: str, highest: float
 ) -> None:
@@ -114,7 +114,7 @@ def test_a_statement_without_an_end_is_broken_off(
     pages, asked = read(run, settings, lambda asked: page(asked, following=following(asked)))
     assert pages[-1] == Unavailable("unreadable statement: it does not end")
     assert len(pages) == asked
-    assert bound != "MOST_PAGES" or asked == 20
+    assert bound != "MAX_PAGES" or asked == 20
 
 
 def test_a_page_with_more_lines_than_were_requested_is_refused(run: Run, settings: Settings) -> None:
