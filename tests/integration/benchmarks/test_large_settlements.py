@@ -15,7 +15,7 @@ from tests.polling import HANGS_AFTER_SECONDS
         (
             "benchmarks.settlement",
             ("--rows", "300", "--stores", "20", "--postings", "100"),
-            ("close of 330 lines", "x COPY", "x aggregate", "kept waiting", "20 stores due at once", "MB"),
+            ("close of 330 lines", "x COPY", "x aggregate", "longest wait of a refund", "20 stores due at once", "MB"),
         ),
         (
             "benchmarks.reconcile",
