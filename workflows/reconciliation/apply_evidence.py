@@ -47,7 +47,7 @@ A statement shows those that were sent longer than this before its end. Later on
 """
 
 UPLOADED = "An uploaded file does not prove that nothing was charged; wait for the provider's own answer"
-UNDONE = "A withdrawal may have locked effect after the end of the statement; wait for its answer"
+UNDONE = "A withdrawal may have taken effect after the end of the statement; wait for its answer"
 RESENT = "The request was repeated after the end of the statement and may have been charged again; wait for an inquiry"
 CONTRADICTED = "The provider's answer to an inquiry has another amount; a person has to confirm one of the two"
 
@@ -196,7 +196,7 @@ def _reason_to_reject(
 
 
 def _is_later(at: datetime | None, evidence: Evidence) -> bool:
-    """Return whether a call at that time may have locked effect after the end of the statement."""
+    """Return whether a call at that time may have taken effect after the end of the statement."""
     return at is not None and at + LATE_REVERSAL >= min(evidence.settlement["end_at"], evidence.stored_at)
 
 
