@@ -69,12 +69,7 @@ def period_from(start: datetime, rule: CutoffRule) -> SettlementPeriod:
 def first_period(instant: datetime, rule: CutoffRule) -> SettlementPeriod:
     """Return the first period of a chain, which is the whole business day of a timestamp."""
     day = business_date_at(instant, rule)
-    end = end_of(day, rule)
-    before = day - ONE_DAY
-    # A day that a time zone skipped (Samoa's 2011-12-30) ends together with the day before it.
-    while end_of(before, rule) >= end:
-        before -= ONE_DAY
-    return SettlementPeriod(day, min(end_of(before, rule), instant), end)
+    return SettlementPeriod(day, min(end_of(day - ONE_DAY, rule), instant), end_of(day, rule))
 
 
 def reschedule(start: datetime, *, changed_at: datetime, rule: CutoffRule) -> SettlementPeriod:
