@@ -19,6 +19,9 @@ from tests.integration.reconciliation.reconciliation_helpers import (
 from tests.reconciliation_helpers import closed_settlement, mirror, upload
 from tests.reference_matcher import Ours, Theirs
 from workflows.clock import now
+from workflows.errors import NotAuthorized
+from workflows.reconciliation.resolve_break import ResolutionRequest, resolve_break
+from workflows.tenants.actor import Actor
 
 
 @pytest.mark.parametrize("changes", [{"amount": 900}, {"fee": 1}, {"is_settled": False}, {"currency": "USD"}])
@@ -221,3 +224,64 @@ async def test_only_an_admin_of_the_merchant_resolves_its_breaks(
     ):
         assert (await call).status == 404
     assert len(await breaks(api, tenant, settlement_id, "?open=true")) == 1
+
+
+async def two_open_breaks(
+    api: Api, admin: Admin, tenant: Tenant
+) -> tuple[str, list[Ours], dict[str, Any], dict[str, Any]]:
+    """Return the settlement, its three sales, and the breaks about a sale that is garbled in the statement."""
+    sales = old_sales(3)
+    settlement_id = await closed_settlement(admin, tenant, sales)
+    garbled = mirror(sales[0], our_reference="PAY-GARBLED", provider_reference="sbx_garbled")
+    await upload(tenant, settlement_id, [garbled, *map(mirror, sales[1:])])
+    await reconcile(api, tenant, settlement_id)
+    found = {one["category"]: one for one in await breaks(api, tenant, settlement_id)}
+    return settlement_id, sales, found["missing_at_provider"], found["missing_internally"]
+
+
+async def test_a_break_is_not_linked_to_one_that_was_resolved_otherwise(api: Api, admin: Admin, tenant: Tenant) -> None:
+    settlement_id, _, ours, theirs = await two_open_breaks(api, admin, tenant)
+    assert (await resolve(api, tenant, theirs["id"], resolution="ignore", note="not ours")).status == 200
+    refused = await resolve(api, tenant, ours["id"], resolution="link", reference=theirs["id"], note="the same sale")
+    assert (refused.status, refused.details[0]["issue"]) == (422, "That break is already resolved: ignore")
+    (still,) = await breaks(api, tenant, settlement_id, "?open=true")
+    assert still["id"] == ours["id"]
+
+
+async def test_a_break_is_not_linked_to_one_that_the_last_run_no_longer_found(
+    api: Api, admin: Admin, tenant: Tenant
+) -> None:
+    settlement_id, sales, ours, theirs = await two_open_breaks(api, admin, tenant)
+    await upload(tenant, settlement_id, [*map(mirror, sales[1:]), mirror(sales[1])])
+    await reconcile(api, tenant, settlement_id)
+    refused = await resolve(api, tenant, ours["id"], resolution="link", reference=theirs["id"])
+    assert (refused.status, refused.details[0]["issue"]) == (422, "Must be a break of its settlement's last run")
+
+
+async def test_a_resolved_break_keeps_its_resolution(api: Api, admin: Admin, tenant: Tenant) -> None:
+    settlement_id, _, ours, _ = await two_open_breaks(api, admin, tenant)
+    assert (await resolve(api, tenant, ours["id"], resolution="ignore", note="small")).status == 200
+    refused = await resolve(api, tenant, ours["id"], resolution="adjust")
+    assert (refused.status, refused.details[0]["issue"]) == (409, "The break is already resolved: ignore")
+    assert await booked(admin, tenant) == (0, 0)
+    row = {one["id"]: one for one in await breaks(api, tenant, settlement_id)}[ours["id"]]
+    assert (row["resolution"], row["note"], row["reference"]) == ("ignore", "small", None)
+
+
+async def test_a_break_of_a_reconciled_settlement_cannot_be_booked(api: Api, admin: Admin, tenant: Tenant) -> None:
+    settlement_id, sales, ours, _ = await two_open_breaks(api, admin, tenant)
+    await upload(tenant, settlement_id, map(mirror, sales))
+    assert (await reconcile(api, tenant, settlement_id)).body["status"] == "reconciled"
+    refused = await resolve(api, tenant, ours["id"], resolution="adjust")
+    assert (refused.status, refused.details[0]["issue"]) == (
+        409,
+        "The settlement is reconciled; its breaks can only be resolved while it is closed",
+    )
+    assert await booked(admin, tenant) == (0, 0)
+
+
+async def test_a_worker_cannot_resolve_a_break(api: Api, admin: Admin, tenant: Tenant) -> None:
+    _, _, found = await one_break(api, admin, tenant, amount=900)
+    with pytest.raises(NotAuthorized):
+        await resolve_break(found["id"], ResolutionRequest("adjust"), actor=Actor(worker="worker-of-the-test"))
+    assert await booked(admin, tenant) == (0, 0)

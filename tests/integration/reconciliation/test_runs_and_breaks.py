@@ -15,8 +15,11 @@ from tests.integration.reconciliation.reconciliation_helpers import (
     resolve,
 )
 from tests.reconciliation_helpers import closed_settlement, mirror, open_settlement, some_sales, upload
+from workflows.errors import InvalidStatusTransition
 from workflows.reconciliation.classify import Category
+from workflows.reconciliation.reconcile import reconcile_settlement
 from workflows.settings import Settings
+from workflows.tenants.actor import Actor
 
 
 async def test_a_statement_that_agrees_reconciles(api: Api, admin: Admin, tenant: Tenant) -> None:
@@ -54,6 +57,14 @@ async def test_a_settlement_is_not_signed_off_while_its_provider_does_not_answer
 async def test_an_open_settlement_is_not_reconciled(api: Api, admin: Admin, tenant: Tenant) -> None:
     settlement_id = (await open_settlement(admin, tenant))["id"]
     assert (await reconcile(api, tenant, settlement_id)).status == 409
+
+
+async def test_a_worker_does_not_compare_a_settlement_that_is_not_closed(
+    admin: Admin, tenant: Tenant, settings: Settings
+) -> None:
+    settlement = await open_settlement(admin, tenant)
+    with pytest.raises(InvalidStatusTransition):
+        await reconcile_settlement(settlement["id"], actor=Actor(worker="worker-of-the-test"), settings=settings)
 
 
 async def test_a_missing_statement_is_expected_first_and_missing_later(api: Api, admin: Admin, tenant: Tenant) -> None:

@@ -17,6 +17,7 @@ from tests.integration.settlements.statement_api import (
 from workflows.clock import now
 from workflows.errors import ServiceUnavailable
 from workflows.providers.base import NotFound, Succeeded, Unknown
+from workflows.reconciliation import resolve_unknown_outcomes
 
 
 async def test_thirteen_payments_in_doubt_are_completed_by_the_fetched_statement(back_office: BackOffice) -> None:
@@ -205,3 +206,30 @@ async def test_a_line_that_was_known_before_the_doubt_ends_it_afterwards(back_of
     await reconcile_as_worker(back_office, day)
     assert (await row_of(shop, payment_id))["status"] == "completed"
     assert await back_office.status(day) == "reconciled"
+
+
+async def test_doubts_that_a_run_has_no_time_for_are_ended_by_the_next_run(
+    back_office: BackOffice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payment_id = await payment_in_doubt(back_office.shop, 1_000)
+    with monkeypatch.context() as patched:
+        patched.setattr(resolve_unknown_outcomes, "BUDGET_SECONDS", -1)
+        day = await reconcile_fetched_statement(back_office, [listed(f"{payment_id}:1", 1_000)])
+    assert (await row_of(back_office.shop, payment_id))["status"] == "processing"
+    assert await back_office.status(day) == "closed"
+    found = await back_office.shop.admin.execute(
+        "SELECT due_at FROM reconciliation_tries WHERE settlement_id = %s", [day]
+    )
+    (again,) = await found.fetchall()
+    assert again["due_at"] - now() < timedelta(minutes=2)
+    await reconcile_as_worker(back_office, day)
+    assert (await row_of(back_office.shop, payment_id))["status"] == "completed"
+    assert await back_office.status(day) == "reconciled"
+
+
+async def test_the_printed_report_states_what_the_statement_ended(back_office: BackOffice) -> None:
+    payment_id = await payment_in_doubt(back_office.shop, 1_234)
+    day = await reconcile_fetched_statement(back_office, [listed(f"{payment_id}:1", 1_234)])
+    boss = back_office.api.signer.user(back_office.shop.tenant, role="merchant_admin")
+    answer = await back_office.api.get(f"/settlements/{day}/report?lang=en", as_=boss)
+    assert "Doubts ended by the statement: 1 (¥1,234)" in answer.raw.decode()
