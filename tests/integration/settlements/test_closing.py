@@ -237,3 +237,12 @@ async def test_a_settlement_that_cannot_be_closed_does_not_block_others(
         assert (await shop.settlement(good))["status"] == "closed"
     finally:
         await shop.admin.execute("UPDATE stores SET time_zone = 'Asia/Tokyo' WHERE id = %s", [shop.tenant.store_id])
+
+
+async def test_a_period_that_has_not_begun_cannot_be_closed(shop: SettlementShop) -> None:
+    await shop.since(created_at=now() + timedelta(days=3))
+    planned = await shop.running()
+    with pytest.raises(InvalidStatusTransition) as refused:
+        await close_manually(planned["id"], caller=shop.manager, request_id=new_id("request"))
+    assert refused.value.details[0].field == "start_at"
+    assert await shop.settlement(planned["id"]) == planned

@@ -5,11 +5,14 @@ from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
+import pytest
+
 from tests.factories import new_tenant
 from tests.integration.settlements.settlement_helpers import WORKER, SettlementShop
 from tests.polling import wait_until_blocked_by
 from workflows.clock import now
 from workflows.ids import new_id
+from workflows.settlements import open_periods
 from workflows.settlements.close import find_due_settlements
 from workflows.settlements.open_periods import open_due_periods
 from workflows.settlements.override import OverrideRequest, override_day
@@ -143,3 +146,44 @@ async def test_an_override_moves_only_the_end_of_its_day(shop: SettlementShop) -
         shop.tenant.store_id, OverrideRequest(running["business_date"], night), caller=shop.manager
     )  # unchanged
     assert (await shop.running())["end_at"] == running["end_at"]
+
+
+async def test_a_period_that_has_ended_is_not_moved_by_an_override_of_a_later_day(shop: SettlementShop) -> None:
+    await shop.since(created_at=now() - timedelta(days=2))
+    ended = await shop.running()
+    day = now().astimezone(TOKYO).date() + timedelta(days=1)
+    end = datetime.combine(day + timedelta(days=1), time(3))
+    await override_day(shop.tenant.store_id, OverrideRequest(day, end), caller=shop.manager)
+    assert await shop.running() == ended
+
+
+async def test_more_periods_than_a_transaction_takes_are_all_rescheduled(
+    shop: SettlementShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(open_periods, "PAGE", 1)
+    other = SettlementShop(await new_tenant(shop.admin), shop.admin, shop.payments, shop.refunds, shop.provider)
+    shops = [shop, other]
+    await shop.since()
+    ends = [(await one.running())["end_at"] for one in shops]
+    for one in shops:
+        await shop.admin.execute(
+            "UPDATE stores SET cut_off = '00:30', updated_at = now() WHERE id = %s", [one.tenant.store_id]
+        )
+    assert await open_due_periods(worker=WORKER) >= 2
+    assert [(await one.running())["end_at"] - end for one, end in zip(shops, ends, strict=True)] == [
+        timedelta(minutes=30)
+    ] * 2
+
+
+async def test_a_store_with_an_unknown_time_zone_does_not_stop_the_opening_of_others(
+    shop: SettlementShop, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = SettlementShop(await new_tenant(shop.admin), shop.admin, shop.payments, shop.refunds, shop.provider)
+    try:
+        await shop.since(time_zone="Mars/Olympus")
+        assert (await shop.periods(), len(await other.periods())) == ([], 1)
+        (told,) = [record for record in caplog.records if shop.tenant.store_id in record.getMessage()]
+        assert told.event == "settlement.unknown_time_zone"  # type: ignore[attr-defined]
+    finally:
+        await shop.since(time_zone="Asia/Tokyo")
+    assert len(await shop.periods()) == 1

@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workflows.settlements.close import CloseResult
 from workflows.settlements.totals import AMOUNTS, add_up
 
 AMOUNT = st.integers(-(10**12), 10**12)
@@ -58,3 +60,20 @@ def test_expected_cash_is_cash_taken_less_cash_refunded() -> None:
     row = {"method_type": "cash", "provider": "cash", "brand": None, "count": 3, "late": 0, "fees": 0}
     figures = add_up([{**row, "gross": 3_000, "refunds": 800, "adjustments": -50}])
     assert figures["cash_expected"] == 2_150
+
+
+@pytest.mark.parametrize(
+    ("lines", "failed", "expected", "is_open"),
+    [
+        ({}, [], "nothing to close", False),
+        ({"stl_1": 1}, [], "1 closed: 1 line", False),
+        ({"stl_1": 1, "stl_2": 0, "stl_3": 4}, [], "3 closed: 5 lines", False),
+        ({"stl_1": 2}, ["stl_2"], "1 closed: 2 lines, 1 could not be closed", True),
+        ({}, ["stl_1", "stl_2"], "2 could not be closed", True),
+    ],
+)
+def test_the_log_states_how_many_settlements_were_closed_and_how_many_were_not(
+    lines: dict[str, int], failed: list[str], expected: str, is_open: bool
+) -> None:
+    outcome = CloseResult(lines, failed).outcome
+    assert (str(outcome), outcome.is_open) == (expected, is_open)
