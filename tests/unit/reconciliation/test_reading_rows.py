@@ -1,15 +1,24 @@
 """Rows of a statement file are parsed strictly, by the declared mapping."""
 
+import io
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from workflows.errors import InvalidRequest
 from workflows.providers.sandbox import MAPPING
 from workflows.providers.statement_mapping import StatementMapping
 from workflows.reconciliation.statements.lines import BadLine, UnreadableStatement
-from workflows.reconciliation.statements.masking import CardDataScan
-from workflows.reconciliation.statements.parse_file import default_mapping
+from workflows.reconciliation.statements.masking import CardDataScan, write_masked_json_lines
+from workflows.reconciliation.statements.parse_file import (
+    MAX_LINE_CHARACTERS,
+    OpenedStatement,
+    default_mapping,
+    open_statement,
+)
 from workflows.reconciliation.statements.parse_row import row_reader, try_row
 
 HEADER = ["kind", "reference", "provider_reference", "amount", "currency", "fee", "at"]
@@ -74,8 +83,9 @@ def test_a_card_number_in_an_unmapped_column_does_not_refuse_the_row() -> None:
 def test_dates_are_parsed_in_all_accepted_formats(day: str) -> None:
     mapping = StatementMapping(columns={"our_reference": "r", "amount": "a", "on": "d"}, currency="JPY")
     assert row_reader(mapping, ["r", "a", "d"])(2, ["x", "1", day]).occurred_on == "2026-11-23"
-    with pytest.raises(UnreadableStatement):
-        row_reader(mapping, ["r", "a", "d"])(2, ["x", "1", "2026-02-30"])
+    for invalid in ("2026-02-30", "23.11.2026", "yesterday"):
+        with pytest.raises(UnreadableStatement):
+            row_reader(mapping, ["r", "a", "d"])(2, ["x", "1", invalid])
 
 
 STATUS = {"our_reference": "r", "amount": "a", "status": "s"}
@@ -128,3 +138,55 @@ def test_columns_named_like_our_fields_need_no_mapping() -> None:
     assert set(mapping.columns) == {"amount", "currency", "provider_reference"}
     with pytest.raises(ValidationError):
         default_mapping("external", ["amount", "currency", "remark"])
+
+
+COLUMNS = {"our_reference": "r", "amount": "a"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "issue"),
+    [
+        ({"encoding": "klingon"}, "Must be an encoding"),
+        ({"encoding": "zip"}, "Must be one of utf-8"),
+        ({"columns": {"our_reference": "r"}}, "must name the amount"),
+        ({"columns": {"amount": "a"}}, "must name our_reference, provider_reference or both"),
+        ({"currency": None}, "must name the currency, or currency must give it"),
+    ],
+)
+def test_a_mapping_by_which_no_line_can_be_read_is_refused(changes: dict[str, Any], issue: str) -> None:
+    assert StatementMapping(columns=COLUMNS, currency="JPY").encoding == "utf-8"
+    with pytest.raises(ValidationError, match=issue):
+        StatementMapping.model_validate({"columns": COLUMNS, "currency": "JPY", **changes})
+
+
+def opened(text: str, *, format_: str = "csv", provider: str = "external") -> OpenedStatement:
+    return open_statement(io.BytesIO(text.encode()), provider=provider, format_=format_, mapping=None)
+
+
+def test_a_file_without_a_mapping_whose_columns_do_not_suffice_is_refused() -> None:
+    with pytest.raises(InvalidRequest) as why:
+        opened("amount,currency\n1,JPY\n")
+    assert [(detail.field, detail.issue) for detail in why.value.details] == [
+        ("mapping", "columns must name our_reference, provider_reference or both")
+    ]
+
+
+@pytest.mark.parametrize("length", [MAX_LINE_CHARACTERS, MAX_LINE_CHARACTERS + 1])
+def test_a_line_of_csv_that_is_too_long_is_refused(length: int) -> None:
+    with pytest.raises(InvalidRequest) as why:
+        opened("a" * length)
+    assert f"longer than {MAX_LINE_CHARACTERS} characters" in why.value.details[0].issue
+
+
+def test_empty_lines_of_json_lines_are_skipped() -> None:
+    line = '{"our_reference": "pay_1:1", "amount": "5", "currency": "JPY"}\n'
+    found = opened(f"\n{line}\n \n{line}", format_="json_lines")
+    assert [number for number, _ in found.rows] == [2, 5]
+
+
+def test_only_the_lines_of_json_lines_with_a_card_number_are_rewritten() -> None:
+    clean, card = b'{"a":"1",  "note":"x"}\n', b'{"a":"1",  "note":"4111111111111111"}\n'
+    copy = io.BytesIO()
+    mapping = StatementMapping(columns=COLUMNS, currency="JPY")
+    write_masked_json_lines(io.BytesIO(clean + card + b"\n" + clean), copy, mapping)
+    assert copy.getvalue() == clean + b'{"a": "1", "note": "****************"}\n' + b"\n" + clean

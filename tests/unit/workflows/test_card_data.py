@@ -281,3 +281,8 @@ def test_a_text_of_thousands_of_groups_is_refused_unread() -> None:
     assert looks_like_card_data("1 2 " * 1_000)
     assert not looks_like_card_data("1 2 " * 100)
     assert not looks_like_card_data("12345" * 10_000)
+
+
+def test_only_the_digits_of_the_card_number_are_masked() -> None:
+    masked = mask_digits("slip 1234567890123456, card 4111 1111 1111 1111")
+    assert masked == "slip 1234567890123456, card **** **** **** ****"
