@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
+from tests.polling import GENEROUS_SECONDS
 from workflows.database.group_commit import GroupCommit, KeyedGroupCommit
 from workflows.errors import ServiceUnavailable
 
@@ -202,3 +204,63 @@ async def test_items_waiting_for_a_busy_key_do_not_delay_other_keys() -> None:
     assert groups == [["busy 0", "busy 1", "busy 2"], ["free 1"]]
     assert not by_key._by_key
     assert not by_key._waiting
+
+
+async def test_a_failed_flush_reaches_the_other_callers_after_one_was_cancelled() -> None:
+    def answer(items: list[int]) -> Results:
+        raise OSError("gone")
+
+    flushes = Flushes(answer)
+    flushes.gate.clear()
+    group_commit: GroupCommit[int, str] = GroupCommit(flushes, limit=10)
+    cancelled, stays = put_all(group_commit, 2)
+    await settle()
+    cancelled.cancel()
+    flushes.gate.set()
+    results = await asyncio.wait_for(asyncio.gather(cancelled, stays, return_exceptions=True), GENEROUS_SECONDS)
+    assert [type(result) for result in results] == [asyncio.CancelledError, OSError]
+
+
+async def test_callers_are_told_when_their_flush_is_cancelled() -> None:
+    flushes = Flushes()
+    flushes.gate.clear()
+    group_commit: GroupCommit[int, str] = GroupCommit(flushes, limit=10)
+    tasks = put_all(group_commit, 2)
+    await settle()
+    (drain,) = group_commit._running
+    drain.cancel()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [str(result) for result in results] == ["shutting down"] * 2
+    assert drain.cancelled()
+
+
+async def test_a_refused_lone_item_is_not_flushed_a_second_time() -> None:
+    def answer(items: list[int]) -> Results:
+        raise Refused("always")
+
+    flushes = Flushes(answer)
+    group_commit: GroupCommit[int, str] = GroupCommit(flushes, limit=5, split_on=(Refused,))
+    with pytest.raises(Refused):
+        await group_commit.put(1)
+    assert flushes.groups == [[1]]
+
+
+async def test_a_caller_cancelled_at_its_timeout_is_cancelled_without_an_error_in_the_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loop, errors, ahead = asyncio.get_running_loop(), list[dict[str, Any]](), [0.0]
+    clock = loop.time
+    monkeypatch.setattr(loop, "time", lambda: clock() + ahead[0])
+    loop.set_exception_handler(lambda _, context: errors.append(context))
+    flushes = Flushes()
+    flushes.gate.clear()
+    group_commit: GroupCommit[int, str] = GroupCommit(flushes, limit=1, timeout_seconds=60)
+    task = asyncio.ensure_future(group_commit.put(1))
+    await settle()
+    loop.call_at(0, task.cancel)  # both timers are due in the same turn of the loop, and this one comes first
+    ahead[0] = 61
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    flushes.gate.set()
+    await settle()
+    assert errors == []

@@ -86,6 +86,8 @@ async def test_jwks_key_for_another_purpose_is_left_out() -> None:
         {**good, "kid": 5},
         {"kty": "oct", "k": "c2VjcmV0", "kid": KID, "alg": "ES256"},
         {**small, "kid": KID},
+        {**good, "x": "AA"},
+        {**good, "y": None},
         "a text",
     ):
         assert jwks.usable_keys({"keys": [bad]}) == {}, bad
@@ -125,3 +127,19 @@ async def test_many_forged_tokens_cause_few_fetches(tmp_path: Path, monkeypatch:
 async def test_unreachable_login_system_refuses_users_without_a_crash(tmp_path: Path) -> None:
     tokens = Tokens(settings_of(tmp_path, user_jwks_url="http://127.0.0.1:1/jwks"))
     await refusal(tokens, user())
+
+
+async def test_an_installation_without_a_login_system_refuses_users(tmp_path: Path) -> None:
+    tokens = Tokens(settings_of(tmp_path, user_token_issuer=None, user_token_audience=None))
+    await refusal(tokens, user())
+    keys = jwks.UserKeys(settings_of(tmp_path))
+    assert await keys.find(KID, "ES256") is None
+
+
+async def test_a_key_set_that_is_too_large_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(jwks, "MAX_BYTES", 10)
+    async with _key_server([]) as url:
+        assert "not known" in await refusal(Tokens(settings_of(tmp_path, user_jwks_url=url)), user())
+    assert [record.event for record in caplog.records] == ["user_keys.unreadable"]  # type: ignore[attr-defined]

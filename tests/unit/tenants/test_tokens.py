@@ -8,7 +8,8 @@ from typing import Any
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from mpac.stack.keys import new_private_key, public_jwks, public_key
 from tests.unit.tenants.signing import (
@@ -27,6 +28,7 @@ from tests.unit.tenants.signing import (
 from workflows.clock import now
 from workflows.tenants import tokens as module
 from workflows.tenants.caller import Caller, CallerRole
+from workflows.tenants.strict_jwt import read_parts
 from workflows.tenants.tokens import AUDIENCE, DEVICE_ISSUER, Tokens
 
 
@@ -237,3 +239,23 @@ def test_start_is_refused_with_a_device_token_key_of_another_kind(tmp_path: Path
     settings = settings_of(tmp_path)
     with pytest.raises(ValueError, match="MPAC_DEVICE_TOKEN_KEY_FILE"):
         Tokens(settings.model_copy(update={"device_token_key_file": None}))
+
+
+@pytest.mark.parametrize("part", [0, 1, 2])
+def test_a_token_with_a_part_that_is_not_base64url_is_refused(part: int) -> None:
+    parts = user().split(".")
+    read_parts(".".join(parts))
+    for end in ("=", "+", "\n", " "):
+        changed = [*parts[:part], parts[part] + end, *parts[part + 1 :]]
+        with pytest.raises(ValueError, match="is not base64url"):
+            read_parts(".".join(changed))
+
+
+def test_a_key_for_device_tokens_of_another_kind_stops_the_start(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    assert settings.device_token_key_file is not None
+    for key in (rsa.generate_private_key(65_537, 2_048), ec.generate_private_key(ec.SECP384R1())):
+        pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        settings.device_token_key_file.write_bytes(pem)
+        with pytest.raises(ValueError, match="must hold an EC P-256 private key"):
+            Tokens(settings)

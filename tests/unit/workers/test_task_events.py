@@ -1,5 +1,6 @@
 """Workers report ids and short results to Flower, show open rows as RETRY, and hide periodic tasks that found nothing."""
 
+import asyncio
 from collections import Counter
 from concurrent.futures import Future
 from typing import Any
@@ -7,7 +8,14 @@ from typing import Any
 import pytest
 
 from workers.task_events import HousekeepingRequest, ReportingRequest, remember_result
-from workflows.processing.task_summary import TaskSummary, TextSummary, combine_summaries, failed_text
+from workflows.processing.task_summary import (
+    RowSummary,
+    TaskSummary,
+    TextSummary,
+    combine_summaries,
+    failed_text,
+    summarise_task,
+)
 
 PAYMENTS = ["pay_01a22b30b3a8727199456ba974521efb", "pay_01a22b30b4b277e9bd3d6aa5a71c746b"]
 CARD = "4111111111111111"
@@ -139,3 +147,22 @@ def test_several_outcomes_count_as_open_if_any_is_open() -> None:
     )
     assert repr(both) == "2 matched; no statement of sandbox; 3 wait for a slot"
     assert both.is_open
+
+
+async def test_the_complete_summary_follows_when_the_last_running_row_has_ended() -> None:
+    ends = [asyncio.get_running_loop().create_future() for _ in range(2)]
+
+    async def row(end: "asyncio.Future[None]") -> RowSummary:
+        await end
+        return RowSummary("completed", is_open=False)
+
+    tasks = [asyncio.ensure_future(row(end)) for end in ends]
+    summary = summarise_task(tasks, count=2)
+    assert str(summary) == "2 at the provider"
+    assert summary.later is not None
+    for number, (end, task) in enumerate(zip(ends, tasks, strict=True), start=1):
+        end.set_result(None)
+        await task
+        await asyncio.sleep(0)  # the callbacks of the task
+        assert summary.later.done() == (number == 2)
+    assert str(summary.later.result()) == "2 completed"

@@ -154,3 +154,12 @@ def test_a_process_that_exits_cleanly_has_written_all_log_lines() -> None:
     code = "import logging; from workflows.logs import configure_logs; configure_logs('INFO'); logging.info('farewell')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert json.loads(done.stderr)["message"] == "farewell"
+
+
+def test_a_line_that_cannot_be_formatted_raises_nothing_in_its_caller(
+    logger: logging.Logger, stream: RecordingStream, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logger.info("%d payments", "some")
+    assert "Logging error" in capsys.readouterr().err
+    logger.error("the next line")
+    assert stream.messages == ["the next line"]
