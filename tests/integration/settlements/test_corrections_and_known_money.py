@@ -284,20 +284,3 @@ async def test_a_resolution_that_waited_for_the_lock_reads_the_break_again(back_
 
 async def rows(shop: SettlementShop, query: str) -> list[Any]:
     return await (await shop.admin.execute(query.encode())).fetchall()
-
-
-async def test_a_line_is_not_linked_to_a_payment_that_has_an_open_break_itself(back_office: BackOffice) -> None:
-    shop = back_office.shop
-    sale = await shop.sell(1_000)
-    day = (await shop.close_now())["id"]
-    line = (await shop.lines(day))[sale]
-    await upload(shop.tenant, day, [statement_line_of(line, amount=900), Theirs("payment", "garbled", "x", 100, 0)])
-    await back_office.run(day)
-    found = {one["category"]: one["id"] for one in await back_office.breaks(day)}
-    refused = await back_office.resolve(
-        found["missing_internally"], resolution="link", reference=sale, note="the rest of it"
-    )
-    assert (refused.status, refused.details[0]["issue"]) == (
-        422,
-        f"{sale} has a break of its own; link to {found['amount_mismatch']}",
-    )

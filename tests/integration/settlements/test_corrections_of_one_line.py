@@ -160,3 +160,20 @@ async def test_a_refund_and_the_line_reported_under_its_sale_are_only_linked(bac
         assert (refused.status, "link to" in refused.details[0]["issue"]) == (409, True), one["category"]
     assert (await back_office.resolve(found[0]["id"], resolution="link", reference=found[1]["id"])).status == 200
     assert (await back_office.status(settlement_id), await back_office.provider_total()) == ("reconciled", 700)
+
+
+async def test_a_line_is_not_linked_to_a_payment_that_has_an_open_break_itself(back_office: BackOffice) -> None:
+    shop = back_office.shop
+    sale = await shop.sell(1_000)
+    day = (await shop.close_now())["id"]
+    line = (await shop.lines(day))[sale]
+    await upload(shop.tenant, day, [statement_line_of(line, amount=900), Theirs("payment", "garbled", "x", 100, 0)])
+    await back_office.run(day)
+    found = {one["category"]: one["id"] for one in await back_office.breaks(day)}
+    refused = await back_office.resolve(
+        found["missing_internally"], resolution="link", reference=sale, note="the rest of it"
+    )
+    assert (refused.status, refused.details[0]["issue"]) == (
+        422,
+        f"{sale} has a break of its own; link to {found['amount_mismatch']}",
+    )
