@@ -40,7 +40,7 @@ async def until(fact: Callable[[], bool], *, within: float = GENEROUS_SECONDS) -
     await eventually(look, until=bool, within=within)
 
 
-def is_left(seconds: float, lowest: float, highest: float, *, since: float) -> bool:
+def is_plausible_remainder(seconds: float, lowest: float, highest: float, *, since: float) -> bool:
     """Return whether ``seconds`` is a plausible remainder of a time between ``lowest`` and ``highest`` set after ``since``.
 
     ``since`` is a value of ``time.monotonic()``. On a busy machine any time may pass between setting and reading.

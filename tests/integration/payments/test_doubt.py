@@ -9,7 +9,7 @@ import pytest
 from tests.factories import PaymentMaker, time_passes
 from tests.fakes import FakeProvider
 from tests.integration.payments.evidence import Admin, evidence, seconds_until
-from tests.polling import is_left
+from tests.polling import is_plausible_remainder
 from workflows.payments.queries import payment_fields
 from workflows.payments.states import PaymentStatus
 from workflows.providers.base import (
@@ -54,7 +54,7 @@ async def test_a_lost_answer_leaves_the_payment_processing_with_the_advice_not_t
     assert (found.status, found.row["outcome_known"]) == ("processing", False)
     assert found.events == ["create", "claim", "doubt"]
     assert found.outcomes == ["unknown"]
-    assert is_left(await seconds_until(admin, payment_id, "due_at"), 1.6, 2.4, since=began)
+    assert is_plausible_remainder(await seconds_until(admin, payment_id, "due_at"), 1.6, 2.4, since=began)
     assert payment_fields(found.row)["advice"] == "do_not_charge_again"
 
 
@@ -91,7 +91,7 @@ async def test_inquiries_follow_the_schedule_while_the_provider_does_not_answer(
         began = time.monotonic()
         await process_next_inquiry(payments, admin, payment_id)
         left = await seconds_until(admin, payment_id, "due_at")
-        assert is_left(left, delay * 0.8, delay * 1.2, since=began), delay
+        assert is_plausible_remainder(left, delay * 0.8, delay * 1.2, since=began), delay
     found = await evidence(admin, payment_id)
     assert (found.status, found.outcomes) == ("processing", ["unknown"])
     assert found.events == ["create", "claim", "doubt"]
@@ -115,7 +115,7 @@ async def test_second_doubt_starts_the_schedule_again(
     await process_next_inquiry(payments, admin, payment_id)
     found = await evidence(admin, payment_id)
     assert (found.outcomes, found.row["outcome_known"]) == (["declined", "unknown"], False)
-    assert is_left(await seconds_until(admin, payment_id, "due_at"), 1.6, 2.4, since=began)
+    assert is_plausible_remainder(await seconds_until(admin, payment_id, "due_at"), 1.6, 2.4, since=began)
 
 
 async def test_lost_answer_to_a_resend_starts_the_schedule_again(
@@ -134,12 +134,12 @@ async def test_lost_answer_to_a_resend_starts_the_schedule_again(
     await payments.process(payment_id)
     found = await evidence(admin, payment_id)
     assert (found.attempts[0]["resends"], found.outcomes) == (1, ["unknown"])
-    assert is_left(await seconds_until(admin, payment_id, "due_at"), 1.6, 2.4, since=began)
+    assert is_plausible_remainder(await seconds_until(admin, payment_id, "due_at"), 1.6, 2.4, since=began)
     assert found.row["in_doubt_since"] < first  # changed only by ``time_passes``: the first time of doubt remains
     provider.inquiries.append(Unavailable("503"))
     began = time.monotonic()
     await process_next_inquiry(payments, admin, payment_id)
-    assert is_left(await seconds_until(admin, payment_id, "due_at"), 4, 6, since=began)
+    assert is_plausible_remainder(await seconds_until(admin, payment_id, "due_at"), 4, 6, since=began)
 
 
 async def test_a_worker_that_dies_during_a_resend_begins_the_schedule_again(
@@ -155,7 +155,7 @@ async def test_a_worker_that_dies_during_a_resend_begins_the_schedule_again(
     began = time.monotonic()
     await payments.process(payment_id)
     assert (await evidence(admin, payment_id)).outcomes == ["unknown"]
-    assert is_left(await seconds_until(admin, payment_id, "due_at"), 1.6, 2.4, since=began)
+    assert is_plausible_remainder(await seconds_until(admin, payment_id, "due_at"), 1.6, 2.4, since=began)
 
 
 async def test_a_lost_withdrawal_is_repeated_soon_however_old_the_doubt_is(
@@ -167,7 +167,7 @@ async def test_a_lost_withdrawal_is_repeated_soon_however_old_the_doubt_is(
     provider.withdrawals.append(Unknown("read time-out"))
     began = time.monotonic()
     await payments.process(payment_id)
-    assert is_left(await seconds_until(admin, payment_id, "due_at"), 1.6, 2.4, since=began)
+    assert is_plausible_remainder(await seconds_until(admin, payment_id, "due_at"), 1.6, 2.4, since=began)
 
 
 async def test_a_single_not_found_or_two_close_ones_prove_nothing(
