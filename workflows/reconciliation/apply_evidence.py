@@ -35,7 +35,7 @@ from workflows.processing.decision import Decision, FinalStatus
 from workflows.processing.workload import AnsweredClaim, Workload
 from workflows.providers.base import Succeeded, Withdrawn
 from workflows.reconciliation.evidence import AttemptRequest, EvidenceReading, read_lines
-from workflows.reconciliation.models import MovedLine
+from workflows.reconciliation.models import StatementLineFields
 from workflows.refunds.workload import PAYMENTS, REFUNDS
 from workflows.settlements.models import SettlementRow
 
@@ -88,7 +88,7 @@ class Evidence:
     stored_at: datetime
     is_fetched: bool
     settlement: SettlementRow
-    lines: list[MovedLine]
+    lines: list[StatementLineFields]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ WORKLOADS: Mapping[str, Workload[Any]] = {"payment": PAYMENTS, "refund": REFUNDS
 
 async def moved_lines(
     connection: AsyncConnection, statement_ids: list[str], references: list[str]
-) -> dict[tuple[str, str], list[MovedLine]]:
+) -> dict[tuple[str, str], list[StatementLineFields]]:
     """Return the lines that moved money, by statement and reference, in the order of the file."""
     found = await connection.execute(_MOVED_LINES, {"statements": statement_ids, "references": references})
     return {(row["statement_id"], row["our_reference"]): row["lines"] for row in found.mappings()}

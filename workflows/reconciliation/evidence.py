@@ -26,7 +26,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from workflows.providers.base import Succeeded, Withdrawn
-from workflows.reconciliation.models import MovedLine
+from workflows.reconciliation.models import StatementLineFields
 
 CLOCKS = timedelta(hours=1)
 """The largest accepted difference between the provider's clock and ours, as in ``statements.fetch.SLACK``."""
@@ -54,11 +54,13 @@ class EvidenceReading:
     """The answer and the lines from which it was read, or ``issue``, the reason why the lines are not an answer."""
 
     answer: Succeeded | Withdrawn | None = None
-    lines: tuple[MovedLine, ...] = ()
+    lines: tuple[StatementLineFields, ...] = ()
     issue: str | None = None
 
 
-def read_lines(lines: Sequence[MovedLine], request: AttemptRequest, *, stored_at: datetime) -> EvidenceReading:
+def read_lines(
+    lines: Sequence[StatementLineFields], request: AttemptRequest, *, stored_at: datetime
+) -> EvidenceReading:
     """Return the answer that the lines about an attempt give.
 
     ``lines`` moved money, and are those of a statement that was stored at ``stored_at``.
@@ -73,7 +75,7 @@ def read_lines(lines: Sequence[MovedLine], request: AttemptRequest, *, stored_at
     return EvidenceReading(issue=issue) if issue else _add_up(about, request)
 
 
-def _issue(line: MovedLine, request: AttemptRequest, stored_at: datetime) -> str | None:
+def _issue(line: StatementLineFields, request: AttemptRequest, stored_at: datetime) -> str | None:
     """Return what disagrees with the request, apart from the amount."""
     where = f"Line {line['line_number']}"
     if line["currency"] != request.currency:
@@ -91,7 +93,7 @@ def _issue(line: MovedLine, request: AttemptRequest, stored_at: datetime) -> str
     return None
 
 
-def _add_up(lines: list[MovedLine], request: AttemptRequest) -> EvidenceReading:
+def _add_up(lines: list[StatementLineFields], request: AttemptRequest) -> EvidenceReading:
     amounts = [abs(line["amount"]) for line in lines]
     charges = [line for line in lines if line["kind"] != "reversal"]
     reversals = [line for line in lines if line["kind"] == "reversal"]
@@ -108,7 +110,7 @@ def _add_up(lines: list[MovedLine], request: AttemptRequest) -> EvidenceReading:
     return EvidenceReading(issue="The statement lists more reversals of it than charges")
 
 
-def _succeeded(amount: int, line: MovedLine, *, fee: int) -> Succeeded:
+def _succeeded(amount: int, line: StatementLineFields, *, fee: int) -> Succeeded:
     return Succeeded(amount, line["provider_reference"], fee=fee)
 
 

@@ -140,7 +140,7 @@ class OurLine(TypedDict):
     business_date: str
 
 
-class MovedLine(TypedDict):
+class StatementLineFields(TypedDict):
     """A statement's line about an attempt of ours. Dates are ISO 8601 text."""
 
     line_number: int
@@ -153,7 +153,7 @@ class MovedLine(TypedDict):
     occurred_on: str | None
 
 
-class TheirLine(MovedLine):
+class TheirLine(StatementLineFields):
     """The statement's line that a break is about; ``moved`` is false if the line moved no money."""
 
     statement_id: str

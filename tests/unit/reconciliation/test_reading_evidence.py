@@ -7,17 +7,17 @@ import pytest
 
 from workflows.providers.base import Succeeded, Withdrawn
 from workflows.reconciliation.evidence import AttemptRequest, read_lines
-from workflows.reconciliation.models import MovedLine
+from workflows.reconciliation.models import StatementLineFields
 
 SENT = datetime(2026, 11, 30, 12, tzinfo=UTC)
 STORED = SENT + timedelta(days=1)
 ASKED = AttemptRequest("payment", 1_000, "JPY", "ref-1", SENT)
 
 
-def line(**changes: Any) -> MovedLine:
+def line(**changes: Any) -> StatementLineFields:
     made = {"line_number": 2, "kind": "payment", "amount": 1_000, "fee": 32, "currency": "JPY"}
     whole = {**made, "provider_reference": "ref-1", "occurred_at": SENT.isoformat(), "occurred_on": None, **changes}
-    return cast(MovedLine, whole)
+    return cast(StatementLineFields, whole)
 
 
 @pytest.mark.parametrize(
