@@ -61,7 +61,7 @@ _MOVED_LINES = text("""
     GROUP BY l.statement_id, l.our_reference
 """)
 _STORE_EVIDENCE = text("""
-    -- store: the lines that were locked as an answer, and the status that they led to
+    -- store: the lines that were accepted as an answer, and the status that they led to
     INSERT INTO statement_evidence (entity_id, merchant_id, store_id, attempt, our_reference, provider, settlement_id,
                                     statement_id, answer, status, amount, lines, at, by)
     SELECT entity_id, merchant_id, store_id, attempt, our_reference, provider, settlement_id, statement_id, answer, status,
@@ -196,7 +196,7 @@ def _reason_to_reject(
 
 
 def _is_later(at: datetime | None, evidence: Evidence) -> bool:
-    """Return whether a call at that time may have taken effect after the end of the statement."""
+    """Return whether a call at ``at`` may have taken effect after the end of the statement."""
     return at is not None and at + LATE_REVERSAL >= min(evidence.settlement["end_at"], evidence.stored_at)
 
 
