@@ -48,7 +48,7 @@ AT_ONCE = len(WORKERS) - 1
 LOOK_EVERY_SECONDS = 0.05
 FINAL = ("completed", "failed", "cancelled", "refunded")
 
-Order = Callable[[], Awaitable[dict[str, Any]]]
+CreateRow = Callable[[], Awaitable[dict[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,37 +132,37 @@ class CrashStack:
             await restarting
         return seconds
 
-    async def crash_with(self, point: str, order: Order) -> dict[str, Any]:
-        """Create a row with ``order`` and kill its worker at ``point``; return the created row.
+    async def crash_with(self, point: str, create_row: CreateRow) -> dict[str, Any]:
+        """Create a row with ``create_row`` and kill its worker at ``point``; return the created row.
 
-        A redelivered message of an earlier kill may make a worker crash over another row. Then ``order`` is called again.
+        A redelivered message of an earlier kill may make a worker crash over another row. Then ``create_row`` is called again.
         """
         for _ in range(TRIES):
             dead = len(self.killed())
             self.order_to_crash.write_text(point)
-            ordered = await order()
+            created = await create_row()
             in_progress = await self._rows_of_crashed(point, dead=dead)
-            if ordered["id"] in in_progress:
-                return ordered
+            if created["id"] in in_progress:
+                return created
             await self.restart_killed()
         raise AssertionError(f"the worker that crashed at {point} was processing another row, {TRIES} times")
 
-    async def crash_with_all(self, point: str, orders: Sequence[Order]) -> list[dict[str, Any]]:
-        """Create rows with ``orders`` and kill a worker at ``point`` while it processes all of them; return the rows.
+    async def crash_with_all(self, point: str, creators: Sequence[CreateRow]) -> list[dict[str, Any]]:
+        """Call each of ``creators`` to create a row, kill a worker at ``point`` while it processes all rows, and return them.
 
         The rows are created while no worker consumes messages, and their messages are deleted, so that the sweep sends all
         ids in one message.
         """
         await self.kill_all()
-        ordered = list(await asyncio.gather(*(order() for order in orders)))
+        created = list(await asyncio.gather(*(create_row() for create_row in creators)))
         queue = f"{point.partition(':')[0]}s"
         async with broker_of(self.stack) as broker:
-            await wait_until_queued(broker, queue, [one["id"] for one in ordered])
+            await wait_until_queued(broker, queue, [row["id"] for row in created])
             await broker.delete(queue)
         self.order_to_crash.write_text(point)
         await self.restart_killed()
         await self._rows_of_crashed(point, dead=0)
-        return ordered
+        return created
 
     async def _rows_of_crashed(self, point: str, *, dead: int) -> list[str]:
         """Wait until a worker has crashed at ``point``; return the ids of the rows that it was processing.

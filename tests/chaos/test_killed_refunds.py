@@ -50,8 +50,8 @@ async def test_a_refund_is_made_once_if_its_worker_is_killed_at_any_point(crashi
 
 async def test_twenty_refunds_of_one_worker_are_made_once_each_when_it_is_killed(crashing: CrashStack) -> None:
     paid = await asyncio.gather(*(crashing.paid() for _ in range(20)))
-    orders = [partial(crashing.post, f"/payments/{payment_id}/refund", WHY) for payment_id in paid]
-    refunds = await crashing.crash_with_all(f"{REFUND}: the answer received", orders)
+    creators = [partial(crashing.post, f"/payments/{payment_id}/refund", WHY) for payment_id in paid]
+    refunds = await crashing.crash_with_all(f"{REFUND}: the answer received", creators)
     ended = await asyncio.gather(*(crashing.final(f"/refunds/{refund['id']}") for refund in refunds))
     await crashing.restart_killed()
     assert Counter(refund["status"] for refund in ended) == {"completed": 20}
