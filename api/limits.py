@@ -75,7 +75,7 @@ class Admission:
         return self._in_flight[self._is_waiting] > self._maximum[self._is_waiting]
 
     def acquire(self) -> None:
-        """Take a slot, even if all are taken."""
+        """Count this request as in flight, even if that exceeds the limit."""
         self._in_flight[self._is_waiting] += 1
 
     def release(self) -> None:

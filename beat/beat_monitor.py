@@ -69,7 +69,7 @@ class BeatMonitor:
         return self._clock() - (self._since if self._arrived_at is None else max(self._arrived_at, self._since))
 
     def run_once(self) -> None:
-        """Report what is silent, write to the database when beat was last heard, and send canaries."""
+        """Report silent components, store the time at which beat was last heard, and send canaries."""
         now = self._clock()
         if max(now - self._last_run, now - self._broker_accepted_at) > BLIND_SECONDS:
             self._blind_since = self._since = now  # nothing could arrive in the meantime

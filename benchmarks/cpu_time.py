@@ -58,7 +58,10 @@ def _cpu_seconds(process: psutil.Process) -> float:
 
 
 def _with_children(process: psutil.Process) -> float:
-    """Return the CPU time of a process, its live children and, as the kernel adds them up, its ended children."""
+    """Return the CPU seconds of a process, its live children, and its ended children.
+
+    The time of ended children is the kernel's total of the children that the process waited for.
+    """
     while True:
         times = process.cpu_times()
         try:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Times in seconds, rates per second."""
+    """The durations (in seconds), the rates (per second) and the load of a benchmark run."""
 
     rounds: int = 3
     in_flight: int = 512  # terminals, each with one payment in flight: the closed loop

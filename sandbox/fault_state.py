@@ -24,9 +24,10 @@ def apply_once(storage: SqliteStorage, name: str, *, at_most: int) -> bool:
 
 
 def start_false_answers(storage: SqliteStorage, reference: str, *, family: Family, fate: Fate, at: int) -> None:
-    """Let inquiries about ``reference`` answer "not found" or 503, for the times of its fate from ``at`` on.
+    """Answer inquiries about ``reference`` falsely: "not found" until ``at`` + ``hidden_ms``, 503 until ``at`` + ``dark_ms``.
 
-    Only the first call with a reference has an effect.
+    ``fate`` has the two durations, and ``at`` is in microseconds. Later calls with the same reference and family have no
+    effect.
     """
     if not fate.hidden_ms and not fate.dark_ms:
         return

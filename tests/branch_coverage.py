@@ -131,7 +131,7 @@ class Plan:
             self.branches.append((Point(line, alternative), place))
 
     def _mark(self, line: int) -> ast.stmt:
-        """Return an assignment that sets the next byte of the table."""
+        """Return a statement, placed at ``line``, that sets the next byte of the coverage table. Record its line."""
         (mark,) = ast.parse(f"{TABLE}[{self.size}] = 1").body
         for node in ast.walk(mark):
             if isinstance(node, ast.stmt | ast.expr):

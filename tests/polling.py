@@ -41,9 +41,9 @@ async def until(fact: Callable[[], bool], *, within: float = GENEROUS_SECONDS) -
 
 
 def is_plausible_remainder(seconds: float, lowest: float, highest: float, *, since: float) -> bool:
-    """Return whether ``seconds`` is a plausible remainder of a time between ``lowest`` and ``highest`` set after ``since``.
+    """Return whether ``seconds`` can remain of a delay of ``lowest`` to ``highest`` seconds that started after ``since``.
 
-    ``since`` is a value of ``time.monotonic()``. On a busy machine any time may pass between setting and reading.
+    ``since`` is a value of ``time.monotonic()``. On a busy machine, all the time since then may have elapsed from the delay.
     """
     return lowest - (time.monotonic() - since) <= seconds <= highest
 

@@ -21,7 +21,7 @@ _reconciliations = ConcurrencyLimit(slots=RECONCILED_AT_ONCE, max_waiting=MAX_WA
 
 @app.task(name="settlements.close")
 def close(settlement_ids: list[str]) -> TextSummary:
-    """Close the given settlements that are due. Safe to deliver twice, late or never (``workers.payments``).
+    """Close the given settlements that are due. Duplicate, late or lost messages are harmless (``workers.payments``).
 
     After an outage of several days, the next period of a store is due as soon as the one before it is closed. Such periods
     are nudged at once.
@@ -45,7 +45,7 @@ def open_due() -> TextSummary | None:
 @app.task(name="settlements.reconcile")
 @limit_concurrency(_reconciliations, task=RECONCILE)
 def reconcile(settlement_ids: list[str]) -> list[TextSummary]:
-    """Fetch the statements of settlements and reconcile them. Safe to deliver twice, late or never.
+    """Fetch the statements of settlements and reconcile them. Duplicate, late or lost messages are harmless.
 
     If no slot is free, a settlement waits without occupying a thread, and is nudged when a slot is free.
     """

@@ -1,9 +1,10 @@
 """Limit how far a connection reads ahead, and how long a client may leave its responses unread.
 
-| situation                                      | reaction                                                                |
-|------------------------------------------------|-------------------------------------------------------------------------|
-| pipelined requests wait for the running one    | reading stays paused, even if the running request's body is awaited     |
-| a client does not read its response            | aborted, unless it reads ``MIN_BYTES_READ`` per ``CLIENT_READ_SECONDS`` |
+| situation                                        | reaction                                                                |
+|--------------------------------------------------|-------------------------------------------------------------------------|
+| more than ``HIGH_WATER_LIMIT`` bytes wait behind | reading stays paused (uvicorn would resume it when the application      |
+| the running request                              | calls ``receive()``)                                                    |
+| a client does not read its response              | aborted, unless it reads ``MIN_BYTES_READ`` per ``CLIENT_READ_SECONDS`` |
 
 Without the second limit, a response that is not read would occupy its connection, its memory and its request permanently.
 """
@@ -20,7 +21,7 @@ class ConnectionFlowControl(FlowControl):
     """uvicorn's flow control, extended by the two limits of the table above."""
 
     is_held = False
-    """Whether pipelined requests wait for the running one."""
+    """Whether more than ``HIGH_WATER_LIMIT`` bytes wait behind the running request."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         super().__init__(transport)
@@ -28,7 +29,7 @@ class ConnectionFlowControl(FlowControl):
         self._left = 0  # unread bytes when the timer was started
 
     def resume_reading(self) -> None:
-        """Resume reading, unless pipelined requests wait."""
+        """Resume reading, unless ``is_held``."""
         if not self.is_held:
             super().resume_reading()
 

@@ -124,7 +124,7 @@ class UncomparedOut(BaseModel):
 
 
 class PolicyIn(Body):
-    """Whether a provider sends a store statements, and a note with the reason."""
+    """A store's statement policy: whether the provider sends statements for the store, and a note with the reason."""
 
     provider: StatementProvider
     statements: Statements
@@ -136,7 +136,7 @@ class PolicyIn(Body):
 
 
 class PolicyOut(BaseModel):
-    """Whether a provider sends a store statements, with author and date."""
+    """A store's statement policy: whether the provider sends statements for the store, with its author and date."""
 
     store_id: str
     provider: str

@@ -49,7 +49,7 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The request that each attempt sends."""
+    """An HTTP request, which is sent unchanged by each retry. ``key`` is its idempotency key."""
 
     method: str
     path: str

@@ -33,15 +33,15 @@ class UnexpectedAnswer(Exception):
 
 
 def broken_promise(sentence: str) -> Problem:
-    """Return a problem: the product broke a promise."""
+    """Return a ``BROKEN`` problem: the product broke a promise."""
     return Problem(ProblemKind.BROKEN, sentence)
 
 
 def lateness(sentence: str, *, counted: str) -> Problem:
-    """Return a problem: something did not finish in time."""
+    """Return a ``LATE`` problem: something did not finish in time."""
     return Problem(ProblemKind.LATE, sentence, counted)
 
 
 def demo_failure(sentence: str) -> Problem:
-    """Return a problem: the demonstration failed, or got an answer that it did not expect."""
+    """Return a ``FAILED`` problem: the demonstration failed, or got an answer that it did not expect."""
     return Problem(ProblemKind.FAILED, sentence)

@@ -45,7 +45,7 @@ SOURCES = {  # service → the file without which it can't start
 
 @dataclass(frozen=True, slots=True)
 class ServiceInputs:
-    """The values from which the processes of the product are built."""
+    """The values that determine the commands and environments of the product's processes."""
 
     home: Home
     ports: dict[str, int]

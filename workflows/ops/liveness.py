@@ -221,7 +221,7 @@ async def forget_worker(name: str) -> None:
 async def read_heartbeats(role: Role) -> list[Heartbeat]:
     """Return the heartbeat of every worker, by name.
 
-    A time in the future, written before the clock was set back, counts as its distance from now.
+    Ages are absolute: a timestamp in the future, written before the clock was set back, counts as equally far in the past.
     """
     async with transaction(role) as connection:
         return [

@@ -85,11 +85,11 @@ class TotalsWriter:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Start the periodic additions on the running event loop."""
+        """Start adding this process's counts to the database every two seconds, as a task of the running event loop."""
         self._task = asyncio.create_task(self._add_periodically())
 
     async def stop(self) -> None:
-        """Stop the periodic additions, and add the remaining counts."""
+        """Stop that task, and add the remaining counts."""
         if self._task:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
@@ -98,7 +98,7 @@ class TotalsWriter:
             await self.add()
 
     async def add(self) -> None:
-        """Add the counts since the last addition.
+        """Add the counts since the last addition to the totals in the database.
 
         Raises ``ServiceUnavailable`` if the database is unreachable; the next call then repeats the same addition.
         """

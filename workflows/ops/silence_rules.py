@@ -160,7 +160,11 @@ class SilenceTracker:
         return Component(*key, HEARD if hears == DEAF else hears, heartbeat.heard)
 
     def _state(self, key: tuple[str, ...], mark: str, age: float | None, bad: str, *, is_unknown: bool) -> str:
-        """Return ``bad`` if the component is silent, or ``UNKNOWN`` if nothing can be heard from it now."""
+        """Return ``bad`` if the component is silent, else ``HEARD``.
+
+        ``is_unknown`` says that the component cannot be heard now. Then the result is ``UNKNOWN`` once ``age`` has reached the
+        limit. ``mark`` is the text of its last sign of life.
+        """
         if is_unknown:
             # The time during which the component cannot be heard does not count as its silence.
             self._marks[key] = (mark, self._clock())

@@ -174,7 +174,11 @@ class PaymentIntake:
 
 @dataclass(slots=True)
 class _Draft:
-    """An acceptable request: its number in the group, its payment's row, and whether another caller's record has its key."""
+    """A request of the group that is accepted unless its bill refuses it.
+
+    ``number`` is its index in the group. ``is_taken`` says that another caller already has an idempotency record under the
+    same key.
+    """
 
     number: int
     submission: PaymentSubmission

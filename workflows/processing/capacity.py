@@ -50,9 +50,10 @@ class Capacity:
         return full
 
     def release_unused(self, count: int, full: frozenset[str], used: Iterable[str | None]) -> None:
-        """Release the slots that ``acquire`` acquired for ``count`` rows, except one for each claimed row.
+        """After ``acquire(count)``, keep one slot for each claimed row and release the others.
 
-        ``used`` has the provider to call for each claimed row, or ``None`` if the row needs no call.
+        ``full`` is the result of ``acquire``. ``used`` has the provider to call for each claimed row, or ``None`` if the row
+        needs no call.
         """
         numbers: dict[str | None, int] = {}
         for provider in used:
@@ -83,7 +84,7 @@ class WaitingIds:
         return len(self._ids)
 
     def add(self, ids: Iterable[str]) -> None:
-        """Add ``ids`` as far as there is room."""
+        """Add ``ids`` until the queue is full, and drop the rest."""
         for row_id in ids:
             if len(self._ids) >= MAX_WAITING:
                 return

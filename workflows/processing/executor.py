@@ -257,7 +257,7 @@ class LeaseExecutor(Generic[RequestT]):
                 await self._enqueue(ids, full)
 
     async def drain(self, timeout_seconds: float) -> int:
-        """Let the running calls end, for at most ``timeout_seconds``; return how many did not."""
+        """Stop starting work, wait up to ``timeout_seconds`` for the running tasks, and return how many are still running."""
         self._is_ending = True
         if not self._tasks:
             return 0

@@ -62,7 +62,8 @@ class _Connection(asyncio.Protocol):
     async def exchange(self, head: str, body: bytes, *, largest_body: int, deadline: float) -> HttpAnswer:
         """Write a request and read its answer.
 
-        Raises ``NotConnected`` if the connection was closed before the request was written, or ``NoAnswer``.
+        Raises ``NotConnected`` if the connection was closed before the request was written, and ``NoAnswer`` if no complete
+        answer to it arrives by ``deadline``.
         """
         if self._transport.is_closing():
             raise NotConnected("the connection was closed before the request")

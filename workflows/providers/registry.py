@@ -17,7 +17,8 @@ class Local:
     """A provider without network calls. ``charge`` computes the answer from the terminal's report.
 
     ``has_statements`` tells whether a company behind the provider sends statements, and ``mapping`` how their files are read.
-    ``request_is_report`` tells whether a requested refund was already carried out, so that the request is its report.
+    ``request_is_report`` tells whether a refund is requested only after it was carried out, as with cash. Such a refund needs
+    no separate report.
     """
 
     charge: Callable[[Charge], Outcome]

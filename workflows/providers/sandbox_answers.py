@@ -57,7 +57,10 @@ def parse_text(value: Any) -> str:
 
 
 def parse_masked_text(value: Any) -> str:
-    """Return a text for people. Card numbers are masked, because the provider may have quoted one."""
+    """Return ``value``, a human-readable text, with card numbers masked, because the provider may have quoted one.
+
+    Raises ``TypeError`` if it is not one line of text.
+    """
     return mask_digits(parse_text(value))
 
 

@@ -141,7 +141,7 @@ class OurLine(TypedDict):
 
 
 class StatementLineFields(TypedDict):
-    """A statement's line about an attempt of ours. Dates are ISO 8601 text."""
+    """The fields of a line of a provider's statement, without the statement's id. Dates are ISO 8601 text."""
 
     line_number: int
     kind: str

@@ -12,7 +12,10 @@ from workflows.settlements.periods import REACH_DAYS, CutoffRule
 
 @dataclass(frozen=True, slots=True)
 class StoreRule:
-    """A store's cut-off rule, unchanged since ``changed_at``, the time of the store's last change."""
+    """A store's cut-off rule with its overrides.
+
+    ``changed_at`` is when the store's row was last changed. An override does not change it.
+    """
 
     store_id: str
     merchant_id: str

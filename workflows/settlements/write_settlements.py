@@ -101,7 +101,7 @@ async def write_open(
 async def write_closed(
     connection: AsyncConnection, figures: dict[str, SettlementFigures], *, by: ChangeContext
 ) -> None:
-    """Close locked settlements with ``figures``, the figures to freeze by settlement id."""
+    """Close the locked settlements of ``figures``, which maps each settlement's id to its final figures."""
     rows = [{"id": settlement_id, **frozen} for settlement_id, frozen in sorted(figures.items())]
     author = {
         "caller_type": by.caller_type,

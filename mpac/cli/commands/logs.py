@@ -34,7 +34,7 @@ MOST_LINES = 1_000_000
 @click.option("--json", "as_data", is_flag=True, help="Print one JSON object per line, which names the process.")
 @home_option
 def logs(names: Sequence[str], *, follow: bool, count: int, as_data: bool, home: Path) -> None:
-    """Show the last log lines of the processes NAME, or of all, in the order of time.
+    """Show the last log lines of the processes NAME, or of all processes, in chronological order.
 
     NAME is a process as `status` shows it, `supervisor`, or `worker` for all workers. The stack need not be running.
     """

@@ -1,4 +1,7 @@
-"""Let the days of the terminals' stores end, and check that they agree with the provider's statements despite all faults."""
+"""Count the cash of the terminals' stores, and wait until workers have reconciled the settlements of these stores.
+
+The settlements must agree with the provider's statements despite all faults.
+"""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta

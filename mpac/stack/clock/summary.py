@@ -21,6 +21,6 @@ def clock_state_of(info: RunInfo) -> ClockState:
 
 
 def ahead_text(ahead_seconds: int) -> str:
-    """Return a sentence about a clock that is this far ahead."""
+    """Return a sentence that says that the clock is ``ahead_seconds`` ahead."""
     ahead = format_duration(ahead_seconds, units=3)
     return f"Its clock is {ahead} ahead of this machine's: see `python3 run.py clock`."

@@ -82,7 +82,7 @@ class ComparedSettlement:
 
 @pytest.fixture
 def ours() -> list[Ours]:
-    """Return our lines; some pairs share a provider reference."""
+    """Return our lines. Some of them have the same provider reference as another line."""
     return sales_with_twins(SIZE, twins=PLANTED["duplicate_internal"])
 
 

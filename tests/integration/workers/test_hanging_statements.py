@@ -74,7 +74,10 @@ def threads(statements: Statements) -> Iterator[ThreadPoolExecutor]:
 
 
 def hold_all(tasks: Any, threads: ThreadPoolExecutor) -> list[Future[None]]:
-    """Send a message for each of ``IDS``, and return those that still run when all others have ended."""
+    """Start a reconciliation for each of ``IDS``; return the ``RECONCILED_AT_ONCE`` futures that hang.
+
+    All other reconciliations have returned by then.
+    """
     sent = [threads.submit(tasks.reconcile, [one]) for one in IDS]
     done: set[Future[None]] = set()
     while len(done) < len(IDS) - tasks.RECONCILED_AT_ONCE:

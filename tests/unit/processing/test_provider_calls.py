@@ -38,7 +38,7 @@ class RecordingProvider:
 
 
 class OnlyAStep:
-    """The part of a claim that the choice of the call reads."""
+    """A stand-in for ``Claim`` with the only attributes that ``call_provider`` reads: the step and the request."""
 
     request = None
 

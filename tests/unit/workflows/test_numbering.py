@@ -1,4 +1,4 @@
-"""A timestamp belongs to one business day, and a number is spelled as it is read aloud."""
+"""Test the business day of a timestamp, and the format of order and bill numbers (``20261123-0001``)."""
 
 from datetime import UTC, date, datetime, time
 

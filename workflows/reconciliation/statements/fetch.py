@@ -175,7 +175,9 @@ def _is_after(line: StatementLine, wanted: dict[str, Any]) -> bool:
 def _belongs(line: StatementLine, home: str | None, wanted: dict[str, Any]) -> bool:
     """Return whether a line belongs to this settlement's statement.
 
-    ``home`` is ``here`` or ``elsewhere`` (the settlement of the line's payment), ``in_doubt``, or ``None`` if unknown.
+    ``home`` says where the line's payment or refund is settled: ``here``, ``elsewhere``, ``in_doubt``, or ``None`` if unknown.
+    If it is in doubt or unknown, the time of the line decides. A line in the currency of another settlement of this time
+    belongs only if it is settled here.
     """
     if home in ("here", "elsewhere") or line.currency in wanted["other_currencies"]:
         return home == "here"
