@@ -64,7 +64,7 @@ class Findings:
 
 
 class Load:
-    """The load of one job."""
+    """A generator of the load of one job, which submits payments and measures their latencies."""
 
     def __init__(self, job: Job, poller: CompletionPoller) -> None:
         self._job = job
@@ -76,7 +76,7 @@ class Load:
         self._terminals: list[Terminal] = []
 
     async def run(self) -> Findings:
-        """Load, measure and drain."""
+        """Submit payments as the job says, wait until they are final, and return what was measured."""
         watching = asyncio.create_task(self._poller.run())
         try:
             tasks = await {"closed": self._closed, "open": self._open}[self._job.kind]()
@@ -141,7 +141,7 @@ class Load:
     async def _submit(self, terminal: Terminal, begun: float, *, give_back: list[Terminal] | None = None) -> bool:
         """Submit one payment and wait until it is final; return whether it was accepted.
 
-        The terminal is appended to ``give_back`` as soon as its answer has arrived.
+        ``terminal`` is appended to ``give_back`` as soon as the answer to its request has arrived.
         """
         is_measured, found = self._is_measuring, self._found
         try:

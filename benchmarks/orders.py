@@ -123,7 +123,7 @@ async def _measure(plan: OrdersPlan) -> Rounds:
 
 
 class Load:
-    """The load of one kind: terminals in a closed loop."""
+    """A generator of one kind of requests: each terminal sends its next request after the answer to its last one."""
 
     def __init__(self, kind: str, stack: LocalStack, tokens: list[str], run: str) -> None:
         self._path, self._body = KINDS[kind]
@@ -133,7 +133,7 @@ class Load:
         self._times: list[float] = []
 
     async def run(self, meter: CpuMeter, plan: OrdersPlan) -> Figures:
-        """Warm up, measure and stop."""
+        """Send requests for the plan's warm-up and measured time, and return the figures of the measured time."""
         terminals = [asyncio.create_task(self._keep_requesting(number)) for number in range(plan.in_flight)]
         await self._load_for(plan.warm_up, terminals)
         self._times.clear()

@@ -37,7 +37,7 @@ def median(rounds: list[Figures], path: tuple[str, ...]) -> float | None:
 
 
 def summary(rounds: Rounds) -> dict[str, dict[str, float | None]]:
-    """Return the rows of the table: medians by target, and the ratio of the first to the second."""
+    """Return the rows of the table: medians by target, and the ratio of the first target to the last."""
     table: dict[str, dict[str, float | None]] = {}
     for title, path, _ in ROWS:
         medians = {name: median(figures, path) for name, figures in rounds.items()}
@@ -52,7 +52,7 @@ def by_process(rounds: Rounds, name: str) -> dict[str, float]:
 
 
 def show(rounds: Rounds, console: Console) -> None:
-    """Print both tables."""
+    """Print the medians of the rounds by target, and the CPU time per payment of each target's processes."""
     names = list(rounds)
     table = Table("median of the rounds", *names, f"{names[0]} / {names[-1]}" if len(names) > 1 else "", box=None)
     formats = {title: spelling for title, _, spelling in ROWS}

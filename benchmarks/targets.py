@@ -50,15 +50,15 @@ class Target(Protocol):
 
     @property
     def database_url(self) -> str:
-        """The URL of the database with its payments."""
+        """The URL of the database with the target's payments."""
         ...
 
     async def start(self) -> None:
-        """Start its processes, and wait until they serve."""
+        """Start the target's processes, and wait until they serve."""
         ...
 
     async def stop(self) -> None:
-        """Stop all its processes."""
+        """Stop all processes of the target."""
         ...
 
     async def tokens(self) -> list[str]:

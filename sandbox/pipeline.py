@@ -46,7 +46,7 @@ class Call:
 
 
 def fate_of(context: SandboxContext, money_request: MoneyRequest) -> Fate:
-    """Return the fate that the caller named; otherwise draw one for the reference by the fault rates."""
+    """Return the fate that the request names, or else draw a fate for its reference by the fault rates."""
     return money_request.fate if money_request.fate is not None else context.fault_rates.draw(money_request.reference)
 
 

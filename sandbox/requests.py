@@ -103,9 +103,9 @@ def names_in_path(request: web.Request) -> dict[str, str]:
 
 
 async def names_in(request: web.Request) -> dict[str, str]:
-    """Return the fields ``NAMES`` of a request, as far as they can be read.
+    """Return those of the fields ``NAMES`` that can be read from a request.
 
-    An error repeats them, so that a client can tell that it does not answer another request.
+    An error repeats these fields, so that a client can tell to which request the error belongs.
     """
     try:
         body = orjson.loads(await request.read())

@@ -130,7 +130,10 @@ class LiveStack:
         return list(await asyncio.gather(*(one() for _ in range(count))))
 
     async def submit_until_claimed(self, count: int, *, fate: str) -> list[str]:
-        """Submit ``count`` payments that are all claimed, some still unanswered by the provider; return their ids."""
+        """Submit ``count`` payments and wait until all are claimed; return their ids.
+
+        The provider has not answered some of them by then. If it has answered all, other payments are submitted.
+        """
         for _ in range(TRIES):
             ids = await self.pay_many(count, fate=fate)
             seen = await eventually(
@@ -166,7 +169,7 @@ class LiveStack:
         return await eventually(lambda: self.row(payment_id), until=lambda row: row["status"] == status, within=within)
 
     async def holder(self, payment_id: str) -> str:
-        """Return the name of the process that claimed a payment, as the stack names it."""
+        """Return the stack's name of the process that claimed a payment."""
         rows = await self.sql(
             "SELECT caller_id FROM payment_history WHERE payment_id = %s AND event = 'claim'", payment_id
         )

@@ -51,7 +51,7 @@ class ReportingRequest(Request):
 
     @property
     def argsrepr(self) -> str:
-        """The ids in the arguments, and nothing else of them."""
+        """The ids in the task's arguments. The rest of the arguments is not shown."""
         return ", ".join(IDS.findall(str(self._argsrepr)))  # a header may hold anything
 
     @property

@@ -120,10 +120,7 @@ class SequentialProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Check the headers, and start the request.
-
-        "100 Continue" is not sent, because the body is read in any case.
-        """
+        """Check the headers and start the request. "100 Continue" is not sent, because the body is read in any case."""
         version, is_upgrade = self.parser.get_http_version(), self.parser.should_upgrade()
         self._refusal, self._left = check_headers(self.headers, version, is_upgrade=is_upgrade)
         if self._refusal:

@@ -100,7 +100,10 @@ _THESE = "AND a.reference = ANY(%(references)s)"
 
 
 async def read_our_balances(database_url: str, *, provider: str | None) -> OurBalances:
-    """Return both books, and the stores of the attempts at ``provider`` if there is one. Raises ``UserError``."""
+    """Return the sums of our settlements and of our ledger, and the store of each attempt at ``provider``, if given.
+
+    Raises ``UserError``.
+    """
     async with open_snapshot(database_url) as connection:
         books = OurBalances(
             totals=await _figures(connection, _TOTALS, named_by=2),

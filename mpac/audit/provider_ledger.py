@@ -33,7 +33,7 @@ class PaymentMovements:
     references: set[str] = field(default_factory=set)
 
     def add(self, movement: dict[str, Any]) -> None:
-        """Add one line of the ledger."""
+        """Add a movement of the provider's ledger to the sums."""
         amount = int(movement["amount"])
         self.currencies.add(movement["currency"])
         self.references.add(movement["reference"])

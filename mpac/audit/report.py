@@ -118,7 +118,7 @@ def as_json(report: AuditReport) -> dict[str, object]:
 
 
 def _rule_as_json(result: RuleResult) -> dict[str, object]:
-    """Return one rule's result as JSON. The auditor has the key that scripts already read."""
+    """Return one rule's result as JSON. The auditor's name keeps the key that existing scripts read."""
     fields = {"judge" if name == "auditor" else name: value for name, value in asdict(result).items()}
     return {**fields, "state": result.state.value}
 

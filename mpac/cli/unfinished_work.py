@@ -47,7 +47,7 @@ class UnfinishedWork:
         return not self.dead_letters and not any(self.groups[name] for name in GROUPS if name != "open")
 
     def as_json(self) -> dict[str, Any]:
-        """Return the same as a JSON object."""
+        """Return the groups and the dead letters as a JSON object."""
         letters = {"count": self.dead_letters, "oldest_seconds": self.dead_letters_oldest_seconds}
         return {
             **{name: [asdict(part) for part in parts] for name, parts in self.groups.items()},

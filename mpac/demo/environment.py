@@ -125,7 +125,10 @@ async def demo_stack(home: Path, *, ports: str, keep: bool) -> AsyncIterator[Cal
 
 
 def demo_profile() -> DatabaseProfile:
-    """Return the profile of the demonstration: its own, unless the user named servers, whose clocks we don't move."""
+    """Return the database profile of the demonstration.
+
+    The clock is movable, unless the user named a server: we don't move the clocks of the user's servers.
+    """
     return ORDINARY if any(os.environ.get(name) for name in SERVERS_OF_THE_USERS) else MOVABLE
 
 

@@ -41,7 +41,7 @@ class SalesStatistics:
         self.first_completed_after_seconds: float | None = None
 
     def add(self, problem: Problem) -> None:
-        """Add a problem."""
+        """Add a problem that a terminal met."""
         self.problems.append(problem)
 
     def note_begun(self, sale: Sale) -> None:
@@ -94,7 +94,10 @@ COLUMNS = ("submitted", *FINAL, "in\ndoubt", "POST\nP50", "(ms)\nP99", "final\nP
 
 
 def as_table(statistics: SalesStatistics, *, doubts: dict[Method, int], gap: int = 1) -> Table:
-    """Return submitted, final and in-doubt payments and times by method; ``doubts`` comes from the history."""
+    """Return a table with the numbers of submitted, final and in-doubt payments and with the latencies, by method.
+
+    ``doubts`` is the number of payments of each method that were ever in doubt, from the history.
+    """
     table = Table(box=None, header_style="bold", padding=(0, gap, 0, 0), pad_edge=False)
     table.add_column("method", no_wrap=True, vertical="bottom")
     for name in COLUMNS:

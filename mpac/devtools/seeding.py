@@ -50,7 +50,7 @@ def device_name(number: int, *, stores: int) -> str:
 
 
 def _name_at(names: Sequence[str], number: int) -> str:
-    """Return the name with that number; when all are used, the first one with a 2, and so on."""
+    """Return the name ``number`` of ``names``. After the last name, the names are repeated with a 2, and so on."""
     round_, place = divmod(number, len(names))
     return names[place] if round_ == 0 else f"{names[place]} {round_ + 1}"
 

@@ -84,7 +84,7 @@ class LogFollower:
 
 
 def _read(path: Path, count: int) -> list[LogLine]:
-    """Read the lines of one file.
+    """Read the last lines of one file, at least ``count`` of them if the file has so many.
 
     Lines before the first known time get that time. If no line has a time, all get the time of the file.
     """

@@ -12,7 +12,7 @@ ANSWER_WITHIN_SECONDS = 2  # a process that answers later counts as not ready
 
 
 def answers_http(port: int, path: str) -> Probe:
-    """Return a probe that succeeds when this process, and not another one on its port, answers 200 to ``GET path``."""
+    """Return a probe that succeeds when the probed process, and no other process on ``port``, answers 200 to ``GET path``."""
 
     async def ready(pid: int) -> bool:
         return b" 200 " in await _first_line(port, path) and listens(pid, port)
@@ -21,7 +21,10 @@ def answers_http(port: int, path: str) -> Probe:
 
 
 def wrote_its_pid(file: Path) -> Probe:
-    """Return a probe that succeeds when ``mpac.stack.ready_file`` has written this pid; an earlier process wrote another."""
+    """Return a probe that succeeds when ``file`` has the pid of the probed process, written by ``mpac.stack.ready_file``.
+
+    A file of an earlier process has another pid.
+    """
 
     async def ready(pid: int) -> bool:
         return _text(file) == str(pid)

@@ -93,9 +93,9 @@ class FileOutput:
 
 
 class ConsoleOutput(FileOutput):
-    """The files, with new lines shown on ``descriptor``; it also trims files that grow too large.
+    """Write what processes print to files, show new lines on ``descriptor``, and trim files that grow too large.
 
-    ``follows=False`` shows the supervisor's own lines only, for `up --detach`, whose output is a file beside the others.
+    ``follows=False`` shows the supervisor's own lines only. `up --detach` uses it, because its output is another log file.
     """
 
     def __init__(self, home: Home, *, descriptor: int | None = None, follows: bool = True) -> None:

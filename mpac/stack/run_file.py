@@ -68,8 +68,8 @@ def already_running_message(home: Home) -> str:
 def _lock(descriptor: int) -> None:
     """Take the lock. Raises ``BlockingIOError`` if another process holds it exclusively.
 
-    A status probe (``is_running``) shares the lock for a moment, which is long if a busy machine suspends it just then. The
-    process that started this one in the background probes every 50 ms and must not be mistaken for a running stack.
+    A status probe (``is_running``) shares the lock for a moment, which is long if a busy machine suspends the probe just then.
+    The process that started this one in the background probes every 50 ms and must not be mistaken for a running stack.
     """
     while True:
         try:

@@ -233,7 +233,7 @@ _SET_BULK_SETTINGS = [text(f"SET LOCAL {name} = {value}") for name, value in BUL
 async def use_bulk_settings(connection: AsyncConnection) -> None:
     """Use ``BULK_SETTINGS`` for the rest of this transaction.
 
-    For statements that each work on a whole settlement, up to a million lines.
+    They are meant for statements that each work on a whole settlement, up to a million lines.
     """
     for setting in _SET_BULK_SETTINGS:
         await connection.execute(setting)

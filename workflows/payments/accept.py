@@ -187,7 +187,10 @@ class _Draft:
 
 
 class _RetryInNextGroup(Exception):
-    """The result of a request whose client reference another request of its group has, which must be committed first."""
+    """The result of a request with the same client reference as an earlier request of its group.
+
+    The earlier request must be committed first.
+    """
 
 
 async def _reserve(

@@ -77,7 +77,10 @@ class AttemptOutcome(StrEnum):
 
 
 class MessageKind(StrEnum):
-    """Why a provider's answer was stored beside an attempt. A CHECK constraint has the same values."""
+    """The reason why a provider's answer was stored in addition to the attempt's own answer.
+
+    A CHECK constraint has the same values.
+    """
 
     INQUIRY = "inquiry"  # the provider was asked what became of the attempt
     WITHDRAWAL = "withdrawal"  # the provider was asked to cancel the attempt

@@ -75,7 +75,7 @@ class LeaseExecutor(Generic[RequestT]):
         self._is_ending = False
 
     async def process(self, ids: Sequence[object]) -> TaskSummary:
-        """Advance these rows by one step each, and return how they ended.
+        """Advance the rows ``ids`` by one step each, and return how the steps ended.
 
         Safe to call twice, late, concurrently, or never. Raises ``TypeError`` if ``ids`` is not a list, ``ServiceUnavailable``
         if the database is unavailable, and ``ValueError`` for malformed ids, after the other rows were processed.
@@ -90,7 +90,7 @@ class LeaseExecutor(Generic[RequestT]):
         return summarise_task(tasks, count=len(wanted))
 
     async def _run_batch(self, ids: list[str]) -> list["asyncio.Task[RowSummary]"]:
-        """Advance ``ids``, and wait briefly for those that end soon. Return the tasks that were started."""
+        """Advance ``ids``, and wait briefly for their tasks. Return the tasks that were started."""
         started, full = await self._advance(ids)
         give_up_at = asyncio.get_running_loop().time() + BATCH_TIMEOUT_SECONDS
         queues = await self._enqueue(ids, full) if _may_have_waiting_rows(started, ids, full) else []

@@ -74,7 +74,10 @@ class Recorder(Generic[RequestT]):
     async def _record_with_retries(
         self, group: list[AnsweredClaim[RequestT]], lock_bills: LockBills
     ) -> list[str | BillLocked | None]:
-        """Record, and try again while the leases hold: recording an answer is better than asking for it again later."""
+        """Record the answers of ``group``, and retry while the leases hold.
+
+        Recording an answer late is better than asking the provider for it again.
+        """
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + self._retry_seconds
         while True:

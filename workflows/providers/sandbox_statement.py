@@ -82,7 +82,10 @@ class _Progress:
     cursors: set[str] = field(default_factory=lambda: {""})
 
     def advance(self, following: str | None, *, is_empty: bool) -> None:
-        """Note a page and the cursor of the next one. Raises ``_Unreadable`` if the statement does not seem to end."""
+        """Count a page, and note ``following``, the cursor of the next page.
+
+        Raises ``_Unreadable`` if the statement does not seem to end.
+        """
         if following is None:
             return
         if following in self.cursors:

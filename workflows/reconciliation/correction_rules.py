@@ -118,7 +118,7 @@ def _is_unambiguous(entity: QuotedEntity, found: BreakRow, theirs: TheirLine) ->
 
 
 async def require_correctable(connection: AsyncConnection, found: BreakRow, settlement: SettlementRow) -> str | None:
-    """Return the payment that a correction is about, if there is one.
+    """Return the id of the payment that the correction of a break is about, if there is one.
 
     Raises ``InvalidStatusTransition`` if the correction must not be booked.
     """
@@ -170,7 +170,7 @@ async def _refuse_unreported(
 async def _refuse_booked(
     connection: AsyncConnection, found: BreakRow, theirs: TheirLine, settlement: SettlementRow
 ) -> None:
-    """Raise if the same line, in a file of several days or stores, was booked for another settlement."""
+    """Raise if the provider's line was booked for another settlement, because a file lists several days or stores."""
     columns = {name: found[name] for name in ("provider", "kind", "our_reference", "provider_reference")}
     line = {name: theirs[name] for name in ("amount", "occurred_at", "occurred_on")}
     period = {name: settlement[name] for name in ("id", "merchant_id", "start_at", "end_at")}

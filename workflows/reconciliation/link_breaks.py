@@ -77,7 +77,10 @@ async def check_link(
     note: str | None,
     caller: Caller,
 ) -> list[str]:
-    """Return the ids of the other breaks that the link ends: one or none. Raises the errors of the table above."""
+    """Check a link of the break ``found`` to ``reference``, and raise the errors of the table above.
+
+    Return the ids of the other breaks that the link resolves too: one or none.
+    """
     is_alone = found["our_line"] is None
     quoted = await find_quoted_elsewhere(connection, found, settlement) if is_alone else []
     refuse_open(quoted)
@@ -96,7 +99,7 @@ async def check_link(
 
 
 def _require_named(only: set[str], entity_id: str | None) -> None:
-    """Raise if the line quotes entities of ours (``only``), and the link's target is about another."""
+    """Raise if the line quotes entities of ours (``only``) and the link's target ``entity_id`` is not one of them."""
     if only and entity_id not in only:
         raise InvalidRequest(Detail("reference", f"The line quotes {', '.join(sorted(only))}; link to that"))
 

@@ -39,7 +39,7 @@ _COUNT = text("SELECT count(*), now() AS now FROM breaks WHERE settlement_id = :
 
 @dataclass(frozen=True, slots=True)
 class ReportData:
-    """Everything that a report shows."""
+    """The data of one report."""
 
     settlement: dict[str, Any]
     store: str

@@ -79,14 +79,14 @@ class Key:
 
     @property
     def record_key(self) -> tuple[str, str, str]:
-        """The primary key of its record within a merchant, unless another caller's record has it."""
+        """The primary key of the request's record within a merchant, unless another caller's record already has this key."""
         return self.method, self.path, self.value
 
     @property
     def alternative_key(self) -> str:
-        """The ``key`` column of its record if another caller's record has the key itself.
+        """The ``key`` column of the request's record if another caller's record already has the key itself.
 
-        It cannot equal a key, because keys are printable and it contains a newline.
+        The value cannot equal a key, because keys are printable and the value contains a newline.
         """
         return f"{self.value}\n{self.caller}"
 
@@ -229,7 +229,7 @@ async def store_or_replay(caller: Caller, key: Key, *, merchant_id: str, status:
 
 @dataclass(frozen=True, slots=True)
 class AnswerToStore:
-    """An answer to store, in a group. ``is_taken`` if the look-up found another caller's record under the key."""
+    """An answer to store, in a group. ``is_taken`` says that the look-up found another caller's record under the key."""
 
     merchant_id: str
     key: Key

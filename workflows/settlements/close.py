@@ -163,9 +163,9 @@ async def _groups(ids: list[str]) -> list[list[str]]:
 
 
 async def _close_group(ids: list[str], closed: CloseResult, *, worker: str) -> None:
-    """Close a group in one transaction.
+    """Close a group in one transaction, and add the result to ``closed``.
 
-    If that fails, close its settlements one by one, so that only those fail that cannot be closed.
+    If the transaction fails, close the settlements one by one, so that only settlements that cannot be closed fail.
     """
     try:
         lines, following = await _close_due(ids, worker=worker)
@@ -204,7 +204,7 @@ async def _close(
     ends: dict[str, datetime],
     by: ChangeContext,
 ) -> tuple[dict[str, int], list[str]]:
-    """Close the locked settlements and open the period after each.
+    """Close the locked settlements, and open the period that follows each settlement.
 
     ``ends`` has the new ends of rescheduled settlements; the others end as their rows say. Returns the number of lines by
     settlement, and the ids of next periods that are due already.

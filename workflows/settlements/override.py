@@ -110,7 +110,7 @@ async def _lock_running(connection: AsyncConnection, store_id: str) -> Sequence[
     """Lock the running periods of a store and return them.
 
     A statement that waited for a close no longer finds the closed period, and does not see the period that the close opened.
-    It is therefore repeated until it finds the same periods twice.
+    The statement is therefore repeated until it finds the same periods twice.
     """
     locked = (await connection.execute(_LOCK, {"store_id": store_id})).mappings().all()
     for _ in range(CLOSES_WAITED_FOR):

@@ -56,7 +56,7 @@ class UserKeys:
         self._reading = asyncio.Lock()
 
     async def find(self, kid: str, algorithm: str) -> "jwt.PyJWK | None":
-        """Return the key, or ``None``. Read the set again if it is old or has no such key."""
+        """Return the key, or ``None`` if there is none. Read the key set again if it is old or does not have the key."""
         name = kid, algorithm
         if self._is_old(name):
             async with self._reading:
@@ -66,7 +66,7 @@ class UserKeys:
 
     @property
     def fresh_for(self) -> timedelta:
-        """The time until the keys are read again."""
+        """How long the keys that were read last may still be used. Then they are read again."""
         return max(timedelta(0), self._life - timedelta(seconds=_now() - self._tried_at))
 
     def _is_old(self, name: tuple[str, str]) -> bool:

@@ -56,7 +56,10 @@ def _line(row: dict[str, str]) -> SourceLine:
 def statement_with_breaks(
     lines: list[SourceLine], breaks_by_payment: dict[str, str], *, is_corrected: bool = False
 ) -> bytes:
-    """Return a statement with the given break at each payment; a corrected one includes lines that were merely late."""
+    """Return a statement that has the break of ``breaks_by_payment`` at each payment.
+
+    If ``is_corrected``, the statement includes the lines that were merely late.
+    """
     chosen = {
         ("payment", payment_id): LEFT_OUT if category == EXPECTED else category
         for payment_id, category in breaks_by_payment.items()

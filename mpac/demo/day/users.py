@@ -52,7 +52,7 @@ class User:
     async def request(
         self, method: str, path: str, body: Any = None, *, upload: Upload | None = None
     ) -> tuple[int, Any]:
-        """Return status and body, whatever they are. Raises ``TimedOut``."""
+        """Send a request, and return the status and body of any answer. Raises ``TimedOut``."""
         answer = await self._caller.call(method, path, body=body, upload=upload)
         return answer.status, answer.body
 

@@ -134,7 +134,10 @@ def _fits(line: SourceLine, category: str) -> bool:
 
 
 def _shared_references(lines: list[SourceLine]) -> dict[tuple[str, str], str]:
-    """Return the lines that share a provider's reference: ``first`` and, for later ones, ``second``."""
+    """Return the keys of the lines whose provider reference occurs more than once.
+
+    The value is ``first`` for the first line with a reference, and ``second`` for each later line.
+    """
     seen: dict[tuple[str, str | None], tuple[str, str]] = {}
     twins: dict[tuple[str, str], str] = {}
     for line in sorted(lines, key=lambda line: line.entity_id):

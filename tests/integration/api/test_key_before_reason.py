@@ -42,7 +42,7 @@ def shop(api: Api, admin: Admin, payments: PaymentMaker) -> Shop:
 
 
 async def wait_until_blocked(admin: Admin, number: int) -> None:
-    """Wait until ``number`` connections wait for a lock, or queue behind one that does."""
+    """Wait until at least ``number`` connections wait for a lock."""
     query = b"SELECT DISTINCT pid FROM pg_locks WHERE NOT granted"
     await eventually(lambda: all_of(admin, query), until=lambda rows: len(rows) >= number)
 

@@ -66,7 +66,7 @@ async def ahead(settings: Settings) -> set[str]:
 
 
 async def process_rows_ahead(payments: PaymentMaker, settings: Settings, *payment_ids: str) -> None:
-    """Assert that the rows are found as due too far ahead, and process them."""
+    """Assert that the product finds these payments as due too far in the future, and process them."""
     assert set(payment_ids) <= await ahead(settings)
     await payments.process(*payment_ids)
 

@@ -238,7 +238,9 @@ class Shop:
                 self.provider.moved.setdefault(reference, amount)
 
     async def _one(self, step: Step) -> str:
-        """Return the id of one of the newest rows for ``step``, 0 being the newest: of the suitable rows, or of all.
+        """Return the id of one of the newest rows of the kind that ``step`` acts on.
+
+        ``step.which`` selects the row, 0 being the newest, among the rows in a suitable status or among all rows.
 
         Raises ``ResourceNotFound`` if there is no row.
         """

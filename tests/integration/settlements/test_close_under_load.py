@@ -68,7 +68,7 @@ async def complete_payments(shop: SettlementShop, next_close: Callable[[], Await
 
 
 async def complete_refunds(shop: SettlementShop, next_close: Callable[[], Awaitable[None]]) -> tuple[set[str], int]:
-    """Request one refund more for each sale than its amount allows."""
+    """Request refunds of all sales in rounds, with one round more than the amounts of the sales allow."""
     sales = [await shop.sell(1_000) for _ in range(SALES)]
 
     async def make_refund(payment_id: str) -> str | None:

@@ -29,9 +29,9 @@ LINES = {
 async def reconcile_two_days(
     back_office: BackOffice, *told: Theirs, provider: str = "sandbox", links: bool = True
 ) -> list[dict[str, Any]]:
-    """Reconcile two days of one sale each with the same file of both days plus ``told``, and return the breaks of ``told``.
+    """Reconcile two days of one sale each with the same file: the lines of both days, and ``told``.
 
-    With ``links``, the breaks about the other day's sale are linked to that sale.
+    Return the breaks of the lines ``told``. With ``links``, the breaks about the other day's sale are linked to that sale.
     """
     settlements, lines = [], []
     for amount in (1_000, 2_000):

@@ -133,9 +133,10 @@ async def _fetch(provider: Provider, wanted: dict[str, Any], *, actor: Actor) ->
 
 @dataclass(frozen=True, slots=True)
 class _Doubts:
-    """The payments in doubt on the pages so far.
+    """The references of payments in doubt on the pages that were read so far.
 
-    ``charged`` are the references whose charge is stored; ``reversals`` are late reversals that wait for their charge.
+    ``charged`` are the references whose charge is stored. ``reversals`` are the late reversals of references whose charge was
+    not found yet.
     """
 
     charged: set[str]
@@ -145,7 +146,10 @@ class _Doubts:
 async def _select(
     page: Sequence[StatementLine], wanted: dict[str, Any], doubts: _Doubts, *, actor: Actor
 ) -> list[StatementLine]:
-    """Return the lines to store: those of ``page``, and reversals of earlier pages whose charge is among them."""
+    """Return the lines of ``page`` that belong to the settlement, and the late reversals whose charge is stored now.
+
+    Such a reversal may be a line of an earlier page.
+    """
     references = sorted({line.our_reference for line in page if line.our_reference})
     parameters = {name: wanted[name] for name in ("id", "store_id", "currency")}
     async with actor.transaction(is_long=True) as connection:
