@@ -1,13 +1,16 @@
 """Payments reserve, pay, release and refund shares of a bill, concurrently and in any order."""
 
 import asyncio
+import operator
 import random
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import psycopg
 import pytest
 
-from tests.factories import Tenant
+from tests.factories import CASH, Tenant, submission
 from tests.harness import Api
 from tests.integration.bills.bill_helpers import (
     Admin,
@@ -23,11 +26,12 @@ from tests.integration.bills.bill_helpers import (
     split,
 )
 from tests.integration.orders.order_helpers import RAMEN, open_order
-from tests.polling import DEADLINE_SECONDS
+from tests.polling import DEADLINE_SECONDS, eventually
 from workflows.bills.apply_payments import ReservationResult, release_reservations
 from workflows.bills.lock import lock_bills
 from workflows.database.engines import Role, transaction
 from workflows.errors import BalanceUnavailable, InvalidRequest, InvalidStatusTransition, ResourceNotFound
+from workflows.payments.accept import PaymentIntake
 from workflows.tenants.caller import caller_transaction
 
 
@@ -227,3 +231,32 @@ async def test_a_second_lock_of_a_bill_in_the_transaction_returns_the_same_row(a
         assert list(first) == [bill["id"]]
         assert (await lock_bills(connection, [bill["id"]]))[bill["id"]].row == first[bill["id"]].row
         assert await lock_bills(connection, []) == {}
+
+
+async def test_a_key_that_was_used_while_its_request_waited_for_the_bill_is_not_used_again(
+    api: Api, tenant: Tenant, stack: Any, admin: Admin
+) -> None:
+    bill = await new_bill(api, tenant, 100)
+    request = replace(CASH, amount=100, bill_id=bill["id"])
+    intakes = [PaymentIntake(nudge_grace_seconds=5, timeout_seconds=60) for _ in range(2)]  # of two processes
+    async with await psycopg.AsyncConnection.connect(stack.urls.database) as other:
+        await other.execute("SELECT FROM bills WHERE id = %s FOR UPDATE", [bill["id"]])
+        submitted = []
+        for number, intake in enumerate(intakes, start=1):
+            asked = submission(request, tenant.device, key="k-1", body=b"body %d" % number)
+            submitted.append(asyncio.create_task(intake.accept_payment(asked)))
+            await eventually(partial(waiting_for_locks, admin), until=partial(operator.le, number), within=60)
+        await other.rollback()
+    results = await asyncio.gather(*submitted, return_exceptions=True)
+    assert sorted(type(result).__name__ for result in results) == ["IdempotencyKeyReused", "StoredAnswer"]
+    assert (await read(api, tenant, bill["id"]))["reserved_amount"] == 100
+
+
+async def waiting_for_locks(admin: Admin) -> int:
+    """Return the number of connections to this database that wait for a lock."""
+    found = await admin.execute(
+        "SELECT count(*) AS n FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    row = await found.fetchone()
+    assert row is not None
+    return int(row["n"])

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+import psycopg
 import pytest
 from pydantic import SecretStr
 
@@ -84,3 +85,10 @@ async def test_the_subscription_reconnects_after_a_cut(cut_off: tuple[Api, Proxy
     cancelled = await api.post(f"/payments/{payment['id']}/cancel", {}, as_=tenant)
     assert cancelled.status == 200
     assert (await asyncio.wait_for(waiting, 20)).body["status"] == "cancelled"
+
+
+async def test_a_connection_that_the_driver_has_closed_counts_as_ended(stack: LocalStack) -> None:
+    raw = await psycopg.AsyncConnection.connect(stack.urls.database)
+    assert not connection_health._has_unread_data(raw)
+    await raw.close()
+    assert connection_health._has_unread_data(raw)

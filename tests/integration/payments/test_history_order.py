@@ -4,11 +4,17 @@ import asyncio
 from typing import Any
 
 import psycopg
+import pytest
 from psycopg.rows import DictRow
 
 from tests.factories import QR, PaymentMaker
 from tests.fakes import FakeProvider
 from tests.polling import wait_until_blocked_by
+from workflows.clock import now
+from workflows.database.engines import Role, transaction
+from workflows.errors import ResourceNotFound
+from workflows.payments.states import PAYMENT, PaymentEvent
+from workflows.transitions import ChangeContext, apply
 
 OVERTAKES = """
     UPDATE payments SET version = version + 1, status = 'processing', lease_until = now() + interval '30 s', fence = fence + 1
@@ -56,3 +62,10 @@ async def _dates_run_forward(admin: psycopg.AsyncConnection[DictRow], payment_id
     dates = [row["at"] for row in await found.fetchall()]
     assert len(dates) == versions
     return dates == sorted(dates)
+
+
+async def test_an_event_of_an_unknown_payment_is_refused(engines: None) -> None:
+    by = ChangeContext("worker", "a worker", now())
+    async with transaction(Role.WORKER) as connection:
+        with pytest.raises(ResourceNotFound):
+            await apply(connection, PAYMENT, entity_id="pay_none", event=PaymentEvent.CANCEL, by=by)

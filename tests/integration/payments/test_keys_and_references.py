@@ -21,8 +21,9 @@ from workflows.errors import (
 )
 from workflows.payments.accept import PaymentIntake
 from workflows.payments.check_request import PaymentSubmission
-from workflows.requests.idempotency import StoredAnswer
+from workflows.requests.idempotency import AnswerToStore, StoredAnswer, record_rows, store_answer
 from workflows.settings import Settings
+from workflows.tenants.caller import caller_transaction
 
 
 async def test_the_same_key_and_body_get_the_same_bytes_again(
@@ -230,3 +231,22 @@ async def test_groups_with_the_same_references_in_another_order_do_not_deadlock(
         await quicker.rollback()
     assert not [result for result in await waiting if isinstance(result, ServiceUnavailable)]
     assert await count(admin, tenant) == 1 + 3
+
+
+async def test_a_second_answer_to_a_key_is_not_stored(tenant: Tenant, admin: Admin, engines: None) -> None:
+    key = submission(CASH, tenant.device, key="k-1").key
+    async with caller_transaction(tenant.device) as connection:
+        await store_answer(connection, tenant.merchant_id, key, StoredAnswer(201, b"first"))
+    with pytest.raises(IdempotencyKeyInUse):
+        async with caller_transaction(tenant.device) as connection:
+            await store_answer(connection, tenant.merchant_id, key, StoredAnswer(201, b"second"))
+    (row,) = await all_of(admin, b"SELECT body FROM idempotency_records WHERE merchant_id = %s", tenant.merchant_id)
+    assert row["body"] == "first"
+
+
+async def test_an_answer_is_not_stored_beside_a_record_that_has_disappeared(tenant: Tenant, engines: None) -> None:
+    key = submission(CASH, tenant.device, key="k-1").key
+    answer = AnswerToStore(tenant.merchant_id, key, StoredAnswer(201, b"{}"), is_taken=True)
+    async with caller_transaction(tenant.device) as connection:
+        with pytest.raises(IdempotencyKeyInUse):
+            await record_rows(connection, [answer])

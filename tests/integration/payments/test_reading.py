@@ -17,7 +17,8 @@ from tests.polling import DEADLINE_SECONDS, eventually
 from workflows.clock import now
 from workflows.database.engines import Role, _engines
 from workflows.errors import ResourceNotFound
-from workflows.payments.await_changes import ChangeListener, await_payment
+from workflows.payments import await_changes
+from workflows.payments.await_changes import ChangeListener, await_payment, follow_payment
 from workflows.payments.queries import PaymentFilter, list_payments, read_payment, read_timeline
 
 LONG_SECONDS = 600
@@ -233,3 +234,40 @@ async def test_a_wait_for_another_tenants_payment_finds_nothing(
     with pytest.raises(ResourceNotFound):
         await await_payment(payment_id, caller=stranger, watch=watch, wait_seconds=LONG_SECONDS, since_version=1)
     await eventually(lambda: _size(watch), until=lambda size: size == 0)
+
+
+async def test_waits_end_when_a_listener_stops_that_was_never_started() -> None:
+    listener = ChangeListener()
+    waiting, cancelled = listener.next_change("pay_1"), listener.next_change("pay_1")
+    cancelled.cancel()
+    listener._wake("pay_1:2 pay_2:1")  # before the event loop has told the listener about the cancelled one
+    assert (waiting.done(), cancelled.cancelled()) == (True, True)
+    waiting, cancelled = listener.next_change("pay_1"), listener.next_change("pay_1")
+    cancelled.cancel()
+    await listener.stop()
+    assert (waiting.done(), cancelled.cancelled()) == (True, True)
+
+
+async def test_the_listener_goes_on_after_an_unexpected_error(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken() -> str:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(await_changes, "address", broken)
+    monkeypatch.setattr(await_changes, "RECONNECT_SECONDS", 0)
+    listener = ChangeListener()
+    listener.start()
+
+    async def failures() -> int:
+        return [getattr(record, "event", "") for record in caplog.records].count("payment_listener.failed")
+
+    await eventually(failures, until=lambda n: n >= 2, within=DEADLINE_SECONDS)
+    await listener.stop()
+
+
+async def test_a_stream_ends_after_its_longest_time(payments: PaymentMaker, watch: ChangeListener) -> None:
+    payment_id = await payments.pending(CASH)
+    found = follow_payment(payment_id, caller=payments.tenant.device, watch=watch, longest_seconds=0.5)
+    rows = [row async for row in found]
+    assert [row and row["version"] for row in rows] == [1, None]

@@ -5,6 +5,7 @@ import os
 import select
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 
@@ -14,6 +15,7 @@ from tests.integration.providers.peer import (
     Heard,
     Peer,
     answer_correctly,
+    charge,
     correct_answer,
     error,
     http,
@@ -23,6 +25,7 @@ from tests.integration.providers.peer import (
     say,
 )
 from tests.polling import GENEROUS_SECONDS
+from workflows.providers import http_client
 from workflows.providers.base import ActionRequired, Answer, Declined, Succeeded, Unknown, Withdrawn
 from workflows.settings import Settings
 
@@ -243,5 +246,30 @@ def test_a_decline_of_another_payment_fails_no_payment(run: Run, settings: Setti
         async with peer_of(settings, script) as (_, provider):
             assert isinstance(await QUESTIONS["charge"](provider, "a"), Declined)
             assert isinstance(await QUESTIONS["charge"](provider, "b"), Unknown)
+
+    run(scenario())
+
+
+def test_a_connection_that_was_idle_for_too_long_is_not_used_again(
+    run: Run, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_client, "KEEPALIVE_SECONDS", -1)
+
+    async def scenario() -> None:
+        async with peer_of(settings, answer_correctly) as (peer, provider):
+            for letter in "ab":
+                assert isinstance(await QUESTIONS["charge"](provider, letter), Succeeded)
+            assert [heard.connection for heard in peer.heard] == [0, 1]
+
+    run(scenario())
+
+
+def test_the_token_of_a_card_is_sent_with_its_charge(run: Run, settings: Settings) -> None:
+    async def scenario() -> None:
+        async with peer_of(settings, answer_correctly) as (peer, provider):
+            for facts in ({"provider_token": "tok_1"}, {"provider_token": None}, {}):
+                asked = replace(charge("a"), method_type="card", terminal_data=facts)
+                assert isinstance(await provider.charge(asked), Succeeded)
+            assert [heard.body.get("token") for heard in peer.heard] == ["tok_1", None, None]
 
     run(scenario())

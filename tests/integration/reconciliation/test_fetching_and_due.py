@@ -18,6 +18,7 @@ from workflows.errors import InvalidStatusTransition, ResourceNotFound
 from workflows.processing.due import DueRow
 from workflows.providers.base import StatementLine, Unavailable
 from workflows.providers.registry import Providers
+from workflows.reconciliation import auto_reconcile
 from workflows.reconciliation.auto_reconcile import find_due_reconciliations, reconcile_due
 from workflows.reconciliation.reconcile import reconcile_settlement
 from workflows.reconciliation.statements.fetch import fetch_statements
@@ -255,3 +256,23 @@ async def test_a_payment_around_midnight_on_two_clocks_is_not_a_break(
         run = await reconcile_settlement(settlement_id, actor=ACTOR, settings=settings)
         found = {name for name, part in run["summary"]["categories"].items() if part["count"]}
         assert found == {category, "duplicate_provider"}, shift
+
+
+async def test_a_settlement_that_a_person_reconciled_meanwhile_is_left_alone(
+    admin: Admin, tenant: Tenant, provider: FakeProvider, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sales = some_sales(2)
+    settlement_id = await closed_settlement(admin, tenant, sales)
+    provider.statements = [[reported(line) for line in sales]]
+
+    async def reconcile_meanwhile(*args: Any, **rest: Any) -> Any:
+        fetched = await fetch_statements(*args, **rest)
+        await reconcile_settlement(settlement_id, actor=Actor(manager(tenant)), settings=settings)
+        return fetched
+
+    monkeypatch.setattr(auto_reconcile, "fetch_statements", reconcile_meanwhile)
+    providers = Providers({"sandbox": provider})
+    summary = await reconcile_due(settlement_id, worker="worker-of-the-test", settings=settings, providers=providers)
+    assert (str(summary), summary.is_open) == ("already reconciled", False)
+    row = await row_of(admin, settlement_id)
+    assert (row["status"], row["reconciled_by"]) == ("reconciled", "usr_manager")
