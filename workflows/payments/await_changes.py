@@ -65,11 +65,10 @@ class ChangeListener:
         return future
 
     def _forget(self, payment_id: str, future: "asyncio.Future[None]") -> None:
-        waiting = self._waiters.get(payment_id)
-        if waiting is not None:
-            waiting.discard(future)
-            if not waiting:
-                del self._waiters[payment_id]
+        waiting = self._waiters[payment_id]
+        waiting.discard(future)
+        if not waiting:
+            del self._waiters[payment_id]
 
     async def _listen(self) -> None:
         while True:
@@ -81,7 +80,7 @@ class ChangeListener:
                     await connection.execute("LISTEN payments")
                     self._wake_all()
                     self.listening.set()
-                    async for notification in connection.notifies():
+                    async for notification in connection.notifies():  # untested: its end; a lost connection raises
                         self._wake(notification.payload)
             except (psycopg.Error, OSError) as error:
                 extra = {"event": "payment_listener.disconnected"}
