@@ -183,7 +183,7 @@ async def reserve(
 async def _pay_orders(connection: AsyncConnection, bill_ids: Iterable[str], *, by: ChangeContext) -> list[str]:
     locked = await connection.execute(_LOCK_ORDERS, {"bill_ids": list(bill_ids)})
     order_ids = [row.id for row in locked]
-    if not order_ids:
+    if not order_ids:  # untested: the orders of a bill are open until it is paid
         return []
     updated = await connection.execute(
         _PAY_ORDERS,

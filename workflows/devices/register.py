@@ -93,7 +93,7 @@ async def register_device(request: DeviceRequest, *, caller: Caller, request_id:
             await append_history(connection, DEVICE, row, event="create", source=None, by=by)
     except IntegrityError as error:
         if violated_constraint(error) != "devices_serial_number_key":
-            raise
+            raise  # untested: a new row violates no other constraint
         taken = "A device with this serial number is in use; deactivate it first"
         raise DuplicateResource(Detail("serial_number", taken)) from error
     return cast(DeviceRow, row)

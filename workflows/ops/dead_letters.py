@@ -219,7 +219,7 @@ async def requeue_dead_letter(letter_id: str, *, publish: Publish, caller: Calle
         letter = (await connection.execute(_REQUEUE, {"id": letter_id, "by": caller.id})).mappings().one_or_none()
         if letter is None:  # another request has requeued or closed it in the meantime
             await _read_open_task(connection, letter_id)
-            raise ResourceNotFound()
+            raise ResourceNotFound()  # untested: the line before has raised, unless the letter is deleted meanwhile
         machine = next((candidate for candidate in LEASED if letter["task"] == f"{candidate.name}s.process"), None)
         if machine and letter["entity_id"]:
             by = ChangeContext.caller(caller, at=letter["requeued_at"], request_id=request_id)

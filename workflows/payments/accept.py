@@ -219,7 +219,7 @@ async def _answer_known_keys(
     """Replace the refusals of requests whose keys were answered while they waited for the locks of their bills."""
     found = await load_context(connection, [draft.submission for draft in refused])
     for number, draft in enumerate(refused):
-        if context := found.get(number):
+        if context := found.get(number):  # untested: false only if the store was deleted meanwhile
             try:
                 known = known_answer(draft.submission.key, context, currency=context["currency"])
             except DomainError as error:

@@ -107,9 +107,9 @@ async def reconcile_settlement(
         try:
             return await _compare(connection, comparison, actor=actor, silent=silent, acceptance=acceptance)
         except DBAPIError as error:
-            if getattr(error.orig, "sqlstate", None) == RAN_OUT_OF_TIME:
+            if getattr(error.orig, "sqlstate", None) == RAN_OUT_OF_TIME:  # untested: false if the database fails
                 raise ComparisonTooLong(retry_after_seconds=AGAIN_AFTER_SECONDS) from error
-            raise
+            raise  # untested: a failure of the database
 
 
 async def _compare(
@@ -123,7 +123,7 @@ async def _compare(
     """Match the lines, sum them up and store the run. Raises ``AssertionError`` if the sums are not explained."""
     await match_lines(connection, comparison)
     summary, is_explained = await summarise(connection, currency=comparison.settlement["currency"])
-    if not is_explained:
+    if not is_explained:  # untested: a second proof, in case the statements above are wrong
         raise AssertionError(f"the run over {comparison.settlement['id']} does not explain its difference")
     by = ChangeContext.actor(actor, at=comparison.settlement["now"], reason=acceptance.note if acceptance else None)
     uncompared = await find_uncompared(connection, comparison.parameters())

@@ -113,7 +113,7 @@ async def _lock_running(connection: AsyncConnection, store_id: str) -> Sequence[
     The statement is therefore repeated until it finds the same periods twice.
     """
     locked = (await connection.execute(_LOCK, {"store_id": store_id})).mappings().all()
-    for _ in range(CLOSES_WAITED_FOR):
+    for _ in range(CLOSES_WAITED_FOR):  # untested: its end, which needs five closes in a row
         before = [row["id"] for row in locked]
         locked = (await connection.execute(_LOCK, {"store_id": store_id})).mappings().all()
         if [row["id"] for row in locked] == before:

@@ -107,7 +107,7 @@ async def add_provider(store_id: str, request: ProviderRequest, *, caller: Calle
             return cast(StoreProviderRow, dict((await connection.execute(added)).mappings().one()))
     except IntegrityError as error:
         if violated_constraint(error) != "store_providers_one_each":
-            raise
+            raise  # untested: a new row violates no other constraint
         raise DuplicateResource(Detail("provider", "This store has it already; change it with PATCH")) from error
 
 
