@@ -2,12 +2,15 @@
 
 import asyncio
 from collections.abc import Awaitable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 import pytest
 from psycopg.rows import DictRow
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mpac.stack.local_stack import LocalStack
 from tests.conftest import WAIT_SECONDS
@@ -18,9 +21,12 @@ from tests.integration.orders.order_helpers import open_order
 from tests.integration.refunds.refund_helpers import post_refund
 from tests.polling import eventually
 from tests.reconciliation_helpers import closed_settlement, open_settlement, some_sales
+from workflows.database.engines import Role, _engines, transaction
+from workflows.errors import ServiceUnavailable
 from workflows.ids import new_id
 from workflows.ops import health
 from workflows.payments.states import PaymentStatus
+from workflows.settings import Settings
 
 Admin = psycopg.AsyncConnection[DictRow]
 TEN = 12
@@ -104,3 +110,33 @@ async def waiting(admin: Admin) -> int:
         await admin.execute("SELECT count(DISTINCT pid) AS n FROM pg_locks WHERE NOT granted")
     ).fetchone()
     return int(rows["n"])
+
+
+async def test_a_call_that_gets_no_connection_in_time_is_told_to_retry(
+    engines: None, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_engines.long[Role.WORKER].pool, "_timeout", 0.05)
+    async with AsyncExitStack() as held:
+        for _ in range(settings.long_calls):
+            await held.enter_async_context(transaction(Role.WORKER, is_long=True))
+        with pytest.raises(ServiceUnavailable):
+            await held.enter_async_context(transaction(Role.WORKER, is_long=True))
+
+
+async def backend_of(connection: AsyncConnection) -> int:
+    return int((await connection.execute(text("SELECT pg_backend_pid()"))).scalar_one())
+
+
+async def copy_into_a_missing_table(backends: list[int]) -> None:
+    async with transaction(Role.WORKER, is_long=True) as connection:
+        backends.append(await backend_of(connection))
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        await driver.execute("COPY no_such_table FROM STDIN")
+
+
+async def test_an_error_of_the_driver_that_is_our_own_fault_is_raised_and_keeps_its_connection(engines: None) -> None:
+    backends: list[int] = []
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        await copy_into_a_missing_table(backends)
+    async with transaction(Role.WORKER, is_long=True) as connection:
+        assert [await backend_of(connection)] == backends
