@@ -35,7 +35,7 @@ ACCEPTABLE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
 class RequestMiddleware:
-    """ASGI middleware that does all of the above for each request."""
+    """ASGI middleware that does for each request what the docstring of this module lists."""
 
     def __init__(self, app: ASGIApp, *, limits: Limits, max_body_bytes: int, max_upload_bytes: int) -> None:
         self._app = app

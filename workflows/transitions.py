@@ -22,7 +22,7 @@ from workflows.tenants.caller import Caller
 
 @dataclass(frozen=True, slots=True)
 class ChangeContext:
-    """The actor, time and reason of a change, for its history row."""
+    """The actor, time and reason of a change, as they are written to the history row of the change."""
 
     caller_type: str
     caller_id: str

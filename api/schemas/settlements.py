@@ -108,9 +108,9 @@ class UncomparedProvider(BaseModel):
 
 
 class UncomparedOut(BaseModel):
-    """Lines that the last run could not compare, minor units.
+    """The count and sums of the lines that the last run could not compare. Amounts are in minor units.
 
-    With ``needs_acceptance``, the day is signed off only after a person has accepted that.
+    With ``needs_acceptance``, the day is signed off only after a person has accepted these lines.
     """
 
     count: Count

@@ -56,7 +56,7 @@ class TerminalsOut(BaseModel):
 
 
 class CodeIn(Body):
-    """The terminal to activate."""
+    """The terminal that the activation code is for."""
 
     device_id: Id
 

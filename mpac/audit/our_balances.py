@@ -19,7 +19,7 @@ Place = tuple[str, ...]
 
 
 class Figures(NamedTuple):
-    """Sums in minor units; refunds and fees are positive. ``counted`` is the cash that was counted minus what was expected."""
+    """Sums in minor units. Refunds and fees are positive. ``counted`` is the counted cash minus the expected cash."""
 
     taken: int = 0
     refunded: int = 0

@@ -54,14 +54,14 @@ class PaymentMovements:
 
 @dataclass(frozen=True, slots=True)
 class ProviderLedger:
-    """The number of movements, and their sums by payment."""
+    """The number of movements in the provider's ledger, and the sums of the movements of each payment."""
 
     movements: int
     by_payment: dict[str, PaymentMovements]
 
 
 async def read_ledger(sandbox_url: str, *, control_key: str) -> ProviderLedger:
-    """Return the whole ledger. Raises ``UserError`` if the provider does not answer."""
+    """Read the provider's ledger, and return its sums. Raises ``UserError`` if the provider does not answer."""
     by_payment: dict[str, PaymentMovements] = defaultdict(PaymentMovements)
     count = 0
     async for movement in movements(sandbox_url, control_key=control_key):

@@ -37,7 +37,10 @@ COLOURS = {RuleState.HOLDS: "green", RuleState.BROKEN: "red", RuleState.NOTHING:
 
 @dataclass(frozen=True, slots=True)
 class RuleResult:
-    """The result of one rule. ``violations`` are the first ones as (entity, problem); ``count`` is the number of all."""
+    """The result of one rule.
+
+    ``violations`` are the first violations as (entity, problem), and ``count`` is the number of all violations.
+    """
 
     invariant: str
     rule: str

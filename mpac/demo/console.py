@@ -59,7 +59,7 @@ class StoryConsole:
         return self
 
     def tick(self) -> None:
-        """Update the numbers."""
+        """Show the present ``numbers()``: in the live line, or without a terminal as a new line from time to time."""
         if self._live:
             self._live.update(self._line())
         elif time.monotonic() - self._last_line >= LINE_EVERY_SECONDS:

@@ -21,7 +21,7 @@ class ProblemKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One problem as a sentence. ``counted`` is the noun under which the summary counts late ones."""
+    """One problem as a sentence. ``counted`` is the noun under which the summary counts problems of the kind ``LATE``."""
 
     kind: ProblemKind
     sentence: str

@@ -62,7 +62,7 @@ class DemoQueries:
         ]
 
     async def count_doubts(self, payment_ids: Collection[str]) -> dict[Method, int]:
-        """Return by method how many of these payments were in doubt at some time."""
+        """Return, by method, how many of the given payments were ever in doubt."""
         found = await self._database.fetch(_DOUBTED, [list(payment_ids)])
         return {METHODS[row[0], row[1], row[2]]: row[3] for row in found}
 

@@ -49,7 +49,10 @@ class SalesStatistics:
         self.begun.add(sale.reference)
 
     def note_accepted(self, sale: Sale, payment_id: str, *, post_ms: float) -> None:
-        """Record a 201. If the first answer was lost on purpose, its time means nothing and is left out."""
+        """Record that the payment of a sale was created (201).
+
+        ``post_ms`` is ignored if the first answer was lost on purpose, because it then includes the retry.
+        """
         line = self.lines[sale.kind.method]
         line.submitted += 1
         if sale.kind.behaviour not in LOST:

@@ -65,7 +65,7 @@ class LogFollower:
         self._follow_new_files(is_first=True)
 
     def lines(self) -> Iterator[list[LogLine]]:
-        """Yield the new lines again and again; an empty list if there are none."""
+        """Yield, again and again, the list of lines that are new since the last list. It may be empty."""
         while True:
             self._follow_new_files(is_first=False)
             added = [(reader, tail.new_lines()) for tail, reader in self._tails.values()]

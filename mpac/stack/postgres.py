@@ -62,7 +62,7 @@ class Cluster:
 
 
 async def postgres(home: Home, *, port: int, password: str, durable: bool) -> ServiceProcess:
-    """Return the server's process; create its cluster if there is none yet."""
+    """Return the process of the PostgreSQL server. Create the database cluster if there is none yet."""
     cluster = await asyncio.to_thread(_prepare, home, password, durable)
     settings = SETTINGS | {"port": str(port)} | ({} if durable else NOT_DURABLE)
     options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]

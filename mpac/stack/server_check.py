@@ -1,4 +1,4 @@
-"""Start a server briefly in a temporary folder, to find out whether it can run on this machine."""
+"""Start a database or broker server briefly in a temporary folder, to find out whether it can run on this machine."""
 
 import asyncio
 import os

@@ -23,7 +23,7 @@ STACK = "crashing"
 
 
 async def kill_with_refund(crashing: CrashStack, point: str) -> Killed:
-    """Kill a worker at ``point`` of a refund, which must be made once and completed."""
+    """Create a refund and kill its worker at ``point``. The result checks that the refund is made once and completed."""
 
     async def make_refund() -> dict[str, Any]:
         return await crashing.post(f"/payments/{await crashing.paid()}/refund", {"amount": 300, **WHY})

@@ -187,7 +187,7 @@ async def test_one_request_id_is_found_from_the_request_to_the_worker(live: Live
     logs = live.stack.home.logs
 
     async def said() -> tuple[bool, bool]:
-        """Return whether the API's log and the worker's log contain the request id, the worker's with its payment."""
+        """Return whether both logs contain the request id: the API's, and the worker's in a line about the payment."""
         of_api, of_worker = ((logs / f"{name}.log").read_text() for name in ("api", "worker-payments-1"))
         lines = [json.loads(line) for line in of_worker.rpartition("\n")[0].splitlines() if "till-3.trace-1" in line]
         return "till-3.trace-1" in of_api, created.body["id"] in {line.get("payment_id") for line in lines}

@@ -139,7 +139,7 @@ class SilenceTracker:
     def _is_consumed(self, sweeps: QueueAges) -> bool:
         """Return whether the queue of beat's messages is consumed.
 
-        It is if a canary was consumed within half of the limit, which is twice the period of canaries.
+        This is so if a canary was consumed within half of the limit, which is twice the period of canaries.
         """
         if sweeps.unanswered is None:
             return self._seconds_unchanged(("queue", SWEEPS), sweeps.mark) < self._limit / 2

@@ -154,7 +154,10 @@ def _poll_seconds(facts: Facts, policy: RetryPolicy) -> float:
 
 
 def _review_if_overdue(facts: Facts) -> Remark | None:
-    """Return a request for review if a provider accepted the request and has not decided in time; only once."""
+    """Return a request for review if the provider has accepted the payment or refund but not decided in time.
+
+    A review is requested only once.
+    """
     return Remark.REQUEST_REVIEW if facts.is_overdue and not facts.needs_review else None
 
 

@@ -77,8 +77,8 @@ class LeaseExecutor(Generic[RequestT]):
     async def process(self, ids: Sequence[object]) -> TaskSummary:
         """Advance the rows ``ids`` by one step each, and return how the steps ended.
 
-        Safe to call twice, late, concurrently, or never. Raises ``TypeError`` if ``ids`` is not a list, ``ServiceUnavailable``
-        if the database is unavailable, and ``ValueError`` for malformed ids, after the other rows were processed.
+        A repeated, late, concurrent or missing call is harmless. Raises ``TypeError`` if ``ids`` is not a list,
+        ``ServiceUnavailable`` if the database is unavailable, and ``ValueError`` at the end for malformed ids.
         """
         if not isinstance(ids, list):
             raise TypeError(f"{self._name}s are processed by a list of their ids, not {type(ids).__name__}")

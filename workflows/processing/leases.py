@@ -123,9 +123,10 @@ class LeaseTable(ABC, Generic[RequestT]):
         non_idempotent: Collection[str] = (),
         full: Collection[str] = (),
     ) -> list[Claim[RequestT]]:
-        """Claim those of ``ids`` that are due and not leased; the others are leased, final, not due, or poison candidates.
+        """Claim those of ``ids`` that are due and not leased, except poison candidates.
 
-        ``non_idempotent`` are the providers that do not deduplicate. After a call that did nothing, they get a new reference.
+        ``non_idempotent`` are the providers that do not deduplicate. After a call that did nothing, their rows are sent under
+        a new reference.
         ``full`` are the providers that cannot be called now. Of their rows, only those that need no call are claimed.
 
         Raises ``ServiceUnavailable`` if the database is unavailable; then nothing is claimed, and the sweep nudges again.

@@ -96,7 +96,7 @@ def summarise_row(status: str | None, decision: Decision) -> RowSummary:
 def summarise_task(tasks: "Sequence[asyncio.Task[RowSummary]]", *, count: int) -> TaskSummary:
     """Return the summary of a task's ``count`` rows, of which those in ``tasks`` were claimed.
 
-    If some are still running, the summary's ``later`` receives the complete one.
+    If some rows are still being processed, the future ``later`` of the summary receives the complete summary.
     """
     running = [task for task in tasks if not task.done()]
     if not running:

@@ -129,8 +129,8 @@ NAMES = ("reference", "payment_id", "currency")
 def read_answer(answer: HttpAnswer, asked: Charge | ChargeRefund, *, refusal: int | None = REFUSED) -> Answer:
     """Return the meaning of ``answer`` to the request ``asked``.
 
-    ``refusal`` is the status that refuses the request permanently; ``None`` for an inquiry, whose refusal says nothing
-    about the charge or refund.
+    ``refusal`` is the HTTP status that refuses the request permanently. It is ``None`` for an inquiry, because a refused
+    inquiry says nothing about the charge or refund.
     """
     try:
         body = orjson.loads(answer.body)

@@ -97,8 +97,8 @@ async def find_due_reconciliations(*, limit: int, settings: Settings) -> list[Du
 async def reconcile_due(settlement_id: str, *, worker: str, settings: Settings, providers: Providers) -> TextSummary:
     """Fetch the providers' statements, and reconcile the settlement if all providers answered.
 
-    Returns the result as a sentence for the task's log. Safe to call twice, late or never. Raises ``ServiceUnavailable`` if
-    the database cannot be reached.
+    Returns the result as a sentence for the task's log. A repeated, late or missing call is harmless. Raises
+    ``ServiceUnavailable`` if the database cannot be reached.
     """
     actor = Actor(worker=worker)
     tries = await _start_try(settlement_id)

@@ -192,7 +192,7 @@ async def _pair_by_their_reference(connection: AsyncConnection) -> None:
 
 
 async def _pair_rest(connection: AsyncConnection, step: TextClause) -> None:
-    """Run a pass over the remaining lines, and remove its pairs from them."""
+    """Run a pass over the lines that have no pair yet, and remove the lines that it pairs."""
     await connection.execute(step)
     for statement in _REMOVE_PAIRED:
         await connection.execute(statement)

@@ -88,7 +88,7 @@ class Doubts:
 async def resolve_unknown_outcomes(settlement_id: str, *, actor: Actor) -> Doubts:
     """Record the outcomes that a closed settlement's fetched statements prove.
 
-    Safe to call twice, late or never. Raises ``ResourceNotFound``, ``ServiceUnavailable``.
+    A repeated, late or missing call is harmless. Raises ``ResourceNotFound``, ``ServiceUnavailable``.
     """
     loop = asyncio.get_running_loop()
     stop_at = loop.time() + BUDGET_SECONDS

@@ -123,7 +123,7 @@ def _checked_amount(payment: LockedPayment, request: RefundRequest) -> int:
 
 
 def _is_left_to_a_person(payment: RefundedPayment, request: RefundRequest) -> bool:
-    """Return whether a person still has to refund the money."""
+    """Return whether a person still has to refund the money of the payment."""
     local = is_local(payment["provider"])
     return local and request.report is None and not request_is_report(payment["provider"])
 
@@ -140,7 +140,7 @@ async def write_refund(
 ) -> NewRefund:
     """Reserve ``amount`` on the payment, whose row the transaction has locked, and write the pending refund.
 
-    A refund that ``needs_action`` is not due, so no worker claims it; that is the second version in its history.
+    A refund that ``needs_action`` is never due, so no worker claims it. Its history then has a second row, which says so.
     """
     row = _new_refund(payment, request, amount=amount, by=by)
     row["needs_action"] = needs_action

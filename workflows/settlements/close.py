@@ -112,7 +112,7 @@ class CloseResult:
 async def close_settlements(settlement_ids: Sequence[str], *, worker: str) -> CloseResult:
     """Close those of the given settlements that are due.
 
-    Safe to call twice, late, concurrently or never. Raises ``ServiceUnavailable`` if the database cannot be reached.
+    A repeated, late, concurrent or missing call is harmless. Raises ``ServiceUnavailable`` if the database cannot be reached.
     """
     closed = CloseResult()
     for group in await _groups(list(settlement_ids)):

@@ -66,7 +66,10 @@ _SET_TIMEOUT = text("SET LOCAL statement_timeout = '60s'")
 
 
 async def open_due_periods(*, worker: str) -> int:
-    """Open and reschedule all periods that need it, and return their number. Raises ``ServiceUnavailable``."""
+    """Open the missing periods, and reschedule the periods whose rule changed; return the number of both.
+
+    Raises ``ServiceUnavailable``.
+    """
     done = 0
     for search in (_WITHOUT, _FOREIGN):
         while True:

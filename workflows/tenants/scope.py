@@ -42,8 +42,9 @@ def visible_to(
 def scope_condition(*, merchant_id: str = "merchant_id", store_id: str = "store_id", caller: str = ":own_") -> str:
     """Return the rule of ``visible_to`` as an SQL expression, for statements that are written as text.
 
-    ``merchant_id`` and ``store_id`` are SQL expressions for the owner of a row. ``caller`` is the prefix before ``scope``,
-    ``psp_id``, ``merchant_id`` and ``store_id``: ``:own_`` for parameters, ``i.`` for the columns of a row per caller.
+    ``merchant_id`` and ``store_id`` are SQL expressions for the owner of a row. ``caller`` is the prefix of the caller's
+    ``scope``, ``psp_id``, ``merchant_id`` and ``store_id`` in the expression: ``:own_`` if they are parameters, ``i.`` if they
+    are columns of a row per caller.
     """
     owner = {"psp_id": f"psp_of({merchant_id})", "merchant_id": merchant_id, "store_id": store_id}
     cases = "\n".join(

@@ -123,7 +123,7 @@ class StackClock:
         await self.read()
 
     async def _try_to_move(self, ahead_seconds: int, before_move: BeforeMove) -> list[str]:
-        """Move, or return the ids of what is in progress."""
+        """Move both clocks, or return the ids of the payments and refunds in progress, which prevent the move."""
         in_progress = await self._rows_in_progress()
         if in_progress:
             return in_progress

@@ -25,7 +25,7 @@ class Evidence:
 
     @property
     def events(self) -> list[str]:
-        """The events of its history, oldest first."""
+        """The events of the payment's history, oldest first."""
         return [entry["event"] for entry in self.history]
 
     @property

@@ -22,7 +22,7 @@ from workflows.settings import Settings
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
-    """Return the file of a self-signed certificate for 127.0.0.1 with its key."""
+    """Return a file that contains a self-signed certificate for 127.0.0.1 and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a provider")])
     now = clock.now()

@@ -97,7 +97,7 @@ async def paid_in_three_ways(api: Api, refunds: RefundMaker, order: dict[str, An
 
 
 async def closed(api: Api, tenant: Tenant, manager: str, currency: str) -> tuple[dict[str, Any], dict[str, int]]:
-    """Return the closed settlement of this currency, and the amounts of its lines."""
+    """Close the running settlement in ``currency``; return the settlement, and the amounts of its lines by entity."""
     await open_due_periods(worker=WORKER)
     page = (await api.get(f"/settlements?store_id={tenant.store_id}&status=open", as_=manager)).body["data"]
     (running,) = [row for row in page if row["currency"] == currency]

@@ -133,7 +133,7 @@ async def _fetch(provider: Provider, wanted: dict[str, Any], *, actor: Actor) ->
 
 @dataclass(frozen=True, slots=True)
 class _Doubts:
-    """The references of payments in doubt on the pages that were read so far.
+    """The references of payments and refunds in doubt on the pages that were read so far.
 
     ``charged`` are the references whose charge is stored. ``reversals`` are the late reversals of references whose charge was
     not found yet.

@@ -21,7 +21,7 @@ _MASKED_DIGIT = "*"
 
 @dataclass
 class CardDataScan:
-    """A scan of one file for card data. The first name or value that looks like it sets ``has_card_data``."""
+    """A scan of one file for card data. A name or value that looks like card data sets ``has_card_data``."""
 
     has_card_data: bool = False
     _is_clean: bool = False
