@@ -44,7 +44,10 @@ def test_every_payment_that_was_answered_is_completed_and_charged_once(results: 
 @pytest.mark.parametrize("name", ["product", "orm_celery"])
 def test_no_payment_is_quicker_than_its_provider(results: dict[str, Any], name: str) -> None:
     (figures,) = results["rounds"][name]
-    for load in ("closed", "steady", "rest"):
+    # On a busy machine a load may last too short for any of its payments to become final.
+    measured = [load for load in ("closed", "steady", "rest") if figures[load]["final_ms"]]
+    assert measured
+    for load in measured:
         # Part of the provider's time passes before the 201: at most the duration of the slowest POST on a busy machine.
         assert figures[load]["final_ms"]["p50"] + figures[load]["post_ms"]["p99"] >= results["plan"]["latency_ms"] - 1
 
