@@ -29,11 +29,12 @@ CHECKS: dict[str, tuple[str, ...]] = {  # the quick ones first
 }
 ALONE = ("tests/chaos", "tests/e2e")
 PHASES: dict[str, tuple[str, ...]] = {
-    # Three processes on two cores, each with a database server of its own. By module, because tests of a module may share
-    # what is slow to start. In the order of collection: the unit tests come last and fill what the others leave idle.
+    # Four processes on two cores, because tests wait more than they compute. Each has a database server of its own. By module,
+    # because tests of a module may share what is slow to start. In the order of collection: the unit tests come last and fill
+    # what the others leave idle.
     "pytest in parallel": (
         *(f"--ignore={folder}" for folder in ALONE),
-        *("-n", "3", "--dist", "loadscope", "--no-loadscope-reorder", "-m", "not long"),
+        *("-n", "4", "--dist", "loadscope", "--no-loadscope-reorder", "-m", "not long"),
     ),
     # Tests that start whole stacks and kill processes: other tests beside them would take the time their deadlines count on.
     "pytest alone": (*ALONE, "-m", "not long"),
