@@ -35,7 +35,7 @@ FIGURES_OF_MOVEMENT = {
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A store and currency, with its provider if the rule compares by provider, for which two books differ."""
+    """A place for which two books differ: a store, a currency and, if the rule compares by it, a provider."""
 
     rule: str
     place: str

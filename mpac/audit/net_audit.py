@@ -91,7 +91,11 @@ class ReferenceBooks:
 
 @dataclass(frozen=True, slots=True)
 class NetAudit:
-    """How many references were compared, set aside as open, and explained by their statement; and the differences."""
+    """The differences, and the numbers of references compared, set aside and explained.
+
+    ``set_aside``: not compared, because the outcome is open. ``explained``: differs from the provider's ledger because of
+    booked corrections, but agrees with a statement.
+    """
 
     checked: int
     set_aside: int

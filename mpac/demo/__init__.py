@@ -4,7 +4,7 @@
 |---|---|
 | ``run`` | the whole demonstration: start the stack, seed, play the chapters, audit |
 | ``environment`` | the stack it runs on, and settings that shorten minutes of waiting to seconds |
-| ``chapters`` | one module for each part of the story; a later part of the product adds one |
+| ``chapters`` | one module for each part of the story; new parts of the product add theirs |
 | ``terminal_client``, ``sales`` | a cashier with a terminal, and the kinds of sales with their faults |
 | ``day`` | the second story: a day of three stores, its close and its reconciliation |
 | ``guest_client`` | guests at a table who order, split the bill, pay and get a refund |

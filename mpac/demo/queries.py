@@ -67,6 +67,9 @@ class DemoQueries:
         return {METHODS[row[0], row[1], row[2]]: row[3] for row in found}
 
     async def payments_by_reference(self, beginning: str) -> dict[str, tuple[int, str]]:
-        """Return, by client_reference, the number of payments and the id of the first."""
+        """Count the payments whose client_reference begins with ``beginning``.
+
+        Return, by client_reference, the number of payments and the id of the first.
+        """
         found = await self._database.fetch(_REFERENCES, [f"{beginning}%"])
         return {row[0]: (row[1], row[2]) for row in found}

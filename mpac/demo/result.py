@@ -44,7 +44,7 @@ class DemoResult:
 
     @property
     def style(self) -> str:
-        """The colour of the sentence."""
+        """The colour in which the demonstration's last sentence is printed."""
         return STYLES.get(self.kind, "bold red")
 
 

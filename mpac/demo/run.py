@@ -85,7 +85,7 @@ async def _play(demo: DemoEnvironment) -> DemoResult:
 
 
 async def _chapter(demo: DemoEnvironment, chapter: "Chapter") -> list[Problem]:
-    """Play a chapter. A bug in it ends the chapter only, so that the audit is still made."""
+    """Play a chapter and return its problems. A bug ends only the chapter; the audit still runs."""
     try:
         return await chapter.play(demo)
     except TimedOut as error:

@@ -1,8 +1,8 @@
 """The sales of the terminals: each kind of sale, what goes wrong with it, and how often.
 
-The deck is shuffled and dealt repeatedly, so that a long demonstration has each kind in these proportions. Each behaviour is
-dealt once before (``OPENING``), so that even a short demonstration has a double tap, lost answers and cancels. ``fate`` is the
-sandbox provider's term for what happens to the call.
+The kinds form a deck with some copies of each (``DECK``). It is shuffled and dealt repeatedly, so that a long demonstration
+has each kind in these proportions. Each behaviour is dealt once before (``OPENING``), so that even a short demonstration has
+a double tap, lost answers and cancels. ``fate`` is the sandbox provider's term for what happens to the call.
 """
 
 import random

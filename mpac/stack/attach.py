@@ -51,7 +51,10 @@ def attach(home: Path, *, needs: Collection[str] = ()) -> None:
 
 
 def exec_command(command: Sequence[str], environment: Mapping[str, str], *, source: str) -> NoReturn:
-    """Replace this process by the command, which keeps the pid and gets the signals. ``source`` is a file that it needs."""
+    """Replace this process by ``command``, which keeps the pid and gets the signals.
+
+    Raises ``UserError`` if ``source``, a file that the command needs, is missing.
+    """
     if not (ROOT / source).exists():
         raise UserError(f"The command can't be started: {source} is not in this checkout.")
     os.chdir(ROOT)

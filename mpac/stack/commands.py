@@ -20,15 +20,16 @@ FLOWER_MAX_TASKS = 10_000  # Flower keeps them all in memory, and slows down wel
 
 
 def api(*, host: str, port: int) -> tuple[str, ...]:
-    """Return the command of one API process."""
+    """Return the command that starts an API process."""
     return (sys.executable, "-m", "api", "--host", host, "--port", str(port))
 
 
 def worker(*, queues: str, name: str) -> tuple[str, ...]:
-    """Return the command of one worker process: threads around one event loop, one batch in progress per thread.
+    """Return the command that starts a worker process.
 
-    It runs without gossip and mingle, by which workers learn of each other: no worker needs to, and mingle makes every start a
-    second slower. It sends heartbeats and events, which show Flower that a worker is alive and what it does.
+    The worker has threads around one event loop, with one batch in progress per thread. It runs without gossip and mingle, by
+    which workers learn of each other: no worker needs to, and mingle makes every start a second slower. It sends heartbeats
+    and events, which show Flower that a worker is alive and what it does.
     """
     include = ["mpac.stack.celery_ready_hook"] + (["beat.sweeps"] if "sweeps" in queues.split(",") else [])
     return (
@@ -39,12 +40,18 @@ def worker(*, queues: str, name: str) -> tuple[str, ...]:
 
 
 def beat() -> tuple[str, ...]:
-    """Return the command of beat. Several may run at once: each sends every periodic task, which is harmless."""
+    """Return the command that starts beat.
+
+    Several may run at once: each sends every periodic task, which is harmless.
+    """
     return (*BEAT, "beat", "--scheduler", SCHEDULER, "--pidfile=")
 
 
 def flower(*, host: str, port: int, mode: str = "read-only") -> tuple[str, ...]:
-    """Return the command of Flower, which shows workers and tasks; its user and password come from FLOWER_BASIC_AUTH."""
+    """Return the command that starts Flower, which shows workers and tasks.
+
+    Its user and password come from FLOWER_BASIC_AUTH (``flower_variables``).
+    """
     return (
         *(*CELERY, "flower", f"--address={host}", f"--port={port}", f"--read_only={mode == 'read-only'}"),
         *(f"--max_tasks={FLOWER_MAX_TASKS}", "--persistent=False", "--purge_offline_workers=300"),
@@ -59,7 +66,7 @@ def flower_variables(user: str, password: str) -> dict[str, str]:
 
 
 def sandbox(*, host: str, port: int, store: str) -> tuple[str, ...]:
-    """Return the command of the sandbox provider, which stores its ledger in ``store``."""
+    """Return the command that starts the sandbox provider, which stores its ledger in ``store``."""
     return (sys.executable, "-m", "sandbox", "--host", host, "--port", str(port), "--store", store)
 
 

@@ -43,9 +43,10 @@ def join_or_start(home: Path, arguments: Sequence[str]) -> tuple[RunInfo, bool]:
 
 
 def detach_up(home: Path, arguments: Sequence[str], *, names: Collection[str] = ()) -> RunInfo:
-    """Run the same command without --detach in a new session, and return its run.json once everything is ready.
+    """Run `mpac` with ``arguments`` but without --detach in a new session, and wait until it is ready.
 
-    If ``names`` are given, return as soon as those processes are ready; ``wait_complete`` waits for the rest.
+    Return its run.json. If ``names`` are given, return as soon as those processes are ready; ``wait_complete`` waits for
+    the rest.
     """
     folder = open_home(home)
     if is_running(folder):

@@ -24,7 +24,10 @@ SENTENCES = {
         "silent",
     ): "The broker accepts no message from the API: payments are stored and processed when it is back.",
 }
-"""Kind and state → its sentence. There is none for a state that is unknown because the broker is down; the broker has one."""
+"""(kind, state) → the sentence about it.
+
+If a state is unknown because the broker is down, only the broker gets a sentence.
+"""
 
 Health = Mapping[str, Any]
 
@@ -60,7 +63,7 @@ def health_problems(info: RunInfo, health: Health | str) -> list[str]:
 
 
 def process_states(health: Health | str) -> dict[str, tuple[str, str]]:
-    """Return, by name, the state of beat and each worker, and how long ago it was heard."""
+    """Return, by name, the state of beat and each worker, and how long ago it was last heard from."""
     if isinstance(health, str):
         return {}
     beat = {"beat": (health["beat"], "")} if "beat" in health else {}
@@ -82,12 +85,12 @@ def queue_lines(health: Health | str) -> Iterator[str]:
 
 
 def silence_text(seconds: float | None) -> str:
-    """Return how long a queue or process was silent; the API gives ``None`` if it was never heard."""
+    """Return how long a queue or process was silent; the API gives ``None`` if it was never heard from."""
     return "an unknown time" if seconds is None else format_duration(seconds)
 
 
 def _is_ours(part: Mapping[str, Any], info: RunInfo) -> bool:
-    """Return whether this stack started the silent part. A service that was left out on purpose is no fault."""
+    """Return whether this stack started the silent part. A service left out on purpose is not a fault."""
     parts = {name.partition("-")[0] for name in info["names"]}
     needed = {"queue": "worker", "beat": "beat", "broker": "api"}
     if part["kind"] == "worker":

@@ -1,4 +1,4 @@
-"""Read the log files of a state folder: the last lines of several processes in the order of time, and lines that are added.
+"""Read the log files of a state folder: the last lines of all processes by time, then new lines.
 
 The stack need not be running, because its log files stay in ``logs/`` after its end.
 """
@@ -49,7 +49,7 @@ def choose_logs(home: Home, wanted: Sequence[str]) -> list[str]:
 
 
 def last_lines(home: Home, names: Collection[str], count: int) -> list[LogLine]:
-    """Return the last ``count`` lines of these processes together, in the order of time."""
+    """Return the last ``count`` lines of these processes together, sorted by time."""
     found = [line for name in names for line in _read(home.logs / f"{name}.log", count)]
     return sorted(found, key=attrgetter("at"))[-count:] if count else []
 
@@ -65,7 +65,7 @@ class LogFollower:
         self._follow_new_files(is_first=True)
 
     def lines(self) -> Iterator[list[LogLine]]:
-        """Yield, again and again, the list of lines that are new since the last list. It may be empty."""
+        """Yield without end: each time the list of lines added since the last one, which may be empty."""
         while True:
             self._follow_new_files(is_first=False)
             added = [(reader, tail.new_lines()) for tail, reader in self._tails.values()]

@@ -88,9 +88,10 @@ def database_url(port: int, password: str, *, database: str = ORDINARY.database)
 
 
 def identity_for(folder: Path) -> Identity:
-    """Return the identity that the server can have with its data in ``folder``. PostgreSQL refuses to run as root.
+    """Return the identity under which PostgreSQL can run with its data in ``folder``.
 
-    Raises ``UserError`` if there is none.
+    It is ``self``, or, because PostgreSQL refuses to run as root, ``mapped`` or ``nobody``. Raises ``UserError`` if root can
+    use neither of them.
     """
     if os.geteuid() != 0:
         return "self"

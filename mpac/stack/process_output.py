@@ -157,7 +157,7 @@ class ConsoleOutput(FileOutput):
                     trim(path)
 
     def _new_lines(self) -> list[LogLine]:
-        """Return the new lines of all processes in the order of time."""
+        """Return the new lines of all processes, sorted by time."""
         found = [(name, tail.new_lines()) for name, tail in list(self._tails.items())]
         lines = [self._readers[name].read(text) for name, texts in found for text in texts if text.strip()]
         return sorted(lines, key=attrgetter("at"))

@@ -1,7 +1,7 @@
-"""Find the servers' programs: in the installed wheels, else on PATH.
+"""Find the executables of PostgreSQL and Valkey: in the installed wheels, else on PATH.
 
 Only the files are used. The wheels' own ``get_server()`` functions create system users, change the modes of parent folders or
-offer a socket only; their packages are not even imported.
+support only a Unix socket; their packages are not even imported.
 """
 
 import importlib.util

@@ -1,7 +1,7 @@
 """The description of one process, from which the supervisor starts, probes and stops it.
 
-``ready`` tells whether the process with that pid can be used. It is called every 20 ms, so it must be cheap and must not
-import the product.
+``ready`` takes the pid of the process and tells whether it can be used. It is called every 20 ms, so it must be cheap and must
+not import the product.
 """
 
 import os

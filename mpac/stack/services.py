@@ -65,9 +65,9 @@ def missing_services(services: Collection[str]) -> dict[str, str]:
 
 
 def check_services(services: Collection[str]) -> tuple[str, ...]:
-    """Return the services in the order of starting, with the migration if one needs it.
+    """Return the services in start order, with ``migrate`` added if one of them needs the schema.
 
-    Raises ``UserError`` for one that does not exist or can't be started.
+    Raises ``UserError`` if a service does not exist or can't be started.
     """
     unknown = sorted(set(services) - set(ALL_SERVICES))
     if unknown:

@@ -61,9 +61,10 @@ def broker_url(port: int, password: str, *, number: int = ORDINARY.broker_number
 
 
 def _as_pattern(path: str) -> str:
-    """Return the path escaped, so that Valkey reads this file: it treats a name with one of these characters as a pattern.
+    """Return ``path`` with its glob characters escaped.
 
-    If no file matched the pattern, Valkey would start without our options: on its default port, without a password.
+    Valkey treats the name of a configuration file with ``*``, ``?`` or ``[`` as a pattern. If no file matched the pattern,
+    Valkey would start without our options: on its default port, without a password.
     """
     return re.sub(r"[\\*?\[\]]", r"\\\g<0>", path) if any(character in path for character in "*?[") else path
 

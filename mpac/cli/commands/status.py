@@ -59,7 +59,10 @@ def is_healthy(info: RunInfo) -> bool:
 
 
 def table(info: RunInfo, heard: Mapping[str, tuple[str, str]] | None = None) -> list[str]:
-    """Return one line per process. ``heard`` maps a worker or beat to its state and how long ago it was heard."""
+    """Return one line per process.
+
+    ``heard`` maps a worker or beat to its state and to how long ago it was last heard from.
+    """
     lines = [f"{'process':<20} {'pid':>8}  {'state':<10} {'heard':<8} where"]
     for name in ["supervisor", *info["names"]]:
         pid = info["pids"].get(name)

@@ -79,7 +79,10 @@ def up(
 
 
 def _detach(home: Path, differs: Callable[[RunInfo], list[str]]) -> None:
-    """Start a stack in the background, or find the running one; print its addresses and what differs from the options."""
+    """Start a stack in the background, or find the running one; print its addresses.
+
+    If a running stack was started with other options, print which ones differ.
+    """
     info, is_new = join_or_start(home, sys.argv[1:])
     if not is_new:
         info["ahead_seconds"] = clock_state_of(info).ahead_seconds

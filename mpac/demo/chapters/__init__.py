@@ -1,8 +1,9 @@
-"""The chapters of the demonstration in the order they are played; chapters of one row are played concurrently.
+"""The chapters of the demonstration, in groups.
 
-A chapter is a module with ``TITLE``, ``EXERCISES`` and ``play``; a later part of the product adds its module here. The title
-of a row is that of its first chapter. ``EXERCISES`` names the rules for which a played chapter must have produced something to
-check. If one of them had nothing to check, the demonstration proves nothing about it.
+The groups in ``CHAPTERS`` are played in order, the chapters of one group concurrently. A group is announced under the title of
+its first chapter. A chapter is a module with ``TITLE``, ``EXERCISES`` and ``play``; new parts of the product add their chapter
+module here. ``EXERCISES`` names the rules for which a played chapter must have produced something to check. If one of them had
+nothing to check, the demonstration proves nothing about it.
 """
 
 from collections.abc import Awaitable, Callable

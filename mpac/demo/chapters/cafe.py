@@ -1,6 +1,6 @@
 """Play a table of three guests at a cafe: one order, three bills, three payment methods, and later a refund of a cake.
 
-It is played beside the terminals of the first chapter. One card is declined, so that the rules about failed payments and
+It is played while the terminals of the first chapter sell. One card is declined, so that the rules about failed payments and
 released reservations have something to check.
 """
 
@@ -55,7 +55,10 @@ EXERCISES = (
 
 
 async def play(demo: DemoEnvironment) -> list[Problem]:
-    """Order, split, pay and refund; return what does not add up. Raises ``UnexpectedAnswer``, ``TimedOut``."""
+    """Order, split the bill, pay and refund; return the problems.
+
+    Raises ``UnexpectedAnswer`` and ``TimedOut``.
+    """
     # This chapter also needs the processes that the first payment does not need, and it must not delay that payment.
     await demo.wait_for_rest()
     run = demo.run

@@ -43,7 +43,7 @@ def is_played(demo: DemoEnvironment) -> bool:
 
 
 async def play(demo: DemoEnvironment) -> list[Problem]:
-    """Open the stores, sell, close, count and reconcile; return what does not add up.
+    """Open the stores, sell, close, count the cash and reconcile; return the problems.
 
     Raises ``UnexpectedAnswer`` and ``TimedOut``.
     """

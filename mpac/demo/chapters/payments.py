@@ -55,9 +55,9 @@ EXERCISES = (
 
 
 async def play(demo: DemoEnvironment) -> list[Problem]:
-    """Sell once, then sell at all terminals and kill the worker half-way; wait until every payment is final, and compare.
+    """Sell at one terminal, then at all, killing the worker half-way; return the problems.
 
-    Returns the problems.
+    Wait until every payment is final. The problems include differences between the terminals' records and the database.
     """
     rng = random.Random()  # noqa: S311 - a demonstration's dice guard nothing
     statistics = SalesStatistics()

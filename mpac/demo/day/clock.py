@@ -57,14 +57,17 @@ class StoryClock:
         return f"{(await self.now()).astimezone(TOKYO):%a %H:%M}"
 
     async def move_to(self, hour: int, minute: int = 0, second: int = 0, *, day: int = 1) -> None:
-        """Move to ``hour:minute:second`` in Tokyo on the story's ``day``, unless a slow machine made it later already."""
+        """Move to ``hour:minute:second`` in Tokyo on the story's ``day``.
+
+        Does nothing if it is already later, as on a slow machine.
+        """
         local = self._local(hour, minute, second, day=day)
         if await self.now() >= local:
             return
         await self._set(math.ceil((local - datetime.now(UTC)).total_seconds()))
 
     async def require_before(self, hour: int, minute: int = 0, *, day: int = 1, what: str) -> None:
-        """Raise ``TimedOut`` if this time has passed already, because ``what`` took too long on this machine."""
+        """Raise ``TimedOut`` if it is already later: then ``what`` took too long on this machine."""
         now = (await self.now()).astimezone(TOKYO)
         if now >= self._local(hour, minute, 0, day=day):
             raise TimedOut(f"{what} lasted until {now:%H:%M} by the story's clock", counted="scene")

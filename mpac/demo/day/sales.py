@@ -15,9 +15,9 @@ SUICA: dict[str, Any] = {"type": "emoney", "result": "approved", "card_brand": "
 EXPECTED = "expected"
 LEFT_OUT = "missing_at_provider"
 SAME_AMOUNT = 980
-"""The amount of the sale that the statement leaves out, and of the one that we do not know.
+"""The amount of a sale that the provider reports under a reference that we do not know.
 
-They are the same sale: the provider reported it under another reference.
+It causes two breaks: the statement lacks our sale, and has another of the same amount that is unknown to us.
 """
 
 

@@ -63,7 +63,7 @@ class DefaultSettings(Settings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read the arguments, and nothing else."""
+        """Take values from the constructor's arguments only, not from the environment or files."""
         return (init_settings,)
 
 
@@ -96,7 +96,7 @@ def schema_of(resource: str) -> dict[str, Any]:
 
 
 def render_schemas() -> dict[str, Callable[[], str]]:
-    """Return how each schema file is rendered, by its name."""
+    """Return, by the path of each schema file, the function that renders it."""
     return {f"{FOLDER}/{name}.schema.json": _renderer(name) for name in RESOURCES}
 
 

@@ -36,7 +36,7 @@ changing its status. Like any other event, it creates a new version and a row of
 
 
 def render_statuses() -> str:
-    """Return the whole page."""
+    """Return the whole page ``docs/statuses.md``."""
     return "\n".join([HEAD, *(_entity(machine, module) for machine, module in ENTITIES)])
 
 

@@ -1,4 +1,4 @@
-"""Let the workers process what a move of the clock made due, and report the outcomes.
+"""Let the workers process what became due when the clock was moved, and report the outcomes.
 
 The product's own sweeps are called to find what is due, so none of their rules is repeated here.
 """
@@ -67,7 +67,10 @@ class DueWork:
 
 
 async def record_due_work(connection: psycopg.AsyncConnection[Any], done: DueWork, *, seconds: int) -> None:
-    """Record what will be due in ``seconds``. After the move it would be too late: workers may have finished some of it."""
+    """Record in ``done`` what will be due in ``seconds``.
+
+    Call it before the move: after it, workers may have finished some of the work already.
+    """
     cursor = connection.cursor(row_factory=dict_row)
     found = await cursor.execute(_SOON.encode(), {"seconds": seconds, "most": MOST})
     done.before.update((row["id"], _state(row)) for row in await found.fetchall())
@@ -76,7 +79,10 @@ async def record_due_work(connection: psycopg.AsyncConnection[Any], done: DueWor
 
 
 async def open_periods(connection: psycopg.AsyncConnection[Any]) -> None:
-    """Have the first periods of new stores opened now, for which beat would take up to a minute, and wait briefly for them."""
+    """Have a worker open the first periods of new stores now, and wait briefly for them.
+
+    Beat would send this task within a minute.
+    """
 
     async def missing() -> int:
         row = await (await connection.cursor(row_factory=dict_row).execute(_MISSING)).fetchone()

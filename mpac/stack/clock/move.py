@@ -96,7 +96,10 @@ class StackClock:
         return self.is_half_moved or self.provider_ahead_seconds != self.ahead_seconds
 
     async def repair(self, *, report_waiting: Callable[[int], None], before_move: BeforeMove) -> None:
-        """Move both clocks to the later of the two: an interrupted move's target, or its start."""
+        """Move both clocks to the later of the two.
+
+        After an interrupted move this is its target if the provider's clock was moved, else the time before it.
+        """
         await self.move(
             max(self.ahead_seconds, self.provider_ahead_seconds), report_waiting=report_waiting, before_move=before_move
         )

@@ -58,7 +58,7 @@ def parse_time(typed: str, *, now: datetime, zone: tzinfo) -> datetime:
 
 
 def format_local_time(at: datetime, zone: tzinfo) -> str:
-    """Return a time as the clocks of ``zone`` show it, with the zone's name."""
+    """Format a time as local time in ``zone``, followed by the zone's name."""
     return f"{at.astimezone(zone):%a %Y-%m-%d %H:%M:%S} {zone}"
 
 

@@ -162,7 +162,7 @@ async def _say_what_became_due(connection: psycopg.AsyncConnection, done: DueWor
 async def _show(
     connection: psycopg.AsyncConnection, ahead: int, provider_ahead: int, wanted: ClockRequest, *, say: Say
 ) -> dict[str, Any]:
-    """Print what time it is, and return it."""
+    """Print the times of database, provider and machine, and return them."""
     machine = datetime.now(UTC)
     zones = [wanted.zone] if wanted.zone else await _zones(connection)
     shown = _zone(zones[0] if zones else "UTC")
