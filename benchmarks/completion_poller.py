@@ -16,7 +16,7 @@ FINAL = """
 
 
 class CompletionPoller:
-    """Poll the open payments, and tell each caller that waits for one."""
+    """Poll the open payments, and resolve the future of each one that is final."""
 
     def __init__(self, connection: "psycopg.AsyncConnection[tuple[str, str]]", *, pause_seconds: float) -> None:
         self._connection = connection
@@ -30,7 +30,7 @@ class CompletionPoller:
         return self._connection.info.backend_pid
 
     def final_status(self, payment_id: str) -> "asyncio.Future[tuple[str, float]]":
-        """Return a future of the final status and the time at which it was seen."""
+        """Return a future of a payment's final status and of the time at which it was seen."""
         future: asyncio.Future[tuple[str, float]] = asyncio.get_running_loop().create_future()
         self._open[payment_id] = future
         self._arrived.set()

@@ -71,7 +71,7 @@ KINDS: dict[str, tuple[str, Callable[[str], str]]] = {
     "payment": ("payments", _payment),
     "order": ("orders", lambda _: ORDER),
 }
-"""Kind → the path, and the function that returns the body for a number."""
+"""Kind → the path, and the function that returns the request body for a request's reference."""
 
 
 Figures = dict[str, float]

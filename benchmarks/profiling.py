@@ -55,7 +55,7 @@ def _read_profile(file: Path) -> Counter[str]:
 
 
 def shares(spent: Counter[str]) -> tuple[Counter[str], Counter[str]]:
-    """Return the CPU time by function: first including the functions that it called, then alone."""
+    """Return two counters of CPU time by function: with the functions that it called, and without."""
     cumulative: Counter[str] = Counter()
     alone: Counter[str] = Counter()
     for stack, nanoseconds in spent.items():
@@ -67,7 +67,7 @@ def shares(spent: Counter[str]) -> tuple[Counter[str], Counter[str]]:
 
 
 def show(name: str, spent: Counter[str], console: Console) -> None:
-    """Print the functions with the highest cost, by both measures."""
+    """Print the packages and functions with the most CPU time, with and without what they called."""
     whole = spent.total() or 1
     cumulative, alone = shares(spent)
     tables = {"whose code runs": by_package(alone), "with all it calls": cumulative, "alone": alone}

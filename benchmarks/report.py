@@ -46,7 +46,7 @@ def summary(rounds: Rounds) -> dict[str, dict[str, float | None]]:
 
 
 def by_process(rounds: Rounds, name: str) -> dict[str, float]:
-    """Return the CPU milliseconds per payment under full load, by process."""
+    """Return the CPU milliseconds per payment of target ``name`` under full load, by process."""
     first = rounds[name][0]["closed"]["processor_ms"]["by process"]
     return {p: median(rounds[name], ("closed", "processor_ms", "by process", p)) or 0.0 for p in first}
 

@@ -8,7 +8,7 @@ each module of ``workflows`` during its import: every statement is preceded by a
 process that is killed has recorded everything it ran until then. Processes that the tests start are measured as well, because
 ``PYTHONPATH`` contains ``tests/coverage_hook``. ``report`` lists each statement and branch that never ran, and the total.
 
-A statement, ``except`` or ``case`` whose first line has a comment ``# untested: REASON`` is not named, nor is what it
+A statement, ``except`` or ``case`` whose first line has a comment ``# untested: REASON`` is not listed, nor is what it
 contains. It counts as not run.
 """
 
@@ -40,7 +40,7 @@ class Point(NamedTuple):
 
     @property
     def target(self) -> int:
-        """The line of the alternative, or 0 for a statement and for a way past."""
+        """The line of the alternative; 0 for a statement, or a branch that skips all alternatives (``past``)."""
         return int(self.branch) if self.branch.isdigit() else 0
 
     def __str__(self) -> str:
@@ -68,7 +68,7 @@ class Plan:
     def missing(self, run: bytes) -> list[Point]:
         """Return the statements and branches that did not run and have no reason.
 
-        A branch is named only where its condition ran.
+        A branch is included only if its condition ran.
         """
         lines = [Point(self._lines[place]) for place in self.statements if not run[place]]
         never = {point.line for point in lines}

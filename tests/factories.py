@@ -239,7 +239,10 @@ class PaymentMaker:
         await self.processor.process(list(payment_ids))
 
     async def in_status(self, status: PaymentStatus) -> str:
-        """Return the id of a payment in ``status``, except ``refunded``, which ``refund_helpers`` reaches."""
+        """Create a payment, bring it into ``status`` and return its id.
+
+        ``processing`` and ``refunded`` are not supported; tests of refunds reach the latter by ``refund_helpers``.
+        """
         if status is PaymentStatus.PENDING:
             return await self.pending()
         if status is PaymentStatus.CANCELLED:

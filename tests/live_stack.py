@@ -132,7 +132,7 @@ class LiveStack:
     async def submit_until_claimed(self, count: int, *, fate: str) -> list[str]:
         """Submit ``count`` payments and wait until all are claimed; return their ids.
 
-        The provider has not answered some of them by then. If it has answered all, other payments are submitted.
+        At that moment the provider has yet to answer some of them; if it has answered all, other payments are submitted.
         """
         for _ in range(TRIES):
             ids = await self.pay_many(count, fate=fate)

@@ -1,7 +1,7 @@
 """``--shuffle SEED``: run the modules, and the tests of each module, in a random order that the seed determines.
 
-A test that passes only after another one passes by luck, because the modules of a process differ from run to run. Tests of
-one module stay together, because they share a stack.
+If a test passes only because another test ran before it, its success is luck: which modules share a process differs from run
+to run. Tests of one module stay together, because they share a stack.
 """
 
 import random

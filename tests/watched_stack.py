@@ -25,7 +25,7 @@ class WatchedStack(LocalStack):
         super().__init__(home, output=_Ends(open_home(home), self), **options)
 
     def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
-        """Send a signal to a process. If the signal is deadly, the end of the process is expected."""
+        """Send a signal to a process. If the signal is one that ends it (``DEADLY``), its end is expected."""
         super().kill(name, number)
         if number in DEADLY:
             self._kills[name] += 1
@@ -36,7 +36,7 @@ class WatchedStack(LocalStack):
         await super().stop(name)
 
     async def start(self, name: str) -> None:
-        """Start a process. If it had ended although no test ended it, record that."""
+        """Start a process. If no test had stopped or killed it, record its end as unexpected."""
         await super().start(name)
         if name in self._stopped:
             self._stopped.discard(name)

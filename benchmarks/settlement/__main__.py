@@ -1,13 +1,15 @@
 """Measure the end of a day: ``python -m benchmarks.settlement``, on its own database, in about five minutes.
 
-| row                   | what it measures                                                                             |
-|-----------------------|----------------------------------------------------------------------------------------------|
-| one aggregate query   | sum and count by method over the same rows in one statement: the minimum of any read         |
-| COPY of the rows      | the same rows as lines into an empty table without an index: the minimum of any write        |
-| close                 | the product's close of that store: lines, totals, history, next period, marks                |
-| refund kept waiting   | the longest time for which one of its payments could not be locked, as a refund locks it     |
-| stores at one minute  | that many due stores, closed in pages of 50 by two closers                                   |
-| postings              | what the ledger adds to the recording of a payment, in groups of 50                          |
+The first four rows use one store with ``rows`` payments.
+
+| row                   | what it measures                                                                                  |
+|-----------------------|---------------------------------------------------------------------------------------------------|
+| one aggregate query   | sums and count of that store's payments by method: the minimum of any read                        |
+| COPY of the rows      | the same payments as settlement lines into a table without an index: the minimum of any write     |
+| close                 | close of that store's settlement: lines, totals, history, next period, marks on the payments      |
+| refund kept waiting   | the longest wait for a row lock on one of the payments meanwhile, taken as a refund takes it      |
+| stores at one minute  | close of ``stores`` settlements that are due at once, in pages of 50 by two closers               |
+| postings              | what the ledger adds to the recording of a payment, in groups of 50                               |
 
 The ratios to the first two rows can be compared between machines, because those rows are measured in the same run over the
 same data.

@@ -1,4 +1,4 @@
-"""Create rows to settle by SQL: completed payments as the product leaves them, a tenth of them partly refunded.
+"""Insert completed payments by SQL, as the product leaves them, a tenth of them partly refunded.
 
 Triggers are disabled while the rows are inserted, because they refuse rows that begin as completed, and are enabled before
 anything is measured. The physical order is that of the ids, as it is after recording payments one by one.

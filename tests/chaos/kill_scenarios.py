@@ -1,4 +1,7 @@
-"""Provide a stack whose workers crash at a point that the test names, and payments and refunds over real HTTP."""
+"""Provide a stack whose workers crash at a named point.
+
+Payments and refunds are created over real HTTP.
+"""
 
 import asyncio
 import json
@@ -119,10 +122,10 @@ class CrashStack:
         await asyncio.gather(*(self.start_worker(name) for name in self.killed()))
 
     async def crash_at_each(self, points: Sequence[str], run: Callable[[str], Awaitable[Killed]]) -> list[float]:
-        """Kill a worker at each of ``points``, two at a time; return the seconds that each row then took.
+        """Kill a worker at each of ``points``, two at a time.
 
-        ``run`` creates a payment or refund, has its worker killed (``crash_with``), and returns the check to run
-        afterwards.
+        Return the seconds from each kill until the row was final and checked. ``run`` creates a payment or
+        refund, has its worker killed (``crash_with``), and returns the check to run afterwards.
         """
         seconds = []
         for start in range(0, len(points), AT_ONCE):

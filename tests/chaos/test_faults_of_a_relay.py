@@ -1,4 +1,4 @@
-"""A relay between the product and its provider answers by itself, and decides the outcome of no payment or refund."""
+"""A relay that answers in the provider's place never decides the outcome of a payment or refund."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator

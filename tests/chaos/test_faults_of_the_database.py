@@ -37,7 +37,7 @@ class Tills:
             await working
 
     async def sell_more(self, count: int = 20) -> None:
-        """Wait until ``count`` more payments were accepted."""
+        """Wait until ``count`` more payments have been accepted."""
         wanted = len(self.promised) + count
 
         async def promised() -> int:

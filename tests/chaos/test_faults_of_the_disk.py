@@ -24,7 +24,7 @@ SIZE = "300m"
 PIECE = b"\0" * 1_048_576
 FAILED_STARTS = 2
 WAL_MESSAGE = "SELECT pg_logical_emit_message(false, 'test', repeat('x', 1000000))"
-"""Write one megabyte of write-ahead log. The current segment has up to sixteen, even if the disk is full."""
+"""Write one megabyte of write-ahead log. The current segment has room for up to sixteen, even if the disk is full."""
 
 
 @pytest.fixture(scope="module")

@@ -220,7 +220,7 @@ async def test_a_moved_database_clock_raises_no_alarm(healthy: LiveStack) -> Non
 
 
 async def final_in(live: LiveStack) -> tuple[float, float]:
-    """Return the number of final payments, by the counters and by the rows."""
+    """Return the number of final payments according to `/metrics`, and according to the rows."""
     page = (await live.api.get("//metrics")).raw.decode()
     lines = [line for line in page.splitlines() if line.startswith("mpac_payments_final_total{")]
     rows = await live.sql("SELECT count(*) FROM payments WHERE status IN ('completed', 'failed', 'cancelled')")

@@ -25,14 +25,14 @@ STARTS_AND_STOPS = re.compile(r"^python3 run\.py (up|down)\b.*$", re.MULTILINE)
 
 
 def blocks(name: str, *, language: str, after: str, before: str = "\n## ") -> str:
-    """Return the code blocks of one section, concatenated."""
+    """Return the code blocks in ``language`` between ``after`` and ``before`` in a document, concatenated."""
     section = (ROOT / name).read_text().partition(after)[2].partition(before)[0]
     return "\n".join(re.findall(rf"^```{language}\n(.*?)^```", section, re.MULTILINE | re.DOTALL))
 
 
 @pytest.fixture(scope="module")
 def variables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Start and seed a stack, and yield the environment variables of its reader."""
+    """Start and seed a stack, and yield the environment variables with which the guides' commands are run."""
     own = {"MPAC_HOME": str(tmp_path_factory.mktemp("guides") / "home"), **SHORTER}
     found = {**os.environ, **own}
     try:

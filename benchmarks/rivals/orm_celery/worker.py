@@ -96,7 +96,10 @@ def _change_status(session: Session, payment: Payment, status: str, at: datetime
 
 
 def _call(reference: str, body: dict[str, Any] | None) -> dict[str, Any]:
-    """Charge, or inquire without a body. Raises ``NoAnswer`` unless the provider reported the outcome."""
+    """Send a charge, or an inquiry if ``body`` is ``None``, and return the provider's answer.
+
+    Raises ``NoAnswer`` unless the provider reported the outcome.
+    """
     try:
         if body is None:
             response = http.request("GET", f"{SANDBOX_URL}/v1/charges/{reference}", timeout=TIMEOUT_SECONDS)
