@@ -157,7 +157,7 @@ def test_no_provider_is_called_within_a_transaction() -> None:
 
 
 def test_the_check_finds_a_provider_call_within_a_transaction_in_every_form() -> None:
-    """Run the check of the test above on code that breaks the rule, in each possible form."""
+    """Run the check on code that calls a provider within a transaction, in each possible form."""
     assert {"charge", "inquire", "withdraw", "refund", "inquire_refund", "statement"} <= CALLS_OF_PROVIDERS
     for opening in ("transaction(Role.WORKER)", "caller_transaction(caller)", "actor.transaction()"):
         for call in ("await provider.refund(refund)", "async for page in provider.statement(account): pass"):

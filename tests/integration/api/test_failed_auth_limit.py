@@ -46,7 +46,7 @@ async def _token(api: Api, assertion: str) -> Answer:
 
 
 async def _flood(api: Api, forged: str, *, count: int = 40) -> list[int]:
-    """Make ``count`` attempts of each kind, and return their statuses."""
+    """Make ``count`` unauthenticated attempts of each of five kinds, and return their statuses."""
     stranger = {"activation_code": "ABCDEFGH2345", "serial_number": "x"}
     stranger["public_key_pem"] = Terminal("", "", _pem()).public_key_pem
     asked = [

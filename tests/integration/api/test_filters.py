@@ -54,7 +54,7 @@ REFUNDS = {
 
 
 async def plant(refunds: RefundMaker, provider: FakeProvider, admin: Admin) -> None:
-    """Create payments and refunds of which each filter finds some but not all."""
+    """Create payments and refunds, so that each filter finds some of them, but not all."""
     made = refunds.payments
     doubt = await made.pending(QR, amount=5_000)
     provider.charges.append(Unknown("no answer"))

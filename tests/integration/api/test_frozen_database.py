@@ -23,7 +23,7 @@ ORDER = {"order_type": "takeaway", "items": [{"name": "Tea", "quantity": 1, "uni
 
 @asynccontextmanager
 async def frozen(stack: LocalStack, admin: psycopg.AsyncConnection[DictRow]) -> AsyncIterator[None]:
-    """Freeze the database: new connections are not accepted, and those that accept payments get no answer."""
+    """Freeze PostgreSQL: it accepts no connection, and the ``mpac_accept`` sessions do not answer."""
     backends = [row["pid"] for row in await (await admin.execute(BACKENDS)).fetchall()]
     assert backends
     stopped = [*backends, stack.pids["postgres"]]

@@ -121,7 +121,10 @@ async def test_a_repeat_of_an_abandoned_request_gets_the_answer_of_its_key(shop:
 
 
 async def test_a_client_reference_is_used_up_only_by_a_stored_payment(shop: Shop, stack: LocalStack) -> None:
-    """In one group: two requests for too much, then one that fits, then one more, all with the same reference."""
+    """Four requests with the same reference form one group.
+
+    The first two exceed the bill, the third pays it, and the fourth is refused as a duplicate.
+    """
     tenant: Tenant = shop.tenant
     posting = await a_payment_of_a_whole_bill(shop)
     accepting = shop.payments.accepting

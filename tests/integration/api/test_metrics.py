@@ -25,7 +25,10 @@ LEASE_SECONDS = 30
 
 
 async def gauges(api: Api, currency: str = "JPY") -> Counter[tuple[str, ...]]:
-    """Return name and entity → the sum over statuses and providers; fail if a sample occurs twice."""
+    """Return each metric's sum over statuses and providers, by name and entity.
+
+    Fail if a sample occurs twice.
+    """
     page = (await api.get("//metrics")).raw.decode()
     samples = [sample for family in text_string_to_metric_families(page) for sample in family.samples]
     named = [(sample.name, *sorted(sample.labels.items())) for sample in samples]

@@ -58,7 +58,10 @@ def look(watch: Any, caplog: pytest.LogCaptureFixture) -> Callable[[], Awaitable
 
 @pytest.fixture
 def passes(watch: Any, look: Callable[[], Awaitable[list[str]]]) -> Callable[[float], Awaitable[list[str]]]:
-    """Return a function that advances the clock with a check after every pause, and returns the events of all checks."""
+    """Return a function that advances the clock in steps of ``PAUSE``, and checks after each step.
+
+    It returns the events that the checks logged as errors.
+    """
 
     async def seconds_pass(seconds: float) -> list[str]:
         events = []
@@ -71,7 +74,7 @@ def passes(watch: Any, look: Callable[[], Awaitable[list[str]]]) -> Callable[[fl
 
 
 async def told(api: Api) -> float:
-    """Return the metric of the seconds since beat was last heard."""
+    """Return the metric that says how many seconds ago beat was last heard from."""
     page = (await api.get("//metrics")).raw.decode()
     samples = [sample for family in text_string_to_metric_families(page) for sample in family.samples]
     (silent,) = [sample.value for sample in samples if sample.name == "mpac_beat_silent_seconds"]

@@ -40,7 +40,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def scheduler(broker: Redis, clock: Clock) -> Any:
-    """Return a scheduler with the real timetable, after its first tick."""
+    """Return a scheduler with the real beat schedule, after its first tick."""
     app = importlib.import_module("beat.app").app
     made = importlib.import_module("beat.scheduler").MonotonicScheduler(app=app, clock=clock)
     made.tick()

@@ -1,4 +1,4 @@
-"""The benchmark runs to its end and reports plausible figures. Tests assert no speed, which is the benchmark's purpose."""
+"""The benchmark runs to its end and reports plausible figures. The tests assert no speed; the benchmark measures it."""
 
 import json
 import os

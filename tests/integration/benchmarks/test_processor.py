@@ -10,7 +10,7 @@ from benchmarks import cpu_time
 
 BURNT_SECONDS = 0.3
 ROUNDED_SECONDS = 0.05
-"""Tolerance: the kernel rounds user and system time of each process down to hundredths. The former bug lost all of it."""
+"""Tolerance: the kernel rounds times of a process down to hundredths. The former bug lost all of a child's CPU time."""
 
 PARENT = f"""
 import subprocess, sys

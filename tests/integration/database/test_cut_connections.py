@@ -24,7 +24,10 @@ MANY = 12
 
 @pytest.fixture
 async def cut_off(serve: Serve, stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Api, Proxy]]:
-    """Yield an API that reaches the database through the proxy, with a timeout for twenty connections on a busy machine."""
+    """Yield an API that reaches the database through the proxy, and the proxy.
+
+    The timeouts are long enough to open twenty connections on a busy machine.
+    """
     monkeypatch.setattr(database, "CONNECT_TIMEOUT_SECONDS", WAIT_SECONDS)
     monkeypatch.setattr(health, "ANSWER_WITHIN_SECONDS", WAIT_SECONDS)
     async with (

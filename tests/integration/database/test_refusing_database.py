@@ -81,7 +81,7 @@ async def end_sessions(admin: Admin) -> None:
 async def own(
     stack: LocalStack, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[tuple[Api, Admin, Tenant]]:
-    """Yield an API with its own database, a connection as the owner, and a tenant."""
+    """Yield an API with its own database, a connection as the database's owner, and a tenant."""
     monkeypatch.setattr(health, "ANSWER_WITHIN_SECONDS", WAIT_SECONDS)
     async with (
         clone_of_template(stack.urls.database) as url,

@@ -18,7 +18,7 @@ VERSIONS = Path(__file__).parents[3] / "migrations" / "versions"
 
 FIRST_IN_USE = "0018"  # earlier migrations were never run on a database in use
 GROWING = re.compile(r"payment|refund|order|bill|settlement|ledger|statement|break|idempotency|\{")
-"""Names of tables that may have millions of rows, or a name that is inserted into the statement."""
+"""Matches names of tables that may have millions of rows, and ``{``, with which an f-string inserts a name."""
 
 BLOCKING_INDEX = re.compile(r"CREATE (?:UNIQUE )?INDEX (?!CONCURRENTLY)\S+\s+ON\s+(\S+)")
 NEW_TABLE = re.compile(r"CREATE TABLE (\w+)")

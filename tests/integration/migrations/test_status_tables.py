@@ -75,7 +75,7 @@ async def probe(stack: object, machine: StateMachine, settings: object, admin: C
 
 
 async def outcome(connection: Connection, *statements: str) -> str:
-    """Return ``done``, or the name of the constraint that refused; the statements are rolled back."""
+    """Run the statements, roll them back, and return ``done`` or the violated constraint's name."""
     try:
         async with connection.transaction(force_rollback=True):
             for statement in statements:

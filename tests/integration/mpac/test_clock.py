@@ -57,7 +57,7 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 class LostAfter(ProviderClock):
-    """A provider whose clock moves, but whose answers are lost: the situation after a caller was killed."""
+    """A provider's clock that moves, but whose answers are lost, as after a caller was killed."""
 
     async def move(self, ahead_seconds: int) -> int:
         await super().move(ahead_seconds)
@@ -68,7 +68,7 @@ class LostAfter(ProviderClock):
 
 
 class NeverArrives(ProviderClock):
-    """A provider that no move request reaches."""
+    """A provider's clock that no request to move it reaches."""
 
     async def move(self, ahead_seconds: int) -> int:
         raise ProviderUnreachable("lost")
@@ -102,7 +102,10 @@ async def ask(stack: LocalStack, question: str, *values: Any) -> Any:
 
 
 async def write(stack: LocalStack) -> None:
-    """Run an UPDATE as accept and claim do, but without a row. Statement triggers fire nevertheless."""
+    """Run an UPDATE of payments that changes no row.
+
+    Its statement triggers fire nevertheless, as those of accept and claim do.
+    """
     await ask(stack, "UPDATE payments SET id = id WHERE false RETURNING id")
 
 

@@ -46,7 +46,7 @@ async def move(stack: LocalStack, ahead: timedelta) -> int:
 
 
 async def ask(url: str, question: str, *values: Any) -> tuple[Any, ...]:
-    """Return the only row of the result."""
+    """Run the query ``question`` with ``values``, and return the first row."""
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
         row: tuple[Any, ...] | None = await (await connection.execute(question.encode(), values)).fetchone()
     assert row is not None

@@ -26,7 +26,7 @@ from tests.polling import HANGS_AFTER_SECONDS, until
 SERVERS = ("--only", "postgres", "--only", "valkey", "--ports", "free")
 LONG = "x" * 1_000
 FLOODS = 500
-"""Number of PostgreSQL errors, each logged with a statement of 1,000 characters, that exceeds the capacity of any pipe."""
+"""Number of errors that PostgreSQL logs, each with a statement of 1,000 characters: more than any pipe holds."""
 
 
 @pytest.fixture

@@ -47,9 +47,9 @@ class Shell:
         return self._said.decode(errors="replace")
 
     async def shows(self, text: str, *, times: int = 1, typing: str = "") -> None:
-        """Wait until ``text`` was shown ``times`` times.
+        """Wait until ``text`` has appeared ``times`` times.
 
-        ``typing`` is typed repeatedly until then, because the shell may not have handed over the terminal yet.
+        ``typing`` is typed repeatedly until then, because the started command may not have control of the terminal yet.
         """
 
         async def count() -> int:

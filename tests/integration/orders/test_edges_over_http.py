@@ -23,7 +23,7 @@ PARTICIPLES = {"submit": "submitted", "cancel": "cancelled", "complete": "comple
 
 
 async def order_in(api: Api, refunds: RefundMaker, status: str, *, refunded_in_full: bool = True) -> dict[str, Any]:
-    """Return the id of an order in ``status``; a paid or completed order is fully refunded if ``refunded_in_full``."""
+    """Create an order and bring it to ``status``; refund a paid or completed one if ``refunded_in_full``."""
     tenant = refunds.tenant
     order = (await post_order(api, tenant, submit=status != "draft")).body
     if status in ("paid", "completed"):

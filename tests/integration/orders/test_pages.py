@@ -11,7 +11,7 @@ from tests.integration.refunds.refund_helpers import RefundMaker, post_refund
 
 
 class Made:
-    """Creates one more row of the listed kind; all rows belong to one table, order or payment."""
+    """Creates orders, bills or refunds (``what``): refunds of one payment, orders and bills of one table."""
 
     def __init__(self, api: Api, refunds: RefundMaker, what: str) -> None:
         self.api, self.refunds, self.what = api, refunds, what

@@ -26,7 +26,7 @@ async def count(admin: Admin, tenant: Tenant, table: str = "payments") -> int:
 async def charge_in_progress(
     payments: PaymentMaker, provider: FakeProvider, **changes: object
 ) -> tuple[str, asyncio.Task[None]]:
-    """Return a payment that was charged but not answered, and the task of the worker that processes it."""
+    """Create a payment whose charge the provider holds; return its id and the task that processes it."""
     payment_id = await payments.pending(QR, **changes)
     provider.hold()
     provider.heard.clear()

@@ -18,7 +18,7 @@ CODE = {"type": "display_qr", "qr_content": "https://pay.example/1", "expires_at
 
 
 async def waiting_code(payments: PaymentMaker, provider: FakeProvider) -> str:
-    """Return a payment that waits for its customer to scan the QR code."""
+    """Create a payment that waits for its customer to scan the QR code, and return its id."""
     provider.charges.append(ActionRequired(CODE, "r1"))
     payment_id = await payments.pending(replace(QR, method_mode="mpm"))
     await payments.process(payment_id)

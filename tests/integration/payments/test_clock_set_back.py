@@ -41,7 +41,7 @@ async def movable(stack: LocalStack) -> str:
 
 @pytest.fixture
 async def engines(settings: Settings, movable: str) -> AsyncIterator[None]:
-    """Connect every role to that database, and restore the usual engines afterwards."""
+    """Connect every role to the database ``movable``, and restore the usual engines afterwards."""
     usual, database._engines = database._engines, database._Engines()
     connect(settings.model_copy(update={"database_url": SecretStr(movable)}))
     yield
@@ -51,7 +51,7 @@ async def engines(settings: Settings, movable: str) -> AsyncIterator[None]:
 
 @pytest.fixture
 async def admin(movable: str) -> AsyncIterator[Admin]:
-    """Yield a connection as the owner of that database, whose clock is an hour fast."""
+    """Yield a connection as the owner of the database ``movable``, whose clock is an hour fast."""
     async with await psycopg.AsyncConnection.connect(movable, autocommit=True, row_factory=dict_row) as connection:
         await set_clock(connection, HOUR)
         yield connection
@@ -66,7 +66,10 @@ async def ahead(settings: Settings) -> set[str]:
 
 
 async def process_rows_ahead(payments: PaymentMaker, settings: Settings, *payment_ids: str) -> None:
-    """Assert that the product finds these payments as due too far in the future, and process them."""
+    """Check that ``find_payments_ahead`` finds these payments, and process them.
+
+    It finds payments that are due later than any schedule sets.
+    """
     assert set(payment_ids) <= await ahead(settings)
     await payments.process(*payment_ids)
 

@@ -29,7 +29,7 @@ DAY = 86_400
 
 
 async def in_doubt(payments: PaymentMaker, provider: FakeProvider, *, moved: bool) -> str:
-    """Return a payment whose charge was not answered; ``moved`` says whether the provider made it."""
+    """Create a payment in doubt, and return its id. ``moved`` says whether the provider moved the money."""
     provider.charges.append(Unknown("read time-out"))
     payment_id = await payments.pending()
     await payments.process(payment_id)

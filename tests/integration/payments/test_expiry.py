@@ -86,7 +86,10 @@ async def test_charge_carries_the_time_after_which_it_must_not_be_sent(
 
 
 async def lose_charge(payments: PaymentMaker, provider: FakeProvider, admin: Admin, payment_id: str) -> None:
-    """Process a payment whose charge is lost on its way, which two inquiries a minute apart then prove."""
+    """Lose a payment's charge on its way to the provider, and process the payment until that is proved.
+
+    The proof is two inquiries that are answered "not found", a minute apart.
+    """
     provider.charges.append(Unknown("read time-out"))
     await payments.process(payment_id)
     for pause in (3, provider.max_processing_seconds + 1):

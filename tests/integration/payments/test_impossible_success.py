@@ -25,7 +25,7 @@ IDS = ["part", "fee above its amount", "negative fee", "endless fee"]
 
 
 async def impossible_success(payments: PaymentMaker, provider: FakeProvider, answer: Succeeded) -> str:
-    """Return a payment whose provider answered with an impossible success."""
+    """Create a payment whose provider answers with ``answer``, an impossible success, and return its id."""
     provider.charges.append(answer)
     payment_id = await payments.pending()
     await payments.process(payment_id)

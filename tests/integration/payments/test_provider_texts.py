@@ -27,7 +27,7 @@ Say = Callable[[Heard, dict[str, Any]], bytes]
 async def talking(settings: Settings, tenant: Tenant, say_it: Say) -> AsyncIterator[tuple[RefundMaker, Peer]]:
     """Yield a maker of payments and refunds at a provider whose answers ``say_it`` builds, and that provider.
 
-    ``say_it`` gets the request, and the fields by which the charge or refund was first named.
+    ``say_it`` gets the request, and the fields that identified the charge or refund in its first request.
     """
     known: dict[str, dict[str, Any]] = {}
 

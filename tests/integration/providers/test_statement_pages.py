@@ -55,7 +55,7 @@ def read(run: Run, settings: Settings, make: Page, **changes: Any) -> tuple[Page
 
 
 def following(asked: dict[str, str]) -> str:
-    """Return the next cursor."""
+    """Return the cursor of the page after the one that ``asked`` requests."""
     return str(int(asked["cursor"] or 0) + 1)
 
 

@@ -138,7 +138,7 @@ def test_a_stray_answer_after_the_next_request_is_not_accepted(
 
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_a_rejected_answer_ends_its_connection(run: Run, settings: Settings, question: str) -> None:
-    """Its real answer is still to come, and would otherwise be read by the next request."""
+    """The real answer may still arrive on that connection, and the next request would read it."""
 
     async def script(heard: Heard, writer: asyncio.StreamWriter) -> None:
         if heard.reference == reference_of(question, "a"):
@@ -183,7 +183,7 @@ def test_an_answer_that_lacks_fields_of_the_request_is_not_accepted(
 def test_an_answer_to_an_earlier_request_for_the_same_charge_is_not_accepted(
     run: Run, settings: Settings, stray: str, question: str
 ) -> None:
-    """A retry has the same reference, so only the request id tells the answer to an earlier try from its own."""
+    """A retry has the reference of the earlier try, so only the request id distinguishes their answers."""
 
     async def script(heard: Heard, writer: asyncio.StreamWriter) -> None:
         late = STRAYS[stray](heard.reference).replace(b"\r\n", b"\r\nMpac-Call-Id: of-an-earlier-request\r\n", 1)

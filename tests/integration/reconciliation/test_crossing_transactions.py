@@ -33,7 +33,7 @@ from workflows.settings import Settings
 async def locked_settlement(
     admin: Admin, strength: str, settlement_id: str
 ) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
-    """Lock the settlement's row in another transaction inside the block."""
+    """Hold a lock on the settlement's row, from another transaction, for the duration of the block."""
     other = await psycopg.AsyncConnection.connect(admin.info.dsn, password=admin.info.password)
     async with other:
         await other.execute(f"SELECT FROM settlements WHERE id = %s FOR {strength}".encode(), [settlement_id])

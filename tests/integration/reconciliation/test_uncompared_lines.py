@@ -25,7 +25,7 @@ ACCEPTED = {"accept_uncompared": True, "note": NOTE}
 
 
 def of_terminals(lines: list[Ours]) -> list[Ours]:
-    """Return the same sales as sales of the terminal's own card application."""
+    """Return copies of ``lines`` as sales by the terminal's own card application, without fees."""
     return [replace(line, provider="external", fee=0) for line in lines]
 
 
@@ -166,7 +166,7 @@ COUNT = "mpac_days_waiting"
 
 
 async def waiting_days(api: Api) -> dict[tuple[str, str], float]:
-    """Return metric and reason → value, for the metrics of days that wait for a person."""
+    """Return the metrics that count days waiting for a person, by metric name and reason."""
     page = (await api.get("//metrics")).raw.decode()
     samples = [sample for family in text_string_to_metric_families(page) for sample in family.samples]
     return {(sample.name, sample.labels["reason"]): sample.value for sample in samples if sample.name.startswith(COUNT)}

@@ -180,7 +180,7 @@ async def test_a_worker_that_stops_beyond_its_lease_records_nothing_and_its_answ
 
 
 async def refund_in(refunds: RefundMaker, provider: FakeProvider, status: str) -> str:
-    """Return the id of a refund that reached ``status`` by events."""
+    """Create a refund, bring it to ``status`` by events, and return its id."""
     payment_id = await refunds.paid()
     outcome: dict[str, list[Any]] = {"processing": [Unknown("?")], "failed": [Declined("no")]}
     provider.refunds.extend(outcome.get(status, []))
@@ -222,7 +222,7 @@ async def test_review_is_requested_for_a_refund_that_its_provider_accepted_and_n
 
 
 async def pending_at_provider(refunds: RefundMaker, provider: FakeProvider) -> str:
-    """Return the id of a refund that the provider accepted without deciding."""
+    """Create a refund that the provider accepts without deciding on it, and return its id."""
     payment_id = await refunds.paid()
     provider.refunds.append(ActionRequired(None))
     return await refunds.refunded(payment_id)

@@ -28,7 +28,10 @@ DAY = 86_400
 
 
 async def in_doubt(refunds: RefundMaker, provider: FakeProvider, *, moved: bool) -> tuple[str, str]:
-    """Return the ids of a payment and of its refund of 300 that was not answered; ``moved`` says whether it was made."""
+    """Create a refund of 300 in doubt, and return the ids of its payment and of the refund.
+
+    ``moved`` says whether the provider moved the money.
+    """
     payment_id = await refunds.paid()
     provider.refunds.append(Unknown("read time-out"))
     refund_id = await refunds.refunded(payment_id, 300)

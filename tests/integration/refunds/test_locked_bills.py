@@ -22,7 +22,7 @@ from tests.polling import DEADLINE_SECONDS, eventually, wait_until_blocked_by
 
 @asynccontextmanager
 async def locked_bill(stack: LocalStack, bill_id: str) -> AsyncIterator[None]:
-    """Lock the bill's row inside the block."""
+    """Hold a lock on the bill's row, from another transaction, for the duration of the block."""
     async with await psycopg.AsyncConnection.connect(stack.urls.database) as foreign:
         await foreign.execute("SELECT FROM bills WHERE id = %s FOR UPDATE", [bill_id])
         yield
@@ -75,7 +75,10 @@ async def test_refunds_of_other_bills_in_the_same_message_are_recorded(
 async def test_many_locked_bills_delay_no_other_payment(
     api: Api, refunds: RefundMaker, stack: LocalStack, admin: Admin
 ) -> None:
-    """There are more locked bills than lanes for recording."""
+    """More bills are locked (4) than groups are recorded concurrently (2).
+
+    A payment without a bill still completes.
+    """
     bills = [await new_bill(api, refunds, 1_000) for _ in range(4)]
     stuck = [await refunds.payments.pending(CASH, bill_id=bill["id"]) for bill in bills]
     async with await psycopg.AsyncConnection.connect(stack.urls.database) as foreign:

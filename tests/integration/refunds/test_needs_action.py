@@ -41,7 +41,7 @@ async def report(refunds: RefundMaker, refund_id: str, said: dict[str, str]) -> 
 
 
 async def needing_action(refunds: RefundMaker, admin: Admin, sale: PaymentRequest = TERMINAL, **changes: Any) -> str:
-    """Return the id of the automatic refund of a reported sale that was cancelled while it was pending."""
+    """Create a reported sale, cancel it while it is pending, and return the id of its automatic refund."""
     payment_id = await refunds.payments.pending(sale, **changes)
     await refunds.payments.cancel(payment_id, on_too_late="refund")
     (refund,) = await refunds_of(admin, payment_id)

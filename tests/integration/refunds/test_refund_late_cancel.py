@@ -17,7 +17,10 @@ ALL_SERVICES = 5_000
 async def cancelled_too_late(
     refunds: RefundMaker, provider: FakeProvider, *, asked: str | None = "refund", **changes: Any
 ) -> str:
-    """Return the id of a payment whose cancel arrived after the charge. ``asked`` is the ``on_too_late`` of the cancel."""
+    """Create a payment whose cancel arrives after its charge, and return its id.
+
+    ``asked`` is the ``on_too_late`` of the cancel.
+    """
     payment_id = await refunds.payments.pending(QR, **changes)
     provider.hold()
     provider.heard.clear()

@@ -73,7 +73,7 @@ async def test_refund_above_the_rest_is_refused_with_the_rest(refunds: RefundMak
 
 
 async def payment_in(refunds: RefundMaker, provider: FakeProvider, status: str) -> str:
-    """Return the id of a payment in a status that allows no refund."""
+    """Create a payment, bring it to ``status``, and return its id."""
     if status == "processing":
         provider.charges.append(ActionRequired({"type": "display_qr"}, "r"))
     if status == "failed":

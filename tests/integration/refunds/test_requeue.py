@@ -26,7 +26,7 @@ async def letter_of(admin: Admin, entity_id: str) -> dict[str, Any]:
 
 
 async def quarantined(refunds: RefundMaker, admin: Admin) -> tuple[str, str]:
-    """Return the ids of a payment, and of its refund whose workers crashed at every claim."""
+    """Create a refund whose workers crash at every claim; return the ids of its payment and of the refund."""
     payment_id = await refunds.paid()
     refund_id = await refunds.pending(payment_id, 300)
     for _ in range(MAX_UNANSWERED_CLAIMS + 1):

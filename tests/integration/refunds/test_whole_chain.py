@@ -150,7 +150,10 @@ async def test_payments_ledger_and_provider_agree_to_the_unit(
 async def check_settlement(
     api: Api, tenant: Tenant, payment_id: str, settlement: dict[str, Any], amounts: dict[str | None, int]
 ) -> None:
-    """Check that payment and refunds name the settlement, and that the timeline has its lines (``None``: the payment's)."""
+    """Check that a payment and its refunds name the settlement, and that the timeline shows their lines.
+
+    ``amounts`` has the amount of each line by refund id; that of the payment has the key ``None``.
+    """
     events_seen = (await api.get(f"/payments/{payment_id}/events", as_=tenant)).body["data"]
     settled = [entry for entry in events_seen if entry["type"] == "settled"]
     assert {entry.get("refund_id"): entry["amount"] for entry in settled} == amounts

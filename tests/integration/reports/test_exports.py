@@ -32,7 +32,7 @@ async def get(api: Api, tenant: Tenant, path: str, **headers: str) -> Answer:
 
 
 async def settlement_with_breaks(api: Api, admin: Admin, tenant: Tenant, *, count: int = 10) -> str:
-    """Return the id of a reconciled settlement of ``count`` sales.
+    """Create and reconcile a settlement of ``count`` sales, and return its id.
 
     Two sales differ, and one break has a note that a spreadsheet would run as a formula.
     """

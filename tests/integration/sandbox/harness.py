@@ -154,7 +154,7 @@ class Sandbox:
     ) -> None:
         """Start a call that is never answered, and close its connection once ``done`` shows that it was processed.
 
-        After a fixed time, the caller might not even have sent its request.
+        A fixed wait would not do, because the request might not have been sent by then.
         """
         calling = asyncio.ensure_future(call)
         try:

@@ -57,7 +57,7 @@ async def test_a_timeout_before_the_charge_moves_nothing_until_it_is_sent_again(
 
 
 async def check_unmoved_until_repeated(sandbox: Sandbox, payment: str, *, fate: str) -> None:
-    """Assert that nothing has happened, and that a repeated call charges once."""
+    """Assert that the charge of ``payment`` has moved no money, and that repeating the call charges once."""
     assert await sandbox.moved(payment) == []
     assert (await sandbox.ask(f"{payment}:1")).status == 404
     again = await sandbox.charge(f"{payment}:1", fate=fate)

@@ -1,4 +1,7 @@
-"""Handwritten sequences: the beginning of each random one, and a sequence that takes every transition of the four tables."""
+"""Handwritten sequences: the beginning of each random sequence, and one that takes every transition.
+
+The transitions are those of orders, bills, payments and refunds.
+"""
 
 from tests.integration.sequences.shop import Step
 
@@ -8,7 +11,7 @@ BEGINNING = (
     Step("pay", way=3),
     Step("work"),
 )
-"""Pays half of a bill. Without it, most random steps would have no row to be tried on."""
+"""Pays half of a bill. Without this beginning, most random steps would find no row to act on."""
 
 TOUR = (
     # the rest is paid, which pays bill and order; everything is refunded, and the order cancelled

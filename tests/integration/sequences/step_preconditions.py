@@ -1,4 +1,4 @@
-"""For each verb, the table and the condition of rows ``e`` with which it is likely to succeed.
+"""Name, for each verb of a step, a table and the condition of rows ``e`` with which the step is likely to succeed.
 
 The condition is only a preference (``Shop._one``): one step in four uses any row, and the product decides whether it is
 allowed. Without it most steps would be refused for trivial reasons, and situations that need several steps would never

@@ -210,7 +210,7 @@ BREAKS = {
     "an order is paid although not all of it is": "UPDATE orders SET status = 'paid', paid_at = now()",
     "the version is not the number of history rows": "UPDATE orders SET version = version + 1",
 }
-"""Statements that each break one rule in a store with a half-paid bill. A CHECK covers the rule without an entry."""
+"""Entry of ``STATEMENTS`` → an UPDATE that breaks it in a store with a half-paid bill. A CHECK covers the missing entry."""
 
 
 @pytest.mark.parametrize("statement", BREAKS)
@@ -270,7 +270,7 @@ FAULTS = {
 async def test_sequences_find_a_planted_fault_of_the_product(
     settings: Settings, engines: None, admin: Admin, audit: StoreAudit, monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
-    """Sequences must find an injected fault; otherwise their finding no fault would prove nothing."""
+    """If sequences did not find an injected fault, a run without findings would prove nothing."""
     monkeypatch.setattr(f"{fault.module}.{fault.name}", fault.wrong)
     with pytest.raises(AssertionError, match=fault.rule):
         await run(SequencePlayer(settings, admin, audit), SEQUENCES_IN_SHORT, phases=(Phase.generate,))

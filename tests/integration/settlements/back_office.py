@@ -66,7 +66,7 @@ class BackOffice:
         return str((await self.shop.settlement(settlement_id))["status"])
 
     async def provider_total(self, currency: str = "JPY") -> int:
-        """Return the total of the provider in all settlements of the shop: with corrections, less fees."""
+        """Return the provider's total in all settlements of the shop, including corrections, minus fees."""
         found = await self.shop.admin.execute(
             """SELECT coalesce(sum(amount - fee), 0)::bigint AS held FROM settlement_lines
                WHERE store_id = %s AND currency = %s AND provider <> 'cash'""",
@@ -93,7 +93,7 @@ class BackOffice:
 
 
 async def payment_in_doubt(shop: SettlementShop, amount: int) -> str:
-    """Return a payment that the provider has charged, but whose outcome we do not know."""
+    """Create a payment in doubt that the provider has charged, and return its id."""
     shop.provider.charges.append(Unknown("the answer was lost"))
     payment_id = await shop.payments.pending(amount=amount)
     await shop.payments.process(payment_id)
@@ -102,7 +102,7 @@ async def payment_in_doubt(shop: SettlementShop, amount: int) -> str:
 
 
 async def refund_in_doubt(shop: SettlementShop, amount: int) -> tuple[str, str]:
-    """Return the ids of a sale, and of its refund of ``amount`` that was made, but whose outcome we do not know."""
+    """Create a refund in doubt that the provider has made; return the ids of its sale and of the refund."""
     payment_id = await shop.sell(5_000)
     shop.provider.refunds.append(Unknown("the answer was lost"))
     refund_id = await shop.request_refund(payment_id, amount)

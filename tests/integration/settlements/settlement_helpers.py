@@ -50,7 +50,10 @@ class SettlementShop:
         await open_due_periods(worker=WORKER)
 
     async def sell(self, amount: int = 1_000, *, fee: int = 0, at: datetime | None = None, **changes: Any) -> str:
-        """Return a completed QR payment (cash if ``cash=True``), completed at ``at``."""
+        """Create and complete a QR payment (cash if ``cash=True``), and return its id.
+
+        ``at`` sets the time of completion.
+        """
         request = CASH if changes.pop("cash", False) else QR
         if request is QR:
             tip = changes.get("tip_amount", 0)

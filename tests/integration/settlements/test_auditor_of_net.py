@@ -71,7 +71,7 @@ async def test_the_auditor_finds_a_file_of_two_days_that_was_booked_into_both(
 
 
 async def sell_at_a_terminal(shop: SettlementShop, slip_number: str, amount: int) -> tuple[str, str]:
-    """Return the ids of a sale of the terminal's own application, and of the settlement that contains only this sale."""
+    """Create a sale by the terminal's own application, and close its settlement; return both ids."""
     facts = {**TERMINAL.facts, "slip_number": slip_number}
     sale = await shop.payments.pending(replace(TERMINAL, facts=facts), amount=amount)
     await shop.payments.process(sale)

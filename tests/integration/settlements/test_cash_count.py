@@ -17,7 +17,7 @@ async def count(shop: SettlementShop, settlement_id: str, actual: int, note: str
 
 
 async def closed_with_cash(shop: SettlementShop, amount: int = 5_000) -> Row:
-    """Return a closed settlement that expects ``amount`` in the drawer."""
+    """Sell ``amount`` for cash, and close and return the settlement, which expects it in the drawer."""
     await shop.since()
     await shop.sell(amount, cash=True)
     return await shop.close_now()

@@ -29,9 +29,10 @@ LINES = {
 async def reconcile_two_days(
     back_office: BackOffice, *told: Theirs, provider: str = "sandbox", links: bool = True
 ) -> list[dict[str, Any]]:
-    """Reconcile two days of one sale each with the same file: the lines of both days, and ``told``.
+    """Reconcile two one-sale days, each with the lines of both days and a line of ``told``.
 
-    Return the breaks of the lines ``told``. With ``links``, the breaks about the other day's sale are linked to that sale.
+    ``told`` has one line for both days, or one for each. Return the breaks about these lines. With ``links``, the breaks
+    about the other day's sale are linked to that sale.
     """
     settlements, lines = [], []
     for amount in (1_000, 2_000):

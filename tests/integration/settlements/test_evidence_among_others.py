@@ -1,4 +1,4 @@
-"""A statement decides unknown outcomes while other transactions lock bills, inquire, cancel or do the same."""
+"""A statement decides unknown outcomes while other transactions lock bills, inquire, cancel or reconcile."""
 
 import asyncio
 

@@ -1,7 +1,8 @@
 """Insert rows of three tenants into every table of a database, whatever the table is about.
 
 Row-level security is tested in isolation, so the clone loses its CHECKs, foreign keys and triggers, and the rows are built
-from the catalogue: a new table is covered as soon as its migration exists. ``planted_for`` says to whom a row belongs.
+from the catalogue: a new table is covered as soon as its migration exists. The column ``planted_for`` of each row has the
+tenant's tag.
 
 | tag    | psp   | merchant   | store   |                                         |
 |--------|-------|------------|---------|-----------------------------------------|

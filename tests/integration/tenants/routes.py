@@ -136,7 +136,7 @@ ENTITIES = ("payment", "refund", "order", "bill", "device", "settlement", "break
 
 
 def planted_ids(tag: str) -> dict[str, str]:
-    """Return the ids of the planted rows of a tenant; for an unknown tag, ids of no row."""
+    """Return the ids of a tenant's planted rows, by entity. For an unknown tag, no row has these ids."""
     tenant = TENANTS.get(tag, {entity: f"{entity}-{tag}" for entity in ("psp", "merchant", "store")})
     return {**{entity: f"{entity}-{tag}" for entity in ENTITIES}, **tenant}
 

@@ -45,7 +45,7 @@ ANSWERS = {route: 200 for route in LISTS} | {
     "GET /ops/dead-letters": 200,
     "GET /ops/invariants": 200,
 }
-"""Statuses of answers to a permitted caller about unknown ids. All other routes answer 404."""
+"""Route → the status that a permitted caller gets for unknown ids. All other routes answer 404."""
 
 
 def token(api: Api, role: str, tenant: Tenant = OWN) -> str:
@@ -69,7 +69,7 @@ async def planted(own_database: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
 
 @pytest.fixture
 async def exposed(serve: Serve, own_database: str, settings: Settings) -> AsyncIterator[Api]:
-    """Run the API on that database."""
+    """Run the API on ``own_database``."""
     async with serve(database_url=SecretStr(own_database)) as api:
         yield api
     await disconnect()
@@ -84,7 +84,7 @@ def documented() -> dict[str, Any]:
 
 
 async def use_filters(admin: Admin, filters: str) -> None:
-    """Disable row-level security unless ``filters`` are both."""
+    """Disable row-level security unless ``filters`` is ``"both filters"``."""
     if filters == FILTERS[0]:
         return
     tables = await admin.execute("SELECT relname FROM pg_class WHERE relrowsecurity")

@@ -124,7 +124,7 @@ async def test_arguments_that_cannot_be_stored_as_json_are_stored_as_text(
 
 
 async def quarantined(payments: PaymentMaker, admin: Admin) -> tuple[str, str]:
-    """Return the ids of a payment that killed three workers, and of its dead letter."""
+    """Create a payment that kills every worker that claims it; return its id and its dead letter's id."""
     payment_id = await payments.pending()
     for _ in range(4):
         await PAYMENTS.claim([payment_id], worker="dies", lease_seconds=30)
@@ -276,7 +276,7 @@ async def test_a_letter_that_is_requeued_twice_concurrently_is_requeued_once(
     operator = Caller("usr_operator", CallerRole.SYSTEM_OP)
 
     async def publish(task: str, arguments: list[Any]) -> None:
-        """Take the message of one request, during the other one."""
+        """Accept the message of the concurrent request, and send nothing."""
 
     async def requeue_meanwhile(task: str, arguments: list[Any]) -> None:
         await requeue_dead_letter(letter_id, publish=publish, caller=operator, request_id="req_2")

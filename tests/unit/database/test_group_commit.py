@@ -34,7 +34,7 @@ class Flushes:
 
 
 async def settle() -> None:
-    """Let every task run that can."""
+    """Let the event loop run all tasks that are ready."""
     for _ in range(5):
         await asyncio.sleep(0)
 

@@ -14,7 +14,7 @@ ROLES = {
     for paths, role in ROWS
     for path in re.findall(r"`(/[^`]+)`", paths)
 }
-"""Beginning of a path, with ``{}`` for an id → the role in its row."""
+"""Beginning of a path, with ``{}`` for each id → the lowest role that the page's table names for it."""
 
 
 @pytest.mark.parametrize("route", LEAST)

@@ -1,4 +1,4 @@
-"""The payment auditor compares our claims with the provider's movements, and names each kind of disagreement."""
+"""The payment auditor compares our payments with the provider's movements, and names each kind of disagreement."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The demonstration repeats calls with an unknown outcome in one module, which no role bypasses, until a timeout."""
+"""One module makes all calls of the demonstration, and repeats those without a final answer until a timeout."""
 
 import ast
 from collections.abc import Mapping

@@ -70,7 +70,7 @@ def test_a_retriable_decline_is_tried_again_five_times_at_most(step: Step, numbe
 
 
 def sent_now(number: int) -> Facts:
-    """Return a claim that has just sent attempt ``number``. Its previous attempt moved no money."""
+    """Return the facts of a claim that sends attempt ``number``. The previous attempt moved no money."""
     return facts(sent=False) if number == 1 else facts("unavailable", number=number - 1)
 
 

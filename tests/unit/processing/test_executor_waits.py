@@ -1,4 +1,4 @@
-"""How long the executor waits for a batch, and what it logs if a queue cannot be advanced."""
+"""Test how long the executor waits for a batch, and what it logs if a queue cannot be advanced."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""A new call restarts the schedule of inquiries, but the review is due by the first time the outcome was unknown."""
+"""A new call restarts the schedule of inquiries; the review stays due from the first unknown outcome."""
 
 from dataclasses import replace
 

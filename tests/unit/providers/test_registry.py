@@ -44,7 +44,7 @@ def acme(monkeypatch: pytest.MonkeyPatch) -> FakeProvider:
 
 @pytest.fixture
 def vouchers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Add a local provider that is on no statement to the table."""
+    """Add a local provider without statements to the provider table."""
     monkeypatch.setitem(PROVIDERS, "vouchers", Local(lambda _charge: Declined("spent"), has_statements=False))
 
 

@@ -1,4 +1,4 @@
-"""The lines of a statement are read as an answer about one of our attempts, individually and together."""
+"""Statement lines about an attempt are read as the provider's answer, unless they disagree with the request."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast

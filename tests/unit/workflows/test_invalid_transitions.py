@@ -1,4 +1,4 @@
-"""A refused status change is explained with the names of the routes, for the request and for what is possible instead."""
+"""A refused status change names the requested operation, and the possible ones, as their routes do."""
 
 import pytest
 
