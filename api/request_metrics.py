@@ -4,7 +4,7 @@ from workflows.database.metrics_buffer import PROCESS_COUNTS
 
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 OTHER = "OTHER"
-"""The label of all other methods. A client may send any text as a method, and the number of labels must be bounded."""
+"""The label of methods that are not in ``METHODS``, because a client may send any text as a method."""
 
 
 def count(method: str, status: int, seconds: float) -> None:

@@ -1,8 +1,8 @@
 """Decode JSON strictly: reject repeated names, NaN and infinity.
 
-The standard decoder silently keeps the last of two equal names, but a proxy before it may have used the first. Repeated names
-are rejected while decoding, because the decoded value no longer shows them. This raises the time to decode a payment's body
-from 8.2 to 10.5 µs.
+The standard decoder silently keeps the last of two equal names, but a proxy in front of the service may have used the first.
+Repeated names are rejected while decoding, because the decoded value no longer shows them. This raises the time to decode a
+payment's body from 8.2 to 10.5 µs.
 """
 
 import json

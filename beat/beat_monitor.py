@@ -57,7 +57,7 @@ class BeatMonitor:
         self._since = self._clock()
 
     def message_arrived(self) -> None:
-        """Record that a message has arrived that only beat sends."""
+        """Record the arrival of a message that only beat sends."""
         is_news = self._arrived_at is None or self._clock() - self._arrived_at >= SILENCE_SECONDS
         self._arrived_at = self._clock()
         if is_news:

@@ -37,7 +37,7 @@ RECONCILIATIONS = 100
 """Settlements per sweep. Each is nudged with a separate message, because a large one takes more than a minute."""
 
 CLOSES_PER_PAGE, CLOSES_UNDER_WAY = 50, 100
-"""Settlements per message, and settlements that may be nudged and not closed yet.
+"""Settlements per message, and the largest number of nudged settlements that are not closed yet.
 
 The day of ten thousand stores may end in the same minute. At most two messages are nudged until some of their settlements are
 closed, so that worker threads and database CPUs stay free for payments.
@@ -88,7 +88,7 @@ def settlements() -> TextSummary | None:
 
 
 def _nudge(task: str, found: list[DueRow], *, page_size: int = MAX_IDS) -> TextSummary | None:
-    """Nudge the rows of ``found`` that were not nudged a moment ago. Return what Flower shows, or ``None`` for nothing."""
+    """Nudge the rows of ``found`` that were not nudged a moment ago. Return a summary for Flower."""
     now = time.monotonic()
     due = _not_recently_nudged(found, now)
     for start in range(0, len(due), page_size):
@@ -121,7 +121,7 @@ def reconciliations() -> TextSummary | None:
 
 @app.task(name="sweeps.invariants", **HOUSEKEEPING)
 def invariants() -> TextSummary | None:
-    """Check the invariants, unless they were checked in this period already, for instance after a second beat's message."""
+    """Check the invariants, unless they were checked in this period already (by a second beat's message)."""
     period = INVARIANTS_SECONDS * settings.timetable_scale * 0.9  # a margin, because clocks and queues are not exact
     count = run(check_on_schedule(period_seconds=period, review_after_seconds=settings.review_after_seconds))
     return TextSummary(f"tried {count} rules") if count else None

@@ -18,7 +18,7 @@ MOVE = (
 
 
 class Clock:
-    """The clock that dates everything in the sandbox, except signatures of webhooks, which have the machine's time."""
+    """The sandbox's clock. Only the timestamp of a webhook's signature is the machine's time."""
 
     def __init__(self, storage: SqliteStorage) -> None:
         self._store = storage

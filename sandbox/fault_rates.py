@@ -27,7 +27,7 @@ class FaultRates:
         self.set(seed=0, rates={})
 
     def set(self, *, seed: int, rates: Mapping[str, float]) -> None:
-        """Replace the rates, which are by fate. Raises Refused (400) for unknown faults and for a sum above 1."""
+        """Replace the rates, given by fate. Raises Refused (400) for unknown faults and for a sum above 1."""
         texts = sorted(rates)  # independent of the order in which the client wrote them
         fates = [parse_fate(text) for text in texts]
         if any(not 0 <= rate <= 1 for rate in rates.values()) or sum(rates.values()) > 1 + ROUNDING:

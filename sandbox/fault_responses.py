@@ -1,6 +1,6 @@
 """Send faulty responses: no answer, a connection reset, an invalid body, a slow answer.
 
-Each imitates a failure of a provider, or of the network between. ``sandbox.pipeline`` decides which one a call gets.
+Each imitates a failure of a provider, or of the network before it. ``sandbox.pipeline`` decides which one a call gets.
 """
 
 import asyncio
@@ -65,7 +65,7 @@ class HangingRequests:
 
 
 async def never_answer(request: web.Request, hanging_requests: HangingRequests) -> web.StreamResponse:
-    """Send no answer, and close the connection in the end."""
+    """Send no answer, and abort the connection once ``HangingRequests.hang`` returns."""
     await hanging_requests.hang(request)
     return _abort(request)
 
@@ -85,7 +85,7 @@ async def reset(request: web.Request, _hanging_requests: HangingRequests) -> web
 
 
 async def invalid_json(_request: web.Request, _hanging_requests: HangingRequests) -> web.StreamResponse:
-    """Return a 200 whose body is not the JSON that its content type says."""
+    """Return a 200 whose body is not the JSON that its content type declares."""
     return web.Response(body=GARBAGE, headers=JSON_HEADERS)
 
 

@@ -47,7 +47,7 @@ def create_waiting(context: SandboxContext, operation: Operation) -> Operation:
 
 
 def pay(context: SandboxContext, operation: Operation) -> Operation:
-    """Pay a waiting code as its customer. Its fate decides the outcome."""
+    """Act as the customer who pays a waiting code. The operation's fate decides the outcome."""
     fate = stored_fate(operation)
     at = context.clock.now()
     operation = operation._replace(amount=fate.captured(operation.amount), decline_code=fate.decline_code)

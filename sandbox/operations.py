@@ -50,7 +50,7 @@ class Operation(NamedTuple):
 
 
 LETTERS = str.maketrans("0123456789", "ghijklmnop")
-"""References contain no digits, because some would look like card numbers by chance and be refused by the product."""
+"""Letters for the digits of references: with digits, some would look like card numbers and be refused."""
 
 COLUMNS = ", ".join(Operation._fields)
 INSERT = f"INSERT INTO operations ({COLUMNS}) VALUES ({', '.join('?' * len(Operation._fields))})"

@@ -19,6 +19,6 @@ def signing_key(secret: str) -> bytes:
 
 
 def sign(key: bytes, body: bytes, *, event_id: str, timestamp: int) -> str:
-    """Return the value of ``webhook-signature``: version 1, of the id, the timestamp (seconds) and the bytes of the body."""
+    """Return the value of ``webhook-signature`` (version 1). ``timestamp`` is in seconds."""
     signed = b".".join((event_id.encode(), str(timestamp).encode(), body))
     return "v1," + base64.b64encode(hmac.digest(key, signed, sha256)).decode()

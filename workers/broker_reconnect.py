@@ -32,7 +32,7 @@ class ReconnectingConsumer(Consumer):
 def give_up(channel: Any) -> None:
     """Stop a channel from acknowledging or restoring the messages that were delivered over it.
 
-    The broker delivers them again after the visibility timeout. The sweeps find their rows before that.
+    The broker delivers them again after the visibility timeout. The sweeps find the rows of these messages before that.
     """
     channel.do_restore = False
     channel.basic_ack = channel.basic_reject = lambda *_, **__: None

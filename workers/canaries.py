@@ -8,7 +8,7 @@ from workflows.ops.liveness import note_consumed
 
 @app.task(name="canaries.sing", **HOUSEKEEPING)
 def acknowledge(queue: str) -> None:
-    """Record that ``queue`` is consumed, by this worker."""
+    """Record that this worker consumes ``queue``."""
     run(note_consumed(queue, worker=runtime().worker))
 
 

@@ -10,8 +10,10 @@ from workflows.settlements.close import CloseResult, close_settlements
 from workflows.settlements.open_periods import open_due_periods
 
 RECONCILED_AT_ONCE = 4
-"""A quarter of a worker's threads, and as many as there are connections for long calls. A provider whose statements hang
-occupies at most these threads, so that the others are free for payments, refunds and sweeps."""
+"""Settlements that a worker reconciles concurrently: as many as it has connections for long calls.
+
+If a provider's statements hang, they occupy a quarter of the worker's threads; the others are free for other work.
+"""
 
 MAX_WAITING = 100
 """Settlements that may wait for a slot, as many as one sweep nudges. The next sweep nudges the others."""

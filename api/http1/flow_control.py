@@ -34,13 +34,13 @@ class ConnectionFlowControl(FlowControl):
             super().resume_reading()
 
     def pause_writing(self) -> None:
-        """Do as uvicorn does, and require the client to read something in time."""
+        """Call uvicorn's method, and start the timer: the client must read ``MIN_BYTES_READ`` in time."""
         super().pause_writing()
         if self._read_timer is None:
             self._start_timer()
 
     def resume_writing(self) -> None:
-        """Do as uvicorn does, and stop the timer, because the client has read nearly everything or has disconnected."""
+        """Call uvicorn's method and stop the timer: the client has read nearly everything or has disconnected."""
         super().resume_writing()
         if self._read_timer:
             self._read_timer.cancel()

@@ -2,7 +2,7 @@
 
 | situation                                           | reaction                                                       |
 |-----------------------------------------------------|----------------------------------------------------------------|
-| requests sent before the previous one is answered   | each starts when the previous one was answered, in their order |
+| requests sent before the previous one is answered   | each starts after the response to the previous one, in order   |
 | bytes that are not valid HTTP                       | 400 after the responses to earlier requests, then closed       |
 | no Host header or two, a coding other than chunked  | the same                                                       |
 | headers, or the framing of a body, over 64 KiB      | the same                                                       |
@@ -65,13 +65,13 @@ class SequentialProtocol(HttpToolsProtocol):
     _arrival_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Do as uvicorn does, and start the keep-alive timeout before the first request."""
+        """Call uvicorn's method, and start the keep-alive timeout before the first request."""
         super().connection_made(transport)
         self.flow = ConnectionFlowControl(transport)
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the timers, and do as uvicorn does."""
+        """Stop the timers, then call uvicorn's method."""
         self._is_finished = True
         self._unset_keepalive_if_required()
         self._stop_arrival_timer()
@@ -102,7 +102,7 @@ class SequentialProtocol(HttpToolsProtocol):
         return not self.transport.is_closing()
 
     def on_response_complete(self) -> None:
-        """Do as uvicorn does, then parse the next request."""
+        """Call uvicorn's method, then parse the next request."""
         self._is_busy = False
         super().on_response_complete()
         if self._is_finished or self.transport.is_closing():
@@ -131,7 +131,7 @@ class SequentialProtocol(HttpToolsProtocol):
         self.headers = []  # a new list, because trailers are appended to it and must not become headers
 
     def on_body(self, body: bytes) -> None:
-        """Count the bytes of the body, and do as uvicorn does."""
+        """Count the bytes of the body, then call uvicorn's method."""
         self._piece_body += len(body)
         super().on_body(body)
 
@@ -145,7 +145,7 @@ class SequentialProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Do as uvicorn does, and abort the connection if the client does not read the rest of its response in time."""
+        """Call uvicorn's method, and abort the connection if the client does not read its response in time."""
         super().timeout_keep_alive_handler()
         if self.transport.get_write_buffer_size():
             self.loop.call_later(CLIENT_READ_SECONDS, self.transport.abort)
@@ -244,7 +244,7 @@ class SequentialProtocol(HttpToolsProtocol):
             self._refuse(self._refusal or "The request is not valid HTTP/1.1")
 
     def _has_too_much_framing(self, around: int) -> bool:
-        """Count the framing bytes of the last piece (chunk sizes, extensions, trailers) and check the limits."""
+        """Count the framing bytes (chunk sizes, trailers …) of the last piece; check the limits."""
         self._body += self._piece_body
         self._around = around if self._piece_body else self._around + around
         self._around_all += around

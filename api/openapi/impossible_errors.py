@@ -38,7 +38,10 @@ PROBES_NEVER_SEND = ("404", "429")
 
 
 def remove_impossible_errors(document: dict[str, Any]) -> None:
-    """Remove impossible statuses and examples from ``document``. Operations must have their ids."""
+    """Remove from ``document`` the error statuses and examples that an operation cannot send.
+
+    Every operation must already have its ``operationId``.
+    """
     for path, _, operation in operations(document):
         answers = operation["responses"]
         if operation["tags"] == ["health"]:

@@ -41,6 +41,6 @@ async def get_merchant(merchant_id: EntityId, caller: PspAdmin) -> Response:
 
 @router.patch("/{merchant_id}", response_model=MerchantOut, responses=error_responses(401, 403, 422))
 async def patch_merchant(merchant_id: EntityId, body: MerchantChange, caller: PspAdmin) -> Response:
-    """Change a merchant. Omitted fields stay."""
+    """Change a merchant. Omitted fields are not changed."""
     changes = body.model_dump(exclude_unset=True)
     return json_response(merchant_fields(await change_merchant(merchant_id, changes, caller=caller)))

@@ -124,7 +124,7 @@ async def post_cash_count(
     responses=error_responses(401, 403, 422),
 )
 async def put_policy(store_id: EntityId, body: PolicyIn, caller: MerchantAdmin) -> Response:
-    """Set whether a provider sends this store statements. If it sends none, no settlement waits for them."""
+    """Set whether a provider sends statements for a store. If it sends none, no settlement waits for them."""
     return json_response(policy_fields(await set_policy(store_id, body.to_request(), caller=caller)))
 
 

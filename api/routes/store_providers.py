@@ -62,7 +62,7 @@ async def get_provider(store_id: EntityId, provider: EntityId, caller: MerchantA
 async def patch_provider(
     store_id: EntityId, provider: EntityId, *, body: StoreProviderChange, caller: MerchantAdmin, vault: VaultDep
 ) -> Response:
-    """Change a provider of a store. Omitted fields stay; credentials are replaced as a whole."""
+    """Change a provider of a store. Omitted fields are not changed; credentials are replaced as a whole."""
     changes = body.model_dump(exclude_unset=True)
     row = await change_provider(store_id, provider, changes, caller=caller, vault=vault)
     return json_response(store_provider_fields(row, vault))
@@ -70,6 +70,6 @@ async def patch_provider(
 
 @router.delete("/{provider}", status_code=204, responses=error_responses(401, 403))
 async def delete_provider(store_id: EntityId, provider: EntityId, caller: MerchantAdmin) -> Response:
-    """Remove a provider and its credentials from a store. Payments that were sent to it already continue."""
+    """Remove a provider and its credentials from a store. Payments already sent to it continue."""
     await remove_provider(store_id, provider, caller=caller)
     return Response(status_code=204)

@@ -39,5 +39,5 @@ async def get_store(store_id: EntityId, caller: MerchantAdmin) -> Response:
 
 @router.patch("/{store_id}", response_model=StoreOut, responses=error_responses(401, 403, 422))
 async def patch_store(store_id: EntityId, body: StoreChange, caller: MerchantAdmin) -> Response:
-    """Change a store. Omitted fields stay."""
+    """Change a store. Omitted fields are not changed."""
     return json_response(store_fields(await change_store(store_id, body.to_changes(), caller=caller)))

@@ -71,7 +71,7 @@ def _check_json_object(value: dict[str, Any]) -> dict[str, Any]:
 
 MAX_DEPTH, MAX_ENTRIES, MAX_TEXT = 5, 50, 500
 EXACT = 2**53
-"""From here on, integers are not exact in readers of JSON that use floats."""
+"""The smallest refused integer: JSON readers that use floats cannot tell it from the next one."""
 
 
 def _check_json(value: Any, *, depth: int) -> None:

@@ -18,7 +18,7 @@ class LivenessOut(BaseModel):
 
 
 class SilentPartOut(BaseModel):
-    """A part of the installation that was not heard for `MPAC_SILENCE_SECONDS`, or whose state is unknown."""
+    """A component that has not been heard from for `MPAC_SILENCE_SECONDS`, or whose state is unknown."""
 
     kind: Annotated[str, one_of(KINDS, "The kind of part that is silent.")]
     name: str

@@ -19,7 +19,7 @@ class MerchantIn(Body):
 
 
 class MerchantChange(Body):
-    """The fields to change; omitted fields stay."""
+    """The fields to change; omitted fields are not changed."""
 
     name: Name = Field(default_factory=unset)
 

@@ -32,7 +32,7 @@ class CloseIn(Body):
 class DeadLetterOut(BaseModel):
     """A task, message, payment or refund that is no longer retried, with the reason.
 
-    Requeueing or closing ends it.
+    It is open until it is requeued or closed.
     """
 
     id: str

@@ -85,7 +85,7 @@ class OrderIn(Body):
 
 
 class OrderPatch(Body):
-    """The fields to change; omitted fields stay.
+    """The fields to change; omitted fields are not changed.
 
     Items are replaced as a whole, so `version` is required with them.
     """

@@ -54,7 +54,7 @@ class ReportPart(Part):
 
 
 class ReportIn(Body, ReportPart):
-    """The report of a refund with `needs_action`."""
+    """A report of how a refund with `needs_action` ended at the till: approved or declined."""
 
 
 class RefundIn(Body):

@@ -110,7 +110,7 @@ class UncomparedProvider(BaseModel):
 class UncomparedOut(BaseModel):
     """The count and sums of the lines that the last run could not compare. Amounts are in minor units.
 
-    With ``needs_acceptance``, the day is signed off only after a person has accepted these lines.
+    If ``needs_acceptance`` is true, the day is signed off only after a person has accepted these lines.
     """
 
     count: Count

@@ -96,7 +96,7 @@ class TheirSum(SideSum):
 
 
 class EndedSum(BaseModel):
-    """The number of payments and refunds, and the amount that they moved, minor units."""
+    """The count and sum (minor units) of payments and refunds in doubt that a statement decided."""
 
     count: Count
     amount: Minor
@@ -133,7 +133,7 @@ class ReconcileIn(Body):
     )
 
     def to_acceptance(self) -> UncomparedAcceptance | None:
-        """Convert to the use-case's ``UncomparedAcceptance``. Raises ``InvalidRequest`` unless flag and note agree."""
+        """Convert to ``UncomparedAcceptance``. Raises ``InvalidRequest`` if only flag or note is given."""
         if self.accept_uncompared and self.note is None:
             raise InvalidRequest(Detail("note", "State why these lines need no comparison"))
         if self.note is not None and not self.accept_uncompared:
@@ -260,7 +260,7 @@ class ExportOut(BaseModel):
 class ResolveIn(Body):
     """How to resolve a break. ``note`` is the reason; ``reference`` is the target of a link.
 
-    ``confirm`` completes the payment or refund in doubt that their line names, if the line agrees with what was requested.
+    ``confirm`` completes the payment or refund in doubt that the provider's line quotes, if the line agrees with the request.
     """
 
     resolution: ResolutionIn

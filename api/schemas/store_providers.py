@@ -57,7 +57,7 @@ class StoreProviderIn(Body):
 
 
 class StoreProviderChange(Body):
-    """The fields to change; omitted fields stay. New credentials replace all earlier credentials."""
+    """The fields to change; omitted fields are not changed. New credentials replace all earlier ones."""
 
     methods: Methods = Field(default_factory=unset)
     priority: Priority = Field(default_factory=unset)

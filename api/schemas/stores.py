@@ -51,7 +51,7 @@ class StoreIn(Body):
 
 
 class StoreChange(Body):
-    """The fields to change; omitted fields stay."""
+    """The fields to change; omitted fields are not changed."""
 
     name: Name = Field(default_factory=unset)
     currency: CurrencyIn = Field(default_factory=unset)

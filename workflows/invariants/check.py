@@ -69,7 +69,7 @@ COUNTED = {
     "journal entries": "ledger_entries",
     "ledger accounts": "ledger_accounts",
 }
-"""The name of each kind of rows in reports, and its table."""
+"""The kinds of rows that are counted: the name in reports → the table."""
 
 _COUNT = text("SELECT " + ", ".join(f"(SELECT count(*) FROM {table}) AS {table}" for table in COUNTED.values()))
 

@@ -30,9 +30,9 @@ MONEY = {"payment": "amount + tip_amount", "refund": "amount"}
 
 _NO_ACTION = "0 AS needs_action, 0::bigint AS needs_action_amount, 0::float AS needs_action_oldest_seconds"
 BY_HAND = {"payment": (_NO_ACTION, ""), "refund": ("", "OR needs_action")}
-"""For each entity, columns and a condition about rows that a person has to carry out.
+"""For each entity: constant columns ``needs_action…``, if any, and an extra condition for open rows.
 
-Payments have no such rows: their columns are zeros, and no condition is added.
+A person may have to carry out a refund, but never a payment: its columns are zeros.
 """
 
 SINCE = {"open": "created_at", "needs_review": "created_at", "in_doubt": "coalesce(in_doubt_since, created_at)"}
@@ -166,7 +166,7 @@ class WaitingDays:
 
 
 async def count_waiting_days() -> tuple[WaitingDays, ...]:
-    """Return one row for each reason. Raises ``ServiceUnavailable`` if the database is unreachable."""
+    """Return the number of waiting days for each reason. Raises ``ServiceUnavailable``."""
     async with transaction(Role.ACCEPT, is_long=True) as connection:
         rows = (await connection.execute(_COUNT_DAYS)).mappings().all()
     found = {row["reason"]: WaitingDays(**row) for row in rows}
@@ -193,6 +193,6 @@ class OpenSettlements(NamedTuple):
 
 
 async def count_open_settlements() -> list[OpenSettlements]:
-    """Return one row for each currency and status. Raises ``ServiceUnavailable``."""
+    """Return the numbers of open and closed settlements, by currency. Raises ``ServiceUnavailable``."""
     async with transaction(Role.ACCEPT, is_long=True) as connection:
         return [OpenSettlements(*row) for row in await connection.execute(_COUNT_SETTLEMENTS)]

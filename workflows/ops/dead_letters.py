@@ -1,6 +1,7 @@
 """Dead letters: tasks and messages that were given up on, stored until an operator requeues or closes them.
 
-A letter is open until then. A letter with a ``message`` has content from which no task could be made; it can only be closed.
+A letter is open until it is requeued or closed. A letter with a ``message`` has content from which no task could be made; it
+can only be closed.
 
 A requeue has three steps:
 
@@ -68,10 +69,10 @@ class DeadLetter(Base):
 
 
 MAX_ARGUMENT_CHARACTERS = 65_536
-"""The most characters of arguments that are stored to be requeued; a nudge has at most 4,000."""
+"""The maximum length of arguments that are stored for a requeue; a nudge has at most 4,000 characters."""
 
 MAX_CHARACTERS = {"task": 200, "task_id": 200, "reason": 500, "traceback": 20_000, "message": 4_096}
-"""The most characters of each text that are stored."""
+"""The number of characters at which each stored text is cut."""
 
 _STORE = text("""
     INSERT INTO dead_letters (id, task, task_id, arguments, deliveries, reason, traceback, message, created_at)
@@ -148,7 +149,7 @@ def storable_text(value: str, *, most: int) -> str:
 
 
 def _describe_arguments(arguments: Any) -> str:
-    """Return arguments that cannot be requeued as text. If they contain card data, say only where it is."""
+    """Describe arguments that cannot be requeued. If they contain card data, say only where it is."""
     try:
         paths = find_card_data(arguments)
         written = json.dumps(arguments, default=str)

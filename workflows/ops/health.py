@@ -19,7 +19,7 @@ from workflows.database.engines import Role, transaction
 from workflows.errors import ServiceUnavailable
 
 ANSWER_WITHIN_SECONDS = 3.0
-"""A frozen server neither answers nor disconnects; the probe must still return before its caller's timeout."""
+"""Timeout of the probe, shorter than its callers': a frozen server neither answers nor disconnects."""
 
 _MISSING = text("""
     -- missing: grants without which payments cannot be accepted or processed

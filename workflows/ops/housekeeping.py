@@ -7,7 +7,7 @@ from sqlalchemy import text
 from workflows.database.engines import Role, transaction
 
 LONGEST_SECONDS = 20.0
-"""A call ends before beat sends the next one (``beat.timetable``: every 30 s), which deletes the rest."""
+"""Time limit of a call. The next call (``beat.timetable``: every 30 s) deletes the rest."""
 
 _EXPIRED_KEYS = text("""
     -- The condition is here twice: if a new request is overwriting a record, the DELETE waits for it and checks it again.

@@ -1,4 +1,4 @@
-"""Liveness: when each queue, beat and each worker process was last heard.
+"""Liveness: when each queue, beat and each worker process was last heard from.
 
 | row       | proves                                                                                                    |
 |-----------|-----------------------------------------------------------------------------------------------------------|
@@ -74,7 +74,7 @@ BEAT = "beat"
 """The row for beat. No queue has this name."""
 
 SILENCE_SECONDS = 60.0
-"""A queue or beat that is not heard for this many seconds is reported."""
+"""A queue or beat that has not been heard from for this many seconds is reported as silent."""
 
 BACKLOG_LIMIT = 200
 """The number of waiting messages from which a queue gets no more canaries and sweeps.
@@ -107,7 +107,10 @@ class QueueAges:
 
 
 async def read_ages(role: Role) -> dict[str, QueueAges]:
-    """Return the ages of each queue's canary, and those of beat under ``BEAT``."""
+    """Return the canary ages of each queue, by queue name.
+
+    The entry ``BEAT`` says how long ago beat was last heard from.
+    """
     async with transaction(role) as connection:
         rows = await connection.execute(_AGES)
         return {row.queue: QueueAges(row.mark, row.consumed, row.unanswered) for row in rows}
@@ -139,7 +142,7 @@ async def note_beat(*, seconds_ago: float, worker: str) -> None:
 
 
 async def beat_silent_seconds() -> float:
-    """Return the seconds since any worker heard beat, at most the age of this process."""
+    """Return the seconds since a worker last received a message of beat, at most the age of this process."""
     async with transaction(Role.ACCEPT) as connection:
         row = (await connection.execute(_BEAT_SILENT, {"beat": BEAT})).one_or_none()
         return since_start(math.inf if row is None else float(row.seconds))

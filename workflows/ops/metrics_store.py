@@ -31,7 +31,10 @@ logger = logging.getLogger(__name__)
 
 ADD_SECONDS = 2.0
 FORGET_AFTER = "1 day"
-"""The age at which the number of an ended process is deleted; an addition in doubt is repeated within seconds."""
+"""The age at which the row of an ended process in ``metric_additions`` is deleted.
+
+That is late enough: an addition whose COMMIT was not answered is repeated within seconds.
+"""
 
 
 class MetricTotal(Base):
@@ -89,7 +92,7 @@ class TotalsWriter:
         self._task = asyncio.create_task(self._add_periodically())
 
     async def stop(self) -> None:
-        """Stop that task, and add the remaining counts."""
+        """Stop the periodic task, and add the remaining counts."""
         if self._task:
             self._task.cancel()
             with suppress(asyncio.CancelledError):

@@ -52,7 +52,7 @@ ADVICE = {
 class Component(NamedTuple):
     """The state of a queue, a worker, beat, the broker or the database.
 
-    ``seconds`` is the time since it was last heard, ``None`` if it never was.
+    ``seconds`` is the time since it was last heard from, ``None`` if it never was.
     """
 
     kind: str
@@ -63,10 +63,10 @@ class Component(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """The input of an update.
+    """The input of ``SilenceTracker.update``.
 
-    ``ages`` are those of the canaries by queue, ``workers`` the heartbeats, and ``broker_silent`` the seconds since the broker
-    last accepted a canary.
+    ``ages`` are the canary ages by queue, ``workers`` the workers' heartbeats, and ``broker_silent`` the seconds since the
+    broker last accepted a canary.
     """
 
     ages: Mapping[str, QueueAges]
@@ -139,7 +139,7 @@ class SilenceTracker:
     def _is_consumed(self, sweeps: QueueAges) -> bool:
         """Return whether the queue of beat's messages is consumed.
 
-        This is so if a canary was consumed within half of the limit, which is twice the period of canaries.
+        This is so if a canary was consumed within half of the limit, that is, within two canary intervals.
         """
         if sweeps.unanswered is None:
             return self._seconds_unchanged(("queue", SWEEPS), sweeps.mark) < self._limit / 2
@@ -172,13 +172,13 @@ class SilenceTracker:
         return bad if self._is_silent(key, mark, age) else HEARD
 
     def _seconds_unchanged(self, key: tuple[str, ...], mark: str) -> float:
-        """Return how many seconds this process has seen the same mark of a component."""
+        """Return for how many seconds this process has seen the same mark of a component."""
         if self._marks.get(key, (None,))[0] != mark:
             self._marks[key] = (mark, self._clock())
         return self._clock() - self._marks[key][1]
 
     def _is_silent(self, key: tuple[str, ...], mark: str, age: float | None) -> bool:
-        """Return whether the component has been silent for the limit. It stays silent until its age falls below the limit."""
+        """Return whether the component is silent. If so, it stays silent until ``age`` is below the limit."""
         still = self._seconds_unchanged(key, mark)
         is_old = age is None or age >= self._limit
         lasts = (key in self._silent and is_old) or (still >= self._limit / 3 and max(still, age or 0.0) >= self._limit)

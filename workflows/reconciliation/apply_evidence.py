@@ -43,7 +43,7 @@ NO_CALLS = RetryPolicy(max_processing_seconds=0, review_after_seconds=0)
 LATE_REVERSAL = timedelta(minutes=10)
 """The time for a reversal or a repeated request to appear on a statement.
 
-A statement shows those that were sent longer than this before its end. Later ones may be missing on it.
+A statement lists all that were sent longer than this before its end. Later ones may be missing from it.
 """
 
 UPLOADED = "An uploaded file does not prove that nothing was charged; wait for the provider's own answer"

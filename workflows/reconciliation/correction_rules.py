@@ -170,7 +170,10 @@ async def _refuse_unreported(
 async def _refuse_booked(
     connection: AsyncConnection, found: BreakRow, theirs: TheirLine, settlement: SettlementRow
 ) -> None:
-    """Raise if the provider's line was booked for another settlement, because a file lists several days or stores."""
+    """Raise if the provider's line was already booked for another settlement.
+
+    That happens if a file lists several days or stores.
+    """
     columns = {name: found[name] for name in ("provider", "kind", "our_reference", "provider_reference")}
     line = {name: theirs[name] for name in ("amount", "occurred_at", "occurred_on")}
     period = {name: settlement[name] for name in ("id", "merchant_id", "start_at", "end_at")}

@@ -191,7 +191,7 @@ _FIRST_ID = "'{prefix}_' || lpad(to_hex(CAST(extract(epoch FROM {at}) * 1000 AS 
 
 
 def _created_near(entity: str, prefix: str) -> str:
-    """Return the SQL condition that an entity was created around the settlement ``s``. Ids begin with their timestamp."""
+    """Return the SQL condition that ``entity`` was created near the period of ``s``, as its id says."""
     since = _FIRST_ID.format(prefix=prefix, at="s.start_at - interval '31 days'")
     until = _FIRST_ID.format(prefix=prefix, at="s.end_at + interval '31 days'")
     return f"{entity}.id BETWEEN {since} AND {until}"

@@ -177,7 +177,7 @@ async def _load_lines(connection: AsyncConnection, parameters: dict[str, Any]) -
 
 
 async def _pair_by_our_reference(connection: AsyncConnection) -> None:
-    """Run passes 1 and 2. The first pass reads all lines, every later pass only the remaining ones."""
+    """Pair lines by our reference (passes 1 and 2). Only the first pass reads all lines."""
     await connection.execute(_FIRST_PASS)
     await _run(connection, "ANALYZE pairs")
     await _run(connection, _REST)
@@ -186,7 +186,7 @@ async def _pair_by_our_reference(connection: AsyncConnection) -> None:
 
 
 async def _pair_by_their_reference(connection: AsyncConnection) -> None:
-    """Run passes 3 and 4."""
+    """Pair the remaining lines by the provider's reference (passes 3 and 4)."""
     await _pair_rest(connection, _THIRD_PASS)
     await _pair_rest(connection, _FOURTH_PASS)
 

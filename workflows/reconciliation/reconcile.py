@@ -49,7 +49,7 @@ RAN_OUT_OF_TIME = "57014"  # statement_timeout, set by use_bulk_settings
 
 
 class ComparisonTooLong(ServiceUnavailable):
-    """A run exceeded its time limit, and nothing of it was stored."""
+    """A run exceeded its time limit and was discarded."""
 
     message = (
         "The comparison exceeded its time limit and nothing of it was stored. Retry when the service is less busy, or upload a"

@@ -103,7 +103,10 @@ async def resolve_break(break_id: str, request: ResolutionRequest, *, actor: Act
 async def _settlements(
     connection: AsyncConnection, break_id: str, request: ResolutionRequest, *, actor: Actor
 ) -> list[str]:
-    """Return the settlements to lock. A break's settlement never changes. Raises ``ResourceNotFound``."""
+    """Return the ids of the settlements to lock: that of the break, and that of a linked break.
+
+    They can be read before the lock, because a break's settlement never changes. Raises ``ResourceNotFound``.
+    """
     assert actor.caller  # noqa: S101 - resolve_break refuses a worker
     breaks = [break_id]
     if request.resolution == "link" and request.reference and request.reference.startswith("brk_"):
@@ -119,7 +122,7 @@ async def _decide(
     *,
     actor: Actor,
 ) -> dict[str, Any]:
-    """Carry out the resolution and return the columns to write."""
+    """Carry out the resolution and return the columns of the break to write."""
     ids, reference, other_reference = [found["id"]], request.reference, None
     if request.resolution == "link" and actor.caller:
         ids += await check_link(

@@ -43,7 +43,7 @@ _STATE = text("""
 
 
 async def sign_off_if_clean(connection: AsyncConnection, settlement_id: str, *, by: ChangeContext) -> bool:
-    """Sign off a locked settlement if it is clean, and return whether it was.
+    """Sign off a locked settlement if it is clean; return whether it was signed off.
 
     Clean means: no open break, no statement stored after the last run, no line that a statement may still bring, no line
     without a statement (unless a person accepted that), and the cash counted if any is expected.

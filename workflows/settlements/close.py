@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 GRACE = timedelta(seconds=5)
 """The time between the end of a period and its close.
 
-Payments that are being recorded at the end get into their own period. Without it there would only be more late lines.
+A payment that is being recorded when its period ends still gets into that period; otherwise it would be a late line.
 """
 
 _DUE = text("""

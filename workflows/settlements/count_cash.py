@@ -1,11 +1,11 @@
 """Record a count of the cash drawer, and its difference from the expected amount.
 
-| status       | what happens                                                                                             |
-|--------------|----------------------------------------------------------------------------------------------------------|
-| open         | refused: the expected amount is known only when the period is closed                                        |
-| closed       | the count and its note are stored with a remark in the history; the difference is posted to the ledger     |
-| counted again | allowed until it is reconciled, with another remark; the ledger gets the change of the difference         |
-| reconciled   | refused: the settlement is signed off                                                                      |
+| settlement        | what happens                                                                                            |
+|-------------------|---------------------------------------------------------------------------------------------------------|
+| open              | refused: the expected amount is known only when the period is closed                                    |
+| closed            | the count and its note are stored with a remark in the history; the difference is posted to the ledger  |
+| closed, recounted | the same, with another remark; only the change in the difference is posted to the ledger                |
+| reconciled        | refused: the settlement is signed off                                                                   |
 """
 
 from typing import cast

@@ -66,7 +66,7 @@ _SET_TIMEOUT = text("SET LOCAL statement_timeout = '60s'")
 
 
 async def open_due_periods(*, worker: str) -> int:
-    """Open the missing periods, and reschedule the periods whose rule changed; return the number of both.
+    """Open missing periods, reschedule periods whose rule changed, and return the number of all these.
 
     Raises ``ServiceUnavailable``.
     """

@@ -1,14 +1,14 @@
 """Fetch a settlement's statements from the providers' APIs, and store them like uploaded files.
 
 The payments that a provider moved in a period and those that we settled in it differ at its edges: by the seconds that an
-answer takes, and by payments in doubt. A longer time than the period is therefore requested, and these of its lines are
-stored:
+answer takes, and by payments in doubt. The statement of a longer time than the period is therefore requested, and only the
+following lines of it are stored:
 
 | their line is about                                          | stored                                                      |
 |--------------------------------------------------------------|-------------------------------------------------------------|
 | a payment or refund of this settlement                       | always                                                      |
 | a row whose doubt this settlement's statement ended          | always, so that a later statement has the same lines        |
-| a row in doubt, reversed within the hour after the end       | with its charge of the period, in any order: no money moved |
+| a reversal of a row in doubt, up to ``SLACK`` after the end  | if the row's charge is stored too: no money moved in total  |
 | a row that is, or will be, in another settlement             | never: it belongs to that settlement's statement            |
 | any other row in another currency                            | never, if the store has a day in that currency              |
 | a row that is unknown to us, or that never succeeded         | if it happened within ``[start, end)``                      |

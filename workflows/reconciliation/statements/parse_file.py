@@ -64,7 +64,7 @@ class OpenedStatement:
 
     @asynccontextmanager
     async def copy_to_store(self, file: IO[bytes]) -> AsyncIterator[IO[bytes]]:
-        """Yield the file to store after all rows were read: ``file``, or a copy with its card numbers masked."""
+        """Yield the file to store, once all rows are read: ``file``, or a copy with its card numbers masked."""
         if not self.scan.has_card_data:
             yield file
             return

@@ -125,7 +125,7 @@ async def receive_statement(incoming: Incoming, *, actor: Actor, key: Key | None
 
 
 def _changes_nothing(newest: RowMapping, incoming: Incoming, sha256: str) -> bool:
-    """Return whether ``incoming`` changes nothing.
+    """Return whether ``incoming`` would change nothing, given the current statement ``newest``.
 
     An answer of the provider's API never supersedes an uploaded file, which may have been sent while the API was called. The
     same file, read with the same mapping, is the same statement. A wrong mapping is corrected by sending the file once more.
