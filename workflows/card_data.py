@@ -192,7 +192,7 @@ def _candidates(run: str) -> list[str]:
 
 
 def _equal_groups(groups: list[str], size: int) -> Iterator[str]:
-    """Yield the numbers that consist of the first of ``groups``.
+    """Join ``groups`` from the first one on, and yield each result that has the length of a card number.
 
     All groups of a number have ``size`` digits; only its last group may be shorter.
     """

@@ -55,7 +55,7 @@ MAX_WAITING = 10_000
 """The maximum number of lines that wait while the stream is blocked (about 3 MB). The oldest are then dropped and counted."""
 
 FLUSH_SECONDS = 2.0
-"""The longest time that a flush waits for the stream. After a timeout, no flush waits until the stream works again."""
+"""The longest time that a flush waits for the stream. After a timeout, flushes return at once until the stream works again."""
 
 
 class GroupedLines(logging.Handler):

@@ -1,4 +1,4 @@
-"""Allocate the numbers of orders and bills that people read: unique in a store, without gaps within a business day.
+"""Allocate readable numbers for orders and bills: unique in a store, without gaps within a business day.
 
 ``20261123-0001`` is the first order (or bill) of its store on 23 November. There is a counter row per store, kind and day. It
 is incremented in the transaction of the row that gets the number. So a second transaction waits for the first to commit, and

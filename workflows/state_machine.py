@@ -75,5 +75,5 @@ _MEMBER = re.compile(r'^\s+[A-Z_0-9]+ = "(?P<value>\w+)"(?:  # (?P<comment>.+))?
 
 
 def member_comments(values: type[StrEnum]) -> dict[str, str]:
-    """Return the value of each member with the comment behind it in the source, or an empty text if it has no comment."""
+    """Return each member's comment in the source, by the member's value; an empty text if it has none."""
     return {found["value"]: found["comment"] or "" for found in _MEMBER.finditer(inspect.getsource(values))}

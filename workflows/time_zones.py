@@ -13,7 +13,7 @@ from importlib.resources import files
 from zoneinfo import ZoneInfo
 
 NOT_OFFERED = frozenset({"Factory", "localtime", "posixrules"})
-"""Names among the zones that do not stand for the time zone of a place."""
+"""Zone names in the package that are not the time zone of a place."""
 
 FORMERLY_OFFERED = {"localtime": "UTC"}
 """Names that stores may still have but can no longer choose → the zone that they are read as."""
@@ -83,6 +83,6 @@ def _last_rules(name: str) -> tuple[int | None, str]:
 
 
 def _length_of_first_block(data: bytes) -> int:
-    """Return the length in bytes of the first block, which has four-byte times for old readers."""
+    """Return the length in bytes of a TZif file's first block, which has four-byte times for old readers."""
     _magic, _version, is_ut, is_standard, leap, changes, kinds, names = struct.unpack_from(_HEADER, data)
     return int(changes * 5 + kinds * 6 + names + leap * 8 + is_standard + is_ut)

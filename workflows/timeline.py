@@ -50,7 +50,10 @@ async def read_whole_timeline(payment_id: str, *, caller: Caller) -> list[dict[s
 
 
 async def _refund_events(connection: AsyncConnection, payment_id: str) -> list[list[dict[str, Any]]]:
-    """Return the events of the refunds, as one list each for the history, the attempts and the messages of a refund."""
+    """Return the events of the payment's refunds, in separate lists.
+
+    The history, the attempts and the messages of each refund are a list of their own.
+    """
     events_by_source: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for model, number, to_events in (
         (RefundHistory, RefundHistory.version, lambda row: [transition_event(row)]),

@@ -1,4 +1,4 @@
-"""Change the status of a single row. ``apply`` is the only function that does.
+"""Change the status of a single row with ``apply``, the only function that does so.
 
 It locks the row, reads the next status from the entity's machine, writes it with a new version, and appends the history row,
 all in the caller's transaction. Statements that change many rows at once are in the packages of their entities (payments,

@@ -88,7 +88,7 @@ class LockedBill:
     steps: list[dict[str, Any]] = field(default_factory=list)
 
     def apply_step(self, step: BillStep, bill_amount: BillAmount) -> None:
-        """Apply ``step``: it adds one version and one history row, whose reason is the payment or refund."""
+        """Apply ``step``: add a version, and a history row whose reason is the id of the payment or refund."""
         self.version += 1
         self.steps.append(
             {
@@ -134,9 +134,9 @@ class BillLocked:
 
 
 async def lock_unlocked_bills(connection: AsyncConnection, bill_ids: Iterable[str | None]) -> set[str | None]:
-    """Lock those of the given bills that are not locked yet, without waiting.
+    """Lock those of the given bills that no other transaction has locked, without waiting.
 
-    So a group of answers for many bills is not delayed by one of them.
+    So one locked bill does not delay a group of answers for many bills.
     """
     ids = sorted({bill_id for bill_id in bill_ids if bill_id})
     return {None, *(row.id for row in await connection.execute(_LOCK_UNLOCKED, {"ids": ids}))} if ids else {None}
@@ -145,7 +145,7 @@ async def lock_unlocked_bills(connection: AsyncConnection, bill_ids: Iterable[st
 async def lock_all_bills(connection: AsyncConnection, bill_ids: Iterable[str | None]) -> set[str | None]:
     """Lock all the given bills, and wait if needed.
 
-    For the answers of a single bill: waiting delays no answers of other bills.
+    This is for answers of a single bill, where waiting delays no answers of other bills.
     """
     return {None, *await lock_bills(connection, (bill_id for bill_id in bill_ids if bill_id))}
 

@@ -98,6 +98,6 @@ class BillWithOrders(BillRow):
 
 
 class LockedBillRow(BillRow):
-    """A row of ``bills`` that is locked; ``at`` is the database's clock after the lock was granted."""
+    """A row of ``bills`` that is locked; ``at`` is the database's time after the lock was granted."""
 
     at: datetime

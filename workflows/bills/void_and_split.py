@@ -70,7 +70,7 @@ async def void_bill(bill_id: str, *, caller: Caller, request_id: str, reason: st
 
 
 async def lock_bill(connection: AsyncConnection, bill_id: str, *, caller: Caller) -> LockedBillRow:
-    """Lock a bill and return its row; ``at`` is the database's clock. Raises ``ResourceNotFound``."""
+    """Lock a bill and return its row; ``at`` is the database's time. Raises ``ResourceNotFound``."""
     conditions = visible_to(caller, Bill.merchant_id, Bill.store_id)
     locked = select(Bill.__table__).where(Bill.id == bill_id, *conditions).with_for_update(key_share=True)
     row = await one_row(connection, locked)

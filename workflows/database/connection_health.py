@@ -10,8 +10,8 @@ replaced before anything is sent on it if it died:
 | since it was last taken  | check                                                                                 |
 |--------------------------|---------------------------------------------------------------------------------------|
 | just connected           | none                                                                                  |
-| less than a second       | whether the kernel has anything to read, for example the end: no round trip, 2 µs     |
-| longer, or if it has     | the transaction's BEGIN is sent now instead of with its first statement               |
+| less than a second       | whether there is data to read, for example the connection's end: no round trip, 2 µs  |
+| longer, or data to read  | the transaction's BEGIN is sent now instead of with its first statement               |
 
 BEGIN is a separate round trip in any case, so nothing more is sent than without the check. It changes nothing, so it may be
 repeated whatever its outcome was. If it is not answered in time, because the peer vanished silently, the connection is
@@ -103,7 +103,7 @@ def _check_connection(adapted: Any, record: Any, _proxy: Any) -> None:
 
 
 def _has_unread_data(raw: psycopg.AsyncConnection[Any]) -> bool:
-    """Return whether the connection has unread data: its end, or a message that nobody asked for."""
+    """Return whether the connection has ended, or has unread data, which was not requested."""
     if raw.closed:
         return True
     poll = select.poll()  # not select(), which is limited to 1,024 descriptors

@@ -80,7 +80,7 @@ class CountDelta(NamedTuple):
 class ProcessCounts:
     """The counts of this process since ``pop`` was last called.
 
-    They are used from one event loop and, rarely, from other threads.
+    They are used from one event loop only.
     """
 
     counts: dict[tuple[str, tuple[str, ...], str], float] = field(default_factory=dict)

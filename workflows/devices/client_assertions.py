@@ -29,8 +29,8 @@ from workflows.tenants.strict_jwt import read_parts
 
 MAX_LIFE = timedelta(minutes=5)
 REMEMBERED_BEYOND = timedelta(minutes=1)
-"""The margin between the clock of the database, which decides when a used ``jti`` is deleted, and ours, which checks
-``exp``."""
+"""How much longer a used ``jti`` is stored, in case the database's clock, by which it is deleted, is ahead of ours, which
+checks ``exp``."""
 MAX_JTI_LENGTH = 200
 MESSAGE = "This client assertion is not accepted"
 TOKEN_PATH = "/api/v1/auth/device/token"  # noqa: S105 - a path

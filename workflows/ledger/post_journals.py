@@ -1,13 +1,13 @@
 """Post journals: the chart of accounts, and what each journal debits and credits.
 
 There is an account per merchant, kind, provider and currency. Debits are positive, credits negative; a journal sums to zero,
-an account's balance is the sum of its entries.
+and an account's balance is the sum of its entries.
 
 | journal           | source          | debit                       | credit                              |
 |-------------------|-----------------|-----------------------------|-------------------------------------|
 | ``completion``    | the payment     | ``cash`` or ``receivable``  | ``sales``, and ``tips`` for the tip  |
 | ``refund``        | the refund      | ``refunds``                 | ``cash`` or ``receivable``           |
-| ``fee``           | the same        | ``fees``                    | ``cash`` or ``receivable``           |
+| ``fee``           | either of these | ``fees``                    | ``cash`` or ``receivable``           |
 | ``adjustment``    | the adjustment  | ``receivable`` (or ``cash``)| ``differences``                      |
 | ``cash_difference``| the count      | ``cash``                    | ``differences``                      |
 | ``payout``        | the payout      | ``bank``                    | ``receivable``                       |

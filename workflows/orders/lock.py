@@ -51,7 +51,7 @@ class UnvoidedBill:
 
 
 async def lock_order(connection: AsyncConnection, order_id: str, *, caller: Caller) -> LockedOrder:
-    """Lock an order and return its row; ``at`` is the database's clock. Raises ``ResourceNotFound``."""
+    """Lock an order and return its row; ``at`` is the database's time. Raises ``ResourceNotFound``."""
     rows = await lock_orders(connection, [order_id], caller=caller)
     if not rows:
         raise ResourceNotFound()
@@ -61,7 +61,7 @@ async def lock_order(connection: AsyncConnection, order_id: str, *, caller: Call
 async def lock_orders(connection: AsyncConnection, order_ids: Sequence[str], *, caller: Caller) -> list[LockedOrder]:
     """Lock, in id order, the given orders that the caller may see, and return their rows.
 
-    In each row, ``at`` is the database's clock.
+    In each row, ``at`` is the database's time after the locks were granted.
     """
     conditions = visible_to(caller, Order.merchant_id, Order.store_id)
     locked = (

@@ -99,7 +99,7 @@ class OrderRow(TypedDict):
 
 
 class LockedOrder(OrderRow):
-    """A row of ``orders`` that is locked; ``at`` is the database's clock after the lock was granted."""
+    """A row of ``orders`` that is locked; ``at`` is the database's time after the lock was granted."""
 
     at: datetime
 

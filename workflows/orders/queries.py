@@ -117,7 +117,7 @@ async def read_items(connection: AsyncConnection, order_ids: Sequence[str]) -> d
 
 
 def lines_of(items: Iterable[OrderItemRow]) -> list[OrderLine]:
-    """Return these items as lines, as they were ordered."""
+    """Return ``items`` as order lines, from which totals can be computed."""
     return [OrderLine(item["name"], item["quantity"], item["unit_price"], item["tax_rate"]) for item in items]
 
 

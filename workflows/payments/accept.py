@@ -196,7 +196,10 @@ class _RetryInNextGroup(Exception):
 async def _reserve(
     connection: AsyncConnection, drafts: list[_Draft], results: dict[int, StoredAnswer | BaseException]
 ) -> list[_Draft]:
-    """Reserve the amounts of ``drafts`` on their bills. Return the drafts that have their reservation or have no bill."""
+    """Reserve the amounts of ``drafts`` on their bills, and return the drafts to write.
+
+    These have a reservation or no bill. The errors of all others are put into ``results``.
+    """
     billed = [draft for draft in drafts if draft.payment["bill_id"]]
     if not billed:
         return drafts
@@ -216,7 +219,10 @@ async def _reserve(
 async def _answer_known_keys(
     connection: AsyncConnection, refused: list[_Draft], results: dict[int, StoredAnswer | BaseException]
 ) -> None:
-    """Replace the refusals of requests whose keys were answered while they waited for the locks of their bills."""
+    """Replace a refusal in ``results`` by the stored answer if there is one for the request's key now.
+
+    The key may have been answered while the request waited for the lock of its bill.
+    """
     found = await load_context(connection, [draft.submission for draft in refused])
     for number, draft in enumerate(refused):
         if context := found.get(number):  # untested: false only if the store was deleted meanwhile
@@ -236,7 +242,7 @@ def _reservation(draft: _Draft) -> Reservation:
 
 
 async def _write(connection: AsyncConnection, drafts: list[_Draft]) -> dict[int, StoredAnswer]:
-    """Write ``drafts``, and return the answers by number. Raises ``IdempotencyKeyInUse`` if a key was used meanwhile."""
+    """Write ``drafts``, and return the answers by ``number``. Raises ``IdempotencyKeyInUse`` if a key was used meanwhile."""
     answers = {
         draft.number: StoredAnswer(
             201, render(payment_fields(draft.payment)), resource_id=draft.payment["id"], is_replay=False

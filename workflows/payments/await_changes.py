@@ -27,7 +27,7 @@ KEEPALIVES: dict[str, Any] = {"keepalives_idle": 10, "keepalives_interval": 5, "
 """TCP keep-alives for a connection that only listens: a peer that disappeared without closing it is noticed within 25 s."""
 
 MOVING = frozenset({PaymentStatus.PENDING, PaymentStatus.PROCESSING})
-"""Statuses that will change. Waiting for another status to change returns immediately, unless a known version is given."""
+"""Statuses that will still change. In any other status, ``await_payment`` waits only if ``since_version`` is given."""
 
 BEAT_SECONDS = 15.0
 """Interval of keep-alive comments in a silent stream: proxies cut connections that are silent for 30-60 s."""
@@ -43,7 +43,7 @@ class ChangeListener:
         """Set while the connection receives notifications."""
 
     def start(self) -> None:
-        """Start to listen. Call this once, on the event loop of the API."""
+        """Start listening for changes. Call this once, on the API's event loop."""
         self._task = asyncio.create_task(self._listen())
 
     async def stop(self) -> None:
@@ -113,7 +113,7 @@ async def await_payment(
 ) -> PaymentRow:
     """Return the payment's row once its version is above ``since_version``, or after ``wait_seconds``.
 
-    Without ``since_version``, wait until the payment leaves its current version. If the payment is final, return immediately.
+    Without ``since_version``, wait until the payment leaves its current version; if it is final, return immediately.
     No database connection is held while waiting. Raises ``ResourceNotFound``.
     """
     loop = asyncio.get_running_loop()

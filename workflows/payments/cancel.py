@@ -96,7 +96,7 @@ async def cancel_payment(
 
 
 async def _lock(connection: AsyncConnection, payment_id: str, caller: Caller) -> tuple[PaymentRow, datetime]:
-    """Lock the payment's bill and then the payment, as all code does. Return the payment's row and the time after that."""
+    """Lock the payment's bill, then the payment; return the payment's row and the time of its lock."""
     whose = {"id": payment_id, **scope_params(caller)}
     bill_id = (await connection.execute(_BILL, whose)).scalar()
     if bill_id:

@@ -64,14 +64,19 @@ _LOAD_CONTEXT = text(f"""
 
 
 async def load_context(connection: AsyncConnection, group: list[PaymentSubmission]) -> dict[int, RowMapping]:
-    """Return the context of each request of ``group``, by its number; no entry if the caller may not use the store."""
+    """Return the context of each request, by its index in ``group``.
+
+    A request whose caller may not use the store has no entry.
+    """
     rows = [_lookup_row(number, submission) for number, submission in enumerate(group)]
     found = await connection.execute(_LOAD_CONTEXT, {"rows": rows_parameter(rows)})
     return {row["n"]: row for row in found.mappings()}
 
 
 def check_request(submission: PaymentSubmission, found: RowMapping | None) -> RowMapping:
-    """Return the context of an acceptable request, or of one whose key was answered before.
+    """Check a request against ``found``, its entry of ``load_context``, and return ``found``.
+
+    If the request's key was answered before, only the caller is checked.
 
     Raises ``NotAuthorized`` (device not active), ``ResourceNotFound`` (store), ``InvalidRequest`` (no such provider here) and
     ``DuplicateResource`` (client reference).

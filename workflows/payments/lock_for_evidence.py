@@ -27,7 +27,7 @@ from workflows.processing.rows import ClaimedRow
 from workflows.processing.shared_statements import LEASE_COLUMNS
 
 LEASE_SECONDS = 60.0
-"""The length does not matter, because the lease ends with the transaction."""
+"""Lease of a locked row. Its length does not matter, because the lease ends with the transaction."""
 
 _LOCK_PAYMENTS = text("SELECT id FROM payments WHERE id = ANY(:ids) ORDER BY id FOR UPDATE")
 _LOCK = """
@@ -53,7 +53,7 @@ _QUARANTINED = """(SELECT max(h.at) FROM {entity}_history h WHERE h.{entity}_id 
 """SQL: when the row was last quarantined. It is read from the history, because a requeue resets the unanswered claims."""
 
 _LOST_CALL_UNTIL = f"CASE WHEN r.due_at IS NULL THEN coalesce({_QUARANTINED}, now()) ELSE now() END"
-"""SQL: until when a worker that died may have called the provider: until the quarantine, or until now."""
+"""SQL: the latest time at which a worker that died may have called the provider: the quarantine, or now."""
 
 _UNDONE = {
     "payment": f"""greatest(
@@ -63,12 +63,12 @@ _UNDONE = {
         CASE WHEN {_UNWANTED} AND r.unanswered_claims > 0 THEN {_LOST_CALL_UNTIL} END)""",
     "refund": "CAST(NULL AS timestamptz)",  # a refund is never withdrawn
 }
-"""SQL: when a withdrawal or reversal remained without an answer. It may have taken effect since then."""
+"""SQL: the latest time at which a withdrawal or reversal may have been requested; null if none was."""
 
 _RESENT = f"""CASE WHEN a.resends > 0 THEN coalesce(
         a.answered_at, CASE WHEN r.due_at IS NULL THEN {_QUARANTINED} END, now()) END"""
-"""SQL: until when the reference may have been sent again; null if it was not. A charge that was undone before may have been
-charged again."""
+"""SQL: the latest time at which the reference may have been sent again; null if it was not. If the charge was undone before
+that, it may have been charged again."""
 
 _CLAIM_LOCKED = (
     "UPDATE {entity}s SET fence = fence + 1, lease_until = now() + make_interval(secs => :lease) WHERE id = ANY(:ids)"
@@ -76,7 +76,7 @@ _CLAIM_LOCKED = (
 
 
 class LockedRowColumns(ClaimedRow):
-    """A row of ``_READ``. The last two columns are when a call without an answer may have moved money, or moved it back."""
+    """A row of ``_READ``. The last two columns are the latest times at which money may have moved back, or moved again."""
 
     attempt_number: int
     attempt_outcome: str | None
@@ -99,7 +99,9 @@ class LockedRow(Generic[RequestT]):
 async def lock_open_rows(
     connection: AsyncConnection, table: LeaseTable[RequestT], ids: list[str], *, payment_ids: list[str] | None = None
 ) -> list[LockedRow[RequestT]]:
-    """Lock those of ``ids`` that are in ``processing`` without a lease, and return them.
+    """Lock those of ``ids`` that are in ``processing`` without a lease.
+
+    Return them, except those whose last attempt certainly moved nothing.
 
     The transaction must have locked their bills. ``payment_ids`` are the payments of refunds, which are locked first.
     """

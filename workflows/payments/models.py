@@ -151,7 +151,7 @@ class ClaimedPayment(ClaimedRow):
 
 
 class RecordedPayment(TypedDict):
-    """A row that the recording statement returns: the payment after the update. ``age`` is in seconds, since its creation."""
+    """A row that the recording statement returns: the payment after the update. ``age`` is its age in seconds."""
 
     id: str
     status: str

@@ -19,7 +19,7 @@ from workflows.tenants.scope import visible_to
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaymentFilter(MoneyFilter):
-    """Which payments to list; ``None`` means any."""
+    """The filter of a list of payments. ``None`` means any value."""
 
     status: str | None = None
     store_id: str | None = None
@@ -29,7 +29,7 @@ class PaymentFilter(MoneyFilter):
     card_last_4: str | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """Return the conditions of a WHERE. Raises as ``conditions_on`` does."""
+        """Return the filter as conditions of a WHERE clause. Raises as ``conditions_on`` does."""
         equal = ("status", "store_id", "device_id", "bill_id", "client_reference", "card_last_4")
         return [*equal_filters(Payment, self, *equal), *self.conditions_on(Payment)]
 

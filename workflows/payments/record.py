@@ -83,7 +83,7 @@ _EVIDENCE = text(shared.EVIDENCE.format(entity="payment", kind=_KIND))
 
 
 class RecordedHook(Protocol):
-    """A step in the transaction that has recorded payments."""
+    """A function that is called with the recorded payments, in the transaction that recorded them."""
 
     async def __call__(
         self, connection: AsyncConnection, recorded: Sequence[RecordedPayment], worker: str, /
@@ -98,8 +98,8 @@ async def record_payments(
     The calling function must have locked the bills. Return the new status of each payment by id; payments whose fence was
     lost are absent. ``worker`` is the actor in the history.
 
-    Bills follow, then refunds of payments whose cancel came too late, then the ledger. None of the three reads what another
-    one wrote; every worker runs them in this order, so that locks are always taken in the same order.
+    Then the bills are updated, payments whose cancel came too late are refunded, and the ledger is posted. None of these three
+    reads what another one wrote; every worker runs them in this order, so that locks are always taken in the same order.
     """
     rows = [_payment_columns(answered) for answered in group]
     parameters = {"rows": rows_parameter(rows), "ids": [row["id"] for row in rows], "worker": worker}
@@ -118,7 +118,7 @@ async def record_payments(
 
 
 def _payment_columns(answered: AnsweredClaim[Charge]) -> dict[str, Any]:
-    """Return the row of an answer for ``_RECORD``."""
+    """Return an answer as a row of the input of ``_RECORD``."""
     decision = answered.decision
     row = common_columns(answered)
     if answered.claim.step is Step.CANCEL:

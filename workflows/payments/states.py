@@ -1,7 +1,7 @@
-"""The life of a payment.
+"""The statuses of a payment and the transitions between them.
 
-``PAYMENT`` is the only source: ``apply`` reads the next status from it, and the CHECK constraint, the trigger, the diagram in
-docs/ and the exhaustive tests are rendered from it. To change how payments behave, change this table first.
+``PAYMENT`` is the only source of both: ``apply`` reads the next status from it, and the CHECK constraint, the trigger, the
+diagram in docs/ and the exhaustive tests are rendered from it. To change how payments behave, change this table first.
 """
 
 from enum import StrEnum

@@ -17,7 +17,7 @@ OPERATIONS: Mapping[str, Mapping[Step, str]] = {
 SENDS = {"payment": "charge", "refund": "refund"}
 
 OUTCOMES: tuple[str, ...] = tuple(kind.name for kind in get_args(Answer))
-"""The labels of answers. The errors are ``unavailable`` (nothing happened) and ``unknown`` (the outcome is not known)."""
+"""The labels of answers. Two are errors: ``unavailable`` (nothing happened) and ``unknown`` (the outcome is not known)."""
 
 BROKEN = "error"
 """Label of a call whose adapter raised. An adapter must not raise."""

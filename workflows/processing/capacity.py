@@ -30,10 +30,11 @@ class Capacity:
         return self._free.get(provider, 0)
 
     async def acquire(self, count: int) -> frozenset[str]:
-        """Acquire ``count`` slots without a call, and ``count`` of each provider. Return the providers with fewer free slots.
+        """Acquire ``count`` slots of each provider and ``count`` for rows without a call.
 
-        Of these providers no slot is acquired. Callers wait one after the other: two callers that each hold half of the slots
-        they need would wait for each other permanently.
+        Return the full providers: those with fewer free slots, of which no slot is acquired.
+        Callers wait one after the other: two callers that each hold half of the slots they need would wait for each other
+        permanently.
         """
         acquired = 0
         try:

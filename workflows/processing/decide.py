@@ -30,7 +30,7 @@ from workflows.providers.base import (
 )
 
 MAX_RETRIES = 5
-"""Maximum of technical retries (behaviour §5). No money moved in any of them, so the payment fails after the last one."""
+"""Limit for technical retries (behaviour §5). No money moved in any of them, so the payment fails after the last one."""
 
 
 @dataclass(frozen=True, slots=True)

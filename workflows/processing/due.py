@@ -30,12 +30,12 @@ _WHY = {
         WHEN NOT outcome_known THEN 'inquiry'
         ELSE 'retry' END""",
 }
-"""SQL expressions for the reason why a row is due."""
+"""Entity → SQL expression for the reason why a row is due."""
 
 
 @dataclass(frozen=True, slots=True)
 class DueRow:
-    """A row that has been due since ``due_at``, and the reason."""
+    """A row for the sweeps to nudge: its due time, and the reason."""
 
     id: str
     due_at: datetime
@@ -88,7 +88,10 @@ async def find_refunds_ahead(*, limit: int, settings: Settings) -> list[DueRow]:
 
 
 async def _find_ahead(entity: str, *, limit: int, settings: Settings) -> list[DueRow]:
-    """Find rows that are due too far ahead. The grace limits how far ahead a new row may be due, the lease a leased row."""
+    """Find rows that are due too far ahead.
+
+    A pending row may be due at most twice the nudge grace ahead; ``DUE_AHEAD`` has the limits for rows in ``processing``.
+    """
     grace, lease = 2 * settings.nudge_grace_seconds, settings.lease_seconds
     return await _find(_AHEAD[entity], limit=limit, grace=grace, lease=lease)
 

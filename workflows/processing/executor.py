@@ -105,7 +105,7 @@ class LeaseExecutor(Generic[RequestT]):
         """Claim those of ``ids`` for which there is a slot, and start their calls.
 
         Return the claimed rows, and the providers that had too few free slots. Only the claim reads which provider a row has,
-        so slots for all of ``ids`` are acquired at every provider first; those that are not used are released after it.
+        so slots for all of ``ids`` are acquired at every provider first, and the unused ones are released after the claim.
         """
         full = await self._capacity.acquire(len(ids))
         claim_started_at = asyncio.get_running_loop().time()

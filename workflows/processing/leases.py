@@ -102,13 +102,13 @@ class LeaseTable(ABC, Generic[RequestT]):
     first_attempt: ClassVar[str] = "1"
     """SQL expression for the number of the first attempt. The row's alias is ``r``. 0 means that the row is not sent."""
     startable: ClassVar[str] = ""
-    """SQL: a further condition (``AND …``) that a pending row must meet before a worker may claim it. No alias."""
+    """SQL: a further condition (``AND …``) that a pending row must meet before a worker may claim it. The row has no alias."""
     unwanted: ClassVar[str] = "false"
-    """SQL condition: the row is not sent (any more), so it needs no call unless a provider has received it. No alias."""
+    """SQL condition: the row is not sent (any more), so it needs no call unless a provider has it. The row has no alias."""
 
     @abstractmethod
     def facts(self, row: Any, attempt: Attempt | None) -> Facts:
-        """Return the facts that decide the next step of a row. ``attempt`` is its last one, ``None`` if it has none."""
+        """Return the facts that decide the next step of a row; ``attempt`` is its last attempt, if any."""
 
     @abstractmethod
     def build_request(self, row: Any, facts: Facts, reference: str) -> RequestT:
@@ -159,7 +159,7 @@ class LeaseTable(ABC, Generic[RequestT]):
         *,
         non_idempotent: Collection[str],
     ) -> tuple[list[Claim[RequestT]], str]:
-        """Return the claims, and the id of their transaction."""
+        """Claim those of ``ids`` that can be claimed; return the claims and the id of the transaction."""
         started = await self._start(connection, parameters)
         claimed = [self.build(row, None) for row in started]
         resumed: list[ResumedRow] = []
@@ -192,7 +192,10 @@ class LeaseTable(ABC, Generic[RequestT]):
             ]
 
     def build(self, row: ClaimedRow, attempt: Attempt | None) -> Claim[RequestT]:
-        """Return the claim of a row: its next step, and the request to its provider. ``attempt`` is its last one."""
+        """Return the claim of a row: its next step and the request to its provider.
+
+        ``attempt`` is the row's last attempt, or ``None``.
+        """
         facts = self.facts(row, attempt)
         step = next_step(facts)
         number = attempt_number(step, attempt)
@@ -263,7 +266,7 @@ def _statement(template: str, table: LeaseTable[Any]) -> TextClause:
 
 
 def common_facts(row: ClaimedRow | ResumedRow, attempt: Attempt | None, **special: Any) -> Facts:
-    """Return the facts of a row: those of every kind, and ``special`` for those that depend on the kind."""
+    """Return the facts of a row: the shared ones, and ``special``, those of payments or refunds only."""
     return Facts(
         now=row["now"],
         attempt=attempt,

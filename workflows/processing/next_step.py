@@ -27,7 +27,7 @@ SENDS = frozenset({Step.CHARGE, Step.RETRY, Step.RESEND})
 
 
 OVERDUE = timedelta(minutes=10)
-"""How long after its deadline a provider that has not decided is merely slow. Then a person has to review the row."""
+"""How long a provider may exceed its deadline for a decision before a person has to review the row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +86,11 @@ class Facts:
 
 
 NOTHING_MOVED = frozenset({"unavailable", "declined"})
-"""Outcomes of an attempt after which it may be sent again, or a new attempt number be used."""
+"""Outcomes of an attempt that moved no money. The row may be sent again, under the same or a new attempt number."""
 
 
 def next_step(facts: Facts) -> Step:
-    """Return the next step of a claimed payment, from its last attempt.
+    """Return the next step of a claimed payment or refund, from its last attempt.
 
     If an attempt has no answer, its worker died or the answer was lost. The provider is asked about such an attempt, which is
     never repeated. For cash and the terminal's own card application no call is made, so their answer is computed again. They

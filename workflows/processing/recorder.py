@@ -107,7 +107,7 @@ class Recorder(Generic[RequestT]):
 
 
 def common_columns(answered: AnsweredClaim[Any]) -> dict[str, Any]:
-    """Return the row of an answer for the recording statement (``shared_statements.INPUT_COLUMNS``)."""
+    """Return an answer as a row of the recording statement's input (``shared_statements.INPUT_COLUMNS``)."""
     decision, claim = answered.decision, answered.claim
     return {
         "id": claim.id,
@@ -131,7 +131,7 @@ def common_columns(answered: AnsweredClaim[Any]) -> dict[str, Any]:
 
 
 class FinalColumns(TypedDict):
-    """The columns of a recorded row that ``tally_final`` reads. ``age`` is in seconds, since the row's creation."""
+    """The columns of a recorded row that ``tally_final`` reads. ``age`` is the row's age in seconds."""
 
     status: str
     method_type: str

@@ -157,7 +157,7 @@ ATTEMPTS = """
         FROM recorded r
         WHERE a.{entity}_id = ANY({ids}) AND a.{entity}_id = r.id AND a.number = r.attempt AND r.attempt_outcome IS NOT NULL
 """
-"""``{ids}`` is SQL for the ids as an array. Without it, a cached plan may read the whole table."""
+"""``{ids}`` is SQL for the ids of ``recorded`` as an array. Without it, a cached plan may read the whole table."""
 
 MESSAGES = """
         INSERT INTO {entity}_messages ({entity}_id, merchant_id, store_id, attempt, kind, answer, detail, at)

@@ -85,7 +85,10 @@ class Declined:
 
 @dataclass(frozen=True, slots=True)
 class ActionRequired:
-    """The provider accepted the request and waits: for the customer, to whom ``next_action`` is shown, or for itself."""
+    """The provider accepted the request but has not moved the money yet.
+
+    It waits for the customer, who is shown ``next_action``, or (without ``next_action``) it needs time itself.
+    """
 
     name: ClassVar[str] = "action_required"
 

@@ -234,7 +234,10 @@ class HttpClient:
         return connection
 
     async def _reach(self, until: float) -> socket.socket:
-        """Connect to the first of the server's addresses that accepts. Each gets an equal share of the remaining time."""
+        """Connect to the first of the server's addresses that accepts.
+
+        Each address gets an equal share of the remaining time.
+        """
         loop = asyncio.get_running_loop()
         addresses: list[tuple[Any, ...]] = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
         failure: OSError = OSError("the name has no address")

@@ -70,7 +70,10 @@ class Reader:
             raise NoAnswer("the headers of the answer are too large")
 
     def finish(self) -> bool:
-        """Return whether the answer is complete now that the connection has ended; an answer without a length is."""
+        """Return whether the answer is complete, now that the connection has ended.
+
+        That completes an answer whose headers do not say where its body ends.
+        """
         names = {name.lower() for name, _ in self._headers}
         is_open_ended = self._in_body and not names & {b"content-length", b"transfer-encoding"}
         self.is_complete = self.is_complete or is_open_ended

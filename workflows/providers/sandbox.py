@@ -59,7 +59,7 @@ class SandboxProvider:
 
     @classmethod
     def open(cls, settings: Settings) -> "SandboxProvider | None":
-        """Return the provider, or ``None`` if the settings name no address."""
+        """Create the provider, or return ``None`` if the settings name no address."""
         return cls(settings) if settings.sandbox_url else None
 
     async def charge(self, charge: Charge, *, not_after: float = NEVER) -> Outcome:

@@ -1,8 +1,9 @@
 """Interpret the sandbox provider's answers. All decisions are in tables.
 
-An answer counts only if it repeats the reference, the payment and the currency of its request. An answer that does not, that
-was not written by the provider, or that has a malformed field (an amount that is not a number, a text with control characters)
-is ``Unknown``. An HTTP status alone proves nothing, because load balancers and firewalls send statuses too.
+An answer counts only if it repeats the reference, the payment and the currency of its request. An answer with other
+values, one that was not written by the provider, and one with a malformed field (an amount that is not a number, a text with
+control characters) are ``Unknown``. An HTTP status alone proves nothing, because load balancers and firewalls send statuses
+too.
 """
 
 from collections.abc import Callable, Mapping

@@ -49,7 +49,7 @@ Page = tuple[list[StatementLine], str | None]
 
 
 class _Unreadable(Exception):
-    """The statement cannot be read, for this reason."""
+    """The statement cannot be read; the message is the reason."""
 
 
 async def read_statement(

@@ -129,7 +129,7 @@ class ClaimedRefund(ClaimedRow):
 
 
 class _RefundAfterRecord(TypedDict):
-    """The columns that every row of the recording statement has. ``age`` is in seconds, since the refund's creation."""
+    """The columns that every row of the recording statement has. ``age`` is the refund's age in seconds."""
 
     id: str
     status: str

@@ -15,7 +15,7 @@ from workflows.tenants.scope import visible_to
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefundFilter(MoneyFilter):
-    """Which refunds to list; ``None`` means any."""
+    """The filter of a list of refunds. ``None`` means any value."""
 
     status: str | None = None
     store_id: str | None = None
@@ -23,7 +23,7 @@ class RefundFilter(MoneyFilter):
     needs_action: bool | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """Return the conditions of a WHERE. Raises as ``conditions_on`` does."""
+        """Return the filter as conditions of a WHERE clause. Raises as ``conditions_on`` does."""
         return [
             *equal_filters(Refund, self, "status", "store_id", "payment_id", "needs_action"),
             *self.conditions_on(Refund),

@@ -140,7 +140,7 @@ async def record_refunds(
 
 
 def as_refund(decision: Decision) -> dict[str, str | None]:
-    """Return the ``event``, ``status`` and ``attempt_outcome`` of a refund for ``decision``; ``None`` records nothing."""
+    """Translate ``decision`` to a refund's event, status and attempt outcome; ``None`` is not recorded."""
     event = None if decision.event is None else str(EVENTS.get(decision.event, decision.event))
     outcome = decision.attempt_outcome
     return {

@@ -83,7 +83,8 @@ async def request_refund(
     If the nudge of the refund is lost, the sweep nudges it after ``grace_seconds``.
 
     Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (the payment is not completed), ``InvalidRequest`` (more than
-    the rest), ``IdempotencyKeyReused``, ``NotAuthorized``, ``ServiceUnavailable``.
+    is left, or a report for a provider that refunds the money itself), ``IdempotencyKeyReused``, ``NotAuthorized``,
+    ``ServiceUnavailable``.
     """
     async with caller_transaction(caller) as connection:
         payment = cast(LockedPayment, await one_row(connection, _LOCK, {"id": payment_id, **scope_params(caller)}))
@@ -103,7 +104,11 @@ async def request_refund(
 
 
 def _checked_amount(payment: LockedPayment, request: RefundRequest) -> int:
-    """Return the amount to refund. Raises if the payment cannot be refunded, or the requested amount is not left."""
+    """Return the amount to refund.
+
+    Raises ``InvalidStatusTransition`` if the payment cannot be refunded, and ``InvalidRequest`` if less than the requested
+    amount is left, or if the request has a report although a provider refunds the money.
+    """
     if payment["status"] not in REFUNDABLE:
         raise InvalidStatusTransition(
             Detail("status", f"The payment is {payment['status']}; only a completed or refunded one can be refunded"),

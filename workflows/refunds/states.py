@@ -1,4 +1,4 @@
-"""The life of a refund: that of a payment, in the other direction, with its own table of edges."""
+"""The statuses of a refund and the transitions between them."""
 
 from enum import StrEnum
 

@@ -15,7 +15,7 @@ from workflows.refunds.models import ClaimedRefund
 from workflows.refunds.record import record_refunds
 
 NO_EXPIRY = datetime.max.replace(tzinfo=UTC)
-"""A requested refund does not expire, because the customer is owed the money."""
+"""The expiry of every refund. It never comes, because the customer is owed the money."""
 
 LONGEST_WAIT = timedelta(hours=1)
 """How long a provider that accepted a refund may leave it open before a person has to review it."""

@@ -79,7 +79,7 @@ def lookup_row(number: int, caller: Caller, key: Key, *, store_id: str) -> dict[
 
 
 def check_caller(caller: Caller, context: RowMapping | None) -> RowMapping:
-    """Return ``context``, the row that the look-up found for a request.
+    """Check a request's caller against ``context``, the look-up's row, and return ``context``.
 
     Raises ``NotAuthorized`` if the caller is a device that is not active, and ``ResourceNotFound`` if there is no row, because
     the caller sees no such store.
@@ -94,7 +94,7 @@ def check_caller(caller: Caller, context: RowMapping | None) -> RowMapping:
 def known_answer(key: Key, context: RowMapping, *, currency: str | None) -> StoredAnswer | None:
     """Return the answer that the look-up found for the request's key, or ``None``.
 
-    ``currency`` is the store's currency, which counts for a body without a currency. Raises ``IdempotencyKeyReused``.
+    ``currency`` is the store's currency, which applies to a body without a currency. Raises ``IdempotencyKeyReused``.
     """
     return None if context["status"] is None else replay(key, context, currency=currency)
 

@@ -121,7 +121,7 @@ def fingerprint(body: bytes, *, secret: bytes) -> str:
 def replay(key: Key, found: RowMapping, *, currency: str | None = None) -> StoredAnswer:
     """Return the stored answer if the request means the same as the first request with its key.
 
-    ``found`` has the columns of ``ANSWER``. ``currency`` is the store's currency, which counts for a body without a currency.
+    ``found`` has the columns of ``ANSWER``. ``currency`` is the store's currency, which applies to a body without a currency.
     Raises ``IdempotencyKeyReused`` if the first request meant something else.
     """
     if not _is_same(key, found, currency):
@@ -215,7 +215,7 @@ async def store_answer(connection: AsyncConnection, merchant_id: str, key: Key, 
 
 
 async def store_or_replay(caller: Caller, key: Key, *, merchant_id: str, status: int, body: bytes) -> StoredAnswer:
-    """Store an error answer, which wrote no row, or return the answer that is stored for the key already.
+    """Store the answer to a failed request that wrote no row, or return the answer that the key has.
 
     ``merchant_id`` is the caller's merchant or, for callers above the merchants, the merchant that the request names.
     Raises ``IdempotencyKeyReused``, and the errors of ``caller_transaction``.
@@ -238,9 +238,10 @@ class AnswerToStore:
 
 
 async def record_rows(connection: AsyncConnection, answers: Sequence[AnswerToStore]) -> list[dict[str, Any]]:
-    """Return the rows for ``STORE_RECORDS``, under the key or the alternative key.
+    """Return the rows for ``STORE_RECORDS``, and lock other callers' records under the same keys.
 
-    Raises ``IdempotencyKeyInUse`` if another caller's record, which the look-up found under the key, has disappeared since.
+    A row has the alternative key if another record has the key itself. Raises ``IdempotencyKeyInUse`` if a record that the
+    look-up found has disappeared since.
     """
     alternatives = [answer for answer in answers if answer.is_taken]
     if alternatives and not await _lock_others(connection, alternatives):
