@@ -19,7 +19,10 @@ BACKLOG = 4_096  # connections that wait to be accepted; many terminals connect 
 
 
 def main() -> None:
-    """Serve until a signal stops the process. uvicorn's access log is off, because ``api.middleware`` logs each request."""
+    """Serve until a signal stops the process.
+
+    uvicorn's access log is off, because ``api.middleware`` logs each request.
+    """
     parser = argparse.ArgumentParser(prog="python -m api", description="Serve the HTTP interface.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8800)

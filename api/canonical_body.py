@@ -17,10 +17,10 @@ from workflows.tenants.caller import Caller, Scope
 
 
 def canonical_form(body: BaseModel, caller: Caller) -> tuple[bytes, str]:
-    """Return the canonical form of a valid body without its currency, and the currency (empty if the body has none).
+    """Return the canonical form of a valid body without its currency, and the currency.
 
-    The currency is compared separately, because its default is the store's, which only the use-case knows. For a caller that
-    belongs to one store, a body with that store's id and a body without a store are equal.
+    The currency is empty if the body has none. It is compared separately, because its default is the store's, which only the
+    use-case knows. For a caller that belongs to one store, a body with that store's id and a body without a store are equal.
     """
     fields = _plain(body)
     if "store_id" in fields:
@@ -30,7 +30,10 @@ def canonical_form(body: BaseModel, caller: Caller) -> tuple[bytes, str]:
 
 
 def canonical_form_of_invalid(value: Any, raw: bytes) -> bytes:
-    """Return the canonical form of an invalid body: ``value`` is the JSON value that was parsed from ``raw``."""
+    """Return the canonical form of an invalid body.
+
+    ``value`` is the JSON value that was parsed from ``raw``.
+    """
     try:
         return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
     except RecursionError:  # nested so deeply that it can be parsed but not serialised

@@ -19,9 +19,10 @@ _bearer = HTTPBearer(auto_error=False, description="A device's access token or a
 
 
 async def authenticate(request: Request) -> Caller:
-    """Verify the token of a request and return the caller. Count the request against the limit of the caller's merchant.
+    """Verify the token of a request and return the caller.
 
-    Raises ``NotAuthenticated``, and ``RateLimitExceeded`` above the limit of the merchant or, for refused tokens, the address.
+    Count the request against the limit of the caller's merchant. Raises ``NotAuthenticated``, and ``RateLimitExceeded`` above
+    the limit of the merchant or, for refused tokens, the address.
     """
     runtime = runtime_of(request)
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
@@ -49,7 +50,10 @@ def count_failed_auth(request: Request, error: NotAuthenticated) -> None:
 async def current_caller(
     request: Request, _credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
 ) -> Caller:
-    """Return the caller of a request. ``_credentials`` only declares the security scheme for the OpenAPI document."""
+    """Return the caller of a request.
+
+    ``_credentials`` only declares the security scheme for the OpenAPI document.
+    """
     return await authenticate(request)
 
 

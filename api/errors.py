@@ -120,7 +120,10 @@ async def _validation(request: Request, error: Exception) -> Response:
 
 
 def from_validation(findings: Sequence[Mapping[str, Any]]) -> DomainError:
-    """Convert pydantic's findings into one error: 422 if all are about a body that is valid JSON, otherwise 400."""
+    """Convert pydantic's findings into one error.
+
+    Its status is 422 if all findings are about a body that is valid JSON, otherwise 400.
+    """
     parts = {finding["loc"][0] for finding in findings}
     is_malformed = parts != {"body"} or any(finding["type"].startswith("json") for finding in findings)
     details = [Detail(_field(finding), _issue(finding)) for finding in findings]

@@ -84,7 +84,10 @@ def network_of(address: Address | None) -> str:
 
 
 def _address(text: str) -> Address | None:
-    """Parse an address as proxies write it, with or without a port and brackets; return ``None`` if it is invalid."""
+    """Parse an address as proxies write it; return ``None`` if it is invalid.
+
+    The address may have a port and brackets.
+    """
     text = text.strip(" \t")
     if text.startswith("["):
         text = text[1:].partition("]")[0]

@@ -107,7 +107,10 @@ def install_fast_routes(app: FastAPI) -> None:
 
 
 def plan_of(dependant: Dependant, endpoint: Callable[..., Any]) -> Plan:
-    """Return the plan of an endpoint. Raises ``TypeError`` if it declares something that a fast route does not support."""
+    """Return the plan of an endpoint.
+
+    Raises ``TypeError`` if the endpoint declares something that a fast route does not support.
+    """
     if unread := [*dependant.query_params, *dependant.header_params, *dependant.cookie_params]:
         raise _unsupported_error(endpoint, f"the parameter {unread[0].name!r}")
     for field in dependant.path_params:

@@ -96,7 +96,7 @@ def _anchor(heading: str) -> str:
 
 
 def _resolve_link(token: Token) -> Token:
-    """Rewrite a link token to the address of the guide, and remove the address if the target is not served."""
+    """Rewrite a link token to the address of the guide; remove the address if the target is not served."""
     if token.type == "image":
         return Token("text", "", 0, content=token.content)
     if token.type != "link_open":

@@ -113,7 +113,10 @@ class Limits:
 
     @contextmanager
     def admit(self, scope: Scope) -> Iterator[Admission]:
-        """Take a slot for a request, and release it at the end. Raises ``ServiceUnavailable`` (overload, maintenance)."""
+        """Take a slot for a request, and release it at the end.
+
+        Raises ``ServiceUnavailable`` during an overload or maintenance.
+        """
         admission = Admission(self._in_flight, self._maximum, is_waiting=_may_wait(scope))
         is_always_served = scope["path"].startswith(ALWAYS_SERVED)
         if not is_always_served:

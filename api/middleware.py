@@ -111,7 +111,7 @@ class RequestMiddleware:
 
 
 def _send_without_slot(send: Send, admission: Admission) -> Send:
-    """Return a ``send`` that releases the request's slot while it waits for the client to read the response."""
+    """Return a ``send`` that releases the request's slot while the client reads the response."""
 
     async def send_without_slot(message: Message) -> None:
         await admission.wait_without_slot(send(message))

@@ -20,7 +20,7 @@ OTHER_TYPES: Mapping[str, str] = {TOKEN_PATH: FORM}
 
 
 async def check_content_type(request: Request) -> None:
-    """Raise ``MalformedRequest`` if the request has a body of a content type that its path does not accept."""
+    """Raise ``MalformedRequest`` if the request's body has a content type that its path does not accept."""
     if not has_body(request):
         return
     path = request.scope["path"]
@@ -32,9 +32,9 @@ async def check_content_type(request: Request) -> None:
 
 
 async def check_body_names(request: Request) -> None:
-    """Raise ``MalformedRequest`` if the body is not valid JSON or repeats a name, of which only the last would count.
+    """Raise ``MalformedRequest`` if the body is not valid JSON or repeats a name.
 
-    Uploads are not checked here but while they are streamed.
+    Only the last value of a repeated name would count. Uploads are not checked here but while they are streamed.
     """
     if not has_body(request) or is_upload(request.scope["path"]):
         return

@@ -45,7 +45,10 @@ class EventStream(StreamingResponse):
 async def payment_events(
     first: Mapping[str, Any] | None, rows: AsyncIterator[Mapping[str, Any] | None], show: Serializer
 ) -> AsyncIterator[bytes]:
-    """Yield an event for each row, and a comment for each ``None``, which means that nothing has changed for a while."""
+    """Yield an event for each row, and a comment for each ``None``.
+
+    ``None`` means that nothing has changed for a while.
+    """
     yield _event(first, show)
     # An error during the stream (the database is unavailable, the device was suspended) ends it, because a response that has
     # begun cannot send another status code. The terminal repeats the request and gets the error then.
@@ -67,7 +70,10 @@ def prefers_csv(accept: str) -> bool:
 
 
 def prefers_json(accept: str) -> bool:
-    """Return whether an ``Accept`` header prefers JSON to HTML, by its weights or because it names only JSON."""
+    """Return whether an ``Accept`` header prefers JSON to HTML.
+
+    It does if JSON has the higher weight, or if both have the same weight and the header names only JSON of the two.
+    """
     weights = _weights(accept)
     others = weights.get("*/*", 0)
     json, page = (
@@ -94,7 +100,10 @@ def json_response(value: Any, *, status: int = 200) -> Response:
 
 
 def stored_response(stored: StoredAnswer) -> Response:
-    """Return the response for an answer that was stored with its key. A replay has the header ``Idempotent-Replayed``."""
+    """Return the response for an answer that was stored with its key.
+
+    A replay has the header ``Idempotent-Replayed``.
+    """
     headers = {REPLAYED: "true"} if stored.is_replay else None
     return Response(stored.body, stored.status, headers=headers, media_type=JSON)
 

@@ -99,9 +99,10 @@ def is_upload(path: str) -> bool:
 
 @asynccontextmanager
 async def receive_upload(request: Request, settlement_id: str, *, secret: bytes) -> AsyncIterator[tuple[Incoming, Key]]:
-    """Read the uploaded file, and yield it with the idempotency key of the request. The file is deleted afterwards.
+    """Read the uploaded file, and yield it with the idempotency key of the request.
 
-    Raises ``MalformedRequest`` for the key, the query and malformed JSON, and ``InvalidRequest`` for invalid content.
+    The file is deleted afterwards. Raises ``MalformedRequest`` for the key, the query and malformed JSON, and
+    ``InvalidRequest`` for invalid content.
     """
     value = key_value(request)  # checked before anything large is read
 
@@ -185,7 +186,7 @@ async def _from_form(request: Request, file: IO[bytes]) -> dict[str, Any]:
 
 
 def _check_names(names: list[str]) -> None:
-    """Raise ``MalformedRequest`` if a form repeats a name, and ``InvalidRequest`` if it has an unknown name."""
+    """Raise ``MalformedRequest`` if a form repeats a name, ``InvalidRequest`` if it has an unknown name."""
     check_once(names, field="body")
     unknown = [name for name in names if name not in FORM_FIELDS]
     if unknown:

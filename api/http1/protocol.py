@@ -120,7 +120,7 @@ class SequentialProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Check the headers and start the request. "100 Continue" is not sent, because the body is read in any case."""
+        """Check the headers and start the request, without "100 Continue": the body is read in any case."""
         version, is_upgrade = self.parser.get_http_version(), self.parser.should_upgrade()
         self._refusal, self._left = check_headers(self.headers, version, is_upgrade=is_upgrade)
         if self._refusal:
@@ -151,7 +151,7 @@ class SequentialProtocol(HttpToolsProtocol):
             self.loop.call_later(CLIENT_READ_SECONDS, self.transport.abort)
 
     def send_400_response(self, msg: str) -> None:
-        """Answer a request that does not reach the application, and close the connection. ``msg`` is the error."""
+        """Send the error ``msg`` for a request that does not reach the application; close the connection."""
         body = render(error_body(MalformedRequest(Detail("request", msg))))
         head = (
             b"content-type: application/json\r\n",
@@ -182,7 +182,7 @@ class SequentialProtocol(HttpToolsProtocol):
         self._watch()
 
     def _watch(self) -> None:
-        """Start or stop the timer of an incomplete request, and answer a client that has closed its sending side."""
+        """Start or stop the timer of an incomplete request; answer a client that closed its sending side."""
         if self._is_complete:
             if self._arrival_timer:
                 self._stop_arrival_timer()
@@ -199,7 +199,7 @@ class SequentialProtocol(HttpToolsProtocol):
             self._start_arrival_timer()
 
     def _next_piece(self) -> bytes:
-        """Return the bytes to parse next: up to the end of a body of known length, otherwise up to the next ``END``."""
+        """Return the bytes to parse next: to the end of a body of known length, else to the next ``END``."""
         waiting, at = self._waiting, self._at
         if self._left:
             end = at + min(self._left, len(waiting) - at)
@@ -251,7 +251,7 @@ class SequentialProtocol(HttpToolsProtocol):
         return self._around > MAX_HEAD_BYTES or self._around_all > MAX_HEAD_BYTES + FRAMING_PER_BYTE * self._body
 
     def _refuse(self, issue: str) -> None:
-        """Answer a request that cannot be read with 400, unless it was answered already, and close the connection."""
+        """Answer an unreadable request with 400, unless it was answered already, and close the connection."""
         if self._is_finished:
             return
         if self._has_head and self.cycle.response_complete:  # answered already, before all of its body arrived

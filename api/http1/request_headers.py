@@ -19,9 +19,10 @@ refuses two Content-Length headers."""
 
 
 def check_headers(headers: Headers, version: str, *, is_upgrade: bool) -> tuple[str, int]:
-    """Return the error in the headers (empty if there is none), and the announced length of the body (0 if there is none).
+    """Return the error in the headers and the announced length of the body.
 
-    The names in ``headers`` are lower-case. A length is a valid number, because the parser refuses anything else.
+    The error is empty if there is none, and the length is 0 if there is none. The names in ``headers`` are lower-case. A
+    length is a valid number, because the parser refuses anything else.
     """
     known = dict(headers)
     names = [name for name, _ in headers]

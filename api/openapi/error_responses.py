@@ -13,7 +13,7 @@ ALWAYS = (400, 404, 422, 429, 500, 503)
 
 
 def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the ``responses=`` argument of a route that may answer ``statuses`` in addition to ``ALWAYS``."""
+    """Return the ``responses=`` argument of a route that may answer ``statuses`` besides ``ALWAYS``."""
     return {status: _error_response(status) for status in sorted({*statuses, *ALWAYS})}
 
 

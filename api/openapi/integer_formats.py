@@ -11,10 +11,10 @@ SMALLEST, LARGEST = -(2**31), 2**31 - 1
 
 
 def name_bounds(document: dict[str, Any]) -> None:
-    """Rename pydantic's bounds in the schemas of ``document`` (``ge``, ``lt`` …) to the names of JSON Schema.
+    """Rename pydantic's bounds in the schemas of ``document`` to the names of JSON Schema.
 
-    Pydantic writes its own names for types with a custom validator, such as those of query parameters. No client understands
-    these names.
+    Pydantic writes its own names (``ge``, ``lt`` …) for types with a custom validator, such as those of query parameters. No
+    client understands these names.
     """
     for schema in objects(document):
         if schema.get("type") in ("integer", "number"):

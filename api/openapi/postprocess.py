@@ -39,7 +39,10 @@ def postprocess(document: dict[str, Any], settings: Settings) -> None:
 
 
 def remove_framework_errors(document: dict[str, Any]) -> None:
-    """Remove the 422 that FastAPI declares for every route with parameters, because this API answers 400 instead."""
+    """Remove the 422 that FastAPI declares for every route with parameters.
+
+    This API answers 400 instead.
+    """
     for _, _, operation in operations(document):
         if FRAMEWORK_ERRORS[0] in str(operation["responses"].get("422")):
             del operation["responses"]["422"]
@@ -76,10 +79,10 @@ def tidy_schemas(document: dict[str, Any]) -> None:
 
 
 def close_objects(document: dict[str, Any]) -> None:
-    """Replace ``additionalProperties: false`` by ``unevaluatedProperties: false``, which means the same here.
+    """Replace ``additionalProperties: false`` by ``unevaluatedProperties: false``.
 
-    For an object with ``additionalProperties: false``, openapi-generator (7.9 to 7.17) generates a hash map in Java and
-    Kotlin, and its Java client sends every request as ``{}``.
+    Both mean the same here. For an object with ``additionalProperties: false``, openapi-generator (7.9 to 7.17) generates a
+    hash map in Java and Kotlin, and its Java client sends every request as ``{}``.
     """
     for item in objects(document):
         if item.get("additionalProperties") is False:

@@ -26,7 +26,7 @@ SCHEMES: dict[str, dict[str, Any]] = {
 
 
 def add_security(document: dict[str, Any]) -> None:
-    """Declare the two kinds of token, and for each operation the kinds that it accepts and the lowest role."""
+    """Declare the two kinds of token, and for each operation the accepted kinds and the lowest role."""
     document["components"]["securitySchemes"] = SCHEMES
     for _, _, operation in operations(document):
         made = operation.pop("security", [])

@@ -13,7 +13,7 @@ MACHINES = (PAYMENT, REFUND, ORDER, BILL, DEVICE, SETTLEMENT)
 
 
 def render_statuses() -> str:
-    """Return a table for each entity as Markdown: its statuses, their meanings, and the statuses that can follow."""
+    """Return a Markdown table for each entity: its statuses, their meanings, and the possible next ones."""
     return "\n\n".join(f"**{machine.name.capitalize()}**\n\n{status_table(machine)}" for machine in MACHINES)
 
 

@@ -21,7 +21,10 @@ router = APIRouter(prefix="/bills", tags=["bills"])
 
 
 async def post_bill(*, body: BillIn, caller: AnyCaller, key: IdempotencyKey, request_id: RequestId) -> Response:
-    """Create a bill for the part of an order that is not billed yet. Repeating the key returns the same answer."""
+    """Create a bill for the part of an order that is not billed yet.
+
+    Repeating the key returns the same answer.
+    """
     stored = await bill_orders([body.order_id], field="order_id", caller=caller, key=key, request_id=request_id)
     return stored_response(stored)
 

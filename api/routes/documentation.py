@@ -98,7 +98,10 @@ async def document(request: Request) -> Response:
 
 @router.get(PATH)
 async def page(request: Request) -> Response:
-    """Return the page. Its button `Authorize` takes a token of `mpac token`; `Try it out` calls this server."""
+    """Return the page.
+
+    Its button `Authorize` takes a token of `mpac token`; `Try it out` calls this server.
+    """
     page = html_page(request.app.title, head=HEAD, body=BODY)
     return HTMLResponse(page, headers={"Content-Security-Policy": POLICY})
 

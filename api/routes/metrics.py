@@ -51,9 +51,10 @@ class _Families(Collector):
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **error_responses()},
 )
 async def metrics(request: Request) -> Response:
-    """Return the metrics of all processes in Prometheus' text format, so that any API process can be the scrape target.
+    """Return the metrics of all processes in Prometheus' text format.
 
-    Counts of the last two seconds before a process was killed may be missing.
+    Any API process can therefore be the scrape target. Counts of the last two seconds before a process was killed may
+    be missing.
     """
     runtime = runtime_of(request)
     await runtime.totals_writer.add()

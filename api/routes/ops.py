@@ -33,7 +33,10 @@ router = APIRouter(prefix="/ops", tags=["operations"])
 
 @router.put("/maintenance", response_model=MaintenanceOut, responses=error_responses(401, 403, 422))
 async def put_maintenance(body: MaintenanceIn, caller: SystemOperator) -> Response:
-    """Refuse all requests except `/ops`, `/health` and `/metrics` with 503 and your message, or accept them again."""
+    """Switch maintenance on or off.
+
+    During maintenance, all requests except `/ops`, `/health` and `/metrics` are refused with 503 and your message.
+    """
     await set_maintenance(Maintenance(body.enabled, body.message), caller=caller)
     return json_response({"enabled": body.enabled, "message": body.message})
 
@@ -74,7 +77,10 @@ async def get_invariants(_caller: SystemOperator) -> Response:
     "/dead-letters/{letter_id}/close", response_model=DeadLetterOut, responses=error_responses(401, 403, 409, 422)
 )
 async def post_close(letter_id: EntityId, body: CloseIn, caller: SystemOperator) -> Response:
-    """Close a dead letter that must not be retried. Repeating the request with the same reason returns the same answer."""
+    """Close a dead letter that must not be retried.
+
+    Repeating the request with the same reason returns the same answer.
+    """
     return json_response(await close_dead_letter(letter_id, reason=body.reason, caller=caller))
 
 

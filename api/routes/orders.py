@@ -25,7 +25,10 @@ router = APIRouter(prefix="/orders", tags=["orders"])
 async def post_order(
     *, body: OrderIn, caller: AnyCaller, key: IdempotencyKey, request_id: RequestId, runtime: RuntimeDep
 ) -> Response:
-    """Create an order as a draft, or as an open order with `submit`. Repeating the key returns the same answer."""
+    """Create an order as a draft, or as an open order with `submit`.
+
+    Repeating the key returns the same answer.
+    """
     return stored_response(
         await runtime.order_intake.create_order(Creation(body.to_request(), caller, key, request_id))
     )
@@ -105,7 +108,10 @@ async def post_cancel(
 async def post_complete(
     order_id: EntityId, caller: AnyCaller, request_id: RequestId, body: VersionIn | None = None
 ) -> Response:
-    """Complete a paid order after it was fulfilled. An order that was refunded in full cannot be completed."""
+    """Complete a paid order after it was fulfilled.
+
+    An order that was refunded in full cannot be completed.
+    """
     version = body.version if body else None
     row = await complete_order(order_id, caller=caller, request_id=request_id, version=version)
     return json_response(order_fields(row))

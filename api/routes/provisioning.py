@@ -21,9 +21,10 @@ router = APIRouter(prefix="/device/provision", tags=["terminals"])
     "/generateActivationCode", status_code=201, response_model=CodeOut, responses=error_responses(401, 403, 409, 422)
 )
 async def post_code(body: CodeIn, caller: StoreManager, runtime: RuntimeDep, request_id: RequestId) -> Response:
-    """Create an activation code for a terminal. It is shown only in this answer and replaces any earlier code.
+    """Create an activation code for a terminal.
 
-    A terminal that has lost its key can be activated again with a new code. Its old key becomes invalid when the code is used.
+    The code is shown only in this answer and replaces any earlier code. A terminal that has lost its key can be activated
+    again with a new code. Its old key becomes invalid when the code is used.
     """
     secret = runtime.settings.secret_key.get_secret_value().encode()
     fresh = await generate_code(body.device_id, caller=caller, secret=secret, request_id=request_id)
@@ -32,10 +33,11 @@ async def post_code(body: CodeIn, caller: StoreManager, runtime: RuntimeDep, req
 
 @router.post("/activate", response_model=ActivatedOut, responses=error_responses(401, 409, 422))
 async def post_activate(body: ActivateIn, request: Request, runtime: RuntimeDep, request_id: RequestId) -> Response:
-    """Activate a terminal with its code. A wrong code and a wrong serial number are answered with the same 401.
+    """Activate a terminal with its code.
 
-    Until the code expires, the same code, serial number and key get the same answer. A terminal that already had a key keeps
-    its status; its old key and all tokens issued for that key become invalid.
+    A wrong code and a wrong serial number are answered with the same 401. Until the code expires, the same code, serial number
+    and key get the same answer. A terminal that already had a key keeps its status; its old key and all tokens issued for that
+    key become invalid.
     """
     runtime.failed_auth_limit.check(request.scope)  # checking a code takes a transaction
     try:

@@ -87,10 +87,10 @@ async def post_reconcile(
     runtime: RuntimeDep,
     body: ReconcileIn | None = None,
 ) -> Response:
-    """Compare a settlement with the providers' statements now. Statements that were not uploaded are fetched first.
+    """Compare a settlement with the providers' statements now.
 
-    Lines for which there is no statement are listed as `uncompared`. The day is signed off without them only with
-    `accept_uncompared` and a note.
+    Statements that were not uploaded are fetched first. Lines for which there is no statement are listed as `uncompared`. The
+    day is signed off without them only with `accept_uncompared` and a note.
     """
     acceptance = body.to_acceptance() if body else None
     actor = Actor(caller, request_id=request_id)

@@ -63,7 +63,10 @@ async def get_settlements(
 
 @router.get("/settlements/{settlement_id}", response_model=SettlementOut, responses=error_responses(401, 403))
 async def get_settlement(settlement_id: EntityId, caller: StoreManager) -> Response:
-    """Return one settlement. An open settlement shows the figures that it would have if it were closed now."""
+    """Return one settlement.
+
+    An open settlement shows the figures that it would have if it were closed now.
+    """
     return json_response(settlement_fields(await read_settlement(settlement_id, caller=caller)))
 
 

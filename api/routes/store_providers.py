@@ -31,7 +31,10 @@ router = APIRouter(prefix="/stores/{store_id}/providers", tags=["stores"])
 
 
 def vault(runtime: RuntimeDep) -> Vault:
-    """Return the vault that encrypts credentials. It is built per request, which costs 20 µs on rare requests."""
+    """Return the vault that encrypts credentials.
+
+    The vault is built per request, which costs 20 µs on rare requests.
+    """
     return Vault(runtime.settings.secret_key.get_secret_value().encode())
 
 

@@ -19,7 +19,7 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     def comparison_fields(self) -> dict[str, Any]:
-        """Return the fields by which two requests are compared, with defaults that depend on other fields filled in."""
+        """Return the fields to compare two requests by, with defaults that depend on other fields filled in."""
         return dict(self.__dict__)
 
 
@@ -40,7 +40,10 @@ class Body(Part):
 
 
 def refuse_card_data(value: Any, path: str = "") -> None:
-    """Raise ``InvalidRequest`` if ``value`` holds card data, with a detail for each path. Paths begin with ``path``."""
+    """Raise ``InvalidRequest`` if ``value`` holds card data, with a detail for each path.
+
+    Paths begin with ``path``.
+    """
     # Not a pydantic error, because that would contain the value.
     try:
         found = [Detail(found_at, ISSUE) for found_at in find_card_data(value, path)]

@@ -149,7 +149,7 @@ class PaymentIn(Body):
         return self
 
     def comparison_fields(self) -> dict[str, Any]:
-        """Return the fields by which two requests are compared. A missing ``cash_received`` becomes the exact sum."""
+        """Return the fields to compare two requests by. A missing ``cash_received`` becomes the exact sum."""
         if isinstance(self.method, CashMethod) and self.method.cash_received is None:
             exact = CashMethod(type="cash", cash_received=self.amount + self.tip_amount)
             return {**self.__dict__, "method": exact}

@@ -58,7 +58,10 @@ class OverrideIn(Body):
     reason: Annotated[Printable, Field(max_length=200)] | None = None
 
     def to_request(self) -> OverrideRequest:
-        """Convert to the use-case's ``OverrideRequest``. Raises ``InvalidRequest`` for a date that does not exist."""
+        """Convert to the use-case's ``OverrideRequest``.
+
+        Raises ``InvalidRequest`` for a date that does not exist.
+        """
         return OverrideRequest.of(self.business_date, self.ends_at_local, self.reason)
 
 
