@@ -96,7 +96,10 @@ class BeatMonitor:
         self._report("queue", {found.queue: found.seconds for found in silent})
 
     def _report(self, kind: str, silent: Mapping[str, float]) -> None:
-        """Log each part that becomes silent, repeat it every ``AGAIN_SECONDS``, and log each that is heard again."""
+        """Log each part that becomes silent, and each that is heard again.
+
+        The message about a silent part is repeated every ``AGAIN_SECONDS``.
+        """
         now = self._clock()
         for name, seconds in silent.items():
             if now - self._reported_at.get((kind, name), -AGAIN_SECONDS) >= AGAIN_SECONDS:

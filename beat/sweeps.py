@@ -61,7 +61,10 @@ _nudging = threading.Lock()
 
 @app.task(name="sweeps.payments", **HOUSEKEEPING)
 def payments() -> TextSummary | None:
-    """Nudge every payment that is due: after a lost nudge or an expired lease, or for a retry, inquiry, poll or expiry."""
+    """Nudge every payment that is due.
+
+    A payment is due after a lost nudge or an expired lease, or for a retry, inquiry, poll or expiry.
+    """
     monitor.message_arrived()
     return _nudge(PAYMENTS, run(find_due_payments(limit=PAGE)))
 
@@ -129,7 +132,10 @@ def invariants() -> TextSummary | None:
 
 @app.task(name="sweeps.canaries", **HOUSEKEEPING)
 def canaries() -> None:
-    """Do nothing. A beat of the previous release still sends this task; today ``beat.beat_monitor`` sends the canaries."""
+    """Ignore the canaries of a beat of the previous release.
+
+    Such a beat still sends this task; today ``beat.beat_monitor`` sends the canaries.
+    """
 
 
 @app.task(name="sweeps.forget_expired", **HOUSEKEEPING)

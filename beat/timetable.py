@@ -16,7 +16,10 @@ def entry(task: str, seconds: float) -> dict[str, Any]:
 
 
 def timetable(*, scale: float = 1.0) -> dict[str, dict[str, Any]]:
-    """Return the whole timetable. A ``scale`` below 1 shortens the intervals, but none to less than ``SWEEP_SECONDS``."""
+    """Return the whole timetable.
+
+    A ``scale`` below 1 shortens the intervals, but none to less than ``SWEEP_SECONDS``.
+    """
     return {name: entry(task, max(SWEEP_SECONDS, seconds * scale)) for name, (task, seconds) in ENTRIES.items()}
 
 
