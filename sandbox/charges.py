@@ -56,7 +56,10 @@ def new_operation(money_request: MoneyRequest, *, family: Family, kind: str, fat
 
 
 def repeat(context: SandboxContext, known: Operation, *, money_request: MoneyRequest, fate: Fate) -> Operation:
-    """Return the operation with which a repeated call is answered. Raises Refused (409) if its body is a different one."""
+    """Return the operation with which a repeated call is answered.
+
+    Raises Refused (409) if the body of the call is a different one.
+    """
     # A reference that was cancelled before it was ever charged has no body to compare with.
     if known.fingerprint is not None and known.fingerprint != money_request.fingerprint:
         message = "this reference was used with another body"

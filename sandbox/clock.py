@@ -30,7 +30,10 @@ class Clock:
         return timestamps.now() + self.ahead_seconds * MICROSECONDS_PER_SECOND
 
     def move(self, ahead_seconds: int) -> None:
-        """Set the offset. It is durable after ``storage.durable()``. Raises Refused (400) if the clock would be set back."""
+        """Set the offset, which is durable after ``storage.durable()``.
+
+        Raises Refused (400) if the clock would be set back.
+        """
         if ahead_seconds < self.ahead_seconds:
             raise bad_request_error(f"ahead_seconds must be at least {self.ahead_seconds}: the clock is never set back")
         self._store.write(MOVE, (ahead_seconds,))

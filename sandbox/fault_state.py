@@ -15,7 +15,10 @@ MARKED = "SELECT hidden_until, dark_until FROM marks WHERE reference = ? AND fam
 
 
 def apply_once(storage: SqliteStorage, name: str, *, at_most: int) -> bool:
-    """Count an application of the fault ``name`` and return True, or return False if it was applied ``at_most`` times."""
+    """Count an application of the fault ``name`` and return True.
+
+    If the fault was applied ``at_most`` times already, return False.
+    """
     rows = storage.query(TIMES, (name,))
     if rows and rows[0][0] >= at_most:
         return False
@@ -24,10 +27,10 @@ def apply_once(storage: SqliteStorage, name: str, *, at_most: int) -> bool:
 
 
 def start_false_answers(storage: SqliteStorage, reference: str, *, family: Family, fate: Fate, at: int) -> None:
-    """Answer inquiries about ``reference`` falsely: "not found" until ``at`` + ``hidden_ms``, 503 until ``at`` + ``dark_ms``.
+    """Answer inquiries about ``reference`` falsely for the durations in ``fate``.
 
-    ``fate`` has the two durations, and ``at`` is in microseconds. Later calls with the same reference and family have no
-    effect.
+    The answer is "not found" until ``at`` + ``hidden_ms``, and 503 until ``at`` + ``dark_ms``. ``at`` is in microseconds.
+    Later calls with the same reference and family have no effect.
     """
     if not fate.hidden_ms and not fate.dark_ms:
         return

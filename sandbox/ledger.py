@@ -69,7 +69,10 @@ def page(storage: SqliteStorage, *, after: int, limit: int) -> Page:
 
 
 def period(storage: SqliteStorage, *, start: int, end: int, after: int, limit: int, account: str | None = None) -> Page:
-    """Return a page of the movements in ``[start, end)`` of ``account``, or of all accounts. ``after`` is as in ``page``."""
+    """Return a page of the movements in ``[start, end)`` of ``account``, or of all accounts.
+
+    ``after`` is as in ``page``.
+    """
     return _page(storage.query(PERIOD, (start, end, after, limit + 1, account)), limit=limit)
 
 

@@ -58,7 +58,10 @@ def pay(context: SandboxContext, operation: Operation) -> Operation:
 
 
 def apply_if_due(context: SandboxContext, operation: Operation) -> Operation:
-    """Give an operation its outcome if it is due: expire a waiting code, decide a pending operation. Return it."""
+    """Give an operation its outcome if it is due, and return it.
+
+    A waiting code expires; a pending operation is decided.
+    """
     at = context.clock.now()
     if operation.due_at is None or operation.due_at > at:
         return operation
@@ -73,7 +76,10 @@ def cancel(context: SandboxContext, operation: Operation) -> Operation:
 
 
 def reverse(context: SandboxContext, operation: Operation) -> Operation:
-    """Reverse all charges under the operation's reference; with ``ignore_idempotency`` there may be several."""
+    """Reverse all charges under the operation's reference.
+
+    With ``ignore_idempotency`` there may be several charges.
+    """
     at = context.clock.now()
     for movement in ledger.of_payment(context.storage, operation.payment_id):
         if movement.kind == MovementKind.CHARGE and movement.reference == operation.reference:

@@ -104,7 +104,10 @@ def refunded_amount(storage: SqliteStorage, charge_reference: str) -> int:
 
 
 def provider_reference(reference: str, *, family: Family, copy: int = 0) -> str:
-    """Return the sandbox's own reference of an operation, derived so that a repeated run gives the same references."""
+    """Return the sandbox's own reference of an operation.
+
+    The reference is derived, so that a repeated run gives the same references.
+    """
     digest = blake2b(f"{family}:{reference}#{copy}".encode(), digest_size=12).hexdigest()
     return "sbx_" + digest.translate(LETTERS)
 

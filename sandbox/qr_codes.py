@@ -39,7 +39,10 @@ async def create_code(context: SandboxContext, request: web.Request) -> web.Stre
 
 
 async def pay_code(context: SandboxContext, request: web.Request) -> web.StreamResponse:
-    """Pay a code as its customer. It requires the control key; only the faults that were stored with the code apply."""
+    """Pay a code as its customer.
+
+    The call requires the control key; only the faults that were stored with the code apply.
+    """
     operation = operations.find(context.storage, request.match_info["reference"], family=Family.CHARGE)
     if operation is None or operation.kind != "qr_mpm":
         raise not_found_error("code")

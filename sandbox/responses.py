@@ -35,7 +35,10 @@ def json_answer(body: dict[str, Any], *, status: int = 200) -> web.Response:
 
 
 def error_response(refused: Refused, names: Mapping[str, str]) -> web.Response:
-    """Return the response to a refused call. ``names`` are the fields of the request to repeat (``requests.names_in``)."""
+    """Return the response to a refused call.
+
+    ``names`` are the fields of the request to repeat (``requests.names_in``).
+    """
     body = {"error": {"code": refused.code, "message": refused.message}, **names}
     answer = json_answer(body, status=refused.status)
     answer.headers.update(refused.headers)

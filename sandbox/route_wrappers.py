@@ -51,7 +51,10 @@ def control_route(context: SandboxContext, handler: Handler) -> WebHandler:
 
 
 def product_route(context: SandboxContext, handler: Handler) -> WebHandler:
-    """Wrap the handler of a route for the product, which requires the API key and has a provider's latency."""
+    """Wrap the handler of a route for the product.
+
+    The route requires the API key and has a provider's latency.
+    """
     expected = f"Bearer {context.settings.api_key}".encode() if context.settings.api_key else b""
 
     async def endpoint(request: web.Request) -> web.StreamResponse:

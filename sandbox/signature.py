@@ -9,7 +9,10 @@ PREFIX = "whsec_"
 
 
 def signing_key(secret: str) -> bytes:
-    """Return the bytes of the key. ``secret`` is ``whsec_`` and Base64; of any other text, the UTF-8 bytes are the key."""
+    """Return the bytes of the key.
+
+    ``secret`` is ``whsec_`` and Base64; of any other text, the UTF-8 bytes are the key.
+    """
     if secret.startswith(PREFIX):
         try:
             return base64.b64decode(secret.removeprefix(PREFIX), validate=True)

@@ -123,7 +123,10 @@ class SqliteStorage:
             raise StorageFailed(str(error)) from error
 
     async def durable(self) -> None:
-        """Wait until everything written so far is committed. Raises StorageFailed if it was rolled back instead."""
+        """Wait until everything written so far is committed.
+
+        Raises StorageFailed if the writes were rolled back instead.
+        """
         if self._group is None:
             return
         error = await asyncio.shield(self._group)  # one waiter's cancellation must not cancel the others
@@ -142,7 +145,10 @@ class SqliteStorage:
             self._end("", error=None)
 
     def empty(self) -> None:
-        """Delete all rows except the clock's. The ledger's ``seq`` continues, so that an old cursor never hides a new row."""
+        """Delete all rows except the clock's.
+
+        The ledger's ``seq`` continues, so that an old cursor never hides a new row.
+        """
         for table in TABLES:
             self.write(f"DELETE FROM {table}")
 

@@ -115,7 +115,10 @@ class Webhooks:
 
 
 def event_of(operation: Operation, *, at: int) -> dict[str, Any]:
-    """Return the event of an outcome. Its id is derived from the outcome, so that a repeated event has the same id."""
+    """Return the event of an outcome.
+
+    The id of the event is derived from the outcome, so that a repeated event has the same id.
+    """
     name = f"{operation.family}.{operation.status}"
     event_id = "evt_" + blake2b(f"{name}:{operation.provider_reference}".encode(), digest_size=12).hexdigest()
     return {
