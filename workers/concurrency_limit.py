@@ -25,9 +25,10 @@ class ConcurrencyLimit:
         self._lock = threading.Lock()
 
     def acquire(self, row_id: str) -> bool:
-        """Take a slot for ``row_id`` and return True, or return False if none is free. Call ``release`` after True.
+        """Take a slot for ``row_id`` and return True, or return False if none is free.
 
-        After False the id waits, unless ``max_waiting`` ids are waiting already. The next sweep nudges it again in that case.
+        Call ``release`` after True. After False the id waits, unless ``max_waiting`` ids are waiting already. The next sweep
+        nudges it again in that case.
         """
         with self._lock:
             if self._free_slots:
@@ -39,7 +40,10 @@ class ConcurrencyLimit:
             return False
 
     def release(self) -> str | None:
-        """Release a slot. Return the id that has waited longest, for which ``acquire`` has to be called again, if any."""
+        """Release a slot, and return the id that has waited longest, if any.
+
+        ``acquire`` has to be called again for that id.
+        """
         with self._lock:
             self._free_slots += 1
             following = next(iter(self._waiting), None)
@@ -51,7 +55,10 @@ class ConcurrencyLimit:
 def limit_concurrency(
     limit: ConcurrencyLimit, *, task: str
 ) -> Callable[[Callable[[list[str]], list[TextSummary]]], Callable[[list[str]], TextSummary]]:
-    """Decorate the function of ``task`` so that it runs only for ids with a slot. The others are nudged as slots get free."""
+    """Decorate the function of ``task`` so that it runs only for ids with a slot.
+
+    The other ids are nudged as slots get free.
+    """
 
     def decorate(work: Callable[[list[str]], list[TextSummary]]) -> Callable[[list[str]], TextSummary]:
         @functools.wraps(work)

@@ -59,7 +59,10 @@ class ConsumptionCheck:
                 callback()
 
     def run_once(self) -> float:
-        """Log a change, send the next canary and write the state to the database. Return the seconds until the next run."""
+        """Log a change, send the next canary and write the state to the database.
+
+        Return the seconds until the next run.
+        """
         self._report()
         try:
             self._send()
@@ -113,7 +116,10 @@ _stopping = threading.Event()
 
 
 async def record_arrival() -> None:
-    """Record that a canary has arrived. Async, so that it proves that the event loop runs, which every task needs."""
+    """Record that a canary has arrived.
+
+    The function is async, so that it proves that the event loop runs, which every task needs.
+    """
     if _made:
         _made[0].message_arrived()
 

@@ -117,7 +117,10 @@ def _store_as_dead_letter(message: Any, unreadable: Unreadable) -> str:
 
 
 def find_defect(message: Any, tasks: Any) -> Unreadable | None:
-    """Return why a message cannot become a task, or ``None`` if it can. ``tasks`` are the registered ones, by name."""
+    """Return why a message cannot become a task, or ``None`` if it can.
+
+    ``tasks`` are the registered ones, by name.
+    """
     headers = message.headers
     if not isinstance(headers, dict) or not isinstance(headers.get("task"), str):
         return Unreadable("Its headers name no task: it is not a message of Celery's protocol 2")
@@ -140,7 +143,10 @@ def find_defect(message: Any, tasks: Any) -> Unreadable | None:
 
 
 def masked_content(message: Any) -> str:
-    """Return the headers and the body of a message as text, truncated, with card data masked or all of it withheld."""
+    """Return the headers and the body of a message as text, truncated.
+
+    Card data is masked, or the whole text is withheld.
+    """
     body = message.body
     text = body.decode(errors="replace") if isinstance(body, bytes) else str(body)
     headers = json.dumps(message.headers, default=str)
@@ -156,7 +162,10 @@ def masked_content(message: Any) -> str:
 
 
 def _is_call(payload: Any) -> bool:
-    """Return whether this is a body of Celery's protocol 2: a list of arguments, keyword arguments and options."""
+    """Return whether this is a body of Celery's protocol 2.
+
+    Such a body is a list of arguments, keyword arguments and options.
+    """
     match payload:
         case [list(), dict(), dict() | None]:
             return True

@@ -29,9 +29,10 @@ TRANSIENT = (ServiceUnavailable, TimeoutError, BrokerUnavailable)
 
 
 def exceeded_max_deliveries(task: Any) -> bool:
-    """Return whether the task's message was delivered more than ``MAX_DELIVERIES`` times; if so, store a dead letter.
+    """Return whether the task's message was delivered more than ``MAX_DELIVERIES`` times.
 
-    Deliveries are counted in the broker, and only of redelivered messages, so that an ordinary message costs nothing.
+    If so, store a dead letter. Deliveries are counted in the broker, and only of redelivered messages, so that an ordinary
+    message costs nothing.
     """
     request = task.request
     if not (request.delivery_info or {}).get("redelivered"):

@@ -17,13 +17,19 @@ _loads, _deliver = redis.loads, redis.Transport._deliver
 
 
 def patch_kombu() -> None:
-    """Make kombu deliver an unreadable message as a message without headers whose body is the text that was received."""
+    """Make kombu deliver an unreadable message as a valid one.
+
+    The valid message has no headers, and its body is the text that was received.
+    """
     redis.loads = _loads_or_text
     redis.Transport._deliver = _deliver_repaired
 
 
 def repaired_message(message: Any, queue: str) -> Any:
-    """Return ``message`` if it has the keys that kombu needs, else a valid message whose body is the text of ``message``."""
+    """Return ``message`` if it has the keys that kombu needs, else a valid message.
+
+    The body of the valid message is the text of ``message``.
+    """
     match message:
         case {
             "headers": dict() | None,

@@ -94,7 +94,10 @@ class Nudger:
                     time.sleep(self._spacing * min(MAX_SPACING, max(1, most // IDS_PER_SPACING)))
 
     def _publish_batch(self, task: str, waiting: deque[tuple[str, str]]) -> bool:
-        """Publish up to ``MAX_IDS`` of ``waiting`` and return True, or drop them and return False if the broker fails."""
+        """Publish up to ``MAX_IDS`` of ``waiting`` and return True.
+
+        If the broker fails, drop them and return False.
+        """
         batch = [waiting.popleft() for _ in range(min(MAX_IDS, len(waiting)))]
         try:
             publish(task, [row_id for row_id, _ in batch], request_ids=[request for _, request in batch])
@@ -108,14 +111,20 @@ class Nudger:
 
 
 def publish(task: str, ids: list[str], *, request_ids: Iterable[str] = ()) -> None:
-    """Publish one nudge, and return once the broker has accepted it. Raises the errors of the broker's client."""
+    """Publish one nudge, and return once the broker has accepted it.
+
+    Raises the errors of the broker's client.
+    """
     shown = ", ".join(map(str, ids))  # all ids: Celery cuts its own text off after a thousand characters
     headers = {"request_ids": list(request_ids)}
     _app().send_task(task, args=(ids,), argsrepr=shown, headers=headers, retry=False, ignore_result=True)
 
 
 def _app() -> Any:
-    """Return the Celery application. It is imported on demand, so that rendering the OpenAPI document needs no broker."""
+    """Return the Celery application.
+
+    The application is imported on demand, so that rendering the OpenAPI document needs no broker.
+    """
     from workers.app import app  # noqa: PLC0415
 
     return app
@@ -131,5 +140,8 @@ async def publish_task(name: str, arguments: list[Any]) -> None:
 
 
 def _is_call(arguments: list[Any]) -> bool:
-    """Return whether ``arguments`` is a pair of positional and keyword arguments rather than positional arguments alone."""
+    """Return whether ``arguments`` is a pair of positional and keyword arguments.
+
+    Otherwise they are positional arguments alone.
+    """
     return len(arguments) == 2 and isinstance(arguments[1], dict)  # noqa: PLR2004 - a pair

@@ -34,7 +34,10 @@ _made: list[Runtime] = []
 
 
 def run(work: Any) -> Any:
-    """Run a coroutine on the event loop and return its result. Celery's threads reach the loop only through this."""
+    """Run a coroutine on the event loop and return its result.
+
+    Celery's threads reach the loop only through this function.
+    """
     return _bridge.run(work)
 
 

@@ -23,10 +23,10 @@ _reconciliations = ConcurrencyLimit(slots=RECONCILED_AT_ONCE, max_waiting=MAX_WA
 
 @app.task(name="settlements.close")
 def close(settlement_ids: list[str]) -> TextSummary:
-    """Close the given settlements that are due. Duplicate, late or lost messages are harmless (``workers.payments``).
+    """Close the given settlements that are due.
 
-    After an outage of several days, the next period of a store is due as soon as the one before it is closed. Such periods
-    are nudged at once.
+    Duplicate, late or lost messages are harmless (``workers.payments``). After an outage of several days, the next period of a
+    store is due as soon as the one before it is closed. Such periods are nudged at once.
     """
     return _nudge_following(run(close_settlements(settlement_ids, worker=runtime().worker)))
 
@@ -39,7 +39,10 @@ def _nudge_following(closed: CloseResult) -> TextSummary:
 
 @app.task(name="settlements.open_due", **HOUSEKEEPING)
 def open_due() -> TextSummary | None:
-    """Open the first periods of stores and currencies, and reschedule open periods after a change of a cut-off rule."""
+    """Open the first periods of stores and currencies, and reschedule open periods.
+
+    Open periods are rescheduled after a change of a cut-off rule.
+    """
     opened = run(open_due_periods(worker=runtime().worker))
     return TextSummary(f"{opened} periods opened or rescheduled") if opened else None
 
@@ -47,9 +50,10 @@ def open_due() -> TextSummary | None:
 @app.task(name="settlements.reconcile")
 @limit_concurrency(_reconciliations, task=RECONCILE)
 def reconcile(settlement_ids: list[str]) -> list[TextSummary]:
-    """Fetch the statements of settlements and reconcile them. Duplicate, late or lost messages are harmless.
+    """Fetch the statements of settlements and reconcile them.
 
-    If no slot is free, a settlement waits without occupying a thread, and is nudged when a slot is free.
+    Duplicate, late or lost messages are harmless. If no slot is free, a settlement waits without occupying a thread, and is
+    nudged when a slot is free.
     """
     objects = runtime()
     return [

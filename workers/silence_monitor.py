@@ -55,7 +55,10 @@ class SilenceMonitor:
         self._thread.start()
 
     def stop(self) -> None:
-        """Signal the thread to stop, and return without waiting for it, because it may be waiting for the broker."""
+        """Signal the thread to stop, and return without waiting for it.
+
+        The thread may be waiting for the broker.
+        """
         self._stopping.set()
 
     @property
@@ -69,7 +72,10 @@ class SilenceMonitor:
         return self._clock() - self._broker.answered_at
 
     def messages_waiting(self, queue: str) -> int | None:
-        """Return the number of messages in ``queue`` when canaries were last sent; ``None`` if the broker does not answer."""
+        """Return the number of messages in ``queue`` when canaries were last sent.
+
+        Return ``None`` if the broker does not answer.
+        """
         return None if self.broker_silent_seconds >= self._limit / 3 else self._broker.waiting.get(queue)
 
     def run_once(self) -> None:

@@ -60,7 +60,10 @@ class ReportingRequest(Request):
         return ""
 
     def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - the name is Celery's
-        """Send an event. A success is sent with the task's outcome, and not before the last provider call has ended."""
+        """Send an event.
+
+        A success is sent with the task's outcome, and not before the last provider call has ended.
+        """
         if type != "task-succeeded":
             self._send(type, **_without_error_text(fields))
             return
@@ -98,7 +101,10 @@ class HousekeepingRequest(ReportingRequest):
     """
 
     def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - as above
-        """Send nothing until the task has ended. If it found something or failed, send ``task-received`` and the result."""
+        """Send ``task-received`` and the result once the task has ended, if it found something or failed.
+
+        Nothing is sent before the task has ended.
+        """
         if type == "task-started":
             return
         outcome = _pop_result()
@@ -112,7 +118,10 @@ class HousekeepingRequest(ReportingRequest):
 
 
 def _without_error_text(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of an event with only the name of the error, because its message may quote a value."""
+    """Return the fields of an event with only the name of the error.
+
+    The message of the error is left out, because it may quote a value.
+    """
     if "exception" not in fields:
         return fields
     error = ERROR.match(str(fields["exception"]))
