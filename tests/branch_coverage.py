@@ -131,7 +131,10 @@ class Plan:
             self.branches.append((Point(line, alternative), place))
 
     def _mark(self, line: int) -> ast.stmt:
-        """Return a statement, placed at ``line``, that sets the next byte of the coverage table. Record its line."""
+        """Return a statement, placed at ``line``, that sets the next byte of the coverage table.
+
+        The line is recorded.
+        """
         (mark,) = ast.parse(f"{TABLE}[{self.size}] = 1").body
         for node in ast.walk(mark):
             if isinstance(node, ast.stmt | ast.expr):
@@ -170,7 +173,10 @@ class _Loader(SourceFileLoader):
         exec(code, module.__dict__)
 
     def _load(self) -> tuple[int, CodeType]:
-        """Return the size of the module's table, and its code. The first process that needs them compiles and stores them."""
+        """Return the size of the module's table, and its code.
+
+        The first process that needs them compiles and stores them.
+        """
         stored = self._stored(f".{sys.implementation.cache_tag}")
         try:
             loaded: tuple[int, CodeType] = marshal.loads(stored.read_bytes())
@@ -189,7 +195,7 @@ class _Loader(SourceFileLoader):
 
 
 def _shared_table(file: Path, size: int) -> mmap.mmap | bytearray:
-    """Return a table shared by all processes, or an unused one if this process must not write to the folder."""
+    """Return a table shared by all processes, or an unused one if the folder must not be written to."""
     try:
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError:
@@ -216,7 +222,10 @@ class _Finder(MetaPathFinder):
 
 
 def measure() -> None:
-    """Start to measure if ``FOLDER_VARIABLE`` names a folder. Call it before anything of the package is imported."""
+    """Start to measure if ``FOLDER_VARIABLE`` names a folder.
+
+    Call this function before anything of the package is imported.
+    """
     is_wanted = PACKAGE not in sys.modules and Path(os.environ.get(FOLDER_VARIABLE, "missing")).is_dir()
     is_hooked = any(type(finder).__name__ == _Finder.__name__ for finder in sys.meta_path)  # by ``coverage_hook``
     if is_wanted and not is_hooked:

@@ -91,7 +91,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def home() -> Iterator[Path]:
-    """Yield a state folder that is deleted after the session. Its path is short because socket paths are limited."""
+    """Yield a state folder that is deleted after the session.
+
+    The folder's path is short because socket paths are limited.
+    """
     folder = Path(tempfile.mkdtemp(prefix="mpac-tests-"))
     yield folder
     shutil.rmtree(folder)

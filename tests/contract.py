@@ -131,7 +131,10 @@ def contract() -> Contract:
 
 
 def forget_documents() -> None:
-    """Drop the cached documents, because the application has changed (for example by a test's own provider)."""
+    """Drop the cached documents, because the application has changed.
+
+    A test's own provider, for example, changes the application.
+    """
     published_document.cache_clear()
     contract.cache_clear()
 
@@ -145,7 +148,10 @@ def check_exchange(
     headers: Mapping[str, str],
     raw: bytes,
 ) -> None:
-    """Raise ``AssertionError`` if the document does not declare an exchange. ``target`` is a path with its query."""
+    """Raise ``AssertionError`` if the document does not declare an exchange.
+
+    ``target`` is a path with its query.
+    """
     path, _, query = target.partition("?")
     found = list(contract().faults(method, path, status, headers, raw))
     if status < 300:

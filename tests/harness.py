@@ -83,7 +83,10 @@ async def clone_of_template(url: str) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def empty_database(url: str, *, template: str = "template0") -> AsyncIterator[str]:
-    """Yield the URL of a new database made from ``template``. Drop it afterwards, even if connections are open."""
+    """Yield the URL of a new database made from ``template``, and drop the database afterwards.
+
+    The database is dropped even if connections are open.
+    """
     name = f"test_{uuid_utils.uuid7().hex}"
     await _on_server(url, SQL("CREATE DATABASE {} TEMPLATE {}"), name, template)
     try:
@@ -144,7 +147,10 @@ class Api:
         key: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """Send a request as ``as_``: a tenant (its device calls) or a token. ``body`` is sent as JSON unless it is bytes."""
+        """Send a request as ``as_``: a tenant (its device calls) or a token.
+
+        ``body`` is sent as JSON unless it is bytes.
+        """
         sent = dict(headers or {})
         if as_ is not None:
             sent.setdefault("Authorization", f"Bearer {as_ if isinstance(as_, str) else self.signer.device(as_)}")
@@ -211,10 +217,10 @@ class _Server(uvicorn.Server):
 
 @asynccontextmanager
 async def running_api(settings: Settings, signer: Signer, *, usual: Settings | None = None) -> AsyncIterator[Api]:
-    """Run the application under uvicorn on a free port, on the event loop of the tests, and yield a client.
+    """Run the application under uvicorn on a free port, and yield a client.
 
-    The engines are global to the process: the application connects them when it starts, and the tests get them back
-    afterwards, with the ``usual`` settings if those differ.
+    The application runs on the event loop of the tests. The engines are global to the process: the application connects
+    them when it starts, and the tests get them back afterwards, with the ``usual`` settings if those differ.
     """
     await disconnect()
     handlers = logging.getLogger().handlers[:]

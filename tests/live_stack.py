@@ -102,7 +102,10 @@ class LiveStack:
             return Answer(answer.status, parsed, raw, answer.headers)
 
     async def faults(self, **rates: float) -> None:
-        """Set the provider's rates of faults for calls that name no fate. They apply until ``DELETE /control/faults``."""
+        """Set the provider's rates of faults for calls that name no fate.
+
+        The rates apply until ``DELETE /control/faults``.
+        """
         answer = await self.sandbox("PUT", "/control/faults", {"seed": 7, "rates": rates})
         assert answer.status == 200, answer.raw
 

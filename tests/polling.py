@@ -21,7 +21,10 @@ Seen = TypeVar("Seen")
 async def eventually(
     look: Callable[[], Awaitable[Seen]], *, until: Callable[[Seen], bool], within: float = DEADLINE_SECONDS
 ) -> Seen:
-    """Call ``look`` until its result satisfies ``until``, and return that result. Fail with the last result."""
+    """Call ``look`` until its result satisfies ``until``, and return that result.
+
+    If time runs out, fail with the last result.
+    """
     deadline = time.monotonic() + within
     seen = await look()
     while not until(seen):
@@ -41,9 +44,10 @@ async def until(fact: Callable[[], bool], *, within: float = GENEROUS_SECONDS) -
 
 
 def is_plausible_remainder(seconds: float, lowest: float, highest: float, *, since: float) -> bool:
-    """Return whether ``seconds`` can remain of a delay of ``lowest`` to ``highest`` seconds that started after ``since``.
+    """Return whether ``seconds`` can remain of a delay that started after ``since``.
 
-    ``since`` is a value of ``time.monotonic()``. On a busy machine, all the time since then may have elapsed from the delay.
+    The delay is ``lowest`` to ``highest`` seconds long. ``since`` is a value of ``time.monotonic()``. On a busy
+    machine, all the time since then may have elapsed from the delay.
     """
     return lowest - (time.monotonic() - since) <= seconds <= highest
 

@@ -16,7 +16,10 @@ def add_option(parser: pytest.Parser) -> None:
 
 
 def shuffle(items: list[pytest.Item], *, seed: int) -> None:
-    """Sort ``items`` in place by the random order of ``seed``, which is the same in every process of a run."""
+    """Sort ``items`` in place by the random order of ``seed``.
+
+    The order is the same in every process of a run.
+    """
     chance = random.Random(seed)
     modules: dict[str, list[pytest.Item]] = defaultdict(list)
     for item in items:

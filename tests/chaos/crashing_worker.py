@@ -53,7 +53,10 @@ def reach(entity: str, point: str, ids: Iterable[str]) -> None:
 
 
 def plant() -> None:
-    """Patch all points into the product. The product is imported here, because tests need only the names of the points."""
+    """Patch all points into the product.
+
+    The product is imported here, because tests need only the names of the points.
+    """
     recorder: Any = import_module("workflows.processing.recorder").Recorder
     provider = import_module("workflows.providers.sandbox").SandboxProvider
     plant_claims()
@@ -89,7 +92,10 @@ def plant_claims() -> None:
 
 
 def deciding(entity: str, facts: Any) -> Any:
-    """Add the point "claimed, not committed" to ``facts``, which runs for each row before the claim's COMMIT."""
+    """Add the point "claimed, not committed" to ``facts``.
+
+    ``facts`` runs for each row before the claim's COMMIT.
+    """
 
     def decides(row: dict[str, Any], *rest: Any) -> Any:
         reach(entity, "claimed, not committed", [row["id"]])

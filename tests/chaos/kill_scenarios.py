@@ -80,7 +80,7 @@ class CrashStack:
 
     @property
     def order_to_crash(self) -> Path:
-        """Return the path of the file that names the point at which a worker is to crash (``crashing_worker``)."""
+        """Return the path of the file that names the point at which ``crashing_worker`` is to crash."""
         return self.folder / "crash-at"
 
     async def start_worker(self, name: str) -> None:
@@ -151,10 +151,10 @@ class CrashStack:
         raise AssertionError(f"the worker that crashed at {point} was processing another row, {TRIES} times")
 
     async def crash_with_all(self, point: str, creators: Sequence[CreateRow]) -> list[dict[str, Any]]:
-        """Call each of ``creators`` to create a row, kill a worker at ``point`` while it processes all rows, and return them.
+        """Create a row with each of ``creators``, and kill a worker at ``point`` while it processes all rows.
 
-        The rows are created while no worker consumes messages, and their messages are deleted, so that the sweep sends all
-        ids in one message.
+        Return the rows. They are created while no worker consumes messages, and their messages are deleted, so that the
+        sweep sends all ids in one message.
         """
         await self.kill_all()
         created = list(await asyncio.gather(*(create_row() for create_row in creators)))

@@ -50,7 +50,10 @@ def beats(live: LiveStack, tmp_path: Path) -> Iterator[Beats]:
 
 
 async def open_stores_before(live: LiveStack, hours: float, *, count: int = STORES) -> list[str]:
-    """Insert ``count`` stores that were opened ``hours`` ago, with different cut-offs and no period yet; return their ids."""
+    """Insert ``count`` stores that were opened ``hours`` ago, and return their ids.
+
+    The stores have different cut-offs and no period yet.
+    """
     mine: Tenant = live.tenant
     at = now() - timedelta(hours=hours)
     ids = [new_id("store") for _ in range(count)]
@@ -82,7 +85,10 @@ async def wait_until_caught_up(live: LiveStack, stores: list[str]) -> list[dict[
 
 
 def check_chains(rows: list[dict[str, Any]], stores: list[str], *, since: datetime) -> None:
-    """Assert that each store has one chain of periods from ``since`` to now, and that each was closed once and in order."""
+    """Assert that each store has one chain of periods from ``since`` to now.
+
+    Each period before the running one was closed once and in order.
+    """
     assert {row["store_id"] for row in rows} == set(stores)
     for store_id in stores:
         *closed, running = [row for row in rows if row["store_id"] == store_id]

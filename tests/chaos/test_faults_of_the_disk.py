@@ -41,7 +41,10 @@ def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 async def live(small_disk: Path, shared_stacks: SharedStacks) -> AsyncIterator[LiveStack]:
-    """Yield a stack on the small disk. A full disk may end any of its processes, so unexpected ends are not checked."""
+    """Yield a stack on the small disk.
+
+    A full disk may end any of the stack's processes, so unexpected ends are not checked.
+    """
     await shared_stacks.close()
     async with live_stack(small_disk / "state", services=WITHOUT_FLOWER, workers=2, durable=True) as running:
         yield running

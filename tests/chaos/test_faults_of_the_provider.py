@@ -31,7 +31,10 @@ async def inquiry_answers(live: LiveStack, ids: list[str]) -> Counter[str]:
 
 
 async def reconcile_day(live: LiveStack, settlement_id: str) -> None:
-    """Reconcile a closed settlement as the store's manager, retrying while a worker inquires about one of its payments."""
+    """Reconcile a closed settlement as the store's manager.
+
+    The request is retried while a worker inquires about one of the settlement's payments.
+    """
     manager = live.api.signer.user(live.tenant, role="store_manager")
     await eventually(
         lambda: live.api.post(f"/settlements/{settlement_id}/reconcile", as_=manager),

@@ -21,7 +21,10 @@ QR = {"amount": 1_000, "method": {"type": "qr", "mode": "cpm"}}
 
 
 async def kill_with_payment(crashing: CrashStack, point: str) -> Killed:
-    """Create a payment and kill its worker at ``point``. The result checks that it is charged once and completed."""
+    """Create a payment and kill its worker at ``point``.
+
+    The result checks that the payment is charged once and completed.
+    """
     payment = await crashing.crash_with(f"{PAYMENT}: {point}", lambda: crashing.post("/payments", QR))
 
     async def ends_well() -> None:

@@ -23,7 +23,10 @@ STACK = "crashing"
 
 
 async def kill_with_refund(crashing: CrashStack, point: str) -> Killed:
-    """Create a refund and kill its worker at ``point``. The result checks that the refund is made once and completed."""
+    """Create a refund and kill its worker at ``point``.
+
+    The result checks that the refund is made once and completed.
+    """
 
     async def make_refund() -> dict[str, Any]:
         return await crashing.post(f"/payments/{await crashing.paid()}/refund", {"amount": 300, **WHY})
@@ -63,7 +66,10 @@ async def test_twenty_refunds_of_one_worker_are_made_once_each_when_it_is_killed
 
 
 async def test_refunds_whose_messages_were_lost_are_completed_by_the_sweep(crashing: CrashStack) -> None:
-    """F4 for refunds: the broker loses all data while no worker consumes messages, and the sweep finds the rows."""
+    """The broker loses all data while no worker consumes messages, and the sweep finds the refunds.
+
+    This is F4 for refunds.
+    """
     paid = await asyncio.gather(*(crashing.paid() for _ in range(20)))
     await crashing.kill_all()
     refunds = await asyncio.gather(

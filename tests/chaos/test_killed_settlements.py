@@ -84,7 +84,10 @@ async def test_a_settlement_is_closed_once_when_the_worker_is_killed_during_its_
 
 @pytest.fixture
 async def settlement_with_break(live: LiveStack) -> str:
-    """Return the id of a closed settlement with a break: the statement has another amount for one of its payments."""
+    """Return the id of a closed settlement with a break.
+
+    The statement has another amount for one of the settlement's payments.
+    """
     await running_settlement(live)
     sold = await live.pay_many(5)
     assert await live.final_statuses(sold) == {"completed": 5}

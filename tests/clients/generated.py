@@ -31,7 +31,10 @@ def typescript_client(document: bytes, folder: Path) -> Path:
 
 
 def python_client(document: bytes, folder: Path) -> tuple[Path, Path]:
-    """Generate the Python client; return an interpreter with its dependencies, and the program that pays with it."""
+    """Generate the Python client, and copy the program that pays with it.
+
+    Return an interpreter with the client's dependencies, and the program.
+    """
     python = python_tools() / "env" / "bin" / "python"
     (folder / DOCUMENT).write_bytes(document)
     command: Command = [python, "-m", "openapi_python_client", "generate", "--path", DOCUMENT, "--fail-on-warning"]

@@ -53,7 +53,10 @@ def succeed(command: Command, *, cwd: Path) -> str:
 
 
 def node_tools() -> Path:
-    """Return the folder whose ``node_modules`` has Spectral, openapi-typescript, openapi-fetch and the compiler."""
+    """Return the folder whose ``node_modules`` has the tools that run on Node.
+
+    The tools are Spectral, openapi-typescript, openapi-fetch and the compiler.
+    """
     for program in ("node", "npm"):
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not on the PATH; the TypeScript client needs node {OLDEST_NODE} with npm")

@@ -56,7 +56,10 @@ class RefusingProxy:
 
 @asynccontextmanager
 async def refusing_proxy(run_file: Path, server: str) -> AsyncIterator[tuple[str, RefusingProxy]]:
-    """Run a proxy for ``server`` ("api" or "sandbox") of the stack in ``run_file``; yield its address and the proxy."""
+    """Run a proxy for ``server`` of the stack in ``run_file``; yield its address and the proxy.
+
+    ``server`` is "api" or "sandbox".
+    """
     timeout = aiohttp.ClientTimeout(total=HANGS_AFTER_SECONDS)
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:

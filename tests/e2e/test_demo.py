@@ -195,7 +195,10 @@ def _still_there(home: Path) -> list[psutil.Process]:
 
 
 def _check_proof(said: str) -> None:
-    """Check that the auditors ran three times, first with open payments and a dead worker, and examined every kind of row."""
+    """Check that the auditors ran three times and examined every kind of row.
+
+    The first run is made with open payments and a dead worker.
+    """
     proof = said.partition("The proof: what three auditors found")[2]
     assert len(re.findall(r"The auditors looked [a-z ]+: No rule is broken: \d+ hold", said)) == 3
     assert re.search(rf"{_sentence_of('bound of a payment')} [1-9]\d* holds", proof)

@@ -23,7 +23,10 @@ WITHIN_SECONDS = RECOVERY_SECONDS
 
 
 async def follow(live: LiveStack, created: Answer, *, until: str) -> dict[str, Any]:
-    """Wait for new versions of a payment until its status is ``until``, and check that versions never go backwards."""
+    """Wait for new versions of a payment until its status is ``until``.
+
+    Check that versions never go backwards.
+    """
     assert created.status == 201, created.raw
     seen: dict[str, Any] = created.body
     async with asyncio.timeout(WITHIN_SECONDS):
@@ -188,7 +191,10 @@ async def test_one_request_id_is_found_from_the_request_to_the_worker(live: Live
     logs = live.stack.home.logs
 
     async def said() -> tuple[bool, bool]:
-        """Return whether both logs contain the request id: the API's, and the worker's in a line about the payment."""
+        """Return whether the API's log and the worker's log contain the request id.
+
+        In the worker's log, the id must be in a line about the payment.
+        """
         of_api, of_worker = ((logs / f"{name}.log").read_text() for name in ("api", "worker-payments-1"))
         lines = [json.loads(line) for line in of_worker.rpartition("\n")[0].splitlines() if "till-3.trace-1" in line]
         return "till-3.trace-1" in of_api, created.body["id"] in {line.get("payment_id") for line in lines}

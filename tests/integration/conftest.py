@@ -17,9 +17,10 @@ from workflows.settings import Settings
 
 @pytest.fixture(scope="session", autouse=True)
 def long_batch_timeout() -> Iterator[None]:
-    """Extend the executor's batch timeout, because a busy machine may take longer than a worker's caller would wait.
+    """Extend the executor's batch timeout.
 
-    Tests of that timeout use ``worker_batch_timeout``.
+    A busy machine may take longer than a worker's caller would wait. Tests of that timeout use
+    ``worker_batch_timeout``.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(executor, "BATCH_TIMEOUT_SECONDS", GENEROUS_SECONDS)
@@ -46,7 +47,10 @@ async def sandbox(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[San
 async def refunds(
     settings: Settings, engines: None, tenant: Tenant, provider: FakeProvider
 ) -> AsyncIterator[RefundMaker]:
-    """Yield a maker of payments and refunds of ``tenant`` at ``provider``. Teardown waits until no call is open."""
+    """Yield a maker of payments and refunds of ``tenant`` at ``provider``.
+
+    Teardown waits until no call is open.
+    """
     maker = RefundMaker(settings, Providers({provider.name: provider}), tenant)
     yield maker
     provider.release()

@@ -20,7 +20,10 @@ def tree(path: Path) -> ast.Module:
 
 
 def sources(*packages: str) -> list[Path]:
-    """Return the modules of ``packages``. Fail if a package has none, because its rules would then check nothing."""
+    """Return the modules of ``packages``; fail if a package has none.
+
+    The rules of a package without modules would check nothing.
+    """
     found = {package: sorted((ROOT / package).rglob("*.py")) for package in packages}
     assert all(found.values()), [package for package, paths in found.items() if not paths]
     return [path for paths in found.values() for path in paths]
@@ -135,7 +138,7 @@ def test_the_check_finds_a_status_assignment_in_every_form(statement: str) -> No
 
 
 def transaction_blocks(module: ast.Module) -> Iterator[ast.AsyncWith]:
-    """Yield each ``async with`` of ``transaction(…)``, ``caller_transaction(…)`` or ``actor.transaction()``."""
+    """Yield each ``async with`` of a ``transaction``, ``caller_transaction`` or ``actor.transaction``."""
     for node in ast.walk(module):
         opened = [called(item.context_expr) for item in node.items] if isinstance(node, ast.AsyncWith) else []
         if isinstance(node, ast.AsyncWith) and any(word.endswith("transaction") for word in opened):

@@ -14,7 +14,10 @@ SILENCES = ("queue.silent", "worker.silent", "worker.deaf", "beat.silent", "brok
 
 
 def patterns() -> Iterator[str]:
-    """Yield each ``"event": …`` of a log call as a regular expression in which an f-string's placeholder matches any name."""
+    """Yield each ``"event": …`` of a log call as a regular expression.
+
+    An f-string's placeholder matches any name.
+    """
     for package in PRODUCT:
         for path in (ROOT / package).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):

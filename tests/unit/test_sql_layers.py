@@ -80,7 +80,7 @@ def is_docstring(statement: ast.stmt) -> bool:
 
 
 def strings(node: ast.AST) -> Iterator[tuple[int, str]]:
-    """Yield line and value of each string literal below ``node``, without descending into nested statements."""
+    """Yield line and value of each string literal below ``node``, except in nested statements."""
     if isinstance(node, ast.stmt):
         return
     if isinstance(node, ast.Constant) and isinstance(node.value, str):

@@ -39,7 +39,10 @@ class Raw:
         return orjson.loads(self.body)
 
     def check_refusal(self) -> None:
-        """Check that the answer is a 400 from the protocol layer, in the error envelope, with ``Connection: close``."""
+        """Check that the answer is a 400 from the protocol layer.
+
+        The answer must be in the error envelope, with ``Connection: close``.
+        """
         self.check("a refusal")
         assert self.status == 400, self.body
         assert self.json["error"]["code"] == "VALIDATION_ERROR"

@@ -50,7 +50,10 @@ async def test_slow_request_with_progress_is_accepted(wire: Wire, monkeypatch: p
     monkeypatch.setattr("api.http1.protocol.MIN_BYTES_PER_TIMEOUT", 1)
 
     async def timer_ends(sent: int) -> None:
-        """Wait until `sent` bytes have arrived, some of them after the timer started, and then let the timer expire."""
+        """Wait until `sent` bytes have arrived, and then let the arrival timer expire.
+
+        Some of the bytes arrive after the timer started.
+        """
         await until(lambda: bool(lines) and lines[-1]._seen == sent)
         if sent > PIECE:
             lines[-1]._stop_arrival_timer()

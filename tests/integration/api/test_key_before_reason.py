@@ -103,7 +103,10 @@ async def test_payments_of_a_whole_bill_with_one_key_in_several_processes_get_on
 
 
 async def test_a_repeat_of_an_abandoned_request_gets_the_answer_of_its_key(shop: Shop, stack: LocalStack) -> None:
-    """The first request ends in a 503 while it waits, but continues; meanwhile the second is sent to the same process."""
+    """The first request ends in a 503 while it waits, but continues.
+
+    Meanwhile the second request is sent to the same process.
+    """
     tenant = shop.tenant
     posting = await a_payment_of_a_whole_bill(shop)
     request = replace(CASH, amount=990, bill_id=posting.row_id)

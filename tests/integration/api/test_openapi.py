@@ -84,7 +84,7 @@ def send_generated_requests(operation: Any, *, url: str, token: str, session: re
 
 
 def check_answer(case: Any, answer: Any) -> None:
-    """Check status, error envelope and request id, and everything else that the document declares about the answer."""
+    """Check status, error envelope, request id and all else that the document declares of an answer."""
     said = f"{case.method} {case.formatted_path} → {answer.status_code} {answer.content[:300]!r}"
     assert answer.status_code in ALLOWED, said
     assert "x-request-id" in answer.headers, said

@@ -45,7 +45,7 @@ async def families(api: Api) -> list[Any]:
 
 
 async def samples(api: Api) -> dict[Series, float]:
-    """Return the samples of the page by name and labels; fail if a sample occurs twice, as Prometheus does."""
+    """Return the page's samples by name and labels; fail if a sample occurs twice, as Prometheus does."""
     found = [sample for family in await families(api) for sample in family.samples]
     named = {(sample.name, tuple(sorted(sample.labels.items()))): sample.value for sample in found}
     assert len(named) == len(found)

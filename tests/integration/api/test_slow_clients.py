@@ -31,7 +31,10 @@ BODIES = {
 
 @asynccontextmanager
 async def _unread_connections(api: Api, raw: bytes, count: int) -> AsyncIterator[list[asyncio.StreamReader]]:
-    """Open ``count`` connections that send ``raw`` and read nothing; ``limit`` keeps the reader from reading ahead."""
+    """Open ``count`` connections that send ``raw`` and read nothing.
+
+    ``limit`` keeps the reader from reading ahead.
+    """
     host, port = api.url.removeprefix("http://").split(":")
     lines = [await asyncio.open_connection(host, int(port), limit=1_024) for _ in range(count)]
     for _, writer in lines:

@@ -26,7 +26,10 @@ def user_above_stores(api: Api, tenant: Tenant, role: str) -> str:
 
 
 async def check_replayed(api: Api, as_: str, path: str, wrong: Any, other: Any, **rest: Any) -> None:
-    """Check that the refusal of ``wrong`` is replayed byte for byte, and that another body cannot use its key."""
+    """Check that the refusal of ``wrong`` is replayed byte for byte.
+
+    Check also that another body cannot use the key of that refusal.
+    """
 
     async def ask(body: Any) -> Answer:
         return await api.post(path, body, as_=as_, key="k", **rest)

@@ -236,7 +236,7 @@ async def test_the_watch_survives_an_unreachable_database_or_broker(
 async def test_the_time_of_beat_is_not_written_again_without_a_new_message(
     watch: Any, look: Callable[[], Awaitable[list[str]]], admin: Admin
 ) -> None:
-    """Each write would round the time differently, so a repeated one would look like a new message of beat."""
+    """A repeated write would look like a new message of beat, as each write rounds the time differently."""
 
     async def noted() -> Any:
         return await (await admin.execute("SELECT consumed_at FROM canaries WHERE queue = 'beat'")).fetchone() or {}

@@ -66,7 +66,10 @@ async def connection(stack: LocalStack) -> AsyncIterator[AsyncConnection]:
 
 
 def drawn(source: random.Random) -> str:
-    """Return a random text with many digits: a card number or not, grouped, in any script, with any neighbours."""
+    """Return a random text with many digits, which may be a card number.
+
+    The digits are grouped, in any script, with any neighbours.
+    """
     digits = source.choice(NUMBERS) if source.random() < 0.6 else str(source.randrange(10**12, 10**20))
     if source.random() < 0.15:
         digits = digits[:-1] + source.choice("0123456789")

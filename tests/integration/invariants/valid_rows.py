@@ -106,7 +106,10 @@ async def insert_valid_rows(connection: AsyncConnection) -> None:
 
 
 async def drop_constraints(connection: AsyncConnection) -> None:
-    """Drop every constraint and trigger that would refuse an invalid row, because the rules have to find it without them."""
+    """Drop every constraint and trigger that would refuse an invalid row.
+
+    The rules have to find such a row without them.
+    """
     await run(connection, "SET LOCAL session_replication_role = replica")  # disables triggers and foreign keys
     for table, names in CONSTRAINTS.items():
         for name in names:

@@ -79,7 +79,10 @@ async def test_two_concurrent_migrations_run_one_after_the_other(stack: LocalSta
 
 
 async def upgrade_as_a_process(url: str) -> None:
-    """Run ``mpac migrate`` as a container does. Alembic's state is global, so concurrent runs need two processes."""
+    """Run ``mpac migrate`` as a container does.
+
+    Alembic's state is global, so concurrent runs need two processes.
+    """
     environment = {**os.environ, "MPAC_DATABASE_URL": url}
     process = await asyncio.create_subprocess_exec(
         *migrate_command(), cwd=VERSIONS.parents[1], env=environment, stderr=asyncio.subprocess.PIPE

@@ -42,7 +42,10 @@ async def _seed(stack: LocalStack, *words: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 async def seeded(stack: LocalStack) -> dict[str, Any]:
-    """Return what ``mpac seed`` made with its defaults: one merchant, one store, one device. Tests only read it."""
+    """Return what ``mpac seed`` made with its defaults: one merchant, one store, one device.
+
+    Tests only read these rows.
+    """
     return await _seed(stack)
 
 

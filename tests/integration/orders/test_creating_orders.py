@@ -53,7 +53,10 @@ WAITING = b"""
 async def test_request_that_lost_its_key_meanwhile_finds_the_other_order(
     tenant: Tenant, engines: None, admin: Admin, stack: LocalStack
 ) -> None:
-    """All requests have looked for the key and wait for a number. The first uses the key; the others are rolled back."""
+    """All requests have looked for the key and wait for a number.
+
+    The first request uses the key; the others are rolled back.
+    """
     processes = [OrderIntake(tax_rounding=TaxRounding.HALF_UP, timeout_seconds=30) for _ in range(4)]
     await processes[0].create_order(creation(tenant, "the first of the day"))
     async with await psycopg.AsyncConnection.connect(stack.urls.database) as foreign:

@@ -74,7 +74,7 @@ async def test_numbers_above_9999_have_five_digits(tenant: Tenant) -> None:
 
 
 async def test_orders_that_fail_at_the_database_leave_no_gap(api: Api, tenant: Tenant, admin: Admin) -> None:
-    """The last statement of the transaction fails, after the number was taken, and everything is rolled back."""
+    """The transaction's last statement fails after the number was taken, and everything is rolled back."""
     first = await open_order(api, tenant)
     await admin.execute(
         f"""CREATE FUNCTION refuse_key() RETURNS trigger LANGUAGE plpgsql AS

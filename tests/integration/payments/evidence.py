@@ -39,7 +39,10 @@ class Evidence:
         return [message["kind"] for message in self.messages]
 
     def check(self) -> None:
-        """Assert that the history has one row per version, and forms a chain of statuses up to the current one."""
+        """Assert that the history has one row per version, and that its statuses form a chain.
+
+        The chain ends at the current status.
+        """
         assert [entry["version"] for entry in self.history] == list(range(1, self.row["version"] + 1))
         assert self.history[0]["from_status"] is None
         for before, after in zip(self.history, self.history[1:], strict=False):

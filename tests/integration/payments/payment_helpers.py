@@ -11,7 +11,10 @@ from workflows.payments.check_request import PaymentSubmission
 
 
 async def submit_concurrently(accepting: PaymentIntake, *submissions: PaymentSubmission) -> list[Any]:
-    """Submit requests concurrently and return their outcomes. The first runs alone; the others form one group."""
+    """Submit requests concurrently and return their outcomes.
+
+    The first request runs alone; the others form one group.
+    """
     return await asyncio.gather(*map(accepting.accept_payment, submissions), return_exceptions=True)
 
 

@@ -34,7 +34,10 @@ def other() -> FakeProvider:
 async def processor(
     settings: Settings, provider: FakeProvider, other: FakeProvider, engines: None, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[LeaseExecutor[Charge]]:
-    """Yield an executor with few slots. Its callers wait without a timeout; their number is limited as in a worker."""
+    """Yield an executor with few slots.
+
+    The executor's callers wait without a timeout; their number is limited as in a worker.
+    """
     monkeypatch.setattr(executor, "BATCH_TIMEOUT_SECONDS", 3_600.0)
     monkeypatch.setattr(executor, "WAITING_BATCHES", 4)
     changed = settings.model_copy(update={"calls_in_flight": PLACES, "payments_in_hand": 50})

@@ -23,7 +23,10 @@ from workflows.settings import Settings
 
 @pytest.fixture
 async def wire(settings: Settings, engines: None) -> AsyncIterator[Wire]:
-    """Route the workers' connections through a proxy that can lose the answer to a COMMIT, and yield the proxy."""
+    """Route the workers' connections through a proxy, and yield the proxy.
+
+    The proxy can lose the answer to a COMMIT.
+    """
     usual = database._engines
     async with wire_to(settings.database_url.get_secret_value()) as (wire, url):
         database._engines = database._Engines()

@@ -18,7 +18,7 @@ CODES = {400: "invalid_request", 404: "not_found", 429: "rate_limited"}
 
 @asynccontextmanager
 async def server_answering(settings: Settings, said: Said) -> AsyncIterator[tuple[SandboxProvider, list[str]]]:
-    """Run a server that answers ``said`` to every call; yield the adapter and the list of received requests."""
+    """Run a server that answers ``said`` to every call; yield the adapter and the received requests."""
     heard: list[str] = []
 
     async def answer(request: web.Request) -> web.Response:

@@ -25,9 +25,10 @@ Say = Callable[[Heard, dict[str, Any]], bytes]
 
 @asynccontextmanager
 async def talking(settings: Settings, tenant: Tenant, say_it: Say) -> AsyncIterator[tuple[RefundMaker, Peer]]:
-    """Yield a maker of payments and refunds at a provider whose answers ``say_it`` builds, and that provider.
+    """Yield a maker of payments and refunds at a provider, and that provider.
 
-    ``say_it`` gets the request, and the fields that identified the charge or refund in its first request.
+    ``say_it`` builds the provider's answers. It gets the request, and the fields that identified the charge or refund
+    in its first request.
     """
     known: dict[str, dict[str, Any]] = {}
 

@@ -36,7 +36,10 @@ def page(asked: dict[str, str], *, data: Any = (LINE,), following: str | None = 
 
 
 def read(run: Run, settings: Settings, make: Page, **changes: Any) -> tuple[Pages, int]:
-    """Read a statement from a peer that sends the pages of ``make``; return the result and the number of requests."""
+    """Read a statement from a peer that sends the pages of ``make``.
+
+    Return the result and the number of requests.
+    """
     pages: Pages = []
     asked = 0
 

@@ -41,7 +41,10 @@ async def resolve(api: Api, tenant: Tenant, break_id: str, *, role: str = "merch
 
 
 async def one_break(api: Api, admin: Admin, tenant: Tenant, **changes: Any) -> tuple[str, list[Ours], dict[str, Any]]:
-    """Return a settlement of three sales, the sales, and the break that the statement causes for the first sale."""
+    """Return a settlement of three sales, the sales, and the break that the statement causes.
+
+    The break is about the first sale.
+    """
     sales = old_sales(3)
     settlement_id = await closed_settlement(admin, tenant, sales)
     await upload(tenant, settlement_id, [mirror(sales[0], **changes), *(mirror(line) for line in sales[1:])])

@@ -25,9 +25,9 @@ from workflows.providers.base import Succeeded
 async def unmatched_breaks(
     api: Api, admin: Admin, tenant: Tenant, *theirs: Theirs
 ) -> tuple[str, list[Ours], list[dict[str, Any]]]:
-    """Reconcile a settlement of two sales whose statement also has the lines ``theirs``, which match no sale of ours.
+    """Reconcile a settlement of two sales whose statement also has the lines ``theirs``.
 
-    Return the settlement's id, the sales and the breaks.
+    These lines match no sale of ours. Return the settlement's id, the sales and the breaks.
     """
     sales = old_sales(2)
     settlement_id = await closed_settlement(admin, tenant, sales)
@@ -155,7 +155,10 @@ async def test_a_currency_mismatch_is_booked_and_reversed_in_both_currencies(
 
 
 async def corrections(admin: Admin, tenant: Tenant) -> dict[str, int]:
-    """Return the sum of corrections by currency, and check that each is in an open settlement of its currency."""
+    """Return the sum of corrections by currency.
+
+    Check that each correction is in an open settlement of its currency.
+    """
     found = await admin.execute(
         """SELECT s.currency, sum(l.amount)::bigint AS sum, bool_and(s.status = 'open') AS is_open
            FROM settlement_lines l JOIN settlements s ON s.id = l.settlement_id AND s.currency = l.currency

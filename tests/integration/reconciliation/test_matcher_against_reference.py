@@ -63,7 +63,7 @@ async def sql_classifications(
 
 
 def random_books(seed: int, *, size: int = 60) -> Books:
-    """Return random lines with so few references, amounts and days that they collide in every possible way."""
+    """Return random lines whose few references, amounts and days collide in every possible way."""
     random = Random(seed)
     base = now().replace(microsecond=0) - timedelta(hours=20)
     references = [f"pay_{seed}x{number}:1" for number in range(size // 2)] + [None]

@@ -229,7 +229,7 @@ async def test_only_an_admin_of_the_merchant_resolves_its_breaks(
 async def two_open_breaks(
     api: Api, admin: Admin, tenant: Tenant
 ) -> tuple[str, list[Ours], dict[str, Any], dict[str, Any]]:
-    """Return the settlement, its three sales, and the breaks about a sale that is garbled in the statement."""
+    """Return the settlement, its three sales, and the breaks about a sale garbled in the statement."""
     sales = old_sales(3)
     settlement_id = await closed_settlement(admin, tenant, sales)
     garbled = mirror(sales[0], our_reference="PAY-GARBLED", provider_reference="sbx_garbled")

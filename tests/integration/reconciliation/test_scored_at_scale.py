@@ -21,7 +21,10 @@ from workflows.tenants.actor import Actor
 
 
 def sales_with_twins(count: int, *, twins: int) -> list[Ours]:
-    """Return sales old enough to be in a statement; ``twins`` of them have the provider reference of another sale."""
+    """Return sales old enough to be in a statement.
+
+    ``twins`` of the sales have the provider reference of another sale.
+    """
     lines = some_sales(count, at=(now() - timedelta(hours=30)).replace(microsecond=0))
     payments = [number for number, line in enumerate(lines) if line.kind == "payment"]
     for first, second in zip(payments[:twins], payments[-twins:], strict=True):

@@ -101,7 +101,10 @@ async def bill_row(admin: Admin, bill_id: str) -> dict[str, Any]:
 
 
 async def bill_events(admin: Admin, bill_id: str, *, of: Sequence[str]) -> list[tuple[str, str]]:
-    """Return the history events that these payments and refunds caused on a bill, with the resulting statuses."""
+    """Return the history events that these payments and refunds caused on a bill.
+
+    Each event comes with the resulting status.
+    """
     rows = await all_of(
         admin,
         b"SELECT event, to_status FROM bill_history WHERE bill_id = %s AND reason = ANY(%s) ORDER BY version",

@@ -94,7 +94,7 @@ async def test_many_locked_bills_delay_no_other_payment(
 async def test_locked_bill_delays_no_other_payment(
     api: Api, refunds: RefundMaker, stack: LocalStack, admin: Admin
 ) -> None:
-    """Payments of another bill, and payments without a bill, are accepted and completed while one bill is locked."""
+    """Payments of another bill or of no bill are accepted and completed while one bill is locked."""
     bill = await new_bill(api, refunds, 1_000)
     locked, free = (await split(api, refunds.tenant, bill["id"], parts=2)).body["data"]
     async with await psycopg.AsyncConnection.connect(stack.urls.database) as foreign:

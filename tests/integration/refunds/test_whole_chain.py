@@ -77,7 +77,10 @@ async def ordered(api: Api, tenant: Tenant, sale: Sale) -> dict[str, Any]:
 
 
 async def paid_in_three_ways(api: Api, refunds: RefundMaker, order: dict[str, Any], sale: Sale) -> tuple[str, str, str]:
-    """Split the bill into three parts; pay one in cash, one by QR with a tip, and one by card on the terminal."""
+    """Split the bill into three parts, and pay each in another way.
+
+    One part is paid in cash, one by QR with a tip, and one by card on the terminal.
+    """
     bill = await bill_of(api, refunds.tenant, order["id"])
     shares = (await split(api, refunds.tenant, bill["id"], parts=3)).body["data"]
     assert tuple(share["total_amount"] for share in shares) == sale.parts
@@ -97,7 +100,10 @@ async def paid_in_three_ways(api: Api, refunds: RefundMaker, order: dict[str, An
 
 
 async def closed(api: Api, tenant: Tenant, manager: str, currency: str) -> tuple[dict[str, Any], dict[str, int]]:
-    """Close the running settlement in ``currency``; return the settlement, and the amounts of its lines by entity."""
+    """Close the running settlement in ``currency``.
+
+    Return the settlement, and the amounts of its lines by entity.
+    """
     await open_due_periods(worker=WORKER)
     page = (await api.get(f"/settlements?store_id={tenant.store_id}&status=open", as_=manager)).body["data"]
     (running,) = [row for row in page if row["currency"] == currency]
@@ -166,7 +172,10 @@ async def check_settlement(
 
 
 async def posted(admin: Admin, tenant: Tenant) -> dict[str, tuple[int, int, int]]:
-    """Return the journals of the ledger by kind: their number, the amount moved, and the sum of their entries."""
+    """Return the ledger's journals by kind.
+
+    The values are the number of journals, the amount moved, and the sum of the journals' entries.
+    """
     rows = await all_of(
         admin,
         b"""SELECT j.kind, count(DISTINCT j.id) AS journals, sum(e.amount) FILTER (WHERE e.amount > 0)::bigint AS moved,

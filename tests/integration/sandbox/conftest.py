@@ -18,7 +18,10 @@ async def empty_sandbox(sandbox: Sandbox) -> AsyncIterator[Sandbox]:
 
 @pytest.fixture
 async def launch(sandbox_folder: Path) -> AsyncIterator[Launch]:
-    """Yield a function that starts a sandbox on ``sandbox_folder``. Sandboxes still running after the test are killed."""
+    """Yield a function that starts a sandbox on ``sandbox_folder``.
+
+    Sandboxes still running after the test are killed.
+    """
     launched: list[Sandbox] = []
 
     async def start() -> Sandbox:

@@ -115,7 +115,10 @@ class Sandbox:
     async def call(
         self, method: str, path: str, *, body: Any = None, headers: Mapping[str, str] | None = None, timeout: float = 10
     ) -> Answer:
-        """Send a request with the key that its route needs. Raises aiohttp's errors if there is no valid answer."""
+        """Send a request with the key that its route needs.
+
+        Raises aiohttp's errors if there is no valid answer.
+        """
         data = body if isinstance(body, bytes | None) else orjson.dumps(body)
         key = CONTROL_KEY if path.startswith("/control") or path.endswith("/pay") else KEY
         sent = {"Authorization": f"Bearer {key}", **(headers or {})}
@@ -145,16 +148,17 @@ class Sandbox:
         return await self.call("GET", f"/v1/charges/{reference}")
 
     async def hang_up_once_moved(self, call: Coroutine[Any, Any, Answer], payment_id: str) -> None:
-        """Start a call that is never answered, and close its connection once the provider has moved the payment's money."""
+        """Start a call that is never answered; close its connection once the payment's money has moved."""
         before = await self.moved(payment_id)
         await self.hang_up_once(call, lambda: self.moved(payment_id), done=lambda moved: moved != before)
 
     async def hang_up_once(
         self, call: Coroutine[Any, Any, Answer], look: Callable[[], Awaitable[Seen]], *, done: Callable[[Seen], bool]
     ) -> None:
-        """Start a call that is never answered, and close its connection once ``done`` shows that it was processed.
+        """Start a call that is never answered, and close its connection once ``done`` is satisfied.
 
-        A fixed wait would not do, because the request might not have been sent by then.
+        ``done`` shows that the call was processed. A fixed wait would not do, because the request might not have been sent
+        by then.
         """
         calling = asyncio.ensure_future(call)
         try:

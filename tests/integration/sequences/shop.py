@@ -201,7 +201,7 @@ class Shop:
         self.made[name] += [row_id for row_id in await self._open(name) if row_id not in self.made[name]]
 
     async def to_the_end(self) -> dict[str, list[str]]:
-        """Let time pass with a provider that approves everything, and return the ids of rows that still do not end."""
+        """Let time pass with a provider that approves everything, and return the ids of unfinished rows."""
         for _ in range(ROUNDS_TO_THE_END):
             if not any([await self._open(name) for name in FINAL]):
                 break

@@ -83,7 +83,10 @@ class SequencePlayer:
         self.stores: list[str] = []
 
     async def play(self, steps: Sequence[Step]) -> None:
-        """Play a sequence in a new store: audit after each step, finish all payments, compare with the provider."""
+        """Play a sequence in a new store, and audit after each step.
+
+        In the end, finish all payments and compare the store with the provider.
+        """
         provider = FakeProvider()
         maker = RefundMaker(self.settings, Providers({provider.name: provider}), await new_tenant(self.admin))
         shop = Shop(maker, provider, self.admin)
@@ -100,7 +103,10 @@ class SequencePlayer:
         assert await self._differs_from(provider, maker.tenant.store_id) == []
 
     async def _differs_from(self, provider: FakeProvider, store_id: str) -> list[dict[str, Any]]:
-        """Return the payments and refunds for which the provider moved another amount than the rows say (I1, I2, I3)."""
+        """Return the payments and refunds for which the provider moved another amount than their rows say.
+
+        This checks I1, I2 and I3.
+        """
         rows = await self.admin.execute(
             """SELECT id, CASE WHEN status IN ('completed', 'refunded') THEN captured_amount ELSE 0 END AS says
                FROM payments WHERE store_id = %(store)s AND provider = 'sandbox'

@@ -38,7 +38,10 @@ class BackOffice:
         self.shop, self.api, self.settings = shop, api, settings
 
     async def close(self, *, upload_lines: bool = True, more: list[Theirs] | None = None) -> str:
-        """Close the running settlement, and upload a statement with its lines and ``more``; return the settlement's id."""
+        """Close the running settlement, upload a statement for it, and return the settlement's id.
+
+        The statement has the settlement's own lines and ``more``.
+        """
         settlement_id: str = (await self.shop.close_now())["id"]
         lines = [one for one in (await self.shop.lines(settlement_id)).values() if one["provider"] == "sandbox"]
         own = [statement_line_of(line) for line in lines if line["kind"] != "adjustment"] if upload_lines else []

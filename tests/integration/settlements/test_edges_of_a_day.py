@@ -181,7 +181,10 @@ async def test_settlements_of_two_currencies_ignore_each_others_lines(shop: Sett
 async def test_a_payment_that_a_close_missed_is_matched_on_the_next_statement(
     shop: SettlementShop, settings: Settings
 ) -> None:
-    """The sale completed before the end and was committed after the close, so both lines belong to the next settlement."""
+    """The sale completed before the end and was committed after the close.
+
+    Both lines therefore belong to the next settlement.
+    """
     await shop.since()
     await shop.sell(1_000)
     closed = await shop.close_now()

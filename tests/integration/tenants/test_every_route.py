@@ -55,9 +55,10 @@ def token(api: Api, role: str, tenant: Tenant = OWN) -> str:
 
 @pytest.fixture
 async def planted(own_database: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Admin]:
-    """Yield the owner's connection to a database with rows of three tenants in every table; tenant a's device is active.
+    """Yield the owner's connection to a database with rows of three tenants in every table.
 
-    The rows have arbitrary text in every column, so answers about them are not compared with the OpenAPI document.
+    Tenant a's device is active. The rows have arbitrary text in every column, so answers about them are not compared
+    with the OpenAPI document.
     """
     monkeypatch.setattr("tests.harness.check_exchange", lambda *_: None)
     async with await psycopg.AsyncConnection.connect(own_database, autocommit=True, row_factory=dict_row) as admin:

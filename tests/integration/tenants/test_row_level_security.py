@@ -51,7 +51,10 @@ class Planted:
     async def refusal(
         self, statement: object, parameters: object = None
     ) -> psycopg.errors.InsufficientPrivilege | None:
-        """Return the privilege error of ``statement``, or ``None`` if it succeeded. Its effects are rolled back."""
+        """Return the privilege error of ``statement``, or ``None`` if it succeeded.
+
+        The statement's effects are rolled back.
+        """
         try:
             async with self.connection.transaction(force_rollback=True):
                 await self.connection.execute(statement, parameters)  # type: ignore[call-overload]

@@ -93,7 +93,10 @@ async def test_python_and_row_level_security_show_a_caller_the_same_stores(place
 
 
 async def _looked_up(connection: AsyncConnection, caller: Caller, places: Places) -> list[str]:
-    """Return the stores that a group lookup finds for ``caller``, among the stores that its requests may name."""
+    """Return the stores that a group lookup finds for ``caller``.
+
+    The lookup is made for the stores that the caller's requests may name.
+    """
     key = Key("k", "POST", "/x", caller.identity, "f", "m")
     named = [caller.store_id] if caller.store_id else [tenant.store_id for tenant in places.values()]
     rows = [lookup_row(n, caller, key, store_id=store_id) for n, store_id in enumerate(named)]

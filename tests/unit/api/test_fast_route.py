@@ -89,7 +89,10 @@ def made(
     of_route: Endpoint | None = None,
     of_app: Endpoint | None = None,
 ) -> FastRoute:
-    """Build a fast route of a new application, with optional dependencies of the route or of the application."""
+    """Build a fast route of a new application.
+
+    The route or the application may have dependencies.
+    """
     router = APIRouter()
     router.add_api_route(
         path,

@@ -13,7 +13,10 @@ RETIRED = {"sweeps.canaries"}  # sent by the beat of an older release
 
 
 def task_names(*files: Path) -> set[str]:
-    """Return the task names in ``files``, parsed from source so that the Celery application is not imported."""
+    """Return the task names in ``files``.
+
+    The files are parsed, so that the Celery application is not imported.
+    """
     return {
         str(keyword.value.value)
         for file in files

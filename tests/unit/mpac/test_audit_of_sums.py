@@ -14,7 +14,10 @@ CASH = Figures(taken=500, counted=-20)
 
 
 def correct_books() -> OurBalances:
-    """Return the books of a store with provider and cash sales, refunds, a correction and twenty yen missing in the drawer."""
+    """Return the books of a store with provider and cash sales, refunds and a correction.
+
+    Twenty yen are missing in the drawer.
+    """
     closed = {STORE: Figures(taken=1_550, refunded=300, fees=34, adjusted=-5)}
     return OurBalances(
         totals=dict(closed),

@@ -11,7 +11,10 @@ from mpac.stack.ports import BASE, FREE_RANGE, HOST, ORDER, ReservedPorts, choos
 
 @pytest.fixture
 def taken() -> Iterator[int]:
-    """Yield a busy port that has free ports above it, outside the ranges of the kernel and of other stacks."""
+    """Yield a busy port that has free ports above it.
+
+    The ports are outside the ranges of the kernel and of other stacks.
+    """
     with socket.socket() as server:
         base = next(port for port in range(12_000, 19_900, 10) if all(is_free(port + place) for place in range(9)))
         server.bind((HOST, base))

@@ -36,7 +36,10 @@ class World:
         return ["payments@a"] if queue == "payments" else ["other@a"]
 
     def passes(self, seconds: float) -> None:
-        """Advance both clocks in steps; at each step the living parts write their rows and this process reads them."""
+        """Advance both clocks in steps.
+
+        At each step the living parts write their rows and this process reads them.
+        """
         for _ in range(int(seconds / STEP)):
             self.now += STEP
             self.steady += STEP

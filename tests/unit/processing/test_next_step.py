@@ -9,7 +9,10 @@ from workflows.processing.next_step import NOTHING_MOVED, Step, next_step
 
 
 def expected_step(outcome: str | None, *, sent: bool, cancelled: bool, expired: bool, local: bool) -> Step:
-    """Return the next step for a provider that deduplicates: the table of behaviour §5, written a second time."""
+    """Return the next step for a provider that deduplicates.
+
+    This is the table of behaviour §5, written a second time.
+    """
     unwanted = cancelled or expired
     if local:
         return Step.CHARGE  # the sale has already happened: it never expires and is never withdrawn

@@ -164,7 +164,10 @@ def test_the_day_of_an_order_number_is_the_business_date(rule: CutoffRule, insta
 def test_a_chain_of_periods_has_no_gap_or_overlap_after_any_change(
     rule: CutoffRule, opened: datetime, changes: list[tuple[CutoffRule, int]]
 ) -> None:
-    """Build the chain as the product does: a period begins where the last one ends, and a change re-plans the running one."""
+    """Build the chain as the product does.
+
+    A period begins where the last one ends, and a change re-plans the running one.
+    """
     period = first_period(opened, rule)
     chain = []
     clock = opened

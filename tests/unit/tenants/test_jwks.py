@@ -21,7 +21,10 @@ from workflows.tenants.tokens import Tokens
 
 
 def _read_always(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the cached keys stale as soon as they are read; their age is measured by the event loop's clock."""
+    """Make the cached keys stale as soon as they are read.
+
+    The age of the keys is measured by the event loop's clock.
+    """
     monkeypatch.setattr(jwks, "LIFE_FROM_FILE", timedelta(seconds=-1))
     monkeypatch.setattr(jwks, "PAUSE_SECONDS", -1)
 
