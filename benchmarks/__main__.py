@@ -50,7 +50,7 @@ def main(
     is_orders: bool,
     results: Path | None,
 ) -> None:
-    """Measure payments per second, latencies and CPU time per payment of the product and of a usual design."""
+    """Measure throughput, latencies and CPU time per payment of the product and of a usual design."""
     plan = QUICK if quick else Plan()
     plan = replace(plan, rounds=rounds or plan.rounds, in_flight=in_flight or plan.in_flight)
     console = Console()

@@ -34,7 +34,10 @@ class CpuMeter:
         self._client = psutil.Process()
 
     def read(self) -> Reading:
-        """Return the current CPU times. Raises ``psutil.NoSuchProcess`` if a process has ended: the measurement is void."""
+        """Return the current CPU times.
+
+        Raises ``psutil.NoSuchProcess`` if a process has ended: the measurement is void.
+        """
         session = _cpu_seconds(self._session)
         seconds = {name: _with_children(process) for name, process in self._processes.items()}
         if "postgres" in seconds:

@@ -43,7 +43,10 @@ class Sandbox:
 
 
 async def measure_target(target: Target, *, plan: Plan, sandbox: Sandbox, run: str) -> Figures:
-    """Measure one target with every load of the plan. Raises ``UserError`` if it lost or doubled a payment."""
+    """Measure one target with every load of the plan.
+
+    Raises ``UserError`` if the target lost or doubled a payment.
+    """
     await target.start()
     try:
         await prepare(target, sandbox=sandbox, latency_ms=plan.latency_ms)
@@ -141,7 +144,7 @@ def percentiles(values: list[float]) -> dict[str, float]:
 
 
 async def _verify(target: Target, *, sandbox: Sandbox, run: str) -> dict[str, int]:
-    """Check that every accepted payment is final, and that the provider charged each completed one exactly once."""
+    """Check that every accepted payment is final and the provider charged each completed one exactly once."""
     charged = await _charged_payment_ids(sandbox)
     async with await psycopg.AsyncConnection.connect(target.database_url) as connection:
         cursor = await connection.execute(

@@ -79,7 +79,10 @@ Rounds = dict[str, list[Figures]]
 
 
 def compare_orders(plan: OrdersPlan, console: Console) -> dict[str, Any]:
-    """Compare the CPU time of creating an order with that of accepting a payment; print and return the figures."""
+    """Compare the CPU time of creating an order with that of accepting a payment.
+
+    Print the figures and return them.
+    """
     rounds = asyncio.run(_measure(plan))
     medians = {
         kind: {name: statistics.median(figures[name] for figures in found) for name in found[0]}
@@ -154,7 +157,10 @@ class Load:
         }
 
     async def _load_for(self, seconds: float, terminals: list["asyncio.Task[None]"]) -> None:
-        """Let the terminals run for ``seconds``. Raises the error of any terminal, because the figures would be void."""
+        """Let the terminals run for ``seconds``.
+
+        Raises the error of any terminal, because the figures would be void.
+        """
         ended, _ = await asyncio.wait(terminals, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
         for terminal in ended:
             terminal.result()

@@ -32,7 +32,10 @@ class Connection(asyncio.Protocol):
         return self._transport is not None and not self._transport.is_closing()
 
     async def exchange(self, request: bytes) -> Answer:
-        """Send ``request`` and return its response. Raises ``ConnectionError`` if the server closes the connection."""
+        """Send ``request`` and return its response.
+
+        Raises ``ConnectionError`` if the server closes the connection.
+        """
         if self._transport is None:
             raise ConnectionError("not connected")
         self._answer = asyncio.get_running_loop().create_future()

@@ -44,7 +44,7 @@ _AGGREGATE = """
 
 
 def yardsticks(address: str, *, settlement_id: str, statement_id: str) -> dict[str, float]:
-    """Measure the two lower bounds for comparison in the table of results: the aggregate query and the COPY."""
+    """Measure two lower bounds for comparison in the table of results: the aggregate query and the COPY."""
     with psycopg.connect(address, autocommit=True) as connection:
         connection.execute("ANALYZE settlement_lines, statement_lines")
         times = []

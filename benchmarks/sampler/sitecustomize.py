@@ -25,7 +25,10 @@ DEEPEST = 80  # frames of a stack; below are the event loop and the interpreter
 
 @cache
 def _place(file: str) -> str:
-    """Return the path below site-packages, the standard library or the checkout. Its first part says whose code it is."""
+    """Return the path below site-packages, the standard library or the checkout.
+
+    The first part of the path says whose code it is.
+    """
     for folder in ("site-packages/", f"python{sys.version_info.major}.{sys.version_info.minor}/", f"{os.getcwd()}/"):
         _, found, rest = file.rpartition(folder)
         if found:

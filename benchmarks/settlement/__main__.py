@@ -121,7 +121,7 @@ async def close_one(store: str, address: str) -> dict[str, float]:
 
 
 async def close_all_due(run: str, address: str) -> float:
-    """Close all due settlements of ``run`` with ``CLOSERS`` concurrent closers, and return the seconds it took."""
+    """Close all due settlements of ``run`` with ``CLOSERS`` concurrent closers; return the seconds taken."""
     with psycopg.connect(address) as connection:
         found = connection.execute(
             "SELECT id FROM settlements WHERE status = 'open' AND end_at <= now() AND store_id LIKE %s",

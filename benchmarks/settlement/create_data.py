@@ -49,7 +49,10 @@ _REFUNDS = """
 
 
 def create_payments(address: str, *, run: str, stores: int, payments: int) -> None:
-    """Create ``stores`` stores that opened yesterday, with ``payments`` payments each. Their ids begin with ``sto_{run}_``."""
+    """Create ``stores`` stores that opened yesterday, with ``payments`` payments each.
+
+    The stores' ids begin with ``sto_{run}_``.
+    """
     values: dict[str, Any] = {"run": run, "stores": stores, "payments": payments}
     with psycopg.connect(address, autocommit=True) as connection:
         connection.execute("SET session_replication_role = replica")

@@ -20,7 +20,10 @@ _NOW = text("SET CONSTRAINTS ALL IMMEDIATE")
 
 
 async def post_groups(address: str, *, run: str, payments: int) -> dict[str, float]:
-    """Return the milliseconds per payment of the median group of ``GROUP`` payments, a third of which have a fee."""
+    """Return the milliseconds per payment of the median group of ``GROUP`` payments.
+
+    A third of the payments have a fee.
+    """
     create_payments(address, run=run, stores=1, payments=payments)
     with psycopg.connect(address) as connection:
         found = connection.execute("SELECT id FROM payments WHERE store_id = %s ORDER BY id", [f"sto_{run}_000001"])
