@@ -54,7 +54,10 @@ def mpac() -> None:
 
 
 def main() -> None:
-    """Run the command that was typed. A failure that can be explained prints one sentence, and a bug prints its traceback."""
+    """Run the command that was typed.
+
+    A failure that can be explained prints one sentence, and a bug prints its traceback.
+    """
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # run.py blocked it until it can be handled
         code = mpac.main(with_help_option(sys.argv[1:]), prog_name=PROGRAM, standalone_mode=False)

@@ -55,7 +55,10 @@ class BalanceAudit:
 
 
 async def audit_balances(*, database_url: str, sandbox_url: str | None, control_key: str = "") -> BalanceAudit:
-    """Add up all books and compare them. Without ``sandbox_url`` only our two books are compared. Raises ``UserError``."""
+    """Add up all books and compare them.
+
+    Without ``sandbox_url`` only our two books are compared. Raises ``UserError``.
+    """
     books = await read_our_balances(database_url, provider=SANDBOX if sandbox_url else None)
     if not sandbox_url:
         return compare(books, moved=None)
@@ -122,7 +125,10 @@ def _add(sums: dict[Place, Figures], store_id: str, movement: dict[str, Any]) ->
 
 
 def _expected_movements(settled: dict[Place, Figures]) -> dict[Place, Figures]:
-    """Return what the provider should have moved. Our corrections are left out, because the provider did not move them."""
+    """Return what the provider should have moved.
+
+    Our corrections are left out, because the provider did not move them.
+    """
     return {
         (store_id, currency): figures._replace(adjusted=0)
         for (store_id, currency, provider), figures in settled.items()

@@ -100,9 +100,9 @@ _THESE = "AND a.reference = ANY(%(references)s)"
 
 
 async def read_our_balances(database_url: str, *, provider: str | None) -> OurBalances:
-    """Return the sums of our settlements and of our ledger, and the store of each attempt at ``provider``, if given.
+    """Return the sums of our settlements and of our ledger.
 
-    Raises ``UserError``.
+    If ``provider`` is given, the store of each attempt at ``provider`` is included. Raises ``UserError``.
     """
     async with open_snapshot(database_url) as connection:
         books = OurBalances(

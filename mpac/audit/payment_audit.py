@@ -48,7 +48,10 @@ class PaymentAudit:
 
 
 async def audit_payments(*, database_url: str, sandbox_url: str, control_key: str = "") -> PaymentAudit:
-    """Compare every payment with the sandbox provider's own ledger. Raises ``UserError`` if either can't be read."""
+    """Compare every payment with the sandbox provider's own ledger.
+
+    Raises ``UserError`` if the payments or the ledger can't be read.
+    """
     recorded = await read_recorded_payments(database_url, provider=SANDBOX)
     ledger = await read_ledger(sandbox_url, control_key=control_key)
     late = ledger.by_payment.keys() - recorded.keys()
@@ -114,7 +117,10 @@ def _unknown_movement(payment: AuditedPayment | None, moved: PaymentMovements) -
 
 
 def _format_amount(amount: int, whose: AuditedPayment | PaymentMovements) -> str:
-    """Return an amount in minor units with its currency. Formatting it as money would need the product's code."""
+    """Return an amount in minor units with its currency.
+
+    Formatting the amount as money would need the product's code.
+    """
     currencies = {whose.currency} if isinstance(whose, AuditedPayment) else whose.currencies
     return f"{amount} minor units of {' and '.join(sorted(currencies)) or 'any currency'}"
 

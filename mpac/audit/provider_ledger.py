@@ -61,7 +61,10 @@ class ProviderLedger:
 
 
 async def read_ledger(sandbox_url: str, *, control_key: str) -> ProviderLedger:
-    """Read the provider's ledger, and return its sums. Raises ``UserError`` if the provider does not answer."""
+    """Read the provider's ledger, and return its sums.
+
+    Raises ``UserError`` if the provider does not answer.
+    """
     by_payment: dict[str, PaymentMovements] = defaultdict(PaymentMovements)
     count = 0
     async for movement in movements(sandbox_url, control_key=control_key):
@@ -107,7 +110,10 @@ async def _movements(url: str, control_key: str) -> AsyncIterator[dict[str, Any]
 
 
 def _check_movement(movement: dict[str, Any]) -> dict[str, Any]:
-    """Return ``movement``. Raises ``ValueError``, ``LookupError`` or ``TypeError`` if it is not a valid line of the ledger."""
+    """Return ``movement`` if it is a valid line of the ledger.
+
+    Raises ``ValueError``, ``LookupError`` or ``TypeError`` otherwise.
+    """
     is_line = movement["kind"] in KINDS and all(type(movement[name]) is str for name in TEXTS)
     if not is_line or not all(type(movement[name]) is int for name in NUMBERS):
         raise ValueError(f"invalid line {str(movement)[:MOST_SHOWN]}")

@@ -27,7 +27,10 @@ class UserErrorWithCode(UserError):
 
 @contextmanager
 def user_errors_exit_with(exit_code: int) -> Iterator[None]:
-    """Give every error that can be explained, except wrong usage, the exit code ``exit_code``. Raises ``UserError``."""
+    """Give every error that can be explained, except wrong usage, the exit code ``exit_code``.
+
+    Raises ``UserError``.
+    """
     try:
         yield
     except WrongUsage:

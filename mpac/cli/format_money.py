@@ -5,7 +5,7 @@
 
 
 def format_money(amount: int | None, currency: str) -> str:
-    """Return an amount in minor units as English writes it (¥1,150, $11.50, -¥500), or a dash for ``None``."""
+    """Format an amount in minor units as English does: ¥1,150, $11.50, -¥500, or a dash for ``None``."""
     from workflows.money import Money, currencies  # noqa: PLC0415 - see above
 
     if amount is None:

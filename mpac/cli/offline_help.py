@@ -54,7 +54,7 @@ def answer_offline(arguments: Sequence[str]) -> tuple[int, str] | None:
 
 
 def with_help_option(arguments: Sequence[str]) -> list[str]:
-    """Return ``help``, ``help COMMAND`` and an empty command line in the form ``--help`` or ``COMMAND --help``."""
+    """Rewrite ``help``, ``help COMMAND`` and an empty command line as ``--help`` or ``COMMAND --help``."""
     if not arguments:
         return ["--help"]
     if arguments[0] == "help":

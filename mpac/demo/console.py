@@ -59,7 +59,10 @@ class StoryConsole:
         return self
 
     def tick(self) -> None:
-        """Show the present ``numbers()``: in the live line, or without a terminal as a new line from time to time."""
+        """Show the present ``numbers()`` in the live line.
+
+        Without a terminal, print the numbers as a new line from time to time.
+        """
         if self._live:
             self._live.update(self._line())
         elif time.monotonic() - self._last_line >= LINE_EVERY_SECONDS:

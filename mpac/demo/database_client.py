@@ -37,7 +37,10 @@ class DatabaseClient:
         return found
 
     async def execute(self, query: str, values: Sequence[Any]) -> int:
-        """Run a statement and return how many rows it changed. Raises ``TimedOut`` if the database stays unavailable."""
+        """Run a statement and return how many rows it changed.
+
+        Raises ``TimedOut`` if the database stays unavailable.
+        """
         count, _ = await retry_until_answered(lambda: self._run(query, values), what=f"a statement of {self._name}")
         return count
 

@@ -67,7 +67,10 @@ class DemoEnvironment:
     """The reports of the audits so far."""
 
     async def audit(self, moment: str) -> AuditReport:
-        """Run all auditors and print their result at this ``moment``. Raises ``UserError`` if they can't read the books."""
+        """Run all auditors and print their result at this ``moment``.
+
+        Raises ``UserError`` if the auditors can't read the books.
+        """
         run = self.run
 
         async def attempt() -> AuditReport:
@@ -102,9 +105,10 @@ class DemoEnvironment:
 
 @asynccontextmanager
 async def demo_stack(home: Path, *, ports: str, keep: bool) -> AsyncIterator[Callable[[], Awaitable[None]]]:
-    """Run a stack with the demonstration's settings; stop it at the end unless ``keep`` is set and all went well.
+    """Run a stack with the demonstration's settings.
 
-    Yields a function that waits for the processes that the first payment does not need.
+    The stack is stopped at the end unless ``keep`` is set and all went well. Yields a function that waits for the
+    processes that the first payment does not need.
     """
     if not keep:
         async with LocalStack(home, ports=ports, env=SETTINGS, later=LATER, profile=demo_profile()) as stack:

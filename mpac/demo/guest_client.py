@@ -27,7 +27,10 @@ class GuestClient:
         self._phone = phone
 
     async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Send a POST that must be accepted, and return what it created. Raises ``UnexpectedAnswer``, ``TimedOut``."""
+        """Send a POST that must be accepted, and return what it created.
+
+        Raises ``UnexpectedAnswer``, ``TimedOut``.
+        """
         answer = await self._terminal.call("POST", path, body=body)
         if answer.status != CREATED:
             raise UnexpectedAnswer(f"POST {path} was answered with {answer.status} {answer.body}")
@@ -50,7 +53,10 @@ class GuestClient:
         return await self.finish(payment["id"])
 
     async def create_code(self, amount: int, *, expires_in: int) -> dict[str, Any]:
-        """Start a payment by QR code and return it once its code is shown. The code is not paid; ``finish`` does that."""
+        """Start a payment by QR code and return it once its code is shown.
+
+        The code is not paid; ``finish`` does that.
+        """
         order = {"amount": amount, "method": {"type": "qr", "mode": "mpm"}, "expires_in": expires_in}
         path = f"/payments/{(await self.post('/payments', order))['id']}"
         return await wait_until(

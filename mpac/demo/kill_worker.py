@@ -23,7 +23,10 @@ POLL_SECONDS = 0.02
 
 
 async def kill_worker(demo: DemoEnvironment, queries: DemoQueries) -> None:
-    """Kill the worker and print what follows. Raises ``TimedOut``, and ``UserError`` if the audit could not be made."""
+    """Kill the worker and print what follows.
+
+    Raises ``TimedOut``, and ``UserError`` if the audit could not be made.
+    """
     await _wait_until_busy(queries, enough=max(1, min(MAX_CLAIMED, demo.terminals // TERMINALS_PER_CLAIMED)))
     pid: int = demo.run["pids"][WORKER]
     os.kill(pid, signal.SIGKILL)

@@ -13,7 +13,10 @@ LONGEST_SECONDS = 3_600  # a larger value means that the two clocks belong to di
 
 
 def seconds_since_command() -> float:
-    """Return the seconds since the command was typed, or since the import of this module if there is no /proc."""
+    """Return the seconds since the command was typed.
+
+    Without /proc, they are counted from the import of this module.
+    """
     try:
         born = int(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19]) / os.sysconf("SC_CLK_TCK")
         age = float(Path("/proc/uptime").read_text().split()[0]) - born

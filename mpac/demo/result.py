@@ -83,7 +83,10 @@ def conclude(problems: Sequence[Problem], audits: Sequence[AuditReport], *, exer
 
 
 def merge_results(audits: Sequence[AuditReport]) -> list[RuleResult]:
-    """Return one result per rule over all audits: one with violations if there is any, else the one with the most checks."""
+    """Return one result per rule over all audits.
+
+    The result is one with violations if there is any, else the one with the most checks.
+    """
     found: dict[tuple[str, str], RuleResult] = {}
     for audit in audits:
         for result in audit.results:

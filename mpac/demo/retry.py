@@ -39,7 +39,10 @@ class TimedOut(Exception):
 async def retry_until_answered(
     attempt: Callable[[], Awaitable[T]], *, what: str, counted: str = "request", within: float = WITHIN_SECONDS
 ) -> T:
-    """Run ``attempt`` until it does not raise ``TransientFailure``, and return its result. Raises ``TimedOut``."""
+    """Run ``attempt`` until it does not raise ``TransientFailure``, and return its result.
+
+    Raises ``TimedOut``.
+    """
     deadline = time.monotonic() + within
     pause = FIRST_PAUSE_SECONDS
     while True:

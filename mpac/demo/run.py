@@ -29,7 +29,10 @@ PROBLEMS_SHOWN = 10
 
 
 async def demonstrate(home: Path, *, terminals: int, seconds: float, ports: str, keep: bool) -> DemoResult:
-    """Run everything and return how it ended. Raises ``UserError`` if the stack or an audit could not be started."""
+    """Run everything and return how it ended.
+
+    Raises ``UserError`` if the stack or an audit could not be started.
+    """
     console = StoryConsole()
     console.title("MPAC SmartPOS Payments")
     console.say("Starting a database, a broker, a payment provider with its own ledger, the API, workers and beat …")

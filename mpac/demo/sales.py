@@ -130,7 +130,10 @@ class Sale:
 
 
 def sales(mark: str, *, rng: random.Random) -> Iterator[Sale]:
-    """Yield sales without end, ``FIRST`` and ``OPENING`` first. ``mark`` makes their references unique to this run."""
+    """Yield sales without end, ``FIRST`` and ``OPENING`` first.
+
+    ``mark`` makes the references of the sales unique to this run.
+    """
     numbers = count(1)
     deck = [FIRST, *OPENING]
     while True:

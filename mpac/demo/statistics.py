@@ -97,9 +97,10 @@ COLUMNS = ("submitted", *FINAL, "in\ndoubt", "POST\nP50", "(ms)\nP99", "final\nP
 
 
 def as_table(statistics: SalesStatistics, *, doubts: dict[Method, int], gap: int = 1) -> Table:
-    """Return a table with the numbers of submitted, final and in-doubt payments and with the latencies, by method.
+    """Return a table with the numbers of payments and with the latencies, by method.
 
-    ``doubts`` is the number of payments of each method that were ever in doubt, from the history.
+    The numbers are those of submitted, final and in-doubt payments. ``doubts`` is the number of payments of each method
+    that were ever in doubt, from the history.
     """
     table = Table(box=None, header_style="bold", padding=(0, gap, 0, 0), pad_edge=False)
     table.add_column("method", no_wrap=True, vertical="bottom")

@@ -52,7 +52,10 @@ class TerminalClient:
         self._statistics.note_final(sale, payment["id"], status=status, final_ms=_milliseconds(began))
 
     async def submit(self, sale: Sale) -> dict[str, Any]:
-        """Create the payment of this sale and return it. The request has the same key however often it is sent."""
+        """Create the payment of this sale and return it.
+
+        The request has the same key however often it is sent.
+        """
         answer = await self._post(sale)
         if answer.status != CREATED:
             raise UnexpectedAnswer(f"the sale {sale.reference} was answered with {answer.status} {answer.body}")

@@ -40,23 +40,35 @@ def merchant_name(number: int) -> str:
 
 
 def store_name(number: int, *, merchants: int) -> str:
-    """Return the name of a store by its number in the seed, from 0; stores are spread evenly over the merchants."""
+    """Return the name of a store by its number in the seed, from 0.
+
+    Stores are spread evenly over the merchants.
+    """
     return f"{merchant_name(number % merchants)}, {_name_at(PLACES, number // merchants)}"
 
 
 def device_name(number: int, *, stores: int) -> str:
-    """Return the name of a device by its number in the seed, from 0; devices are spread evenly over the stores."""
+    """Return the name of a device by its number in the seed, from 0.
+
+    Devices are spread evenly over the stores.
+    """
     return f"Till {number // stores + 1}"
 
 
 def _name_at(names: Sequence[str], number: int) -> str:
-    """Return the name ``number`` of ``names``. After the last name, the names are repeated with a 2, and so on."""
+    """Return the name ``number`` of ``names``.
+
+    After the last name, the names are repeated with a 2, and so on.
+    """
     round_, place = divmod(number, len(names))
     return names[place] if round_ == 0 else f"{names[place]} {round_ + 1}"
 
 
 async def seed_tenants(home: Home, *, merchants: int, stores: int, devices: int) -> Seed:
-    """Create the tenants and return what ``mpac seed --json`` prints; stores and devices are spread evenly."""
+    """Create the tenants and return what ``mpac seed --json`` prints.
+
+    Stores and devices are spread evenly.
+    """
     tokens = UserTokens(home)
     settings = load_settings()
     connect(settings)

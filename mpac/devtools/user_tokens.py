@@ -55,7 +55,10 @@ class UserTokens:
             raise damaged_file_error(home, file) from None
 
     def issue(self, role: str, tenant: Tenant, *, hours: float = LIFE_HOURS, subject: str = "") -> str:
-        """Return a token of ``role`` in ``tenant``, valid for ``hours``; ``subject`` names the user, by default at random."""
+        """Return a token of ``role`` in ``tenant``, valid for ``hours``.
+
+        ``subject`` names the user, by default at random.
+        """
         issued = int(time.time())
         claims = {
             "iss": self._issuer,

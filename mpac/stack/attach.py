@@ -18,9 +18,10 @@ from mpac.stack.state_folder import ROOT, Home, command, suggest_home
 
 
 def attached_environment(home: Path, *, needs: Collection[str] = ()) -> dict[str, str]:
-    """Return the ``MPAC_*`` variables of the stack running in ``home``, if any, overridden by the user's own.
+    """Return the ``MPAC_*`` variables of the stack running in ``home``, if any.
 
-    Raises ``UserError`` if a variable in ``needs`` is set by neither.
+    The user's own variables override those of the stack. Raises ``UserError`` if a variable in ``needs`` is set by
+    neither.
     """
     folder = Home(home.absolute())
     info = read_run(folder)
@@ -41,9 +42,10 @@ def attached_environment(home: Path, *, needs: Collection[str] = ()) -> dict[str
 
 
 def attach(home: Path, *, needs: Collection[str] = ()) -> None:
-    """Put the variables of ``attached_environment`` into this process's environment, for commands that import the product.
+    """Put the variables of ``attached_environment`` into this process's environment.
 
-    The control key of the sandbox is added, which no process of the product gets.
+    Commands that import the product need the variables there. The control key of the sandbox is added, which no process
+    of the product gets.
     """
     os.environ.update(attached_environment(home, needs=needs))
     info = read_run(Home(home.absolute())) or {}

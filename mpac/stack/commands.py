@@ -61,7 +61,10 @@ def flower(*, host: str, port: int, mode: str = "read-only") -> tuple[str, ...]:
 
 
 def flower_variables(user: str, password: str) -> dict[str, str]:
-    """Return the variable that gives Flower its credentials; its command line would show them to every user."""
+    """Return the variable that gives Flower its credentials.
+
+    Flower's command line would show the credentials to every user.
+    """
     return {"FLOWER_BASIC_AUTH": f"{user}:{password}"}
 
 

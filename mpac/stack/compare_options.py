@@ -15,7 +15,10 @@ NEVER_RUNNING = "migrate"  # it has ended by now, or had nothing to do
 def describe_differences(
     info: RunInfo, *, workers: int | None, ports: str | None, only: Collection[str], profile: DatabaseProfile
 ) -> list[str]:
-    """Return a phrase for each difference between the stack and the options. ``None`` means that an option was not given."""
+    """Return a phrase for each difference between the stack and the options.
+
+    ``None`` means that an option was not given.
+    """
     found = _services(info, only)
     running = sum(1 for name in info["names"] if name.startswith("worker-payments-"))
     if workers is not None and running and workers != running:

@@ -72,7 +72,10 @@ def detach_up(home: Path, arguments: Sequence[str], *, names: Collection[str] = 
 
 
 def _wait_for_running(home: Home) -> RunInfo | None:
-    """Return run.json of the running stack once it is complete; ``None`` if none runs or it ends. Raises ``UserError``."""
+    """Return run.json of the running stack once it is complete; ``None`` if none runs or it ends.
+
+    Raises ``UserError``.
+    """
     deadline = time.monotonic() + READY_WITHIN_SECONDS
     while is_running(home):
         info = read_run(home)

@@ -16,7 +16,10 @@ MOST_BYTES = 4_096
 
 
 def watch_enter(callback: Callable[[], None]) -> bool:
-    """Call ``callback`` at each Enter, from the running loop. Return False and do nothing if there is no terminal."""
+    """Call ``callback`` at each Enter, from the running loop.
+
+    Return False and do nothing if there is no terminal.
+    """
     descriptor = sys.stdin.fileno() if sys.stdin else -1
     if descriptor < 0 or not os.isatty(descriptor):
         return False
@@ -42,7 +45,10 @@ def _read(loop: asyncio.AbstractEventLoop, descriptor: int, callback: Callable[[
 
 
 def _read_typed(descriptor: int) -> bytes:
-    """Read what was typed. If the shell takes the terminal away meanwhile, the read fails instead of stopping this process."""
+    """Read what was typed.
+
+    If the shell takes the terminal away meanwhile, the read fails instead of stopping this process.
+    """
     before = signal.signal(signal.SIGTTIN, signal.SIG_IGN)
     try:
         return os.read(descriptor, MOST_BYTES)

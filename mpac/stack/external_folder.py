@@ -28,7 +28,10 @@ LEFT_OUT = shutil.ignore_patterns("*.a", "pgxs", "pkgconfig", "doc", "man")
 
 
 def open_external_folder(home: Home, *, owner: int) -> Path:
-    """Return the folder, which belongs to the user ``owner`` alone; create it if it is missing. Raises ``UserError``."""
+    """Return the folder, which belongs to the user ``owner`` alone; create it if it is missing.
+
+    Raises ``UserError``.
+    """
     folder = _external_folder(home)
     if not folder.exists() and not folder.is_symlink():
         folder.mkdir(mode=0o700)
@@ -58,7 +61,10 @@ def is_safe(binaries: Path) -> bool:
 
 
 def copy_programs(binaries: Path, home: Home, *, owner: int) -> Path:
-    """Return the folder of a copy of PostgreSQL's programs that ``owner`` can run; create it if it is missing."""
+    """Return the folder of a copy of PostgreSQL's programs that ``owner`` can run.
+
+    The copy is created if it is missing.
+    """
     installed = binaries.parent
     stat = (binaries / "postgres").stat()
     version = hashlib.sha256(os.fsencode(binaries) + f"{stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[:16]

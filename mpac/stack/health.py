@@ -33,7 +33,10 @@ Health = Mapping[str, Any]
 
 
 def fetch_health(info: RunInfo) -> Health | str:
-    """Return the body of the API's `/health/ready`, or a sentence that says why there is none; empty without an API."""
+    """Return the body of the API's `/health/ready`, or a sentence that says why there is none.
+
+    Return an empty body without an API.
+    """
     if "api" not in info["ready"]:
         return {}
     from urllib.error import HTTPError  # noqa: PLC0415 - takes 0.1 s, which other commands need not wait for
@@ -50,7 +53,10 @@ def fetch_health(info: RunInfo) -> Health | str:
 
 
 def health_problems(info: RunInfo, health: Health | str) -> list[str]:
-    """Return a sentence for each fault of the stack that the API reports: a running process may still do nothing."""
+    """Return a sentence for each fault of the stack that the API reports.
+
+    The state of the processes is not enough: a running process may still do nothing.
+    """
     if isinstance(health, str):
         return [health]
     return [

@@ -31,7 +31,10 @@ def public_key(private_key_pem: bytes) -> str:
 
 
 def public_jwks(private_key_pem: bytes) -> dict[str, list[dict[str, str]]]:
-    """Return the JWK set of the key's public half; ``kid`` is its RFC 7638 thumbprint, so it depends on the key alone."""
+    """Return the JWK set of the key's public half.
+
+    ``kid`` is the RFC 7638 thumbprint of the key, so it depends on the key alone.
+    """
     numbers = _load(private_key_pem).public_key().public_numbers()
     members = {"crv": "P-256", "kty": "EC", "x": _coordinate(numbers.x), "y": _coordinate(numbers.y)}
     canonical = json.dumps(members, sort_keys=True, separators=(",", ":")).encode()

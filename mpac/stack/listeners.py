@@ -34,7 +34,10 @@ def listener_on(port: int) -> str:
 
 
 def _listening_sockets(port: int) -> set[str] | None:
-    """Return the sockets listening on ``port`` as ``socket:[inode]``, the form of the links in ``/proc/PID/fd``."""
+    """Return the sockets listening on ``port`` as ``socket:[inode]``.
+
+    The links in ``/proc/PID/fd`` have this form.
+    """
     found: set[str] = set()
     for table in TABLES:
         try:

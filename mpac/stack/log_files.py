@@ -33,7 +33,10 @@ def log_names(home: Home) -> list[str]:
 
 
 def choose_logs(home: Home, wanted: Sequence[str]) -> list[str]:
-    """Return the processes that ``wanted`` names; all if it is empty. ``worker`` names every worker. Raises ``WrongUsage``."""
+    """Return the processes that ``wanted`` names; all if it is empty.
+
+    ``worker`` names every worker. Raises ``WrongUsage``.
+    """
     names = log_names(home)
     chosen: dict[str, None] = {}
     for word in wanted:
@@ -104,7 +107,10 @@ def _modified_at(path: Path) -> float:
 
 
 def _last_of(path: Path, count: int) -> list[str]:
-    """Return the last ``count`` lines of a log file, including its trimmed part if the file itself has fewer."""
+    """Return the last ``count`` lines of a log file.
+
+    Its trimmed part is included if the file itself has fewer lines.
+    """
     lines = _read_end(path, count)
     if len(lines) < count:
         lines = _read_end(old_part(path), count - len(lines)) + lines

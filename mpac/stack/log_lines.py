@@ -136,7 +136,10 @@ class LineFormatter:
 
 
 def as_json(line: LogLine) -> str:
-    """Return the line as one JSON object that names its process; the text of a line that is not JSON is its ``message``."""
+    """Return the line as one JSON object that names its process.
+
+    The text of a line that is not JSON is the object's ``message``.
+    """
     if line.is_json:
         said = {"process": line.process, **line.fields}
     else:
@@ -151,7 +154,10 @@ def escape_controls(text: str) -> str:
 
 
 def last_message(lines: Iterable[str]) -> str:
-    """Return the message of the last line that has text, to explain why a process ended; empty if no line has any."""
+    """Return the message of the last line that has text; empty if no line has any.
+
+    The message explains why a process ended.
+    """
     last = next((line for line in reversed(list(lines)) if line.strip()), "")
     line = LineReader("").read(last)
     text = (

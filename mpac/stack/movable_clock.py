@@ -70,9 +70,10 @@ class ClockState:
 
 
 async def prepare_movable_clock(database_url: str, *, name: str) -> int:
-    """Create the database ``name`` with a movable clock if it is missing; return how many seconds its clock is ahead.
+    """Create the database ``name`` with a movable clock if it is missing.
 
-    ``database_url`` is any database of the server. Raises ``UserError``.
+    Return how many seconds the clock of the database is ahead. ``database_url`` is any database of the server. Raises
+    ``UserError``.
     """
     return int(await run_psql(database_url, f"\\set name {name}\n{PREPARE}{READ}\n"))
 

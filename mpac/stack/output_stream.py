@@ -20,7 +20,10 @@ def own_output() -> int:
 
 
 def is_coloured(descriptor: int, variables: Mapping[str, str] = os.environ) -> bool:
-    """Return whether to print colours: not if NO_COLOR is set (https://no-color.org) or if the terminal has none."""
+    """Return whether to print colours.
+
+    Colours are off if NO_COLOR is set (https://no-color.org) or if the terminal has none.
+    """
     return is_terminal(descriptor) and not variables.get("NO_COLOR") and variables.get("TERM", "") not in {"", "dumb"}
 
 

@@ -69,7 +69,10 @@ class ReservedPorts:
 
 
 def choose_ports(wish: str, names: Iterable[str], *, reserved: ReservedPorts | None = None) -> dict[str, int]:
-    """Return a port for each name, reserved in ``reserved``. ``wish`` is ``auto``, ``free`` or the first port of a block."""
+    """Return a port for each name, reserved in ``reserved``.
+
+    ``wish`` is ``auto``, ``free`` or the first port of a block.
+    """
     wanted = [name for name in ORDER if name in set(names)]
     reserved = reserved or ReservedPorts()
     if wish == "free":
@@ -100,7 +103,10 @@ def is_free(port: int) -> bool:
 
 
 def _claim(port: int) -> socket.socket | None:
-    """Claim the port among stacks; ``None`` if another stack has it. Without abstract sockets, nothing is claimed."""
+    """Claim the port among stacks; ``None`` if another stack has it.
+
+    Without abstract sockets, nothing is claimed.
+    """
     claim = socket.socket(socket.AF_UNIX)
     try:
         if sys.platform == "linux":

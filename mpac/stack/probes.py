@@ -12,7 +12,10 @@ ANSWER_WITHIN_SECONDS = 2  # a process that answers later counts as not ready
 
 
 def answers_http(port: int, path: str) -> Probe:
-    """Return a probe that succeeds when the probed process, and no other process on ``port``, answers 200 to ``GET path``."""
+    """Return a probe that succeeds when the probed process answers 200 to ``GET path``.
+
+    An answer of another process on ``port`` does not count.
+    """
 
     async def ready(pid: int) -> bool:
         return b" 200 " in await _first_line(port, path) and listens(pid, port)
@@ -21,9 +24,9 @@ def answers_http(port: int, path: str) -> Probe:
 
 
 def wrote_its_pid(file: Path) -> Probe:
-    """Return a probe that succeeds when ``file`` has the pid of the probed process, written by ``mpac.stack.ready_file``.
+    """Return a probe that succeeds when ``file`` has the pid of the probed process.
 
-    A file of an earlier process has another pid.
+    ``mpac.stack.ready_file`` writes the file. A file of an earlier process has another pid.
     """
 
     async def ready(pid: int) -> bool:

@@ -12,7 +12,10 @@ ANSWER_WITHIN_SECONDS = 15  # a database may have to be created
 
 
 async def run_psql(database_url: str, script: str) -> str:
-    """Return what ``script`` prints, unaligned and without headings. Raises ``UserError`` with psql's own sentence."""
+    """Return what ``script`` prints, unaligned and without headings.
+
+    Raises ``UserError`` with psql's own sentence.
+    """
     url = urlsplit(database_url)
     without_password = urlunsplit(url._replace(netloc=re.sub(r":[^@/]*@", "@", url.netloc)))
     process = await asyncio.create_subprocess_exec(

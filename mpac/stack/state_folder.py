@@ -28,13 +28,19 @@ MARK_TEXT = "The state folder of a local MPAC SmartPOS Payments stack. `python3 
 
 
 def command(arguments: str, home: Path) -> str:
-    """Return the command line that runs ``arguments`` on the folder ``home``, for a person to type in any shell."""
+    """Return the command line that runs ``arguments`` on the folder ``home``.
+
+    A person can type the command line in any shell.
+    """
     named = "" if home.absolute() == DEFAULT_HOME else f" --home {shlex.quote(str(home.absolute()))}"
     return f"python3 run.py {arguments}{named}"
 
 
 def suggest_home(home: Path) -> str:
-    """Return the question "Did you mean …?" for a state folder beside ``home`` with a similar name; empty if there is none."""
+    """Return the question "Did you mean …?" for a state folder beside ``home`` with a similar name.
+
+    Return an empty string if there is no such folder.
+    """
     found: list[str] = []
     with contextlib.suppress(OSError):
         if not (home / MARK).is_file():

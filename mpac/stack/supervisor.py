@@ -91,7 +91,10 @@ class Supervisor:
         self.start(running.spec)
 
     async def wait_ready(self, name: str, *, timeout_seconds: float | None = None) -> None:
-        """Wait until the process is ready. Raises ``UserError`` with its last line if it ends or takes too long."""
+        """Wait until the process is ready.
+
+        Raises ``UserError`` with the last line of the process if it ends or takes too long.
+        """
         running = self._get(name)
         limit = timeout_seconds or running.spec.ready_within_seconds
         deadline = time.monotonic() + limit
@@ -116,7 +119,10 @@ class Supervisor:
             self._changed()
 
     async def stop(self, name: str) -> None:
-        """Send the stop signal, wait for the grace period, then kill the process. Does nothing if it is not running."""
+        """Send the stop signal, wait for the grace period, then kill the process.
+
+        Does nothing if the process is not running.
+        """
         running = self._get(name)
         running.stopping.set()
         if running.runner is None:

@@ -70,7 +70,10 @@ def _as_pattern(path: str) -> str:
 
 
 async def _answers(port: int, password: str) -> bool:
-    """Return whether the server answers. A client library would cost the supervisor more than the whole server."""
+    """Return whether the server answers.
+
+    A client library would cost the supervisor more than the whole server.
+    """
     try:
         async with asyncio.timeout(ANSWER_WITHIN_SECONDS):
             reader, writer = await asyncio.open_connection(HOST, port)

@@ -15,11 +15,11 @@ from mpac.stack.attach import exec_command
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @home_option
 def bench(arguments: tuple[str, ...], home: Path) -> None:  # noqa: ARG001 - every command takes --home
-    """Measure throughput; ARGUMENTS go to `python -m benchmarks`, and `python3 run.py bench -- --help` lists them.
+    """Measure throughput; ARGUMENTS go to `python -m benchmarks`.
 
-    Without arguments the product is compared with its rival, the same service in a usual design, in about eight minutes.
-    --quick shows within one minute that the benchmark runs, --profile prints where the product spends its time, and --orders
-    compares an order with a payment.
+    `python3 run.py bench -- --help` lists the arguments. Without arguments the product is compared with its rival, the
+    same service in a usual design, in about eight minutes. --quick shows within one minute that the benchmark runs,
+    --profile prints where the product spends its time, and --orders compares an order with a payment.
 
     It starts its own durable servers and does not touch the local stack.
     """

@@ -24,10 +24,11 @@ OPTIONS = ("--to", "--to-next-close", "--zone", "--json", "--home", "--help")
 def clock(  # noqa: PLR0917 - click passes each option
     distance: str | None, to: str | None, to_next_close: bool, zone: str | None, as_json: bool, home: Path
 ) -> None:
-    """Show the time of the stack, or move it forward: +90m, +1d, +1d12h (w, d, h, m, s; a day has 24 hours).
+    """Show the time of the stack, or move it forward: +90m, +1d, +1d12h.
 
-    Database and provider move together once no payment is being processed, and their clocks tick on from there. API, beat and
-    workers follow; tokens and assertions keep the real time. The command prints what became due and what the workers did.
+    The units are w, d, h, m and s; a day has 24 hours. Database and provider move together once no payment is being
+    processed, and their clocks tick on from there. API, beat and workers follow; tokens and assertions keep the real
+    time. The command prints what became due and what the workers did.
 
     A stack stays ahead after `down` and `up`. Nothing moves it back; `reset` deletes it. It works only for a stack that `up`
     started on its own database and provider, never for an installation.

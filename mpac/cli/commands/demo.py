@@ -31,7 +31,7 @@ LONGEST_SECONDS = 3_600
 @click.option("--keep", is_flag=True, help="Leave everything running at the end and print the addresses.")
 @home_option
 def demo(*, terminals: int, seconds: float, ports: str, keep: bool, home: Path) -> None:
-    """Watch terminals pay while cashiers tap twice, connections break, the provider fails and a worker is killed.
+    """Watch terminals pay despite double taps, broken connections, a failing provider and a killed worker.
 
     Then three stores live through a day, on clocks that are moved forward: they close, count their cash and are reconciled
     with their provider.
@@ -58,7 +58,10 @@ def demo(*, terminals: int, seconds: float, ports: str, keep: bool, home: Path) 
 
 
 async def _interruptible(show: Coroutine[Any, Any, "DemoResult"]) -> "DemoResult":
-    """Run ``show``. After Ctrl-C, ignore the errors of terminals that were interrupted in the middle of a sale."""
+    """Run ``show``.
+
+    After Ctrl-C, ignore the errors of terminals that were interrupted in the middle of a sale.
+    """
     playing = asyncio.current_task()
     loop = asyncio.get_running_loop()
 

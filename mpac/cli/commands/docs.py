@@ -13,7 +13,7 @@ from mpac.stack.state_folder import ROOT
 @click.option("--check", is_flag=True, help="Write nothing; exit with 1 if a file differs from the code.")
 @home_option
 def docs(*, check: bool, home: Path) -> None:  # noqa: ARG001 - every command takes --home
-    """Render the generated tables, diagrams and texts from the code: statuses, errors, configuration, commands."""
+    """Render tables, diagrams and texts from the code: statuses, errors, configuration, commands."""
     from mpac.devtools.documentation.insert_sections import pages  # noqa: PLC0415 - `mpac --help` shall not wait for the product
 
     drifted = [page for page in pages(ROOT) if page.has_drifted]

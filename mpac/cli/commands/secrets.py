@@ -27,7 +27,10 @@ def secrets(*, as_variables: bool, home: Path) -> None:
 
 
 def variables(found: Secrets) -> list[str]:
-    """Return the lines of ``.env``. The signing keys are not among them: a container gets them as files of a volume."""
+    """Return the lines of ``.env``.
+
+    The signing keys are not among the lines: a container gets the keys as files of a volume.
+    """
     return [
         "# Created by `python3 run.py secrets --env` for docker-compose.yml. Secret: never commit this file.",
         f"MPAC_DATABASE_PASSWORD={found['database_password']}",

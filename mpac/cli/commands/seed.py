@@ -32,9 +32,10 @@ SHOWN = 5
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON, including private keys and tokens.")
 @home_option
 def seed(devices: int, stores: int, merchants: int, *, as_json: bool, home: Path) -> None:
-    """Create tenants and activated devices, and a token for a user of each role that is valid for 12 hours.
+    """Create tenants and activated devices, and a token for a user of each role.
 
-    Devices are spread evenly over the stores, and stores over the merchants (at least one each). Each call creates new ones.
+    The tokens are valid for 12 hours. Devices are spread evenly over the stores, and stores over the merchants (at
+    least one each). Each call creates new ones.
     """
     from mpac.devtools.seeding import seed_tenants  # noqa: PLC0415 - keeps `mpac --help` fast
 
@@ -44,7 +45,10 @@ def seed(devices: int, stores: int, merchants: int, *, as_json: bool, home: Path
 
 
 def table(made: dict[str, Any], home: Path) -> list[str]:
-    """Return lines with names, ids and the next commands to type. Keys and tokens are printed only with ``--json``."""
+    """Return lines with names, ids and the next commands to type.
+
+    Keys and tokens are printed only with ``--json``.
+    """
     from mpac.devtools.seeding import PSP_NAME, device_name, merchant_name, store_name  # noqa: PLC0415 - as above
 
     merchants, stores, devices = made["merchants"], made["stores"], made["devices"]

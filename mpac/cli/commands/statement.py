@@ -33,7 +33,10 @@ WRITERS = {".csv": write_csv, ".ndjson": write_json_lines, ".jsonl": write_json_
 def statement(  # noqa: PLR0917 - click passes each option
     settlement: str, planted: tuple[str, ...], provider: str, seed: int, order: str, out: Path, home: Path
 ) -> None:
-    """Write a statement that agrees with a settlement except for planted breaks, and list them in OUT.truth.json."""
+    """Write a statement that agrees with a settlement except for planted breaks.
+
+    The planted breaks are listed in OUT.truth.json.
+    """
     from mpac.devtools.statement.read import read_lines  # noqa: PLC0415 - keeps `mpac --help` fast
     from workflows.providers.registry import reporting_names  # noqa: PLC0415 - as above
 

@@ -127,7 +127,10 @@ async def _run(
 
 
 def _print_addresses(stack: LocalStack, output: ConsoleOutput) -> None:
-    """Print the addresses. On a terminal, print them again at each Enter, because log lines scroll them away."""
+    """Print the addresses.
+
+    On a terminal, print them again at each Enter, because log lines scroll them away.
+    """
     output.report("\n".join(summary(stack.info(), secret=output.is_terminal)), "stack.ready", addresses(stack.info()))
     if output.is_terminal and watch_enter(lambda: output.print("\n".join([*summary(stack.info(), secret=True), HINT]))):
         output.print(HINT)
@@ -139,7 +142,10 @@ def addresses(info: RunInfo) -> dict[str, str]:
 
 
 def summary(info: RunInfo, *, secret: bool) -> list[str]:
-    """Return lines with the addresses, and passwords only if ``secret``, because output is often saved to a file."""
+    """Return lines with the addresses.
+
+    Passwords are included only if ``secret``, because output is often saved to a file.
+    """
     user, password = info["flower_auth"]
     rows = {
         "API": info["api_url"],

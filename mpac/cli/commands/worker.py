@@ -52,7 +52,10 @@ def check_queues(queues: str) -> None:
 
 
 def consumption_problem(worker: str, environment: Mapping[str, str]) -> str:
-    """Return why the worker can't be relied on; empty if it has recently consumed a message that was sent to it alone."""
+    """Return why the worker can't be relied on.
+
+    Return an empty string if the worker has recently consumed a message that was sent to it alone.
+    """
     import psycopg  # noqa: PLC0415 - takes 0.2 s, which starting a worker does not need
 
     limit = environment.get("MPAC_SILENCE_SECONDS") or DEFAULT_SILENCE_SECONDS

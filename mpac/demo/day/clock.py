@@ -31,9 +31,9 @@ class StoryClock:
 
     @classmethod
     async def open(cls, database_url: str, *, provider: HttpCaller) -> Self:
-        """Connect, align both clocks, and let the story begin on the next morning. ``provider`` calls the control routes.
+        """Connect, align both clocks, and let the story begin on the next morning.
 
-        Raises ``UserError``.
+        ``provider`` calls the control routes. Raises ``UserError``.
         """
         database = await DatabaseClient.open(database_url, name="mpac_clock", is_read_only=False)
         clock = cls(database, provider=provider)
@@ -76,7 +76,10 @@ class StoryClock:
         return datetime.combine(self.first_day + timedelta(days=day - 1), time(hour, minute, second), TOKYO)
 
     async def _align(self) -> None:
-        """Move both clocks to the later of the two. They differ if a demonstration was killed between the two moves."""
+        """Move both clocks to the later of the two.
+
+        The clocks differ if a demonstration was killed between the two moves.
+        """
         answer = await self._provider.call("GET", CLOCK)
         if answer.status != OK:
             raise UserError(f"The provider's clock could not be read: {answer.status} {answer.body}")

@@ -22,7 +22,10 @@ class OtherStores:
     counted: list[str] = field(default_factory=list)
 
     async def count_cash(self) -> None:
-        """Count the drawers of the other stores, and set the policy for their card company. Raises ``UnexpectedAnswer``."""
+        """Count the drawers of the other stores, and set the policy for their card company.
+
+        Raises ``UnexpectedAnswer``.
+        """
         for day in await self._days("closed"):
             if day["cash_expected"]:
                 await self.owner.post(f"/settlements/{day['id']}/cash-count", {"cash_actual": day["cash_expected"]})
@@ -31,7 +34,10 @@ class OtherStores:
             await self.owner.put(f"/stores/{store_id}/statement-policies", NO_CARD_FILES)
 
     async def wait_until_reconciled(self, story: Story) -> None:
-        """Wait until the workers have signed off every day whose statement is due. Raises ``UnexpectedAnswer``."""
+        """Wait until the workers have signed off every day whose statement is due.
+
+        Raises ``UnexpectedAnswer``.
+        """
         now = await story.clock.now()
         due = [day["id"] for day in await self._days() if datetime.fromisoformat(day["end_at"]) + SLA < now]
         ended = [

@@ -42,7 +42,10 @@ RESOLUTIONS = (
 
 
 async def count_cash(story: Story) -> None:
-    """Play the next morning: each manager counts, and one drawer is 500 yen short. Raises ``UnexpectedAnswer``."""
+    """Play the next morning: each manager counts, and one drawer is 500 yen short.
+
+    Raises ``UnexpectedAnswer``.
+    """
     await story.clock.move_to(9, 0, day=2)
     for name in story.stores.by_name:
         await story.refresh(name, FIRST_DAY)
@@ -130,7 +133,10 @@ async def resolve(story: Story) -> None:
 
 
 async def sign_off(story: Story) -> None:
-    """Upload a corrected statement that has the late line; resolved breaks stay resolved. Raises ``UnexpectedAnswer``."""
+    """Upload a corrected statement that has the late line; resolved breaks stay resolved.
+
+    Raises ``UnexpectedAnswer``.
+    """
     await story.clock.move_to(22, 0, day=2)
     settlement_id = story.settlements[STORE, FIRST_DAY]["id"]
     corrected = statement_files.statement_with_breaks(story.lines, story.breaks_by_payment[STORE], is_corrected=True)

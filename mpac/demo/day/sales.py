@@ -32,7 +32,10 @@ def cash(received: int) -> dict[str, Any]:
 
 
 def slip(brand: str, arn: str) -> dict[str, Any]:
-    """Return a card that the terminal's own application charged; ``arn`` is its acquirer's reference number."""
+    """Return a card that the terminal's own application charged.
+
+    ``arn`` is the acquirer's reference number.
+    """
     return {"type": "card", "result": "approved", "card_brand": brand, "entry_method": "chip", "card_arn": arn}
 
 

@@ -31,7 +31,10 @@ CARD_COMPANY = {
 
 
 async def provider_lines(provider: HttpCaller, settlement: dict[str, Any]) -> list[SourceLine]:
-    """Return the provider's own statement for a settlement's store and period. Raises ``UnexpectedAnswer``, ``TimedOut``."""
+    """Return the provider's own statement for a settlement's store and period.
+
+    Raises ``UnexpectedAnswer``, ``TimedOut``.
+    """
     period = {"account": settlement["store_id"], "from": settlement["start_at"], "to": settlement["end_at"]}
     answer = await provider.call("GET", f"/v1/statements?{urlencode({**period, 'format': 'csv'})}")
     if answer.status != OK:

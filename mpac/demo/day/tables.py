@@ -42,9 +42,10 @@ def category_text(category: str) -> str:
 
 
 def categories(summary: dict[str, Any], currency: str) -> Table:
-    """Return a run's summary by category, with the sums that the categories explain, in the settlement's currency.
+    """Return a run's summary by category, with the sums that the categories explain.
 
-    An amount that the provider states in another currency counts as zero on the provider's side.
+    The sums are in the settlement's currency. An amount that the provider states in another currency counts as zero on
+    the provider's side.
     """
     table = _table(["what was found"], ["lines", *SIDES])
     for name, part in summary["categories"].items():

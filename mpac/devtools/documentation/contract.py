@@ -69,7 +69,10 @@ class DefaultSettings(Settings):
 
 @cache
 def published_document() -> dict[str, Any]:
-    """Return the OpenAPI document of an installation with default settings. It is shared: do not change it."""
+    """Return the OpenAPI document of an installation with default settings.
+
+    The document is shared: do not change it.
+    """
     settings = DefaultSettings.model_validate(REQUIRED_SETTINGS)
     return document_of(build_app(settings), settings)
 

@@ -99,7 +99,10 @@ def inject_breaks(
 def inject_breaks_at(
     lines: list[SourceLine], chosen: dict[tuple[str, str], str], *, random: Random
 ) -> tuple[list[FileLine], list[InjectedBreak]]:
-    """Return the statement with a break on each line in ``chosen`` (``SourceLine.key`` → category), and these breaks."""
+    """Return the statement with a break on each line in ``chosen``, and these breaks.
+
+    ``chosen`` maps ``SourceLine.key`` to the category.
+    """
     statement: list[FileLine] = []
     truth: list[InjectedBreak] = []
     for line in lines:

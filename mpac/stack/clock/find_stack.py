@@ -13,7 +13,10 @@ NEEDED = {"postgres": "database", "valkey": "broker", "sandbox": "provider"}
 
 
 def find_own_stack(home: Path, environment: Mapping[str, str] = os.environ) -> RunInfo:
-    """Return run.json of the stack. Raises ``UserError`` unless its own database, broker and provider are running."""
+    """Return run.json of the stack.
+
+    Raises ``UserError`` unless the stack's own database, broker and provider are running.
+    """
     folder = Home(home.absolute())
     named = next((name for name in SERVERS_OF_THE_USERS if environment.get(name)), None)
     if named:

@@ -72,7 +72,10 @@ WHERE datname = current_database() AND backend_type = 'client backend' AND pid <
 
 
 async def install(database_url: str) -> None:
-    """Make the clock of this database movable, if it is not yet, and make every connection follow it. Raises ``UserError``."""
+    """Make the clock of this database movable, if it is not yet, and make every connection follow it.
+
+    Raises ``UserError``.
+    """
     async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
         if not await _is_true(connection, _IS_INSTALLED):
             async with connection.transaction():

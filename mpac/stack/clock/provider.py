@@ -31,7 +31,10 @@ class ProviderClock:
         return await self._request("GET")
 
     async def move(self, ahead_seconds: int) -> int:
-        """Move the clock forward and return how far ahead it is now. Raises the same errors as ``ahead_seconds``."""
+        """Move the clock forward and return how far ahead it is now.
+
+        Raises the same errors as ``ahead_seconds``.
+        """
         return await self._request("PUT", {"ahead_seconds": ahead_seconds})
 
     async def _request(self, method: str, body: dict[str, int] | None = None) -> int:

@@ -11,7 +11,10 @@ HALF_MOVED = "A move of the clock was interrupted and payments are refused: run 
 
 
 def clock_state_of(info: RunInfo) -> ClockState:
-    """Return how far ahead the stack's clock is. If the stack's database does not answer, return the value at the start."""
+    """Return how far ahead the stack's clock is.
+
+    If the stack's database does not answer, return the value at the start.
+    """
     try:
         if "postgres" in info["ready"]:
             return asyncio.run(read_clock(info["database_url"]))
