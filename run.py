@@ -111,7 +111,7 @@ def check_name(environment: Path) -> None:
 
 
 def answer_without_environment(arguments: list[str]) -> None:
-    """Print help or a correction of a mistyped command, for which no environment is needed, and exit; otherwise return."""
+    """Print help or correct a mistyped command without an environment, and exit; otherwise return."""
     sys.path.insert(0, str(ROOT))
     from mpac.cli.offline_help import answer_offline  # noqa: PLC0415 - rarely needed; it imports the standard library only
 
@@ -191,7 +191,7 @@ def is_usable(python: Path) -> bool:
 
 
 def install(python: Path) -> None:
-    """Install with uv, else with pip. Raises ``UserError`` after printing why each failed, the first cause first."""
+    """Install with uv, else with pip. Raises ``UserError`` after printing the causes, the first one first."""
     lines = LOCK.read_text("utf-8")
     uv, causes = shutil.which("uv"), []
     if not uv and not has_pip():
@@ -217,7 +217,7 @@ def install(python: Path) -> None:
 
 
 def check_installed(python: Path) -> None:
-    """Raise ``UserError`` if the packages were installed elsewhere, as configuration files of pip and uv can cause."""
+    """Raise ``UserError`` if packages were installed elsewhere, as configuration of pip and uv can cause."""
     code = "import importlib.util as u, sys; sys.exit(not all(map(u.find_spec, ('celery', 'click', 'psycopg'))))"
     if subprocess.run([python, "-I", "-c", code], capture_output=True, check=False).returncode != 0:
         raise UserError("The packages were not installed into the environment: check the configuration of pip and uv.")
@@ -276,7 +276,7 @@ def install_by_pip(lines: str, python: Path) -> str:
 
 
 def output_if_failed(command: list[str], *, variables: dict[str, str], lines: str = "") -> str:
-    """Run a command with ``lines`` as its input. Return the beginning and end of its output if it failed, else ""."""
+    """Run a command on the input ``lines``; return the start and end of its output if it failed, else ""."""
     try:
         done = subprocess.run(
             command, input=lines.encode(), check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=variables
