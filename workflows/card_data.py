@@ -172,7 +172,7 @@ def _has_card_number(run: str) -> bool:
 
 
 def _candidates(run: str) -> list[str]:
-    """Return the digits in ``run`` that may be one number, by the rules for groups (see the table of this module)."""
+    """Return the digits in ``run`` that may be one number, by the rules for groups in the module's table."""
     run = run.replace("\x00", "")
     groups = _GROUP.findall(run)
     found = [group.lstrip("0") for group in groups if len(group) >= SHORTEST]
@@ -221,15 +221,18 @@ def _passes_luhn(digits: str) -> bool:
 
 
 def _is_bar_code(digits: str) -> bool:
-    """Return whether 13 digits are a valid EAN (JAN) number, which is likelier than a Visa number of 13 digits.
+    """Return whether 13 digits are a valid EAN (JAN) number.
 
-    Visa no longer issues numbers of this length.
+    Such a number is likelier than a Visa number of 13 digits: Visa no longer issues numbers of this length.
     """
     return (sum(map(int, digits[::2])) + 3 * sum(map(int, digits[1::2]))) % 10 == 0
 
 
 def find_card_data(value: Any, path: str = "") -> list[str]:
-    """Return the paths of card data in a parsed JSON ``value``, such as ``metadata.note`` or ``items.0.name``."""
+    """Return the paths of card data in a parsed JSON ``value``.
+
+    A path is written like ``metadata.note`` or ``items.0.name``.
+    """
     return list(_paths(value, path)) if contains_card_data(value) else []
 
 
@@ -275,7 +278,7 @@ def _spellings(value: Any) -> tuple[str, ...]:
 
 @lru_cache(maxsize=1_024)  # every request has the same few names
 def is_secret_name(name: str) -> bool:
-    """Return whether a field of this name is for the number, the CVV, the PIN or the magnetic stripe of a card."""
+    """Return whether a field of this name is for a card's number, CVV, PIN or magnetic stripe."""
     if len(name) > _LONGEST_NAME:
         return False
     plain = unicodedata.normalize("NFKC", name).casefold()

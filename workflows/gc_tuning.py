@@ -12,7 +12,10 @@ THRESHOLDS = (50_000, 20, 100)
 
 
 def tune_gc() -> None:
-    """Freeze all present objects and collect less often. Call this after all modules are imported and objects are built."""
+    """Freeze all present objects and collect less often.
+
+    Call this after all modules are imported and objects are built.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(*THRESHOLDS)

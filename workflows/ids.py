@@ -36,5 +36,8 @@ WELL_FORMED = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 
 def new_id(entity: str) -> str:
-    """Return a new id for an ``entity`` of ``PREFIXES``: its prefix and 32 hexadecimal digits, as in ``pay_0198c0de…``."""
+    """Return a new id for an ``entity`` of ``PREFIXES``.
+
+    The id is the entity's prefix and 32 hexadecimal digits, as in ``pay_0198c0de…``.
+    """
     return f"{PREFIXES[entity]}_{uuid_utils.uuid7().hex}"

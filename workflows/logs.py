@@ -29,9 +29,9 @@ class JsonLines(logging.Formatter):
     """A formatter that turns a record into one line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line with ``at`` (seconds since 1970), ``level``, ``logger``, ``message`` and the extra fields.
+        """Return the line with ``at``, ``level``, ``logger``, ``message`` and the extra fields.
 
-        If the record has an exception, the line also has a ``traceback``.
+        ``at`` is in seconds since 1970. If the record has an exception, the line also has a ``traceback``.
         """
         line: dict[str, object] = {
             "at": round(record.created, 3),

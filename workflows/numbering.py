@@ -53,10 +53,11 @@ class StoreDay:
 
 
 def business_date(at: datetime, *, time_zone: str, cut_off: time) -> date:
-    """Return the business day of a store at the time ``at``. A business day begins at ``cut_off`` of its date, local time.
+    """Return the business day of a store at the time ``at``.
 
-    A cut-off that does not exist on a day, because summer time begins, moves forward. If it occurs twice, the first time
-    counts. Overrides of single days apply to settlements only.
+    A business day begins at ``cut_off`` of its date, local time. A cut-off that does not exist on a day, because summer
+    time begins, moves forward. If it occurs twice, the first time counts. Overrides of single days apply to settlements
+    only.
     """
     local_zone = zone(time_zone)
     local = at.astimezone(local_zone).date()

@@ -67,7 +67,7 @@ class StateMachine:
         return not self.possible(status)
 
     def edges(self) -> Iterator[tuple[str, str]]:
-        """Return the distinct pairs (source, target) that the database's trigger allows, in the order of the table."""
+        """Return the distinct pairs (source, target) that the database's trigger allows, in table order."""
         return iter(dict.fromkeys((str(edge.source), str(edge.target)) for edge in self.transitions))
 
 

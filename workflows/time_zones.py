@@ -41,10 +41,11 @@ def zone(name: str) -> ZoneInfo:
 
 
 def sql_zone(name: str, *, near: datetime) -> str:
-    """Return the operand of ``AT TIME ZONE`` for times around ``near``: the rules of the zone in POSIX notation.
+    """Return the operand of ``AT TIME ZONE`` for times around ``near``.
 
-    PostgreSQL needs no zone file for this notation. It cannot express a zone whose rules change within ``REACH``; then the
-    offset at ``near`` is used. An unknown zone counts as UTC, so that its rows can still be compared.
+    The operand is the rules of the zone in POSIX notation. PostgreSQL needs no zone file for this notation. It cannot
+    express a zone whose rules change within ``REACH``; then the offset at ``near`` is used. An unknown zone counts as
+    UTC, so that its rows can still be compared.
     """
     try:
         last_change, rules = _last_rules(name)
@@ -69,7 +70,10 @@ def _rules(name: str) -> bytes:
 
 @cache
 def _last_rules(name: str) -> tuple[int | None, str]:
-    """Return the time of the last change in a zone's file, and the rules after it (the last line of the file)."""
+    """Return the time of the last change in a zone's file, and the rules after it.
+
+    The rules are the last line of the file.
+    """
     data = _rules(name)
     skipped = _HEADER_BYTES + _length_of_first_block(data)
     changes = struct.unpack_from(_HEADER, data, skipped)[5]

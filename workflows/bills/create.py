@@ -162,7 +162,10 @@ def _check_orders(orders: Sequence[OrderRow], *, field: str) -> None:
 
 
 async def _unbilled(connection: AsyncConnection, orders: Sequence[OrderRow], *, field: str) -> BillPart:
-    """Return the part of the orders that no live bill covers. Raises ``DuplicateResource`` if there is none."""
+    """Return the part of the orders that no live bill covers.
+
+    Raises ``DuplicateResource`` if there is none.
+    """
     ids = [order["id"] for order in orders]
     live = [dict(row) for row in (await connection.execute(_LIVE, {"order_ids": ids})).mappings()]
     left = {name: sum(order[name] for order in orders) - sum(bill[name] for bill in live) for name in _AMOUNTS}

@@ -151,7 +151,10 @@ async def lock_all_bills(connection: AsyncConnection, bill_ids: Iterable[str | N
 
 
 async def write_bills(connection: AsyncConnection, statement: TextClause, bills: Iterable[LockedBill]) -> None:
-    """Write the steps that were applied to ``bills``; ``statement`` is ``WRITE_RESERVED`` or ``WRITE_AMOUNTS``."""
+    """Write the steps that were applied to ``bills``.
+
+    ``statement`` is ``WRITE_RESERVED`` or ``WRITE_AMOUNTS``.
+    """
     changed = [bill for bill in bills if bill.steps]
     if not changed:
         return

@@ -62,9 +62,10 @@ def parts_of_amounts(bill: BillRow, amounts: Sequence[int]) -> list[BillPart]:
 def parts_of_items(
     bill: BillRow, groups: Sequence[Sequence[str]], items: Mapping[str, Mapping[str, Any]]
 ) -> list[BillPart]:
-    """Divide ``bill`` into one part per group of item ids; ``items`` are the rows of the bill's items by id.
+    """Divide ``bill`` into one part per group of item ids.
 
-    Raises ``InvalidRequest`` if the groups do not name each item of the bill exactly once, or if a part would be 0.
+    ``items`` are the rows of the bill's items by id. Raises ``InvalidRequest`` if the groups do not name each item of
+    the bill exactly once, or if a part would be 0.
     """
     _check_partition(groups, items)
     subtotals = [sum(items[item_id]["subtotal"] for item_id in group) for group in groups]

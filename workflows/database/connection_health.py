@@ -82,7 +82,7 @@ _TAKEN_AT = "taken_at"
 
 
 def check_connections(engine: AsyncEngine) -> None:
-    """Make ``engine`` check each connection it takes from the pool, and discard connections that became unusable."""
+    """Make ``engine`` check each connection taken from the pool, and discard those that became unusable."""
     event.listen(engine.sync_engine, "checkout", _check_connection)
     event.listen(engine.sync_engine, "handle_error", _mark_unusable)
 

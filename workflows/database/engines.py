@@ -135,7 +135,10 @@ def _engine(url: URL, arguments: dict[str, Any], *, size: int, timeout_seconds: 
 
 
 async def disconnect() -> None:
-    """Refuse new transactions, wait up to ``LAST_STATEMENTS_SECONDS`` for running ones, and close all connections."""
+    """Refuse new transactions, wait for running ones, and close all connections.
+
+    The wait takes up to ``LAST_STATEMENTS_SECONDS``.
+    """
     engines = [*_engines.by_role.values(), *_engines.long.values()]
     _engines.by_role, _engines.long = {}, {}
     loop = asyncio.get_running_loop()
@@ -195,7 +198,7 @@ async def switch_role(connection: AsyncConnection, role: Role) -> None:
 
 
 def _log_operator_event(error: BaseException | None) -> None:
-    """Log an error of ``OPERATOR_EVENTS``, because nothing else explains to the operator why requests get 503."""
+    """Log an error of ``OPERATOR_EVENTS``: nothing else explains to the operator why requests get 503."""
     state = getattr(error, "sqlstate", None)
     if state in OPERATOR_EVENTS:
         logger.error(

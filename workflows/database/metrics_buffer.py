@@ -92,7 +92,10 @@ class ProcessCounts:
         counts[key] = counts.get(key, 0) + value
 
     def observe(self, name: str, labels: tuple[str, ...], seconds: float) -> None:
-        """Add a duration to a histogram. A negative duration, which a clock set back may cause, counts as zero."""
+        """Add a duration to a histogram.
+
+        A negative duration, which a clock set back may cause, counts as zero.
+        """
         bounds = METRICS[name].buckets
         index = bisect_left(bounds, seconds)
         self.add(name, labels, 1, repr(bounds[index]) if index < len(bounds) else "+Inf")
@@ -119,9 +122,10 @@ _uncommitted: dict[int, list[FinalRow]] = {}
 def note_final(
     transaction: object, entity: str, *, method: str, provider: str, status: str, code: str | None, seconds: float
 ) -> None:
-    """Note that a transaction makes a payment or refund final. It is counted after the transaction has committed.
+    """Note that a transaction makes a payment or refund final.
 
-    ``transaction`` is the connection of the transaction.
+    The payment or refund is counted after the transaction has committed. ``transaction`` is the connection of the
+    transaction.
     """
     failure = NO_FAILURE
     if status == "failed":

@@ -107,7 +107,10 @@ def hash_code(code: str, *, device_id: str, secret: bytes) -> str:
 
 
 def code_matches(code: str, code_hash: str, *, device_id: str, secret: bytes) -> bool:
-    """Return whether ``code``, as it was typed, is the code of ``code_hash``. The comparison takes constant time."""
+    """Return whether ``code``, as it was typed, is the code of ``code_hash``.
+
+    The comparison takes constant time.
+    """
     return hmac.compare_digest(hash_code(normalise_code(code), device_id=device_id, secret=secret), code_hash)
 
 

@@ -35,7 +35,10 @@ class Audit:
 
 
 async def audit_database(*, review_after_seconds: float = REVIEW_AFTER_SECONDS) -> Audit:
-    """Check every rule on the whole database. Raises ``ServiceUnavailable`` if the database is unreachable."""
+    """Check every rule on the whole database.
+
+    Raises ``ServiceUnavailable`` if the database is unreachable.
+    """
     async with transaction(Role.OWNER) as connection:
         for preparation in (_ONE_SNAPSHOT, _SEE_ALL, _TIMEOUT):
             await connection.execute(preparation)

@@ -62,9 +62,9 @@ _STORE = text("""
 
 
 async def check_on_schedule(*, period_seconds: float, review_after_seconds: float) -> int:
-    """Check as many rules as time allows, and return their number. Return 0 if a check began within the period.
+    """Check as many rules as time allows, and return their number.
 
-    Raises ``ServiceUnavailable`` if the database is unreachable.
+    Return 0 if a check began within the period. Raises ``ServiceUnavailable`` if the database is unreachable.
     """
     async with transaction(Role.SWEEP) as connection:
         if not (await connection.execute(_CLAIM, {"period": period_seconds})).scalar():

@@ -42,7 +42,10 @@ NOT_FINAL = "status IN ('pending', 'processing')"
 
 
 def _group(entity: str, name: str, condition: str) -> str:
-    """Return columns named after the group: count, sum and greatest age of the rows that meet ``condition``."""
+    """Return the count, sum and greatest age of the rows that meet ``condition``, as columns.
+
+    The columns are named after the group.
+    """
     return f"""
            count(*) FILTER (WHERE {condition}) AS {name},
            coalesce(sum({MONEY[entity]}) FILTER (WHERE {condition}), 0)::bigint AS {name}_amount,
@@ -126,7 +129,10 @@ class Overview:
 
 
 async def read_overview() -> Overview:
-    """Return the present counts of unfinished work. Raises ``ServiceUnavailable`` if the database is unreachable."""
+    """Return the present counts of unfinished work.
+
+    Raises ``ServiceUnavailable`` if the database is unreachable.
+    """
     async with transaction(Role.ACCEPT, is_long=True) as connection:
         rows = tuple(OpenRows(**row) for row in (await connection.execute(_OPEN)).mappings())
         currencies = tuple((await connection.execute(_CURRENCIES)).scalars())

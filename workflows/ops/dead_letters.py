@@ -142,7 +142,7 @@ def is_storable(arguments: Any) -> bool:
 
 
 def storable_text(value: str, *, most: int) -> str:
-    """Return ``value`` as PostgreSQL accepts it: valid, with masked card numbers, and cut to ``most`` characters."""
+    """Return ``value`` as text PostgreSQL accepts, with masked card numbers, cut to ``most`` characters."""
     longer = value[: 2 * most]  # so that a card number across the cut is masked completely
     valid = longer.encode(errors="replace").decode().replace("\x00", "\ufffd")
     return mask_digits(valid)[:most]
@@ -189,7 +189,10 @@ async def close_dead_letter(letter_id: str, *, reason: str, caller: Caller) -> d
 
 
 def already_closed_detail(requeued_at: datetime | None, closed_at: datetime | None) -> Detail:
-    """Return the error detail that says when a letter was requeued or closed. One of the two times is given."""
+    """Return the error detail that says when a letter was requeued or closed.
+
+    One of the two times is given.
+    """
     if requeued_at is not None:
         return Detail("requeued_at", f"This letter was requeued at {requeued_at:%FT%TZ}")
     return Detail("closed_at", f"This letter was closed at {closed_at:%FT%TZ}")

@@ -204,10 +204,13 @@ _READ = text("""
 
 
 async def note_worker(name: str, queues: list[str], *, heard_seconds_ago: float | None, is_new: bool = False) -> None:
-    """Record that a worker runs, and when it last consumed a message. Delete the rows of workers that are long gone.
+    """Record that a worker runs, and when it last consumed a message.
+
+    Delete the rows of workers that are long gone.
 
     ``heard_seconds_ago`` is the age of a message that was consumed since the last record, ``None`` if there was none.
-    ``is_new`` says that the process has just started, so messages that an earlier process of this name consumed do not count.
+    ``is_new`` says that the process has just started, so messages that an earlier process of this name consumed do not
+    count.
     """
     values = {"name": name, "queues": queues, "heard": heard_seconds_ago, "is_new": is_new}
     async with transaction(Role.WORKER) as connection:

@@ -88,7 +88,10 @@ class TotalsWriter:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Start adding this process's counts to the database every two seconds, as a task of the running event loop."""
+        """Start adding this process's counts to the database every two seconds.
+
+        The counts are added by a task of the running event loop.
+        """
         self._task = asyncio.create_task(self._add_periodically())
 
     async def stop(self) -> None:

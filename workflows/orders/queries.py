@@ -97,7 +97,7 @@ async def order_with_items(connection: AsyncConnection, row: Mapping[str, Any]) 
 
 
 async def orders_with_items(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return ``rows`` with their ``items`` and ``bill_ids``. It takes two statements for any number of rows."""
+    """Return ``rows`` with their ``items`` and ``bill_ids``, in two statements for any number of rows."""
     if not rows:
         return []
     order_ids = [row["id"] for row in rows]
@@ -122,7 +122,10 @@ def lines_of(items: Iterable[OrderItemRow]) -> list[OrderLine]:
 
 
 def order_fields(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an order as the contract's fields; ``row`` has the columns of ``orders``, ``items`` and ``bill_ids``."""
+    """Return an order as the contract's fields.
+
+    ``row`` has the columns of ``orders``, ``items`` and ``bill_ids``.
+    """
     special = {"items": _items(row["items"])}
     return {name: special[name] if name in special else row.get(name) for name in FIELDS}
 

@@ -113,7 +113,7 @@ class PaymentIntake:
         return results
 
     async def _accept_postponed(self, rest: list[PaymentSubmission]) -> list[StoredAnswer | BaseException]:
-        """Accept the postponed requests. Never raise, because the rest of the group is committed and must not run again."""
+        """Accept the postponed requests; never raise: the committed rest of the group must not run again."""
         try:
             return await self._accept_with_retry(rest)
         except Exception as error:
@@ -242,7 +242,10 @@ def _reservation(draft: _Draft) -> Reservation:
 
 
 async def _write(connection: AsyncConnection, drafts: list[_Draft]) -> dict[int, StoredAnswer]:
-    """Write ``drafts``, and return the answers by ``number``. Raises ``IdempotencyKeyInUse`` if a key was used meanwhile."""
+    """Write ``drafts``, and return the answers by ``number``.
+
+    Raises ``IdempotencyKeyInUse`` if a key was used meanwhile.
+    """
     answers = {
         draft.number: StoredAnswer(
             201, render(payment_fields(draft.payment)), resource_id=draft.payment["id"], is_replay=False

@@ -136,10 +136,11 @@ async def await_payment(
 async def follow_payment(
     payment_id: str, *, caller: Caller, watch: ChangeListener, longest_seconds: float
 ) -> AsyncIterator[PaymentRow | None]:
-    """Yield the payment's row now and after each change, and ``None`` if nothing happened for ``BEAT_SECONDS``.
+    """Yield the payment's row now and after each change.
 
-    A version is skipped if a newer one follows closely. Each row is the current one, so versions only grow. The stream ends
-    when the payment is final, or after ``longest_seconds``; then the terminal should connect again.
+    Yield ``None`` if nothing happened for ``BEAT_SECONDS``. A version is skipped if a newer one follows closely. Each
+    row is the current one, so versions only grow. The stream ends when the payment is final, or after
+    ``longest_seconds``; then the terminal should connect again.
 
     Raises ``ResourceNotFound``, and ``NotAuthorized`` as soon as the device is no longer active.
     """

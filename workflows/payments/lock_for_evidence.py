@@ -134,7 +134,10 @@ _rendered: dict[tuple[str, str], TextClause] = {}
 
 
 def _statement(template: str, table: LeaseTable[Any]) -> TextClause:
-    """Return ``template`` for ``table``, rendered once. Only our own names are filled in; values are bound parameters."""
+    """Return ``template`` for ``table``, rendered once.
+
+    Only our own names are filled in; values are bound parameters.
+    """
     key = (table.entity, template)
     if key not in _rendered:
         columns = f"{LEASE_COLUMNS}, {table.columns}"

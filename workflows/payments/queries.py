@@ -50,7 +50,10 @@ async def list_payments(wanted: PaymentFilter, *, caller: Caller, limit: int, be
 
 
 async def read_timeline(payment_id: str, *, caller: Caller) -> list[dict[str, Any]]:
-    """Return the events of a payment, oldest first: transitions, attempts and (redacted) provider messages."""
+    """Return the events of a payment, oldest first.
+
+    The events are transitions, attempts and (redacted) provider messages.
+    """
     async with caller_transaction(caller) as connection:
         await _one(connection, payment_id, caller)
         history = select(PaymentHistory.__table__).where(PaymentHistory.payment_id == payment_id)

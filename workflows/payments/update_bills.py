@@ -42,7 +42,10 @@ async def update_bills(connection: AsyncConnection, recorded: Sequence[RecordedP
 
 
 def is_refunded(row: RecordedPayment) -> bool:
-    """Return whether the transaction that recorded ``row`` also records a full refund, because the cancel was too late."""
+    """Return whether the transaction that recorded ``row`` also records a full refund.
+
+    The reason for such a refund is a cancel that was too late.
+    """
     is_too_late = row["cancel_outcome"] == "too_late" and row["on_too_late"] == "refund"
     return bool(is_too_late and row["status"] == PaymentStatus.COMPLETED)
 

@@ -64,7 +64,7 @@ class Capacity:
             self._free[name] += count - numbers.get(name, 0)
 
     def release(self, provider: str | None) -> None:
-        """Release one slot of ``provider``, or one of the slots for rows without a call if ``provider`` is ``None``."""
+        """Release one slot of ``provider``, or one for rows without a call if ``provider`` is ``None``."""
         if provider is None:
             self._release_local(1)
         else:

@@ -89,7 +89,10 @@ def _succeeded(step: Step, answer: Succeeded, facts: Facts, _policy: RetryPolicy
 
 
 def _implausible_success(step: Step, answer: Succeeded, facts: Facts, *, code: str, message: str) -> Decision:
-    """Request a review of a success that cannot be right. If a cancel was requested, reverse the charge next."""
+    """Request a review of a success that cannot be right.
+
+    If a cancel was requested, reverse the charge next.
+    """
     is_reversed_next = facts.cancel_requested and step is not Step.REVERSE
     is_known = facts.attempt is not None and facts.attempt.outcome == "succeeded"
     was_requested = facts.needs_review and (is_known or is_reversed_next)
@@ -117,7 +120,10 @@ def _declined(step: Step, answer: Declined, facts: Facts, policy: RetryPolicy) -
 
 
 def _calls(step: Step, last: Attempt | None) -> int:
-    """Return how often the row has been sent, ``step`` included. ``last`` is the attempt as it was before ``step``."""
+    """Return how often the row has been sent, ``step`` included.
+
+    ``last`` is the attempt as it was before ``step``.
+    """
     sent = last.number + last.resends if last else 0
     return sent + 1 if step in SENDS else sent
 
@@ -154,9 +160,9 @@ def _poll_seconds(facts: Facts, policy: RetryPolicy) -> float:
 
 
 def _review_if_overdue(facts: Facts) -> Remark | None:
-    """Return a request for review if the provider has accepted the payment or refund but not decided in time.
+    """Return a request for review if the provider accepted the row but has not decided in time.
 
-    A review is requested only once.
+    The row is a payment or a refund. A review is requested only once.
     """
     return Remark.REQUEST_REVIEW if facts.is_overdue and not facts.needs_review else None
 
@@ -221,12 +227,18 @@ def _not_found(step: Step, _answer: Any, facts: Facts, policy: RetryPolicy) -> D
 
 
 def _is_unanswered(attempt: Attempt | None) -> bool:
-    """Return whether the last call has no recorded answer, because its worker died or this is its first answer."""
+    """Return whether the last call has no recorded answer.
+
+    Its worker died, or this is its first answer.
+    """
     return attempt is None or attempt.outcome is None
 
 
 def _still_unknown(facts: Facts, policy: RetryPolicy, reason: str, *, is_new_doubt: bool) -> Decision:
-    """Decide to inquire later. A new doubt starts the schedule; a review is requested some time after the first doubt."""
+    """Decide to inquire later.
+
+    A new doubt starts the schedule; a review is requested some time after the first doubt.
+    """
     inquiries = 0 if is_new_doubt else facts.inquiries
     delay = inquiry_delay_seconds(inquiries, scale=policy.scale, spread=policy.spread())
     doubted_for = (facts.now - facts.in_doubt_since).total_seconds() if facts.in_doubt_since else 0.0

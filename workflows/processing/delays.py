@@ -31,7 +31,10 @@ def inquiry_delay_seconds(inquiries: int, *, scale: float = 1.0, spread: float =
 
 
 def retry_delay_seconds(attempt: int, *, retry_after: float | None, spread: float) -> float:
-    """Return the seconds until the next attempt: 0.5, 1, 2, 4, 8 s, or a longer ``retry_after`` of at most 5 min."""
+    """Return the seconds until the next attempt.
+
+    The delay is 0.5, 1, 2, 4, 8 s, or a longer ``retry_after`` of at most 5 min.
+    """
     backoff: float = 0.5 * 2 ** (attempt - 1)
     return max(backoff * spread, min(retry_after or 0, MAX_RETRY_AFTER_SECONDS))
 

@@ -138,15 +138,15 @@ class LeaseExecutor(Generic[RequestT]):
             raise
 
     def _provider_to_call(self, claim: Claim[RequestT]) -> str | None:
-        """Return the name of the provider that has to be called, or ``None`` for a cancel and for a local provider."""
+        """Return the name of the provider to call, or ``None`` for a cancel and for a local provider."""
         is_called = claim.step is not Step.CANCEL and claim.provider in self._providers.remote
         return claim.provider if is_called else None
 
     async def _run_claim(self, claim: Claim[RequestT], provider: str | None, claim_started_at: float) -> RowSummary:
-        """Call and record one claimed row, then release its slot. Never raise: an error concerns this row only.
+        """Call and record one claimed row, then release its slot.
 
-        ``claim_started_at`` is the loop's time before the claim. The lease began later, so a deadline that is computed from it
-        is never too late.
+        Never raise: an error concerns this row only. ``claim_started_at`` is the loop's time before the claim. The
+        lease began later, so a deadline that is computed from it is never too late.
         """
         try:
             answer = await self._call(claim, provider, claim_started_at)  # call: no transaction, no connection
@@ -183,7 +183,7 @@ class LeaseExecutor(Generic[RequestT]):
         return await count_call(self._name, name, claim.step, call)
 
     def _decide(self, claim: Claim[RequestT], answer: Answer | None, claim_started_at: float) -> Decision:
-        """Return what to record for ``answer``. It may have taken so long that the payment has expired since the claim.
+        """Return what to record for ``answer``; the payment may have expired since the claim.
 
         A success is recorded however late it is, so the time since the claim is not computed for it.
         """
@@ -201,10 +201,10 @@ class LeaseExecutor(Generic[RequestT]):
         )
 
     async def _enqueue(self, ids: list[str], full: frozenset[str]) -> list["asyncio.Task[None]"]:
-        """Put those of ``ids`` that can be claimed later into their queues; return the tasks that empty these queues.
+        """Queue those of ``ids`` that can be claimed later; return the tasks that empty their queues.
 
-        A poison candidate may be claimed only on its own. So the candidates of a batch are queued apart, but a single id waits
-        for its provider, like any other row.
+        A poison candidate may be claimed only on its own. So the candidates of a batch are queued apart, but a single
+        id waits for its provider, like any other row.
         """
         names: set[str] = set()
         for row in await self._workload.unclaimed_rows(ids, full=full, lease_seconds=self._settings.lease_seconds):
@@ -218,7 +218,7 @@ class LeaseExecutor(Generic[RequestT]):
         return [self._queue_tasks[name] for name in names if name in self._queue_tasks]
 
     def _start_queue(self, name: str) -> None:
-        """Start a task for the queue ``name``, unless it has one, its provider has no free slot, or the executor drains."""
+        """Start a task for queue ``name`` unless it has one, no slot is free for it, or the executor drains."""
         if self._is_ending or name in self._queue_tasks:
             return
         if name == POISON_CANDIDATES:
@@ -238,7 +238,7 @@ class LeaseExecutor(Generic[RequestT]):
             del self._queue_tasks[name]
 
     async def _run_waiting(self, name: str) -> None:
-        """Advance waiting ids of the provider ``name`` while it has free slots. A slot that becomes free starts this again."""
+        """Advance waiting ids of the provider ``name`` while it has free slots; a freed slot restarts this."""
         waiting = self._waiting_ids[name]
         while not self._is_ending and (count := min(len(waiting), self._capacity.free_slots(name), self._batch_limit)):
             ids = waiting.pop(count)
@@ -247,7 +247,7 @@ class LeaseExecutor(Generic[RequestT]):
                 await self._enqueue(ids, full)
 
     async def _run_poison_candidates(self) -> None:
-        """Advance candidates one by one, so that two rows that may crash this process are never processed together."""
+        """Advance candidates one by one, so that two rows that may crash this process never run together."""
         while self._poison_candidates and not self._is_ending:
             ids = self._poison_candidates.pop(1)
             started, full = await self._advance(ids)
@@ -257,7 +257,7 @@ class LeaseExecutor(Generic[RequestT]):
                 await self._enqueue(ids, full)
 
     async def drain(self, timeout_seconds: float) -> int:
-        """Stop starting work, wait up to ``timeout_seconds`` for the running tasks, and return how many are still running."""
+        """Stop starting work, wait up to ``timeout_seconds`` for running tasks, and return how many are left."""
         self._is_ending = True
         if not self._tasks:
             return 0

@@ -80,7 +80,10 @@ class ClaimInDoubt(ServiceUnavailable):
 
 
 async def was_committed(doubt: ClaimInDoubt, *, give_up_at: float) -> bool:
-    """Return whether the claim's transaction was committed, as soon as the server knows; ``False`` from ``give_up_at`` on."""
+    """Return whether the claim's transaction was committed, as soon as the server knows.
+
+    The answer is ``False`` from ``give_up_at`` on.
+    """
     loop = asyncio.get_running_loop()
     while loop.time() < give_up_at:
         with suppress(ServiceUnavailable):
@@ -183,7 +186,7 @@ class LeaseTable(ABC, Generic[RequestT]):
     async def unclaimed_rows(
         self, ids: list[str], *, full: Collection[str], lease_seconds: float
     ) -> list[UnclaimedRow]:
-        """Return those of ``ids`` that are due and not leased, but wait for a slot or may only be claimed on their own."""
+        """Return those of ``ids`` that are due and not leased, but wait for a slot or must be claimed alone."""
         parameters = {"ids": ids, "candidate_from": POISON_SUSPECT_CLAIMS, "full": [*full], "lease": lease_seconds}
         async with transaction(Role.WORKER) as connection:
             return [
@@ -230,7 +233,10 @@ class LeaseTable(ABC, Generic[RequestT]):
 
 
 def needs_new_attempt(attempt: Attempt | None) -> bool:
-    """Return whether sending needs a new attempt number: only if the last attempt is known to have moved nothing."""
+    """Return whether sending needs a new attempt number.
+
+    A new number is needed only if the last attempt is known to have moved nothing.
+    """
     return attempt is None or attempt.outcome in NOTHING_MOVED
 
 
@@ -254,7 +260,10 @@ _rendered: dict[tuple[str, str], TextClause] = {}
 
 
 def _statement(template: str, table: LeaseTable[Any]) -> TextClause:
-    """Return ``template`` for ``table``, rendered once. Only our own names are filled in; values are bound parameters."""
+    """Return ``template`` for ``table``, rendered once.
+
+    Only our own names are filled in; values are bound parameters.
+    """
     key = (table.entity, template)
     if key not in _rendered:
         columns = f"{statements.LEASE_COLUMNS}, {table.columns}"
@@ -281,5 +290,8 @@ def common_facts(row: ClaimedRow | ResumedRow, attempt: Attempt | None, **specia
 
 
 def longest_step(settings: Settings) -> timedelta:
-    """Return the longest time that one step may take. A lease must be longer, which a worker checks when it starts."""
+    """Return the longest time that one step may take.
+
+    A lease must be longer, which a worker checks when it starts.
+    """
     return timedelta(seconds=longest_call_seconds(settings) + settings.statement_timeout_ms / 1000)

@@ -81,7 +81,10 @@ class Facts:
 
     @property
     def is_unwanted(self) -> bool:
-        """Whether the row should be withdrawn if that is still possible. ``PaymentWorkload.unwanted`` is the same in SQL."""
+        """Whether the row should be withdrawn if that is still possible.
+
+        ``PaymentWorkload.unwanted`` is the same in SQL.
+        """
         return self.cancel_requested or self.is_expired
 
 
@@ -114,9 +117,10 @@ WITHDRAWN_WHEN_EXPIRED = frozenset({"action_required", "not_found"})
 
 
 def _send(facts: Facts) -> Step:
-    """Return the step that sends the row. A reference is reused if its call did nothing and the provider deduplicates.
+    """Return the step that sends the row.
 
-    Reusing it is safer than a new one, because the provider may be wrong about having done nothing.
+    A reference is reused if its call did nothing and the provider deduplicates. Reusing it is safer than a new one,
+    because the provider may be wrong about having done nothing.
     """
     is_reused = facts.deduplicates and facts.attempt is not None and facts.attempt.outcome == "unavailable"
     return Step.RETRY if is_reused else Step.CHARGE

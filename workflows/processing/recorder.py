@@ -50,7 +50,9 @@ class Recorder(Generic[RequestT]):
         self._waits = asyncio.Semaphore(BILLS_WAITED_FOR)
 
     async def put(self, answered: AnsweredClaim[RequestT]) -> str | None:
-        """Record one answer. Return its row's present status, or ``None`` if another worker has taken the row over.
+        """Record one answer and return its row's present status.
+
+        Return ``None`` if another worker has taken the row over.
 
         Raises ``ServiceUnavailable`` if the database stays unavailable. Then nothing is recorded, the attempt stays
         unanswered, and the sweep finds the row when its lease has expired.

@@ -33,11 +33,17 @@ class Workload(LeaseTable[RequestT]):
 
     @abstractmethod
     def answer_locally(self, claim: Claim[RequestT]) -> Answer | None:
-        """Return the answer of a local provider (cash, the terminal's card application); ``None`` if it is remote."""
+        """Return the answer of a local provider, or ``None`` if the provider is remote.
+
+        Cash and the terminal's card application are local providers.
+        """
 
     @abstractmethod
     async def call_provider(self, provider: Provider, claim: Claim[RequestT], *, not_after: float) -> Answer:
-        """Make the remote provider's call for the claim's step. Request no charge after ``not_after`` (the loop's time)."""
+        """Make the remote provider's call for the claim's step.
+
+        Request no charge after ``not_after`` (the loop's time).
+        """
 
     @abstractmethod
     async def record(
@@ -50,5 +56,8 @@ class Workload(LeaseTable[RequestT]):
 
 
 def no_call_error(step: Step) -> ValueError:
-    """Return the error to raise for a step that has no provider call. Raising it keeps such a step from moving money."""
+    """Return the error to raise for a step that has no provider call.
+
+    Raising the error keeps such a step from moving money.
+    """
     return ValueError(f"no provider call belongs to the step {step}")

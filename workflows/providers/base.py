@@ -190,11 +190,17 @@ class Provider(Protocol):
         ...
 
     async def inquire(self, charge: Charge) -> Answer:
-        """Ask for the outcome of a charge that was sent. An answer that names a different charge is ``Unknown``."""
+        """Ask for the outcome of a charge that was sent.
+
+        An answer that names a different charge is ``Unknown``.
+        """
         ...
 
     async def withdraw(self, charge: Charge) -> Answer:
-        """Undo a charge that has not moved money yet. Return ``Withdrawn``, or ``Succeeded`` if it is too late."""
+        """Undo a charge that has not moved money yet.
+
+        Return ``Withdrawn``, or ``Succeeded`` if it is too late.
+        """
         ...
 
     async def reverse(self, charge: Charge) -> Answer:
@@ -209,7 +215,10 @@ class Provider(Protocol):
         ...
 
     async def inquire_refund(self, refund: ChargeRefund) -> Answer:
-        """Ask for the outcome of a refund that was sent. An answer that names a different refund is ``Unknown``."""
+        """Ask for the outcome of a refund that was sent.
+
+        An answer that names a different refund is ``Unknown``.
+        """
         ...
 
     def statement(

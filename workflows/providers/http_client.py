@@ -155,10 +155,10 @@ class HttpClient:
         largest_body: int = LARGEST_BODY,
         not_after: float = NEVER,
     ) -> AsyncIterator[HttpAnswer]:
-        """Send a request and yield its answer. The connection is closed unless ``keep_alive()`` of the answer is called.
+        """Send a request and yield its answer.
 
-        Nothing is sent after the loop's time ``not_after``. Raises ``NotConnected`` or ``NoAnswer``, at the latest after the
-        client's timeout.
+        The connection is closed unless ``keep_alive()`` of the answer is called. Nothing is sent after the loop's time
+        ``not_after``. Raises ``NotConnected`` or ``NoAnswer``, at the latest after the client's timeout.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._timeout_seconds
@@ -201,7 +201,10 @@ class HttpClient:
             raise NotConnected("no slot for another call") from None
 
     def _take_idle(self, now: float) -> _Connection | None:
-        """Return the most recently used connection that is open and has no unread bytes; drop those that are not usable."""
+        """Return the most recently used connection that is open and has no unread bytes.
+
+        Drop the connections that are not usable.
+        """
         while self._idle and now - self._idle[0].idle_since > KEEPALIVE_SECONDS:
             self._drop(self._idle.popleft())
         while self._idle:

@@ -85,7 +85,7 @@ class Reader:
         return HttpAnswer(self._status, headers, b"".join(self._body))
 
     def release(self) -> None:
-        """Break the reference cycle between this reader and its parser, so that no garbage collection is needed."""
+        """Break the reference cycle of this reader and its parser, so that no garbage collection is needed."""
         self._parser = None
 
     def on_message_begin(self) -> None:

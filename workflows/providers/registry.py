@@ -68,7 +68,7 @@ def refund_locally(name: str, refund: ChargeRefund) -> Outcome | None:
 
 
 def request_is_report(name: str) -> bool:
-    """Return whether a refund at this provider has already been carried out when it is requested, as with cash."""
+    """Return whether refunds at this provider are carried out before they are requested, as with cash."""
     known = PROVIDERS.get(name)
     return isinstance(known, Local) and known.request_is_report
 

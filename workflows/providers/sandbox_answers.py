@@ -58,9 +58,9 @@ def parse_text(value: Any) -> str:
 
 
 def parse_masked_text(value: Any) -> str:
-    """Return ``value``, a human-readable text, with card numbers masked, because the provider may have quoted one.
+    """Return ``value``, a human-readable text, with card numbers masked.
 
-    Raises ``TypeError`` if it is not one line of text.
+    The provider may have quoted a card number. Raises ``TypeError`` if ``value`` is not one line of text.
     """
     return mask_digits(parse_text(value))
 

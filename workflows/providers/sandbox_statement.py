@@ -55,7 +55,10 @@ class _Unreadable(Exception):
 async def read_statement(
     client: HttpClient, account: str, *, start: datetime, end: datetime
 ) -> AsyncIterator[list[StatementLine] | Unavailable]:
-    """Yield pages of the lines of ``account`` in ``[start, end)``; ``Unavailable`` is the last item if a page is missing."""
+    """Yield pages of the lines of ``account`` in ``[start, end)``.
+
+    ``Unavailable`` is the last item if a page is missing.
+    """
     asked = {"account": account, "from": start.isoformat(), "to": end.isoformat()}
     read = _Progress(asyncio.get_running_loop().time() + MAX_SECONDS)
     following: str | None = ""
@@ -141,7 +144,10 @@ def _line(row: dict[str, Any]) -> StatementLine:
 
 
 def _moved(value: Any) -> int:
-    """Return an amount in minor units. Raises ``_Unreadable`` if it is so large that sums of a settlement could overflow."""
+    """Return an amount in minor units.
+
+    Raises ``_Unreadable`` if it is so large that sums of a settlement could overflow.
+    """
     if abs(amount := parse_amount(value)) > MAX_MOVED:
         raise _Unreadable(f"a line moves more than {MAX_MOVED} minor units")
     return amount

@@ -101,9 +101,10 @@ async def _open_first(connection: AsyncConnection, adjustment: Adjustment) -> No
 
 
 async def write_adjustment(connection: AsyncConnection, adjustment: Adjustment) -> str:
-    """Write an adjustment as a line of the running period, post it to the ledger, and return its id (``adj_…``).
+    """Write an adjustment as a line of the running period, post it to the ledger, and return its id.
 
-    Raises ``ResourceNotFound`` if the store has no running period in that currency and none can be opened.
+    The id begins with ``adj_``. Raises ``ResourceNotFound`` if the store has no running period in that currency and
+    none can be opened.
     """
     running = await _running(connection, adjustment)
     fields = {name: getattr(adjustment, name) for name in Adjustment.__slots__}

@@ -132,7 +132,7 @@ async def apply_evidence(
     by: str,
     is_confirmed: bool = False,
 ) -> list[EvidenceResult]:
-    """Record the outcomes that ``evidence`` proves, and return the results of the rows that no worker is processing.
+    """Record outcomes that ``evidence`` proves; return the results of rows that no worker is processing.
 
     The transaction needs a worker's rights. ``is_confirmed`` says that a person confirmed the lines.
     """

@@ -109,7 +109,7 @@ async def find_quoted_elsewhere(
 
 
 def _is_unambiguous(entity: QuotedEntity, found: BreakRow, theirs: TheirLine) -> bool:
-    """Return whether a line that has only the provider's reference certainly quotes this payment or refund.
+    """Return whether a line with only the provider's reference certainly quotes this payment or refund.
 
     It does if the provider uses a reference once and the line has no counterpart, or if amount and currency agree.
     """

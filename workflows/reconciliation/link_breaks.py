@@ -99,13 +99,16 @@ async def check_link(
 
 
 def _require_named(only: set[str], entity_id: str | None) -> None:
-    """Raise if the line quotes entities of ours (``only``) and the link's target ``entity_id`` is not one of them."""
+    """Raise if the line quotes entities of ours (``only``), but not the link's target ``entity_id``."""
     if only and entity_id not in only:
         raise InvalidRequest(Detail("reference", f"The line quotes {', '.join(sorted(only))}; link to that"))
 
 
 async def _check_break(connection: AsyncConnection, found: BreakRow, other: BreakRow, *, note: str | None) -> list[str]:
-    """Raise if ``found`` cannot be linked to the break ``other``. Return ``other``'s id if it ends too, else nothing."""
+    """Raise if ``found`` cannot be linked to the break ``other``.
+
+    Return ``other``'s id if it ends too, else nothing.
+    """
     if other["id"] == found["id"]:
         raise InvalidRequest(Detail("reference", "Must be another break"))
     if other["run"] != await last_run(connection, other["settlement_id"]):
@@ -152,7 +155,10 @@ async def _check_target(
 
 
 def _sum_of(found: BreakRow) -> tuple[str, int]:
-    """Return currency and amount of a break (ours − theirs). Without a line of ours, the amount of their line decides."""
+    """Return currency and amount of a break (ours − theirs).
+
+    Without a line of ours, the amount of their line decides.
+    """
     theirs = found["their_line"]
     if found["our_line"] is None and theirs:
         return theirs["currency"], -theirs["amount"] if theirs["moved"] else 0

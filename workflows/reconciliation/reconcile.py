@@ -120,7 +120,10 @@ async def _compare(
     silent: Collection[str],
     acceptance: UncomparedAcceptance | None,
 ) -> dict[str, Any]:
-    """Match the lines, sum them up and store the run. Raises ``AssertionError`` if the sums are not explained."""
+    """Match the lines, sum them up and store the run.
+
+    Raises ``AssertionError`` if the sums are not explained.
+    """
     await match_lines(connection, comparison)
     summary, is_explained = await summarise(connection, currency=comparison.settlement["currency"])
     if not is_explained:  # untested: a second proof, in case the statements above are wrong
@@ -166,7 +169,7 @@ async def _store_run(
     by: ChangeContext,
     silent: Collection[str],
 ) -> dict[str, Any]:
-    """Store the run and its breaks, and sign the settlement off if it is clean and every provider answered."""
+    """Store the run and its breaks; sign the settlement off if it is clean and every provider answered."""
     settlement = comparison.settlement
     at = by.at
     last: int = (await connection.execute(_LAST_RUN, {"id": settlement["id"]})).scalar_one()

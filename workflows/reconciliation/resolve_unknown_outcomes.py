@@ -111,7 +111,7 @@ async def resolve_unknown_outcomes(settlement_id: str, *, actor: Actor) -> Doubt
 
 
 async def _find(settlement_id: str, entity: str, after: str, *, actor: Actor) -> tuple[list[Evidence], str | None]:
-    """Return a page of rows with their lines, and the id after which the next page starts, if there is one."""
+    """Return a page of rows with their lines, and the id after which the next page, if any, starts."""
     async with actor.transaction(is_long=True) as connection:
         await actor.require_visible(connection, Settlement, settlement_id)
         await switch_role(connection, Role.WORKER)

@@ -50,7 +50,10 @@ _NOTIFY = text("SELECT pg_notify('payments', :change)")
 
 
 async def refund_late_cancels(connection: AsyncConnection, recorded: Sequence[RecordedPayment], worker: str) -> None:
-    """Record a full refund of each payment among ``recorded`` that completed after a cancel with ``on_too_late`` refund."""
+    """Record a full refund of each payment among ``recorded`` for which ``is_refunded`` holds.
+
+    Such a payment completed after a cancel with ``on_too_late`` refund.
+    """
     for row in recorded:
         if is_refunded(row):
             asked_by = (await connection.execute(_CANCELLED_BY, {"id": row["id"]})).scalar()

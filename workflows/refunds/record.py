@@ -151,7 +151,10 @@ def as_refund(decision: Decision) -> dict[str, str | None]:
 
 
 async def _update_bills(connection: AsyncConnection, final: Sequence[FinalRefund], worker: str) -> None:
-    """Subtract completed refunds from their bills. Several refunds of one payment are subtracted one after the other."""
+    """Subtract completed refunds from their bills.
+
+    Several refunds of one payment are subtracted one after the other.
+    """
     before: dict[str, int] = {}
     shares = []
     for row in final:

@@ -143,9 +143,10 @@ async def write_refund(
     needs_action: bool,
     grace_seconds: float = 0,
 ) -> NewRefund:
-    """Reserve ``amount`` on the payment, whose row the transaction has locked, and write the pending refund.
+    """Reserve ``amount`` on the payment, and write the pending refund.
 
-    A refund that ``needs_action`` is never due, so no worker claims it. Its history then has a second row, which says so.
+    The transaction has locked the payment's row. A refund that ``needs_action`` is never due, so no worker claims it.
+    Its history then has a second row, which says so.
     """
     row = _new_refund(payment, request, amount=amount, by=by)
     row["needs_action"] = needs_action

@@ -63,7 +63,7 @@ class RefundWorkload(Workload[ChargeRefund]):
         return refund_locally(claim.provider, claim.request)
 
     async def call_provider(self, provider: Provider, claim: Claim[ChargeRefund], *, not_after: float) -> Answer:  # noqa: ARG002
-        """Make the provider call of the claim's step, however late it is: the customer is still owed the money."""
+        """Make the provider call of the claim's step, however late: the customer is still owed the money."""
         if claim.step in SENDS:
             return await provider.refund(claim.request)
         if claim.step is Step.INQUIRE:

@@ -235,7 +235,7 @@ class Composer:
 
 
 def default_language(currency: str) -> Language:
-    """Return the language of a report if none is requested: Japanese for yen, English for other currencies."""
+    """Return the language of a report if none is requested: Japanese for yen, English otherwise."""
     return "ja" if currency == "JPY" else "en"
 
 

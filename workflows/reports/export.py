@@ -122,7 +122,10 @@ def csv_rows(rows: Iterable[Iterable[Any]]) -> bytes:
 
 
 def cell(value: Any) -> Any:
-    """Return a value as a CSV cell. A text that a spreadsheet would run as a formula is prefixed with an apostrophe."""
+    """Return a value as a CSV cell.
+
+    A text that a spreadsheet would run as a formula is prefixed with an apostrophe.
+    """
     if isinstance(value, str):
         return "'" + value if value.startswith(FORMULA) else value
     if isinstance(value, bool):

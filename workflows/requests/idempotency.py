@@ -79,7 +79,10 @@ class Key:
 
     @property
     def record_key(self) -> tuple[str, str, str]:
-        """The primary key of the request's record within a merchant, unless another caller's record already has this key."""
+        """The primary key of the request's record within a merchant.
+
+        The record has another key if another caller's record already has this one.
+        """
         return self.method, self.path, self.value
 
     @property
@@ -273,6 +276,6 @@ async def _store(connection: AsyncConnection, merchant_id: str, key: Key, stored
 
 
 async def _lock_others(connection: AsyncConnection, answers: Sequence[AnswerToStore]) -> bool:
-    """Lock other callers' records under the keys of ``answers``; return whether there was one for each key."""
+    """Lock other callers' records under the keys of ``answers``; return whether each key had a record."""
     rows = [{"n": n, "merchant_id": answer.merchant_id, **answer.key.row()} for n, answer in enumerate(answers)]
     return (await connection.execute(_LOCK_OTHERS, {"rows": rows_parameter(rows)})).rowcount == len(answers)

@@ -73,10 +73,10 @@ def first_period(instant: datetime, rule: CutoffRule) -> SettlementPeriod:
 
 
 def reschedule(start: datetime, *, changed_at: datetime, rule: CutoffRule) -> SettlementPeriod:
-    """Return the running period that began at ``start``, with its end by a rule that changed at ``changed_at``.
+    """Return the running period that began at ``start``, with its end by a changed rule.
 
-    It ends at the next boundary of the new rule after the change. Its business date is the day that ends there, so no two
-    periods have the same date.
+    The rule changed at ``changed_at``. The period ends at the next boundary of the new rule after the change. Its
+    business date is the day that ends there, so no two periods have the same date.
     """
     ending = period_from(max(start, changed_at), rule)
     return SettlementPeriod(ending.business_date, start, ending.end)

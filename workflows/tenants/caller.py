@@ -80,7 +80,10 @@ class Caller:
 
     @property
     def identity(self) -> str:
-        """The text that identifies the caller as the owner of idempotency keys, independent of its role and store."""
+        """The text that identifies the caller as the owner of idempotency keys.
+
+        The text is independent of the caller's role and store.
+        """
         return f"{self.type} {self.id}"
 
     @property

@@ -56,7 +56,10 @@ class UserKeys:
         self._reading = asyncio.Lock()
 
     async def find(self, kid: str, algorithm: str) -> "jwt.PyJWK | None":
-        """Return the key, or ``None`` if there is none. Read the key set again if it is old or does not have the key."""
+        """Return the key, or ``None`` if there is none.
+
+        Read the key set again if it is old or does not have the key.
+        """
         name = kid, algorithm
         if self._is_old(name):
             async with self._reading:

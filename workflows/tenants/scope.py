@@ -69,10 +69,12 @@ def scope_params(caller: Caller) -> dict[str, str]:
 
 
 def resolve_store(caller: Caller, requested: str | None) -> str:
-    """Return the store of a request: the caller's own store or, for callers above the stores, the requested store.
+    """Return the store of a request.
 
-    Raises ``InvalidRequest`` if a caller above the stores names no store, and ``ResourceNotFound`` if a caller of a store
-    names a different store.
+    This is the caller's own store or, for callers above the stores, the requested store.
+
+    Raises ``InvalidRequest`` if a caller above the stores names no store, and ``ResourceNotFound`` if a caller of a
+    store names a different store.
     """
     if caller.scope is not Scope.STORE:
         if not requested:
@@ -113,7 +115,7 @@ Serializer = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
 def with_progress(caller: Caller, serialize: Serializer) -> Serializer:
-    """Return ``serialize`` or, if ``caller`` may see the progress, a serialiser that adds the fields of ``PROGRESS``."""
+    """Return ``serialize``, or a serialiser that adds ``PROGRESS`` if ``caller`` may see the progress."""
     if caller.role < CallerRole.STORE_MANAGER:
         return serialize
     return lambda row: {**serialize(row), **{name: row[name] for name in PROGRESS}}

@@ -168,9 +168,9 @@ async def read_provider(store_id: str, provider: str, *, caller: Caller) -> Stor
 async def one_provider(
     connection: AsyncConnection, store_id: str, provider: str, *, caller: Caller
 ) -> StoreProviderRow:
-    """Return the row of a store's provider, read on ``connection``, by the provider's name or the row's id.
+    """Return the row of a store's provider, by the provider's name or the row's id.
 
-    Raises ``ResourceNotFound``.
+    The row is read on ``connection``. Raises ``ResourceNotFound``.
     """
     conditions = visible_to(caller, StoreProvider.merchant_id, StoreProvider.store_id)
     by_either = (StoreProvider.provider == provider) | (StoreProvider.id == provider)

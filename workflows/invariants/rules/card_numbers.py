@@ -147,7 +147,10 @@ def _texts(relation: str, name: str, key: str, type_: str) -> str:
 
 @cache
 def many_digits_pattern() -> str:
-    """Return a pattern for texts with enough digits for a card number; most have too few, and folding is slow."""
+    """Return a pattern for texts with enough digits for a card number.
+
+    Most texts have too few digits, and folding is slow.
+    """
     return rf"{_GROUP}[0-9{_bracket_expression(_is_digit)[1:-1]}][^0-9A-Za-z{_PARTS_JSON}]{{0,6}}){{13}}"
 
 

@@ -146,7 +146,7 @@ class _Doubts:
 async def _select(
     page: Sequence[StatementLine], wanted: dict[str, Any], doubts: _Doubts, *, actor: Actor
 ) -> list[StatementLine]:
-    """Return the lines of ``page`` that belong to the settlement, and the late reversals whose charge is stored now.
+    """Return the settlement's lines of ``page``, and the late reversals whose charge is stored now.
 
     Such a reversal may be a line of an earlier page.
     """

@@ -51,7 +51,10 @@ class CardDataScan:
 
 
 def write_masked_csv(file: IO[bytes], copy: IO[bytes], mapping: StatementMapping) -> None:
-    """Copy ``file`` to ``copy`` with its card numbers masked. The file must already have been parsed without errors."""
+    """Copy ``file`` to ``copy`` with its card numbers masked.
+
+    The file must already have been parsed without errors.
+    """
     file.seek(0)
     encoding, delimiter = mapping.encoding, mapping.delimiter
     source = io.TextIOWrapper(file, encoding=encoding, newline="")
@@ -88,7 +91,10 @@ def _masked(cell: str, *, is_secret: bool) -> str:
 
 
 def write_masked_json_lines(file: IO[bytes], copy: IO[bytes], _mapping: StatementMapping) -> None:
-    """Copy ``file`` to ``copy`` with its card numbers masked. The file must already have been parsed without errors."""
+    """Copy ``file`` to ``copy`` with its card numbers masked.
+
+    The file must already have been parsed without errors.
+    """
     file.seek(0)
     for number, raw in enumerate(file, start=1):
         row = read_json_line(raw, number) if raw.strip() else None

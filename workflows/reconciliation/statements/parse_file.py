@@ -129,9 +129,10 @@ def open_statement(
 
 
 def default_mapping(provider: str, header: Sequence[str]) -> StatementMapping:
-    """Return the mapping for a file that has none: the provider's own, or one of columns named like our fields.
+    """Return the mapping for a file that has none.
 
-    Raises ``pydantic.ValidationError`` if ``header`` has too few of these names.
+    The mapping is the provider's own, or one of columns named like our fields. Raises ``pydantic.ValidationError`` if
+    ``header`` has too few of these names.
     """
     return mapping_of(provider) or StatementMapping(columns={name: name for name in header if name in FIELDS})
 

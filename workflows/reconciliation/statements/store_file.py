@@ -97,10 +97,12 @@ _ESCAPES = str.maketrans({"\\": "\\\\"})  # fields have no tabs or line ends, be
 
 
 async def receive_statement(incoming: Incoming, *, actor: Actor, key: Key | None = None) -> StoredAnswer:
-    """Store a file and return the answer with its statement. Sending the current file again changes nothing.
+    """Store a file and return the answer with its statement.
 
-    Raises ``ResourceNotFound``, ``InvalidRequest`` (with the lines that cannot be read), ``InvalidStatusTransition`` (already
-    reconciled), ``IdempotencyKeyReused``, ``IdempotencyKeyInUse`` and ``ServiceUnavailable``.
+    Sending the current file again changes nothing.
+
+    Raises ``ResourceNotFound``, ``InvalidRequest`` (with the lines that cannot be read), ``InvalidStatusTransition``
+    (already reconciled), ``IdempotencyKeyReused``, ``IdempotencyKeyInUse`` and ``ServiceUnavailable``.
     """
     sha256, size_bytes = await asyncio.to_thread(digest, incoming.file)
     async with actor.transaction(is_long=True) as connection:
@@ -139,7 +141,10 @@ def _changes_nothing(newest: RowMapping, incoming: Incoming, sha256: str) -> boo
 async def _store(
     connection: AsyncConnection, incoming: Incoming, settlement: LockedSettlement, row: dict[str, Any]
 ) -> dict[str, Any]:
-    """Parse the file and store the statement, its raw file, its lines and a declared mapping; return its row."""
+    """Parse the file and store the statement; return the statement's row.
+
+    The raw file, its lines and a declared mapping are stored too.
+    """
     if settlement["status"] == SettlementStatus.RECONCILED:
         raise invalid_transition_error(SETTLEMENT, settlement["status"], "take a statement")
     mapping = incoming.mapping or await _stored_mapping(connection, settlement["merchant_id"], incoming.provider)
