@@ -46,8 +46,8 @@ INSTEAD: Mapping[str, str] = {
 LEADING = re.compile(r"(Who|What|Whoever|Whose|Nobody|Neither)\b")
 """Words with which no docstring may begin: name the thing, or use a verb."""
 
-PENDING: tuple[str, ...] = ()
-"""Directories and files that are exempt until they are rewritten."""
+SUMMARY_LIMIT = 100
+"""The characters of a function's summary: a longer one holds two thoughts, and the second belongs below it."""
 
 PRODUCT = ("api", "workers", "workflows", "beat", "mpac", "sandbox", "benchmarks")
 _ALL = re.compile("|".join(f"(?:{pattern})" for pattern in INSTEAD), re.IGNORECASE)
@@ -118,14 +118,17 @@ def in_file(path: Path) -> list[str]:
     ]
 
 
-def is_pending(path: Path) -> bool:
-    """Return whether ``path``, or its directory, is exempt."""
-    names = (path.relative_to(ROOT).as_posix(), path.parent.relative_to(ROOT).as_posix())
-    return any(name in PENDING for name in names)
+def long_summaries(source: str) -> Iterator[str]:
+    """Yield the line number and name of each function whose summary is longer than the limit."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            summary = (ast.get_docstring(node) or "").partition("\n")[0]
+            if len(summary) > SUMMARY_LIMIT:
+                yield f"{node.lineno}: the summary of {node.name} has {len(summary)} characters"
 
 
 def test_prose_uses_no_listed_construction() -> None:
-    found = [one for path in files() if not is_pending(path) for one in in_file(path)]
+    found = [one for path in files() for one in in_file(path)]
     assert not found, "\n".join(["CONTRIBUTING.md explains the language of this project", *found])
 
 
@@ -142,6 +145,22 @@ def test_prose_uses_no_listed_construction() -> None:
 )
 def test_construction_is_found_in_docstrings_comments_and_messages(source: str) -> None:
     assert len(list(findings(of_module(source)))) == 1
+
+
+def test_summaries_of_functions_have_at_most_100_characters() -> None:
+    modules = [path for folder in (*PRODUCT, "tests") for path in sorted((ROOT / folder).rglob("*.py"))]
+    found = [
+        f"{path.relative_to(ROOT)}:{summary}"
+        for path in (*modules, ROOT / "run.py")
+        for summary in long_summaries(path.read_text())
+    ]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(("summary", "found"), [("x" * SUMMARY_LIMIT, 0), ("x" * (SUMMARY_LIMIT + 1), 1)])
+def test_only_a_summary_above_the_limit_is_found(summary: str, found: int) -> None:
+    source = f'def one() -> None:\n    """{summary}\n\n    {"x" * 120}"""'
+    assert len(list(long_summaries(source))) == found
 
 
 def test_code_in_a_page_is_not_searched() -> None:
