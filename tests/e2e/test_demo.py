@@ -103,7 +103,7 @@ async def test_a_short_demonstration_succeeds_although_the_first_request_of_each
     assert re.search(r"worker-payments-1 \(pid \d+\) was killed with -9 while it held \d+ payments", said)
     assert "The supervisor started worker-payments-1 again" in said
     assert re.search(r"All \d+ were claimed again", said)
-    assert re.search(r"(\d+) sales at the tills, \1 payments in the database, each of them final", said)
+    assert re.search(r"(\d+) sales at the terminals, \1 payments in the database, each of them final", said)
     assert "cost ¥6,193, ¥563 of it tax. Three bills, please: ¥2,065 + ¥2,064 + ¥2,064." in said
     assert "¥2,065 in cash (out of ¥3,000, ¥935 back), ¥2,064 by a QR code" in said
     assert "card is declined (failed), another card pays ¥2,064: the order is paid." in said
