@@ -21,6 +21,7 @@ from tests.polling import HANGS_AFTER_SECONDS
 PYTHON = shlex.quote(sys.executable)
 MPAC = f"{PYTHON} -m mpac"
 SHORTER = {"MPAC_SANDBOX_TIMEOUT_SECONDS": "2"}  # a reader waits ten seconds for a provider that does not answer
+NOTHING_IS_PROCESSED = """until api "/payments?status=processing" | grep -q '"data":\\[\\]'; do sleep 0.2; done"""
 STARTS_AND_STOPS = re.compile(r"^python3 run\.py (up|down)\b.*$", re.MULTILINE)
 
 
@@ -86,13 +87,17 @@ def test_the_guide_to_the_sandbox_leaves_both_clocks_at_the_same_time(variables:
 def test_the_day_of_the_reconciliation_guide_is_closed_by_the_clock_and_signed_off(
     variables: dict[str, str], tmp_path: Path
 ) -> None:
+    # The day begins without sales. A payment of another guide whose success was noticed late would be the seventh line.
+    run(as_typed(NOTHING_IS_PROCESSED), variables)
+    run(f"{MPAC} clock --to-next-close", variables)
     sold = run(
         as_typed("""pay '{"amount": 800, "method": {"type": "cash"}}'"""), variables
     )  # the same payment as the first sale in README.md
     assert '"status":"pending"' in sold
     script = blocks("docs/reconciliation.md", language="bash", after="## Try it").replace("python3 run.py", MPAC)
     said = run(script, variables, cwd=tmp_path)
-    assert re.search(r"stl_\w+  closed: .*, 6 lines", said)
+    settlements = re.findall(r"stl_\w+  (.*)", said)
+    assert [line for line in settlements if re.fullmatch(r"closed: .*, 6 lines", line)], settlements
     assert '"error"' not in said
     assert '"open_breaks":3' in said
     assert '"status": "reconciled"' in said
