@@ -111,7 +111,10 @@ def check_name(environment: Path) -> None:
 
 
 def answer_without_environment(arguments: list[str]) -> None:
-    """Print help or correct a mistyped command without an environment, and exit; otherwise return."""
+    """Print help or report a mistyped command, and exit; return if the command has to be run.
+
+    Works before the virtual environment is installed.
+    """
     sys.path.insert(0, str(ROOT))
     from mpac.cli.offline_help import answer_offline  # noqa: PLC0415 - rarely needed; it imports the standard library only
 

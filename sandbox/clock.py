@@ -18,7 +18,10 @@ MOVE = (
 
 
 class Clock:
-    """The sandbox's clock. Only the timestamp of a webhook's signature is the machine's time."""
+    """The sandbox's clock.
+
+    Every timestamp is taken from it except that of a webhook's signature, which is the machine's time.
+    """
 
     def __init__(self, storage: SqliteStorage) -> None:
         self._store = storage

@@ -106,7 +106,7 @@ def refunded_amount(storage: SqliteStorage, charge_reference: str) -> int:
 def provider_reference(reference: str, *, family: Family, copy: int = 0) -> str:
     """Return the sandbox's own reference of an operation.
 
-    The reference is derived, so that a repeated run gives the same references.
+    It is a hash of the arguments, so that a repeated run gives the same references.
     """
     digest = blake2b(f"{family}:{reference}#{copy}".encode(), digest_size=12).hexdigest()
     return "sbx_" + digest.translate(LETTERS)

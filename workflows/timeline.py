@@ -36,8 +36,8 @@ _EVIDENCE = text("""
 async def read_whole_timeline(payment_id: str, *, caller: Caller) -> list[dict[str, Any]]:
     """Return the events of a payment, its refunds, its bill and its settlement lines, oldest first.
 
-    Events of a refund have its ``refund_id``. Events of the bill have its ``bill_id``, and the id of the payment or refund as
-    their reason.
+    Events of a refund have its ``refund_id``. Events of the bill have its ``bill_id``; their ``reason`` is the id of the
+    payment or refund that caused them.
     Raises ``ResourceNotFound`` if the caller may not see the payment.
     """
     of_payment = await read_timeline(payment_id, caller=caller)

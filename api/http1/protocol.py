@@ -136,7 +136,7 @@ class SequentialProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Mark the request as complete, unless the rest of its body is not parsed."""
+        """Mark the request as complete, unless its body is still to come."""
         self._is_past_parser = self._left > 0 and self.parser.should_upgrade()
         if self._is_past_parser:  # after an upgrade request, the parser treats the body as data of another protocol
             return
@@ -182,7 +182,7 @@ class SequentialProtocol(HttpToolsProtocol):
         self._watch()
 
     def _watch(self) -> None:
-        """Start or stop the timer of an incomplete request; answer a client that closed its sending side."""
+        """Update the timers after parsing, and handle a client that closed its sending side."""
         if self._is_complete:
             if self._arrival_timer:
                 self._stop_arrival_timer()

@@ -45,7 +45,10 @@ class ReportPart(Part):
         return self
 
     def comparison_fields(self) -> dict[str, Any]:
-        """Return the fields with ``result`` filled in, because an approval code alone means approved."""
+        """Return the fields by which repeated requests are compared.
+
+        A missing ``result`` is filled in as approved, because an approval code alone means that.
+        """
         return {**self.__dict__, "result": self.result or APPROVED}
 
     def to_report(self) -> Report:

@@ -41,8 +41,8 @@ class CashCountIn(Body):
         Field(
             ge=-MAX_IN_DRAWER,
             le=MAX_IN_DRAWER,
-            description="The cash in the drawer, minor units. Negative only if `cash_expected` is, because more was refunded"
-            " than taken, out of the float.",
+            description="The cash in the drawer without the float, minor units. Negative only if `cash_expected` is, because"
+            " more was refunded than taken.",
         ),
     ]
     note: Annotated[Printable, Field(max_length=500)] | None = Field(

@@ -25,9 +25,9 @@ DEEPEST = 80  # frames of a stack; below are the event loop and the interpreter
 
 @cache
 def _place(file: str) -> str:
-    """Return the path below site-packages, the standard library or the checkout.
+    """Return the path relative to site-packages, the standard library or the checkout.
 
-    The first part of the path says whose code it is.
+    Its first part identifies the package or module that the code belongs to.
     """
     for folder in ("site-packages/", f"python{sys.version_info.major}.{sys.version_info.minor}/", f"{os.getcwd()}/"):
         _, found, rest = file.rpartition(folder)

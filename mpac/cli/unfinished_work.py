@@ -35,7 +35,10 @@ class UnfinishedAmount:
 
 @dataclass(frozen=True, slots=True)
 class UnfinishedWork:
-    """The payments and refunds of each group, and the dead letters."""
+    """How many payments, refunds and dead letters are unfinished.
+
+    ``groups`` has the keys of ``GROUPS``; each group has one entry for each currency of its payments or refunds.
+    """
 
     groups: dict[str, list[UnfinishedAmount]]
     dead_letters: int

@@ -43,7 +43,7 @@ class StoryConsole:
         self.rich.print(Text(words, style="bold"))
 
     def say(self, sentence: str, *, style: str = "", moment: str = "") -> None:
-        """Print a sentence of the story after the time of day, or after ``moment``, the story's own time."""
+        """Print a sentence with ``moment``, the story's own time, or else the time of day in front of it."""
         moment = moment or datetime.now().strftime("%H:%M:%S")  # noqa: DTZ005 - the reader's local time
         line = Table.grid(padding=(0, 2))
         line.add_row(Text(moment, style="dim"), Text(sentence, style=style))

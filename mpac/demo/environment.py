@@ -67,8 +67,9 @@ class DemoEnvironment:
     """The reports of the audits so far."""
 
     async def audit(self, moment: str) -> AuditReport:
-        """Run all auditors and print their result at this ``moment``.
+        """Run all auditors and print their result.
 
+        ``moment`` says in words when this is, for the printed sentence.
         Raises ``UserError`` if the auditors can't read the books.
         """
         run = self.run

@@ -83,9 +83,9 @@ def conclude(problems: Sequence[Problem], audits: Sequence[AuditReport], *, exer
 
 
 def merge_results(audits: Sequence[AuditReport]) -> list[RuleResult]:
-    """Return one result per rule over all audits.
+    """Return the worst result of each rule over all audits.
 
-    The result is one with violations if there is any, else the one with the most checks.
+    That is the result with the most violations; if no audit found any, the one with the most checks.
     """
     found: dict[tuple[str, str], RuleResult] = {}
     for audit in audits:

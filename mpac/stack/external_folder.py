@@ -28,9 +28,9 @@ LEFT_OUT = shutil.ignore_patterns("*.a", "pgxs", "pkgconfig", "doc", "man")
 
 
 def open_external_folder(home: Home, *, owner: int) -> Path:
-    """Return the folder, which belongs to the user ``owner`` alone; create it if it is missing.
+    """Return the folder, and create it if it is missing. Only the user ``owner`` has access to it.
 
-    Raises ``UserError``.
+    Raises ``UserError`` if the path exists and is a link, has another owner or is accessible to other users.
     """
     folder = _external_folder(home)
     if not folder.exists() and not folder.is_symlink():

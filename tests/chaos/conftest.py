@@ -57,7 +57,7 @@ def kind_of(module: Any) -> tuple[str, tuple[Any, ...]]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Make the modules with the same kind of stack adjacent, unless ``--shuffle`` was given."""
+    """Group the modules by the kind of stack that they need, unless ``--shuffle`` was given."""
     if config.getoption("--shuffle") is not None:
         return
     places = [place for place, item in enumerate(items) if item.path.is_relative_to(FOLDER)]

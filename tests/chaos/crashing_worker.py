@@ -105,7 +105,7 @@ def deciding(entity: str, facts: Any) -> Any:
 
 
 def calling(entity: str, call: Any) -> Any:
-    """Add two points to ``call``: while the request is in flight, and after its answer has arrived."""
+    """Add two kill points to ``call``: while the request is in flight, and after its answer has arrived."""
 
     async def calls(self: Any, order: Any, **rest: Any) -> Any:
         row_id = order.reference.partition(":")[0]

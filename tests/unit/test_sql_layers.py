@@ -62,7 +62,7 @@ def tables() -> Mapping[str, str]:
 
 
 def uses(source: str) -> Iterator[Use]:
-    """Yield the tables that the strings of a module name, except docstrings."""
+    """Yield each mention of a table in a module's string literals, docstrings excluded."""
     lines = source.splitlines()
     for statement in ast.walk(ast.parse(source)):
         if not isinstance(statement, ast.stmt) or is_docstring(statement):

@@ -163,7 +163,7 @@ async def list_dead_letters(
 ) -> list[dict[str, Any]]:
     """Return up to ``limit`` dead letters, newest first, older than the id ``before``.
 
-    ``is_open``: only open letters, only letters that are not open, or all (``None``).
+    ``is_open`` selects open letters (``True``), requeued or closed ones (``False``) or all (``None``).
     """
     wanted = select(DeadLetter.__table__)
     if is_open is not None:
@@ -211,7 +211,7 @@ Publish = Callable[[str, list[Any]], Awaitable[None]]
 
 
 async def requeue_dead_letter(letter_id: str, *, publish: Publish, caller: Caller, request_id: str) -> TaskCall:
-    """Publish the task of a dead letter again, once, and return it.
+    """Publish the task of an open dead letter again, mark the letter as requeued, and return the task.
 
     Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (requeued or closed already) and ``ServiceUnavailable`` (nothing
     was done).

@@ -1,7 +1,7 @@
 """Record what providers answered, for many payments in one statement.
 
-Answers arrive one by one and are recorded in the groups that are ready, so a slow payment never delays a finished one. A row
-changes only if its fence is still that of the claim. A worker that was stopped for longer than its lease therefore changes
+Answers arrive one by one, and those that have arrived are recorded together, so a slow payment never delays a finished one. A
+row changes only if its fence is still that of the claim. A worker that was stopped for longer than its lease therefore changes
 nothing, and the answer that it received is stored as evidence beside the payment.
 """
 

@@ -2,29 +2,29 @@
 
 A link's target must exist, have moved money and explain this break and no other (``check_link``):
 
-| the target is                                              | then                                                   |
-|------------------------------------------------------------|--------------------------------------------------------|
-| the break itself, or the payment of its own line           | 422                                                    |
-| an open break of this settlement's last run                | both breaks end                                        |
-| an open break of another settlement's last run             | both breaks end, each in its settlement                |
-| a break there that was linked to this break's payment      | this break ends: it is the same difference             |
-| a payment or refund that is not final                      | 409: wait                                              |
-| a payment or refund that failed or was cancelled           | 422: it explains no money                              |
-| a payment or refund to which another break is linked       | 422: it explains one difference only                   |
-| a payment or refund of this settlement                     | 422 if it has an open break (link to that); else a note |
+| the target is                                                    | then                                                    |
+|------------------------------------------------------------------|---------------------------------------------------------|
+| the break itself, or the payment of its own line                 | 422                                                     |
+| an open break of this settlement's last run                      | both breaks end                                         |
+| an open break of another settlement's last run                   | both breaks end, each in its settlement                 |
+| a break that is already linked to this break's payment or refund | only this break ends: it is the same difference         |
+| a payment or refund that is not final                            | 409: wait                                               |
+| a payment or refund that failed or was cancelled                 | 422: it explains no money                               |
+| a payment or refund to which another break is linked             | 422: it explains one difference only                    |
+| a payment or refund of this settlement                           | 422 if it has an open break (link to that); else a note |
 
 A difference in store, provider, currency or sum needs a ``note`` that explains it. A line that quotes a completed payment of
 ours can only be linked to that payment.
 
-Every run links the breaks about lines that ended a doubt (``link_evidence``):
+Every run also links the two breaks that arise when a line of a statement ended a doubt (``link_evidence``):
 
-| the break                                                                | is linked to                             |
-|--------------------------------------------------------------------------|------------------------------------------|
-| a line of theirs that was the answer about a payment or refund of ours   | that payment or refund                   |
-| that payment's or refund's own line, if its statement does not list it   | the break of the statement that lists it |
+| the break                                                                         | is linked to                            |
+|-----------------------------------------------------------------------------------|-----------------------------------------|
+| 1. the statement's line, which no line of ours in its settlement matches          | the payment or refund that was in doubt |
+| 2. our line of that payment or refund, which its own settlement's statement lacks | break 1                                 |
 
-Amounts and fees have to agree exactly. ``resolved_by`` is the statement. If a later statement no longer has the line, its run
-does not find the first break, and the second break is open again (``adjust.rebook``).
+Amounts and fees have to agree exactly. ``resolved_by`` is the statement. If a later statement no longer has the line, the next
+run does not find break 1 and reopens break 2 (``adjust.rebook``).
 """
 
 from datetime import datetime

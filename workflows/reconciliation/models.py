@@ -1,7 +1,7 @@
-"""The tables of reconciliation (runs, breaks, evidence, the schedule of tries), and the types of their rows and documents.
+"""The tables of reconciliation (runs, breaks, evidence, the retry schedule), and the types of their rows and documents.
 
-Statements in SQL return rows as dictionaries. Their types, the TypedDicts at the end, make a wrong column name a type error; a
-test compares those whose name ends in ``Row`` with the columns of the tables.
+SQL queries return rows as dictionaries. The TypedDicts at the end type them, so that a wrong column name is a type error. A
+test compares each TypedDict whose name ends in ``Row`` with the columns of its table.
 """
 
 from datetime import datetime

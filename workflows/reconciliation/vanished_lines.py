@@ -1,15 +1,15 @@
-"""Find payments that a statement's line completed and that the provider's current statement no longer lists.
+"""Find payments and refunds whose evidence, a statement's line, is missing from the newest statement.
 
 A provider may correct a statement, or a person may replace the file that was confirmed. The payment's status does not change,
 because a final status never does. Instead the payment is flagged for a person (``needs_review``), and an error is logged. If
 the payment's own settlement is compared later, the missing line is a break there as well.
 
-| the newest statement of that settlement and provider | then                                                        |
-|------------------------------------------------------|-------------------------------------------------------------|
-| still has the line                                   | nothing                                                     |
-| lacks the line, has another amount, or reverses it   | ``needs_review`` for the payment or refund                  |
-| has the line again                                   | the review ends                                             |
-| lists a charge that had been reversed                | nothing here: the run finds a ``status_mismatch``           |
+| the newest statement of the settlement and provider whose statement had the line | then                                    |
+|----------------------------------------------------------------------------------|-----------------------------------------|
+| still has the line                                                               | nothing                                 |
+| lacks the line, has a lower amount, or reverses it                               | ``needs_review``                        |
+| has the line again                                                               | the review ends                         |
+| lists a charge that had been reversed                                            | nothing: a ``status_mismatch`` is found |
 
 The review also ends when a person resolves the break of the payment's own line.
 """

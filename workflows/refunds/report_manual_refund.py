@@ -4,11 +4,11 @@ Refunds of cash and of the terminal's own card sales are carried out by a person
 refund is ``pending`` with ``needs_action``. The report is stored with the refund and a worker records it, as it records a
 terminal's report of a payment.
 
-| the refund            | the report                                                               |
-|-----------------------|--------------------------------------------------------------------------|
-| needs action          | is stored; ``approved`` will complete the refund, ``declined`` fail it   |
-| has the same report   | changes nothing, because the terminal repeats a request that was lost    |
-| anything else         | is refused: a different report could mean that money was refunded twice  |
+| the refund                  | the report                                                                   |
+|-----------------------------|------------------------------------------------------------------------------|
+| needs action                | is stored; ``approved`` will complete the refund, ``declined`` fail it       |
+| already has the same report | changes nothing: a terminal repeats a report whose answer it did not receive |
+| anything else               | is refused: a different report could mean that money was refunded twice      |
 """
 
 from typing import cast

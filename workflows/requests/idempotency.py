@@ -79,9 +79,9 @@ class Key:
 
     @property
     def record_key(self) -> tuple[str, str, str]:
-        """The primary key of the request's record within a merchant.
+        """The usual primary key of the request's record within a merchant: method, path and key.
 
-        The record has another key if another caller's record already has this one.
+        If another caller's record already has it, the record is stored under ``alternative_key`` instead of the key.
         """
         return self.method, self.path, self.value
 

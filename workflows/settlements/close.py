@@ -92,8 +92,8 @@ _END_NOW = text("UPDATE settlements SET end_at = :at WHERE id = :id")
 class CloseResult:
     """The result of closing settlements.
 
-    ``lines`` is the number of lines by closed settlement, ``failed`` the ids that could not be closed, and ``following`` the
-    next periods that are due already.
+    ``lines`` maps each closed settlement's id to its number of lines, ``failed`` has the ids that could not be closed, and
+    ``following`` the ids of next periods that are already due.
     """
 
     lines: dict[str, int] = field(default_factory=dict)

@@ -34,7 +34,7 @@ async def count_cash(
 ) -> SettlementRow:
     """Record a count of ``cash_actual`` minor units and return the settlement's row.
 
-    The count is negative if more cash was refunded than taken, out of the float that was in the drawer before.
+    ``cash_actual`` does not include the float, so it is negative if more cash was refunded than taken.
 
     Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (not closed, or reconciled), ``InvalidRequest`` (a difference
     without a note, or a negative count although the expected amount is not negative) and ``ServiceUnavailable``.

@@ -70,9 +70,10 @@ async def list_settlements(
 
 
 async def list_lines(settlement_id: str, *, caller: Caller, limit: int, before: str | None) -> list[ListedLine]:
-    """Return up to ``limit`` lines by descending entity id, which each line also has as ``id``.
+    """Return up to ``limit`` lines whose entity id is below ``before``, by descending entity id.
 
-    Refunds come first, then payments, then adjustments, the newest of each kind first. Raises ``ResourceNotFound``.
+    Each line repeats its ``entity_id`` as ``id``. The prefixes of the ids sort refunds first, then payments, then adjustments,
+    each newest first. Raises ``ResourceNotFound``.
     """
     statement = select(SettlementLine.__table__, SettlementLine.entity_id.label("id")).where(
         SettlementLine.settlement_id == settlement_id

@@ -41,7 +41,7 @@ async def page_of(
 
 
 def equal_filters(model: type, wanted: object, *names: str) -> list[ColumnElement[bool]]:
-    """Return conditions that the columns ``names`` of ``model`` equal the attributes of ``wanted``.
+    """Return a condition for each column in ``names``: it equals that attribute of ``wanted``.
 
     An attribute that is ``None`` adds no condition.
     """

@@ -1,1 +1,1 @@
-"""Accept and process payments as most teams would write it: ORM sessions, one Celery task per payment."""
+"""Accept and process payments as most teams would: with ORM sessions and one Celery task per payment."""

@@ -36,7 +36,7 @@ class Story:
     lines: list[SourceLine] = field(default_factory=list)  # the provider's own statement for Shibuya's first day
 
     async def say(self, sentence: str, *, style: str = "") -> None:
-        """Print a sentence after the story's own time."""
+        """Print a sentence with the story's own time in front of it."""
         self.console.say(sentence, style=style, moment=await self.clock.moment())
 
     def store(self, name: str) -> DemoStore:

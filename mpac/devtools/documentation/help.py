@@ -13,7 +13,10 @@ WIDTH = 100
 
 
 def render_help() -> str:
-    """Return help.json: text, options and treatment of other arguments, for each command."""
+    """Return the content of ``help.json``.
+
+    For each command it has the help text, the options, and whether unknown options are passed on.
+    """
     from mpac.__main__ import PROGRAM, mpac  # noqa: PLC0415 - it imports the command that calls this
 
     entries = {GENERAL: _entry(mpac, None, name=PROGRAM)}
@@ -39,5 +42,5 @@ def _entry(command: click.Command, parent: click.Context | None, *, name: str) -
 
 
 def _value(option: click.Option) -> list[str] | bool:
-    """Return the values that the option accepts if they are few, else whether a value follows it."""
+    """Return the choices of an option that has choices, otherwise whether the option takes a value."""
     return list(option.type.choices) if isinstance(option.type, click.Choice) else not option.is_flag

@@ -108,8 +108,8 @@ class StackClock:
         """Move both clocks to ``ahead_seconds`` ahead of the machine's clock, once no row is in progress.
 
         If rows are in progress, ``report_waiting`` is called once with their number. ``before_move`` is awaited just before
-        the move, with its distance in seconds. Raises ``UserError`` if nothing was moved. It also raises that error if the
-        result is unknown; a later call then finds out.
+        the move, with its distance in seconds. Raises ``UserError`` if the clocks were not moved, or if it is unknown whether
+        they were; the next call determines that.
         """
         loop = asyncio.get_running_loop()
         give_up_at, reported = loop.time() + AT_REST_WITHIN_SECONDS, False

@@ -103,9 +103,9 @@ async def test_payments_of_a_whole_bill_with_one_key_in_several_processes_get_on
 
 
 async def test_a_repeat_of_an_abandoned_request_gets_the_answer_of_its_key(shop: Shop, stack: LocalStack) -> None:
-    """The first request ends in a 503 while it waits, but continues.
+    """The first request is answered with a 503 while its transaction waits for a lock.
 
-    Meanwhile the second request is sent to the same process.
+    The transaction goes on. The repeat with the same key waits too, gets the stored answer, and only one payment exists.
     """
     tenant = shop.tenant
     posting = await a_payment_of_a_whole_bill(shop)

@@ -1,4 +1,4 @@
-"""Slow unauthenticated clients cannot take the slots of others, nor keep unread answers in memory."""
+"""Slow unauthenticated clients cannot occupy others' slots or make the server keep unread answers."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable

@@ -1,4 +1,4 @@
-"""The benchmark of orders runs to its end and reports plausible figures. Tests assert no speed."""
+"""The benchmark of orders runs to its end and reports plausible figures. Its speed is not asserted."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A worker whose claim's COMMIT was not acknowledged has called no provider yet, and continues (F8)."""
+"""If a claim's COMMIT is not acknowledged, the worker continues only if the claim took effect (F8)."""
 
 from collections.abc import AsyncIterator
 

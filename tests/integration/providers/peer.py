@@ -117,7 +117,7 @@ def operation(reference: str, status: str, **changes: Any) -> dict[str, Any]:
 
 
 def error(reference: str, code: str, **changes: Any) -> dict[str, Any]:
-    """Return the body of an error by the provider itself."""
+    """Return the body of an error response from the provider itself, not from a gateway."""
     return {"error": {"code": code, "message": "said by the provider"}, **names(reference), **changes}
 
 

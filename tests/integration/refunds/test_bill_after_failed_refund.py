@@ -25,7 +25,7 @@ each_sale = pytest.mark.parametrize("sale", SALES.values(), ids=SALES)
 async def withdrawn(
     refunds: RefundMaker, provider: FakeProvider, admin: Admin, sale: PaymentRequest, **changes: Any
 ) -> tuple[str, str]:
-    """Create a payment that is cancelled after its money has moved; return its id and its refund's id."""
+    """Create a payment with a late cancel; return its id and its refund's id."""
     if sale is QR:
         payment_id = await cancelled_too_late(refunds, provider, **changes)
     else:

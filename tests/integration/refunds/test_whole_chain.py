@@ -158,7 +158,7 @@ async def check_settlement(
 ) -> None:
     """Check that a payment and its refunds name the settlement, and that the timeline shows their lines.
 
-    ``amounts`` has the amount of each line by refund id; that of the payment has the key ``None``.
+    ``amounts`` maps each refund's id to the amount of its line, and ``None`` to that of the payment.
     """
     events_seen = (await api.get(f"/payments/{payment_id}/events", as_=tenant)).body["data"]
     settled = [entry for entry in events_seen if entry["type"] == "settled"]
