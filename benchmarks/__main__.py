@@ -19,7 +19,8 @@ from benchmarks.measure import Sandbox, measure_target, stamp
 from benchmarks.orders import ORDERS_QUICK, OrdersPlan, compare_orders
 from benchmarks.plan import QUICK, Plan
 from benchmarks.profiling import profile
-from benchmarks.targets import OrmCelery, Product, Target
+from benchmarks.rivals.orm_celery.target import OrmCelery
+from benchmarks.targets import Product, Target
 from mpac.cli.errors import UserError
 from mpac.stack.local_stack import LocalStack
 from mpac.stack.state_folder import ROOT

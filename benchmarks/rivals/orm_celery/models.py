@@ -3,8 +3,8 @@
 import os
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
 
+import uuid_utils
 from sqlalchemy import BigInteger, DateTime, Engine, UniqueConstraint, create_engine
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
@@ -102,8 +102,8 @@ def connect(*, pool_size: int) -> tuple[Engine, sessionmaker[Session]]:
 
 
 def new_id() -> str:
-    """Return a new payment id."""
-    return f"pay_{uuid4().hex}"
+    """Return a new payment id, a UUIDv7 like the product's, so that indexes grow at their end."""
+    return f"pay_{uuid_utils.uuid7().hex}"
 
 
 def now() -> datetime:
