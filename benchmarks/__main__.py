@@ -1,4 +1,4 @@
-"""``python3 run.py bench``: measure the product and its rival (``benchmarks.rivals``) in interleaved rounds."""
+"""``python3 run.py bench``: measure the product and its rivals (``benchmarks.rivals``) in interleaved rounds."""
 
 import asyncio
 import json
@@ -6,6 +6,7 @@ import os
 import platform
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,13 +21,14 @@ from benchmarks.orders import ORDERS_QUICK, OrdersPlan, compare_orders
 from benchmarks.plan import QUICK, Plan
 from benchmarks.profiling import profile
 from benchmarks.rivals.orm_celery.target import OrmCelery
+from benchmarks.rivals.taskiq.target import Taskiq
 from benchmarks.targets import Product, Target
 from mpac.cli.errors import UserError
 from mpac.stack.local_stack import LocalStack
 from mpac.stack.state_folder import ROOT
 
 RESULTS = ROOT / "benchmarks" / "results"
-TARGETS: dict[str, type[Product] | type[OrmCelery]] = {"product": Product, "orm_celery": OrmCelery}
+TARGETS: dict[str, Callable[[LocalStack], Target]] = {"product": Product, "taskiq": Taskiq, "orm_celery": OrmCelery}
 
 
 @click.command()

@@ -10,8 +10,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 import jwt
 import psycopg
-from sqlalchemy import MetaData, create_engine, insert
+from sqlalchemy import create_engine, insert
 
+from benchmarks.rivals.tables import Base, Device
 from benchmarks.targets import DEVICES, SHARED
 from mpac.stack.local_stack import LocalStack
 from mpac.stack.ports import HOST, ReservedPorts, choose_ports
@@ -26,7 +27,6 @@ class Rival(ABC):
     """A rival with an API process and worker processes, and a database of its own in the stack's PostgreSQL."""
 
     name: str
-    tables: MetaData
     broker_database: int  # its number in Valkey; the product has 0
 
     def __init__(self, stack: LocalStack) -> None:
@@ -108,8 +108,8 @@ class Rival(ABC):
             await connection.execute(f"CREATE DATABASE rival_{self.name}")
         engine = create_engine(self._environment["RIVAL_DATABASE_URL"])
         with engine.begin() as connection_now:
-            self.tables.create_all(connection_now)
+            Base.metadata.create_all(connection_now)
             device = {"merchant_id": "mer_1", "store_id": "sto_1", "status": "active"}
             rows = [{"id": f"dev_{n}", **device} for n in range(DEVICES)]
-            connection_now.execute(insert(self.tables.tables["devices"]), rows)
+            connection_now.execute(insert(Device), rows)
         engine.dispose()

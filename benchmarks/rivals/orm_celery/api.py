@@ -3,25 +3,16 @@
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
-import jwt
 from fastapi import Depends, FastAPI, Header, HTTPException, Response
-from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from benchmarks.rivals.orm_celery.models import (
-    TOKEN_SECRET,
-    Device,
-    IdempotencyRecord,
-    Payment,
-    PaymentHistory,
-    connect,
-    new_id,
-    now,
-)
+from benchmarks.rivals.http import PaymentIn, PaymentOut, get_device_id
+from benchmarks.rivals.orm_celery.sessions import connect
 from benchmarks.rivals.orm_celery.worker import process_payment
+from benchmarks.rivals.tables import Device, IdempotencyRecord, Payment, PaymentHistory, new_id, now
 from workflows.gc_tuning import tune_gc
 
 THREADS = 40  # FastAPI's default for synchronous routes; each may need a connection
@@ -38,59 +29,6 @@ async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
 
 
 app = FastAPI(lifespan=lifespan)
-
-
-class Method(BaseModel):
-    """The method of a payment."""
-
-    type: Literal["qr", "card"]
-    mode: Literal["cpm"] | None = None
-    token: str | None = None
-
-
-class PaymentIn(BaseModel):
-    """A request for a payment."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    amount: int = Field(gt=0)
-    currency: str = "JPY"
-    method: Method
-    client_reference: str | None = None
-    metadata: dict[str, Any] = Field(default_factory=dict)
-
-
-class PaymentOut(BaseModel):
-    """A payment."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    id: str
-    status: str
-    version: int
-    amount: int
-    currency: str
-    method: dict[str, Any]
-    client_reference: str | None
-    metadata: dict[str, Any] = Field(validation_alias="details")
-    device_id: str
-    store_id: str
-    merchant_id: str
-    provider_reference: str | None
-    failure_code: str | None
-    created_at: Any
-    processing_at: Any
-    completed_at: Any
-    failed_at: Any
-
-
-async def get_device_id(authorization: Annotated[str, Header()]) -> str:
-    """Return the device that a valid token names."""
-    try:
-        claims = jwt.decode(authorization.removeprefix("Bearer "), TOKEN_SECRET, algorithms=["HS256"])
-    except jwt.PyJWTError as error:
-        raise HTTPException(401) from error
-    return str(claims["sub"])
 
 
 @app.get("/health")

@@ -1,6 +1,5 @@
 """Start and stop the rival ``orm_celery``, which this folder's README describes."""
 
-from benchmarks.rivals.orm_celery.models import Base
 from benchmarks.rivals.rival import Rival
 from mpac.stack import commands
 from mpac.stack.service_process import ServiceProcess
@@ -10,7 +9,6 @@ class OrmCelery(Rival):
     """The rival with a synchronous route, ORM sessions and one Celery task per payment."""
 
     name = "orm_celery"
-    tables = Base.metadata
     broker_database = 1
 
     def _workers(self) -> tuple[ServiceProcess, ...]:

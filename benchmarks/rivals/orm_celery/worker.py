@@ -8,14 +8,14 @@ from celery import Celery
 from celery.signals import worker_ready
 from sqlalchemy.orm import Session
 
-from benchmarks.rivals.orm_celery.models import (
+from benchmarks.rivals.orm_celery.sessions import connect
+from benchmarks.rivals.tables import (
     BROKER_URL,
     SANDBOX_API_KEY,
     SANDBOX_URL,
     Payment,
     PaymentAttempt,
     PaymentHistory,
-    connect,
     now,
 )
 from mpac.stack.ready_file import announce_ready

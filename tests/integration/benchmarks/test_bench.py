@@ -31,7 +31,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("name", ["product", "orm_celery"])
+@pytest.mark.parametrize("name", ["product", "taskiq", "orm_celery"])
 def test_every_payment_that_was_answered_is_completed_and_charged_once(results: dict[str, Any], name: str) -> None:
     (figures,) = results["rounds"][name]
     proof = figures["proof"]
@@ -41,7 +41,7 @@ def test_every_payment_that_was_answered_is_completed_and_charged_once(results: 
     assert all(figures[load]["errors"] == {} for load in ("closed", "steady", "rest"))
 
 
-@pytest.mark.parametrize("name", ["product", "orm_celery"])
+@pytest.mark.parametrize("name", ["product", "taskiq", "orm_celery"])
 def test_no_payment_is_quicker_than_its_provider(results: dict[str, Any], name: str) -> None:
     (figures,) = results["rounds"][name]
     # On a busy machine a load may last too short for any of its payments to become final.
@@ -52,7 +52,7 @@ def test_no_payment_is_quicker_than_its_provider(results: dict[str, Any], name: 
         assert figures[load]["final_ms"]["p50"] + figures[load]["post_ms"]["p99"] >= results["plan"]["latency_ms"] - 1
 
 
-@pytest.mark.parametrize("name", ["product", "orm_celery"])
+@pytest.mark.parametrize("name", ["product", "taskiq", "orm_celery"])
 def test_processor_time_is_reported_by_process_and_fits_into_the_machine(results: dict[str, Any], name: str) -> None:
     closed = results["rounds"][name][0]["closed"]
     spent = closed["processor_ms"]["by process"]

@@ -1,13 +1,13 @@
-"""Define the rival's tables and connect to its database. Settings come from the environment (``RIVAL_…``)."""
+"""The tables of the rivals, their ids and their settings, which come from the environment (``RIVAL_…``)."""
 
 import os
 from datetime import UTC, datetime
 from typing import Any
 
 import uuid_utils
-from sqlalchemy import BigInteger, DateTime, Engine, UniqueConstraint, create_engine
+from sqlalchemy import BigInteger, DateTime, UniqueConstraint
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 DATABASE_URL = os.environ.get("RIVAL_DATABASE_URL", "")
 BROKER_URL = os.environ.get("RIVAL_BROKER_URL", "")
@@ -93,12 +93,6 @@ class IdempotencyRecord(Base):
     fingerprint: Mapped[str]
     body: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(Instant)
-
-
-def connect(*, pool_size: int) -> tuple[Engine, sessionmaker[Session]]:
-    """Return an engine with as many connections as there are threads, and its session factory."""
-    engine = create_engine(DATABASE_URL, pool_size=pool_size, max_overflow=0)
-    return engine, sessionmaker(engine, expire_on_commit=False)
 
 
 def new_id() -> str:
