@@ -11,16 +11,20 @@ from api.failed_auth_limit import FailedAuthLimit
 from api.limits import Limits
 from workers.nudge import Nudger
 from workers.silence_monitor import SilenceMonitor
+from workflows.bills.queries import BillReads, bill_reads
 from workflows.database.engines import Role, connect, disconnect
 from workflows.devices.client_assertions import Assertions
 from workflows.devices.issue_token import TokenIssuer
 from workflows.gc_tuning import tune_gc
 from workflows.ops.metrics_store import TotalsWriter
 from workflows.orders.create import OrderIntake
+from workflows.orders.queries import OrderReads, order_reads
 from workflows.orders.totals import TaxRounding
 from workflows.payments.accept import PaymentIntake
 from workflows.payments.await_changes import ChangeListener
+from workflows.payments.queries import PaymentReads, payment_reads
 from workflows.providers.registry import Providers, open_providers
+from workflows.refunds.queries import RefundReads, refund_reads
 from workflows.settings import Settings
 from workflows.tenants.tokens import Tokens
 
@@ -42,6 +46,10 @@ class Runtime:
     token_issuer: TokenIssuer
     payment_intake: PaymentIntake
     order_intake: OrderIntake
+    payment_reads: PaymentReads
+    order_reads: OrderReads
+    bill_reads: BillReads
+    refund_reads: RefundReads
     change_listener: ChangeListener
     nudger: Nudger
     silence_monitor: SilenceMonitor
@@ -55,6 +63,7 @@ async def running(settings: Settings, limits: Limits) -> AsyncIterator[Runtime]:
     connect(settings, roles=API_ROLES)
     tokens = Tokens(settings)
     timeout_seconds = settings.statement_timeout_ms / 1000 + STATEMENT_MARGIN_SECONDS
+    payments = payment_reads(timeout_seconds=timeout_seconds)
     runtime = Runtime(
         settings=settings,
         limits=limits,
@@ -63,7 +72,11 @@ async def running(settings: Settings, limits: Limits) -> AsyncIterator[Runtime]:
         token_issuer=TokenIssuer(tokens, Assertions(settings), timeout_seconds=timeout_seconds),
         payment_intake=PaymentIntake(nudge_grace_seconds=settings.nudge_grace_seconds, timeout_seconds=timeout_seconds),
         order_intake=OrderIntake(tax_rounding=TaxRounding(settings.tax_rounding), timeout_seconds=timeout_seconds),
-        change_listener=ChangeListener(),
+        payment_reads=payments,
+        order_reads=order_reads(timeout_seconds=timeout_seconds),
+        bill_reads=bill_reads(timeout_seconds=timeout_seconds),
+        refund_reads=refund_reads(timeout_seconds=timeout_seconds),
+        change_listener=ChangeListener(payments),
         nudger=Nudger(spacing_seconds=settings.nudge_spacing_ms / 1000),
         totals_writer=TotalsWriter(Role.ACCEPT),
         silence_monitor=SilenceMonitor(silence_seconds=settings.silence_seconds),

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, Reason, RequestId
+from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, Reason, RequestId, RuntimeDep
 from api.fast_route import FastRoute
 from api.idempotency import KEY_PARAMETER
 from api.openapi.error_responses import error_responses
@@ -13,7 +13,7 @@ from api.responses import json_response, page_response, stored_response
 from api.schemas.bills import BillIn, BillOut, BillsOut, CombineIn, PartsOut, SplitIn
 from api.schemas.query_types import Instant, Text50, Text80
 from workflows.bills.create import bill_orders
-from workflows.bills.queries import BillFilter, bill_fields, list_bills, read_bill
+from workflows.bills.queries import BillFilter, bill_fields, list_bills
 from workflows.bills.states import BillStatus
 from workflows.bills.void_and_split import split_bill, void_bill
 
@@ -80,9 +80,9 @@ async def get_bills(
 
 
 @router.get("/{bill_id}", response_model=BillOut, responses=error_responses(401, 403))
-async def get_bill(bill_id: EntityId, caller: AnyCaller) -> Response:
+async def get_bill(bill_id: EntityId, caller: AnyCaller, runtime: RuntimeDep) -> Response:
     """Return one bill."""
-    return json_response(bill_fields(await read_bill(bill_id, caller=caller)))
+    return json_response(bill_fields(await runtime.bill_reads.read(bill_id, caller=caller)))
 
 
 @router.post("/{bill_id}/void", response_model=BillOut, responses=error_responses(401, 403, 409, 422))

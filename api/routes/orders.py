@@ -15,7 +15,7 @@ from api.schemas.orders import OrderIn, OrderOut, OrderPatch, OrdersOut
 from api.schemas.query_types import Instant, Text50, Text80
 from workflows.orders.change import cancel_order, change_order, complete_order, submit_order
 from workflows.orders.create import Creation
-from workflows.orders.queries import OrderFilter, list_orders, order_fields, read_order
+from workflows.orders.queries import OrderFilter, list_orders, order_fields
 from workflows.orders.states import OrderStatus
 from workflows.orders.totals import TaxRounding
 
@@ -65,9 +65,9 @@ async def get_orders(
 
 
 @router.get("/{order_id}", response_model=OrderOut, responses=error_responses(401, 403))
-async def get_order(order_id: EntityId, caller: AnyCaller) -> Response:
+async def get_order(order_id: EntityId, caller: AnyCaller, runtime: RuntimeDep) -> Response:
     """Return one order."""
-    return json_response(order_fields(await read_order(order_id, caller=caller)))
+    return json_response(order_fields(await runtime.order_reads.read(order_id, caller=caller)))
 
 
 @router.patch("/{order_id}", response_model=OrderOut, responses=error_responses(401, 403, 409, 422))

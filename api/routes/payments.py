@@ -17,7 +17,7 @@ from api.schemas.timeline import EventsOut
 from workflows.payments.await_changes import await_payment, follow_payment
 from workflows.payments.cancel import cancel_payment
 from workflows.payments.check_request import PaymentSubmission
-from workflows.payments.queries import list_payments, payment_fields, read_payment
+from workflows.payments.queries import list_payments, payment_fields
 from workflows.refunds.workload import PAYMENTS
 from workflows.tenants.scope import with_progress
 from workflows.timeline import read_whole_timeline
@@ -77,7 +77,7 @@ async def get_payment(
             payment_id, caller=caller, watch=runtime.change_listener, wait_seconds=seconds, since_version=since_version
         )
     else:
-        row = await read_payment(payment_id, caller=caller)
+        row = await runtime.payment_reads.read(payment_id, caller=caller)
     return json_response(with_progress(caller, payment_fields)(row))
 
 

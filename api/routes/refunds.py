@@ -12,7 +12,7 @@ from api.openapi.error_responses import error_responses
 from api.responses import json_response, page_response, stored_response
 from api.schemas.payment_and_refund_queries import RefundQuery
 from api.schemas.refunds import RefundIn, RefundOut, RefundsOut, ReportIn
-from workflows.refunds.queries import list_refunds, list_refunds_of, read_refund, refund_fields
+from workflows.refunds.queries import list_refunds, list_refunds_of, refund_fields
 from workflows.refunds.report_manual_refund import report_refund
 from workflows.refunds.request import request_refund
 from workflows.tenants.scope import with_progress
@@ -84,6 +84,7 @@ async def post_report(
 
 
 @router.get("/refunds/{refund_id}", response_model=RefundOut, responses=error_responses(401, 403))
-async def get_refund(refund_id: EntityId, caller: AnyCaller) -> Response:
+async def get_refund(refund_id: EntityId, caller: AnyCaller, runtime: RuntimeDep) -> Response:
     """Return one refund."""
-    return json_response(with_progress(caller, refund_fields)(await read_refund(refund_id, caller=caller)))
+    row = await runtime.refund_reads.read(refund_id, caller=caller)
+    return json_response(with_progress(caller, refund_fields)(row))

@@ -6,12 +6,14 @@ from datetime import datetime
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement, select, text
+from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.balance import balance_of
 from workflows.bills.models import Bill, BillOrder, BillWithOrders
 from workflows.tenants.caller import Caller, caller_transaction
-from workflows.tenants.query_helpers import equal_filters, in_range, one_row, page_of
+from workflows.tenants.gathered_reads import GatheredReads, read_statement
+from workflows.tenants.query_helpers import equal_filters, in_range, page_of
 from workflows.tenants.scope import visible_to
 
 _ORDERS = text("SELECT bill_id, order_id FROM bill_orders WHERE bill_id = ANY(:bill_ids) ORDER BY bill_id, order_id")
@@ -67,12 +69,23 @@ FIELDS = (
 """
 
 
-async def read_bill(bill_id: str, *, caller: Caller) -> BillWithOrders:
-    """Return the row of a bill with its ``order_ids``. Raises ``ResourceNotFound``."""
-    conditions = visible_to(caller, Bill.merchant_id, Bill.store_id)
-    async with caller_transaction(caller) as connection:
-        statement = select(Bill.__table__).where(Bill.id == bill_id, *conditions)
-        return await bill_with_orders(connection, await one_row(connection, statement))
+_READ = read_statement("""
+    -- The ids are sorted later: to save a sort, a cached plan may scan the index on order_id.
+    SELECT r.*, ARRAY(SELECT order_id FROM bill_orders WHERE bill_id = r.id) AS order_ids
+    FROM bills r WHERE r.id = i.id
+""")
+
+BillReads = GatheredReads[BillWithOrders]
+"""The reads of bills by id."""
+
+
+def bill_reads(*, timeout_seconds: float) -> BillReads:
+    """Return the reads of bills of this process."""
+    return GatheredReads(_READ, build=_with_sorted_orders, timeout_seconds=timeout_seconds)
+
+
+def _with_sorted_orders(row: RowMapping) -> BillWithOrders:
+    return cast(BillWithOrders, {**row, "order_ids": sorted(row["order_ids"])})
 
 
 async def list_bills(

@@ -3,15 +3,18 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement, select, text
+from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.orders.models import Order, OrderItemRow
 from workflows.orders.totals import OrderLine, format_tax_rate
 from workflows.tenants.caller import Caller, caller_transaction
-from workflows.tenants.query_helpers import equal_filters, in_range, one_row, page_of
+from workflows.tenants.gathered_reads import GatheredReads, read_statement
+from workflows.tenants.query_helpers import equal_filters, in_range, page_of
 from workflows.tenants.scope import visible_to
 
 # bills and bill_orders are tables of a higher layer. They are read here, because an order is shown with the ids of its bills.
@@ -71,14 +74,6 @@ FIELDS = (
 ITEM_FIELDS = ("id", "name", "quantity", "unit_price", "tax_rate", "subtotal")
 
 
-async def read_order(order_id: str, *, caller: Caller) -> dict[str, Any]:
-    """Return the row of an order with its ``items`` and ``bill_ids``. Raises ``ResourceNotFound``."""
-    conditions = visible_to(caller, Order.merchant_id, Order.store_id)
-    async with caller_transaction(caller) as connection:
-        statement = select(Order.__table__).where(Order.id == order_id, *conditions)
-        return await order_with_items(connection, await one_row(connection, statement))
-
-
 async def list_orders(
     order_filter: OrderFilter, *, caller: Caller, limit: int, before: str | None
 ) -> list[dict[str, Any]]:
@@ -134,3 +129,36 @@ def _items(items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [
         {**{name: item[name] for name in ITEM_FIELDS}, "tax_rate": format_tax_rate(item["tax_rate"])} for item in items
     ]
+
+
+_COLUMNS = tuple(name for name in FIELDS if name not in ("items", "bill_ids"))
+# bills and bill_orders are tables of a higher layer. They are read here, because an order is shown with the ids of its bills.
+_READ_ORDER = read_statement(f"""
+    SELECT {", ".join(f"r.{name}" for name in _COLUMNS)},
+           (SELECT json_agg(json_build_array(id, name, quantity, unit_price, CAST(tax_rate AS text), subtotal)
+                            ORDER BY position)
+            FROM order_items WHERE order_id = r.id) AS items,
+           ARRAY(SELECT bill_id FROM bill_orders
+                 -- LATERAL and LIMIT 1: otherwise a cached plan may scan all bills. Sorted later, for the same reason.
+                 CROSS JOIN LATERAL (SELECT status FROM bills WHERE id = bill_id LIMIT 1) b
+                 WHERE order_id = r.id AND b.status <> 'voided') AS bill_ids
+    FROM orders r WHERE r.id = i.id
+""")
+
+OrderReads = GatheredReads[Mapping[str, Any]]
+"""The reads of orders by id. Their rows have the columns that ``order_fields`` shows, with ``items`` and ``bill_ids``."""
+
+
+def order_reads(*, timeout_seconds: float) -> OrderReads:
+    """Return the reads of orders of this process."""
+    return GatheredReads(_READ_ORDER, build=_with_items, timeout_seconds=timeout_seconds)
+
+
+def _with_items(row: RowMapping) -> Mapping[str, Any]:
+    """Return ``row`` with its items as ``order_fields`` expects them.
+
+    In the statement's JSON the tax rate is a text, which keeps its scale.
+    """
+    items: list[dict[str, Any]] = [dict(zip(ITEM_FIELDS, values, strict=True)) for values in row["items"] or ()]
+    items = [{**item, "tax_rate": Decimal(item["tax_rate"])} for item in items]
+    return {**row, "items": items, "bill_ids": sorted(row["bill_ids"])}

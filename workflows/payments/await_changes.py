@@ -8,15 +8,14 @@ a change during the gap is not lost either.
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from typing import Any
 
 import psycopg
 
 from workflows.database.engines import address
-from workflows.payments.models import PaymentRow
-from workflows.payments.queries import read_payment
+from workflows.payments.queries import PaymentReads
 from workflows.payments.states import PaymentStatus
 from workflows.tenants.caller import Caller
 
@@ -36,7 +35,9 @@ BEAT_SECONDS = 15.0
 class ChangeListener:
     """The process's subscription to changes of payments."""
 
-    def __init__(self) -> None:
+    def __init__(self, reads: PaymentReads) -> None:
+        """Create the subscription. ``reads`` read the payments of those who wait."""
+        self.reads = reads
         self._waiters: dict[str, set[asyncio.Future[None]]] = defaultdict(set)
         self._task: asyncio.Task[None] | None = None
         self.listening = asyncio.Event()
@@ -110,7 +111,7 @@ class ChangeListener:
 
 async def await_payment(
     payment_id: str, *, caller: Caller, watch: ChangeListener, wait_seconds: float, since_version: int | None
-) -> PaymentRow:
+) -> Mapping[str, Any]:
     """Return the payment's row once its version is above ``since_version``, or after ``wait_seconds``.
 
     Without ``since_version``, wait until the payment leaves its current version; if it is final, return immediately.
@@ -122,7 +123,7 @@ async def await_payment(
     while True:
         changed = watch.next_change(payment_id)
         try:
-            row = await read_payment(payment_id, caller=caller)
+            row = await watch.reads.read(payment_id, caller=caller)
             if known is None:
                 known = row["version"] if row["status"] in MOVING else -1
             left = give_up_at - loop.time()
@@ -135,7 +136,7 @@ async def await_payment(
 
 async def follow_payment(
     payment_id: str, *, caller: Caller, watch: ChangeListener, longest_seconds: float
-) -> AsyncIterator[PaymentRow | None]:
+) -> AsyncIterator[Mapping[str, Any] | None]:
     """Yield the payment's row now and after each change.
 
     Yield ``None`` if nothing happened for ``BEAT_SECONDS``. A version is skipped if a newer one follows closely. Each

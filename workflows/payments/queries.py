@@ -13,8 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.payments.models import Payment, PaymentAttempt, PaymentHistory, PaymentMessage, PaymentRow
 from workflows.payments.states import Advice
 from workflows.tenants.caller import Caller, caller_transaction
+from workflows.tenants.gathered_reads import GatheredReads, read_statement
 from workflows.tenants.query_helpers import MoneyFilter, equal_filters, one_row, page_of
-from workflows.tenants.scope import visible_to
+from workflows.tenants.scope import PROGRESS, visible_to
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,12 +35,6 @@ class PaymentFilter(MoneyFilter):
         return [*equal_filters(Payment, self, *equal), *self.conditions_on(Payment)]
 
 
-async def read_payment(payment_id: str, *, caller: Caller) -> PaymentRow:
-    """Return the payment's row. Raises ``ResourceNotFound`` if the caller may not see it."""
-    async with caller_transaction(caller) as connection:
-        return await _one(connection, payment_id, caller)
-
-
 async def list_payments(wanted: PaymentFilter, *, caller: Caller, limit: int, before: str | None) -> list[PaymentRow]:
     """Return up to ``limit`` payments, newest first, older than the id ``before``."""
     conditions = [*visible_to(caller, Payment.merchant_id, Payment.store_id), *wanted.conditions()]
@@ -55,7 +50,7 @@ async def read_timeline(payment_id: str, *, caller: Caller) -> list[dict[str, An
     The events are transitions, attempts and (redacted) provider messages.
     """
     async with caller_transaction(caller) as connection:
-        await _one(connection, payment_id, caller)
+        await require_payment(connection, payment_id, caller)
         history = select(PaymentHistory.__table__).where(PaymentHistory.payment_id == payment_id)
         attempts = select(PaymentAttempt.__table__).where(PaymentAttempt.payment_id == payment_id)
         messages = select(PaymentMessage.__table__).where(PaymentMessage.payment_id == payment_id)
@@ -83,11 +78,10 @@ def merge_events(*lists: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [event for _, event in sorted(placed, key=lambda pair: pair[0])]
 
 
-async def _one(connection: AsyncConnection, payment_id: str, caller: Caller) -> PaymentRow:
-    statement = select(Payment.__table__).where(
-        Payment.id == payment_id, *visible_to(caller, Payment.merchant_id, Payment.store_id)
-    )
-    return cast(PaymentRow, await one_row(connection, statement))
+async def require_payment(connection: AsyncConnection, payment_id: str, caller: Caller) -> None:
+    """Raise ``ResourceNotFound`` if the caller may not see this payment."""
+    conditions = visible_to(caller, Payment.merchant_id, Payment.store_id)
+    await one_row(connection, select(Payment.id).where(Payment.id == payment_id, *conditions))
 
 
 def transition_event(row: dict[str, Any]) -> dict[str, Any]:
@@ -169,3 +163,17 @@ def payment_fields(row: Mapping[str, Any]) -> dict[str, Any]:
         "expires_at": row.get("expires_at") if row["processing_mode"] == "provider" else None,
     }
     return {name: special[name] if name in special else row.get(name) for name in FIELDS}
+
+
+_SPECIAL = ("method", "advice")
+"""Fields of the contract that are not columns."""
+_COLUMNS = (*(name for name in FIELDS if name not in _SPECIAL), "method_type", "method_mode", *PROGRESS)
+_READ = read_statement(f"SELECT {', '.join(f'r.{name}' for name in _COLUMNS)} FROM payments r WHERE r.id = i.id")
+
+PaymentReads = GatheredReads[Mapping[str, Any]]
+"""The reads of payments by id. Their rows have the columns that ``payment_fields`` and ``with_progress`` show."""
+
+
+def payment_reads(*, timeout_seconds: float) -> PaymentReads:
+    """Return the reads of payments of this process."""
+    return GatheredReads(_READ, build=dict, timeout_seconds=timeout_seconds)

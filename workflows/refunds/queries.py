@@ -6,10 +6,11 @@ from typing import Any, cast
 
 from sqlalchemy import ColumnElement, select
 
-from workflows.payments.queries import read_payment
+from workflows.payments.queries import require_payment
 from workflows.refunds.models import Refund, RefundRow
 from workflows.tenants.caller import Caller, caller_transaction
-from workflows.tenants.query_helpers import MoneyFilter, equal_filters, one_row, page_of
+from workflows.tenants.gathered_reads import GatheredReads, read_statement
+from workflows.tenants.query_helpers import MoneyFilter, equal_filters, page_of
 from workflows.tenants.scope import visible_to
 
 
@@ -30,12 +31,15 @@ class RefundFilter(MoneyFilter):
         ]
 
 
-async def read_refund(refund_id: str, *, caller: Caller) -> RefundRow:
-    """Return the refund's row. Raises ``ResourceNotFound`` if the caller may not see it."""
-    conditions = visible_to(caller, Refund.merchant_id, Refund.store_id)
-    statement = select(Refund.__table__).where(Refund.id == refund_id, *conditions)
-    async with caller_transaction(caller) as connection:
-        return cast(RefundRow, await one_row(connection, statement))
+_READ = read_statement("SELECT r.* FROM refunds r WHERE r.id = i.id")
+
+RefundReads = GatheredReads[RefundRow]
+"""The reads of refunds by id."""
+
+
+def refund_reads(*, timeout_seconds: float) -> RefundReads:
+    """Return the reads of refunds of this process."""
+    return GatheredReads(_READ, build=lambda row: cast(RefundRow, dict(row)), timeout_seconds=timeout_seconds)
 
 
 async def list_refunds(wanted: RefundFilter, *, caller: Caller, limit: int, before: str | None) -> list[RefundRow]:
@@ -49,7 +53,8 @@ async def list_refunds(wanted: RefundFilter, *, caller: Caller, limit: int, befo
 
 async def list_refunds_of(payment_id: str, *, caller: Caller, limit: int, before: str | None) -> list[RefundRow]:
     """Return refunds of one payment. Raises ``ResourceNotFound`` if the caller may not see the payment."""
-    await read_payment(payment_id, caller=caller)
+    async with caller_transaction(caller) as connection:
+        await require_payment(connection, payment_id, caller)
     return await list_refunds(RefundFilter(payment_id=payment_id), caller=caller, limit=limit, before=before)
 
 

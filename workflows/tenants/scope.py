@@ -54,6 +54,15 @@ def scope_condition(*, merchant_id: str = "merchant_id", store_id: str = "store_
     return f"CASE CAST({caller}scope AS text)\n{cases}\n        ELSE false END"
 
 
+def check_owner(caller: Caller, owner: Mapping[str, str | None]) -> None:
+    """Raise ``RuntimeError`` unless the ids of a row's ``owner`` put the row into the scope of ``caller``.
+
+    This is for rows that were read under a role that sees every tenant: a statement that filters wrongly must not show one.
+    """
+    if any(owner[name] != getattr(caller, name) for name in TENANT_IDS[caller.scope]):
+        raise RuntimeError("a statement returned a row of another tenant")
+
+
 IN_SCOPE = scope_condition()
 """The condition for a table with ``merchant_id`` and ``store_id``, with the parameters of ``scope_params``."""
 

@@ -15,12 +15,16 @@ from psycopg.rows import DictRow
 
 from workflows import numbering
 from workflows.bills import apply_payments, lock
+from workflows.bills import queries as bill_queries
 from workflows.database.engines import KEY_LOOKUP_SETTINGS
 from workflows.devices import issue_token
 from workflows.ledger import post_journals
 from workflows.orders import create, write_orders
+from workflows.orders import queries as order_queries
 from workflows.payments import accept, check_request, record
+from workflows.payments import queries as payment_queries
 from workflows.processing import leases, shared_statements
+from workflows.refunds import queries as refund_queries
 from workflows.refunds import record as refund_record
 from workflows.refunds.workload import PAYMENTS, REFUNDS
 
@@ -38,6 +42,10 @@ HOT: dict[str, Any] = {
     "bill: its orders": apply_payments._ORDERS,
     "bill: lock orders": apply_payments._LOCK_ORDERS,
     "bill: pay orders": apply_payments._PAY_ORDERS,
+    "read: payment": payment_queries._READ,
+    "read: order": order_queries._READ_ORDER,
+    "read: bill": bill_queries._READ,
+    "read: refund": refund_queries._READ,
     "device token: look": issue_token._FIND_KEYS,
     "device token: redeem": issue_token._REDEEM,
     "payments: record": record._RECORD,

@@ -19,7 +19,7 @@ from workflows.database.engines import Role, _engines
 from workflows.errors import ResourceNotFound
 from workflows.payments import await_changes
 from workflows.payments.await_changes import ChangeListener, await_payment, follow_payment
-from workflows.payments.queries import PaymentFilter, list_payments, read_payment, read_timeline
+from workflows.payments.queries import PaymentFilter, list_payments, payment_reads, read_timeline
 
 LONG_SECONDS = 600
 """Longer than any test may take: a request that is not woken fails the test on any machine."""
@@ -28,7 +28,7 @@ LONG_SECONDS = 600
 @pytest.fixture
 async def watch(engines: None) -> AsyncIterator[ChangeListener]:
     """Yield a change listener for one test."""
-    made = ChangeListener()
+    made = ChangeListener(payment_reads(timeout_seconds=LONG_SECONDS))
     made.start()
     yield made
     await made.stop()
@@ -38,7 +38,7 @@ async def watch(engines: None) -> AsyncIterator[ChangeListener]:
 def statements() -> Iterator[list[str]]:
     """Yield a list that collects the statements of API transactions."""
     heard: list[str] = []
-    engine = _engines.by_role[Role.CALLER].sync_engine
+    engine = _engines.by_role[Role.ACCEPT].sync_engine
 
     def hear(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
         heard.append(statement)
@@ -95,7 +95,7 @@ async def test_payments_are_invisible_to_another_tenant(payments: PaymentMaker, 
         await list_payments(PaymentFilter(store_id=payments.tenant.store_id), caller=stranger, limit=5, before=None)
         == []
     )
-    for read in (read_payment, read_timeline):
+    for read in (payment_reads(timeout_seconds=LONG_SECONDS).read, read_timeline):
         with pytest.raises(ResourceNotFound):
             await read(payment_id, caller=stranger)
 
@@ -237,7 +237,7 @@ async def test_a_wait_for_another_tenants_payment_finds_nothing(
 
 
 async def test_waits_end_when_a_listener_stops_that_was_never_started() -> None:
-    listener = ChangeListener()
+    listener = ChangeListener(payment_reads(timeout_seconds=LONG_SECONDS))
     waiting, cancelled = listener.next_change("pay_1"), listener.next_change("pay_1")
     cancelled.cancel()
     listener._wake("pay_1:2 pay_2:1")  # before the event loop has told the listener about the cancelled one
@@ -256,7 +256,7 @@ async def test_the_listener_goes_on_after_an_unexpected_error(
 
     monkeypatch.setattr(await_changes, "address", broken)
     monkeypatch.setattr(await_changes, "RECONNECT_SECONDS", 0)
-    listener = ChangeListener()
+    listener = ChangeListener(payment_reads(timeout_seconds=LONG_SECONDS))
     listener.start()
 
     async def failures() -> int:

@@ -1,11 +1,12 @@
 """The tenant rule exists in Python (``TENANT_IDS``) and in the database (``may_see``), and the two must agree.
 
-Three statements are built from the Python table: the conditions of ``visible_to``, the text of ``scope_condition``, and the
-join of the group lookup. Each runs with row-level security open to all rows; then row-level security runs alone, for the
-caller in question.
+Four statements are built from the Python table: the conditions of ``visible_to``, the text of ``scope_condition``, the join of
+the group lookup, and a gathered read. Each runs with row-level security open to all rows; then row-level security runs alone,
+for the caller in question.
 """
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import psycopg
@@ -16,11 +17,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tests.conftest import MakeTenant
 from tests.factories import Tenant
+from tests.polling import GENEROUS_SECONDS
 from workflows.database.engines import rows_parameter
+from workflows.errors import ResourceNotFound
 from workflows.ids import new_id
 from workflows.requests.batch_lookup import LOOKUP_COLUMNS, LOOKUP_JOINS, lookup_row
 from workflows.requests.idempotency import Key
 from workflows.tenants.caller import Caller, CallerRole, caller_transaction
+from workflows.tenants.gathered_reads import GatheredReads, read_statement
 from workflows.tenants.models import Store
 from workflows.tenants.scope import scope_condition, scope_params, visible_to
 
@@ -29,6 +33,10 @@ BY_TEXT = text(f"SELECT id FROM stores WHERE id = ANY(:ids) AND {scope_condition
 BY_LOOKUP = text(
     f"SELECT s.id FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i({LOOKUP_COLUMNS}) {LOOKUP_JOINS} ORDER BY i.n"
 )
+
+BY_READ = read_statement("""
+    SELECT r.* FROM (SELECT id, merchant_id, id AS store_id FROM stores) r WHERE r.id = i.id
+""")
 
 Places = dict[str, Tenant]
 """The caller's store, another store of its merchant, a store of another merchant of its PSP, and another tenant's store."""
@@ -89,6 +97,7 @@ async def test_python_and_row_level_security_show_a_caller_the_same_stores(place
         found = await connection.execute(BY_TEXT, {"ids": list(ids), **scope_params(caller)})
         seen["scope_condition"] = {ids[row.id] for row in found}
         seen["group lookup"] = {ids[store_id] for store_id in await _looked_up(connection, caller, places)}
+    seen["gathered read"] = {ids[store_id] for store_id in await _read(caller, ids)}
     assert seen == dict.fromkeys(seen, expected)
 
 
@@ -102,3 +111,11 @@ async def _looked_up(connection: AsyncConnection, caller: Caller, places: Places
     rows = [lookup_row(n, caller, key, store_id=store_id) for n, store_id in enumerate(named)]
     found = await connection.execute(BY_LOOKUP, {"rows": rows_parameter(rows)})
     return [row.id for row in found]
+
+
+async def _read(caller: Caller, store_ids: Iterable[str]) -> list[str]:
+    """Return the stores that ``caller`` gets from reads that share a statement."""
+    reads = GatheredReads(BY_READ, build=dict, timeout_seconds=GENEROUS_SECONDS)
+    found = await asyncio.gather(*(reads.read(id_, caller=caller) for id_ in store_ids), return_exceptions=True)
+    assert all(isinstance(one, dict | ResourceNotFound) for one in found), found
+    return [one["id"] for one in found if isinstance(one, dict)]
