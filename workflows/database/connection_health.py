@@ -15,9 +15,11 @@ replaced before anything is sent on it if it died:
 
 BEGIN is a separate round trip in any case, so nothing more is sent than without the check. It changes nothing, so it may be
 repeated whatever its outcome was. If it is not answered in time, because the peer vanished silently, the connection is
-replaced as well.
+replaced as well. A statement of the hot path that is its own transaction has no BEGIN: in the last case of the table, an
+empty SELECT is sent before it (``workflows.database.hot_connection``).
 """
 
+import logging
 import select
 import time
 from collections.abc import Mapping
@@ -27,8 +29,15 @@ from typing import Any
 import psycopg
 from sqlalchemy import event
 from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.exc import InvalidatePoolError
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncEngine
+
+from workflows.errors import ServiceUnavailable
+
+logger = logging.getLogger(__name__)
+
+OPERATOR_EVENTS = {"25006": "read_only", "42501": "grant_missing", "53100": "disk_full"}
+"""SQLSTATE that requires an operator's action → the second part of the event that is logged."""
 
 
 class TransientError(Enum):
@@ -74,6 +83,27 @@ def classify_transient(error: BaseException | None) -> TransientError | None:
     return next((TRANSIENT_ERRORS[state[:length]] for length in _LENGTHS if state[:length] in TRANSIENT_ERRORS), None)
 
 
+def as_unavailable(error: DBAPIError | psycopg.Error) -> ServiceUnavailable | None:
+    """Return the error for the caller if ``error`` is transient, else ``None``.
+
+    Logs an error that requires an operator's action.
+    """
+    original = error.orig if isinstance(error, DBAPIError) else error
+    if not (classify_transient(original) or (isinstance(error, DBAPIError) and error.connection_invalidated)):
+        return None
+    _log_operator_event(original)
+    return ServiceUnavailable(retry_after_seconds=1)
+
+
+def _log_operator_event(error: BaseException | None) -> None:
+    """Log an error of ``OPERATOR_EVENTS``: nothing else explains to the operator why requests get 503."""
+    state = getattr(error, "sqlstate", None)
+    if state in OPERATOR_EVENTS:
+        logger.error(
+            "the database refuses statements: SQLSTATE %s", state, extra={"event": f"database.{OPERATOR_EVENTS[state]}"}
+        )
+
+
 HOT_SECONDS = 1.0
 BEGIN_SECONDS = 2.0
 """The longest wait for the answer to a BEGIN. It is below the timeouts of connecting and of the readiness probe (3 s)."""
@@ -88,18 +118,22 @@ def check_connections(engine: AsyncEngine) -> None:
 
 
 def _check_connection(adapted: Any, record: Any, _proxy: Any) -> None:
-    now = time.monotonic()
     taken_at: float | None = record.info.get(_TAKEN_AT)
-    record.info[_TAKEN_AT] = now
-    if taken_at is None:
-        return
-    raw: psycopg.AsyncConnection[Any] = adapted.driver_connection
-    if now - taken_at < HOT_SECONDS and not _has_unread_data(raw):
+    record.info[_TAKEN_AT] = time.monotonic()
+    if taken_at is None or not needs_check(adapted.driver_connection, taken_at):
         return
     try:
         adapted.run_async(_begin)
     except psycopg.Error as error:
         raise InvalidatePoolError from error
+
+
+def needs_check(raw: psycopg.AsyncConnection[Any], taken_at: float) -> bool:
+    """Return whether an idle connection must be checked by a round trip.
+
+    ``taken_at`` is when it was last taken, by the monotonic clock.
+    """
+    return time.monotonic() - taken_at >= HOT_SECONDS or _has_unread_data(raw)
 
 
 def _has_unread_data(raw: psycopg.AsyncConnection[Any]) -> bool:

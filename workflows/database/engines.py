@@ -7,7 +7,6 @@ payments and read what they need. Workers may change payments. Sweeps may find r
 """
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from enum import StrEnum
@@ -23,15 +22,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
-from workflows.database.connection_health import TransientError, check_connections, classify_transient
+from workflows.database.connection_health import (
+    TransientError,
+    as_unavailable,
+    check_connections,
+    classify_transient,
+)
+from workflows.database.hot_connection import HotPool
 from workflows.database.metrics_buffer import count_final_rows, pop_outcomes
 from workflows.errors import ServiceUnavailable
 from workflows.settings import Settings
-
-logger = logging.getLogger(__name__)
-
-OPERATOR_EVENTS = {"25006": "read_only", "42501": "grant_missing", "53100": "disk_full"}
-"""SQLSTATE that requires an operator's action → the second part of the event that is logged."""
 
 
 class Role(StrEnum):
@@ -71,6 +71,10 @@ On a fresh database PostgreSQL spent 0.31-0.45 ms per payment without these sett
 """
 
 
+HOT_ROLES = KEY_LOOKUP_ROLES
+"""Roles that also have connections of the hot path (``workflows.database.hot_path``)."""
+
+
 class _Engines:
     """The engines of this process, by role; empty until ``connect``."""
 
@@ -78,11 +82,14 @@ class _Engines:
     long: dict[Role, AsyncEngine]
     """The engines for long calls, with few connections. If exports used the other engines, ten of them would block all
     payments."""
+    hot: dict[Role, HotPool]
+    """The connections of the hot path, for the roles of ``HOT_ROLES``."""
     url: str
 
     def __init__(self) -> None:
         self.by_role = {}
         self.long = {}
+        self.hot = {}
         self.url = ""
 
 
@@ -116,6 +123,8 @@ def connect(settings: Settings, *, roles: tuple[Role, ...] = tuple(Role)) -> Non
         _engines.long[role] = _engine(
             url, arguments, size=settings.long_calls, timeout_seconds=LONG_POOL_TIMEOUT_SECONDS
         )
+        if role in HOT_ROLES:
+            _engines.hot[role] = HotPool(_engines.url, arguments, size=size, timeout_seconds=POOL_TIMEOUT_SECONDS)
 
 
 def _engine(url: URL, arguments: dict[str, Any], *, size: int, timeout_seconds: float) -> AsyncEngine:
@@ -140,7 +149,8 @@ async def disconnect() -> None:
     The wait takes up to ``LAST_STATEMENTS_SECONDS``.
     """
     engines = [*_engines.by_role.values(), *_engines.long.values()]
-    _engines.by_role, _engines.long = {}, {}
+    hot = [*_engines.hot.values()]
+    _engines.by_role, _engines.long, _engines.hot = {}, {}, {}
     loop = asyncio.get_running_loop()
     give_up_at = loop.time() + LAST_STATEMENTS_SECONDS
     for engine in engines:
@@ -148,6 +158,10 @@ async def disconnect() -> None:
         while pool.checkedout() and loop.time() < give_up_at:  # noqa: ASYNC110 - a pool has no event
             await asyncio.sleep(POOL_CHECK_SECONDS)
         await engine.dispose()
+    for hot_pool in hot:
+        while hot_pool.in_use and loop.time() < give_up_at:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(POOL_CHECK_SECONDS)
+        await hot_pool.close()
 
 
 def address() -> str:
@@ -156,6 +170,16 @@ def address() -> str:
     Only the connection that listens for notifications uses it (``workflows.payments.await_changes``).
     """
     return _engines.url
+
+
+def hot_pool_of(role: Role) -> HotPool:
+    """Return the hot path's connections under ``role``.
+
+    Raises ``ServiceUnavailable`` before ``connect`` and after ``disconnect``.
+    """
+    if pool := _engines.hot.get(role):
+        return pool
+    raise ServiceUnavailable(retry_after_seconds=1)
 
 
 @asynccontextmanager
@@ -185,25 +209,14 @@ async def transaction(role: Role, *, is_long: bool = False) -> AsyncIterator[Asy
     except PoolTimeout as error:
         raise ServiceUnavailable(retry_after_seconds=1) from error
     except (DBAPIError, psycopg.Error) as error:
-        original = error.orig if isinstance(error, DBAPIError) else error
-        if not (classify_transient(original) or (isinstance(error, DBAPIError) and error.connection_invalidated)):
-            raise
-        _log_operator_event(original)
-        raise ServiceUnavailable(retry_after_seconds=1) from error
+        if unavailable := as_unavailable(error):
+            raise unavailable from error
+        raise
 
 
 async def switch_role(connection: AsyncConnection, role: Role) -> None:
     """Run the rest of this transaction under ``role``, with that role's grants and row-level security."""
     await connection.execute(text(f"SET LOCAL ROLE {role}"))
-
-
-def _log_operator_event(error: BaseException | None) -> None:
-    """Log an error of ``OPERATOR_EVENTS``: nothing else explains to the operator why requests get 503."""
-    state = getattr(error, "sqlstate", None)
-    if state in OPERATOR_EVENTS:
-        logger.error(
-            "the database refuses statements: SQLSTATE %s", state, extra={"event": f"database.{OPERATOR_EVENTS[state]}"}
-        )
 
 
 def violated_constraint(error: DBAPIError) -> str | None:

@@ -32,14 +32,17 @@ async def wire(settings: Settings, engines: None) -> AsyncIterator[Wire]:
         database._engines = database._Engines()
         database._engines.by_role, database._engines.long = {**usual.by_role}, {**usual.long}
         connect(settings.model_copy(update={"database_url": SecretStr(url)}), roles=(Role.WORKER,))
+        database._engines.hot = {**usual.hot, Role.WORKER: database._engines.hot[Role.WORKER]}
         database._engines.url = usual.url
         behind = (database._engines.by_role[Role.WORKER], database._engines.long[Role.WORKER])
+        hot = database._engines.hot[Role.WORKER]
         try:
             yield wire
         finally:
             database._engines = usual
             for engine in behind:
                 await engine.dispose()
+            await hot.close()
 
 
 @pytest.mark.parametrize("request_", [QR, CASH], ids=["provider", "cash"])

@@ -17,8 +17,10 @@ def roles_of(source: str, line: str) -> int:
 
 def test_documented_connections_of_each_process_match_its_pools() -> None:
     fields = Settings.model_fields
-    pools = fields["database_pool_size"].default + fields["long_calls"].default
-    api = roles_of("api/runtime.py", "API_ROLES =") * pools + 1  # one connection listens for changes
-    worker = roles_of("workers/runtime.py", "connect(settings, roles=") * pools
+    size = fields["database_pool_size"].default
+    pools = size + fields["long_calls"].default
+    # Each has one role with connections of the hot path; one connection of the API listens for changes.
+    api = roles_of("api/runtime.py", "API_ROLES =") * pools + size + 1
+    worker = roles_of("workers/runtime.py", "connect(settings, roles=") * pools + size
     rows = dict(re.findall(r"^\| (API|worker) \| [^|]+ \| (\d+) \|", PAGE.read_text(), re.MULTILINE))
     assert rows == {"API": str(api), "worker": str(worker)}
