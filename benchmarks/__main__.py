@@ -1,13 +1,8 @@
-"""``python3 run.py bench``: measure the product and its rivals (``benchmarks.rivals``) in interleaved rounds."""
+"""``python3 run.py bench``: measure the rows of the benchmark (``benchmarks.rows``) that are named, or the usual one."""
 
 import asyncio
-import json
-import os
-import platform
-import tempfile
+import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,103 +10,109 @@ from typing import Any
 import click
 from rich.console import Console
 
-from benchmarks import report
-from benchmarks.measure import Sandbox, measure_target, stamp
+from benchmarks import results
+from benchmarks.frame import Row, Run
 from benchmarks.orders import ORDERS_QUICK, OrdersPlan, compare_orders
 from benchmarks.plan import QUICK, Plan
+from benchmarks.plan_options import with_settings
 from benchmarks.profiling import profile
-from benchmarks.rivals.orm_celery.target import OrmCelery
-from benchmarks.rivals.taskiq.target import Taskiq
-from benchmarks.targets import Product, Target
+from benchmarks.table_of_rows import ROWS
+from benchmarks.targets_by_name import TARGETS
 from mpac.cli.errors import UserError
-from mpac.stack.local_stack import LocalStack
-from mpac.stack.state_folder import ROOT
 
-RESULTS = ROOT / "benchmarks" / "results"
-TARGETS: dict[str, Callable[[LocalStack], Target]] = {"product": Product, "taskiq": Taskiq, "orm_celery": OrmCelery}
+ALL = "all"
+WIDTH = 140  # columns, if the output is not a terminal
+USUAL = ("payments",)
+"""What is measured if no row is named: all of them take hours."""
 
 
-@click.command()
-@click.option("--quick", is_flag=True, help="One short round, which shows that it runs; its figures mean little.")
+def _help_of_rows() -> str:
+    width = max(map(len, ROWS))
+    lines = [f"  {name:<{width}}  {row.summary}" for name, row in ROWS.items()]
+    return "\n".join(["\b", "ROWS:", *lines, f"  {ALL:<{width}}  all of them, one after the other"])
+
+
+@click.command(epilog=_help_of_rows(), context_settings={"max_content_width": 130})
+@click.argument("rows", nargs=-1, type=click.Choice([*ROWS, ALL]), metavar="[ROW]...")
+@click.option("--quick", is_flag=True, help="Short loads, which show that it runs; the figures mean little.")
 @click.option("--rounds", type=click.IntRange(1, 20), help="Interleaved rounds; the table shows their medians.")
-@click.option("--in-flight", type=click.IntRange(1, 4096), help="Terminals of the closed loop.")
-@click.option("--only", multiple=True, type=click.Choice(list(TARGETS)), help="Measure only these.")
+@click.option("--in-flight", type=click.IntRange(1, 4096), help="Terminals of the closed loops.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change another value of the rows' plans.")
+@click.option("--only", multiple=True, type=click.Choice(list(TARGETS)), help="Measure only these, without the others.")
 @click.option("--profile", "is_profile", is_flag=True, help="Print instead where the product's CPU time goes.")
 @click.option(
     "--orders", "is_orders", is_flag=True, help="Measure instead what an order costs compared with a payment."
 )
 @click.option(
-    "--results", type=click.Path(path_type=Path), help="The JSON file to write; else one in benchmarks/results."
+    "--results", "path", type=click.Path(path_type=Path), help="The JSON file to write; else one in benchmarks/results."
 )
 def main(
     *,
+    rows: tuple[str, ...],
     quick: bool,
     rounds: int | None,
     in_flight: int | None,
+    settings: tuple[str, ...],
     only: tuple[str, ...],
     is_profile: bool,
     is_orders: bool,
-    results: Path | None,
+    path: Path | None,
 ) -> None:
-    """Measure throughput, latencies and CPU time per payment of the product and of a usual design."""
-    plan = QUICK if quick else Plan()
-    plan = replace(plan, rounds=rounds or plan.rounds, in_flight=in_flight or plan.in_flight)
+    """Measure throughput, latencies and CPU time: the named rows, or `payments`, in twelve minutes."""
     console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, WIDTH)
+    given = {"rounds": rounds, "in_flight": in_flight}
+    changes = [*settings, *(f"{name}={value}" for name, value in given.items() if value is not None)]
     try:
         if is_profile:
-            asyncio.run(profile(plan, console))
+            asyncio.run(profile(with_settings(QUICK if quick else Plan(), changes), console))
             return
+        content = results.header(" ".join(["python3 run.py bench", *sys.argv[1:]]))
         if is_orders:
-            usual = ORDERS_QUICK if quick else OrdersPlan()
-            wanted = replace(usual, rounds=rounds or usual.rounds, in_flight=in_flight or usual.in_flight)
-            whole = compare_orders(wanted, console)
+            plan = with_settings(ORDERS_QUICK if quick else OrdersPlan(), changes)
+            content |= compare_orders(plan, console)
         else:
-            found = asyncio.run(_run(plan, only or tuple(TARGETS), console))
-            report.show(found, console)
-            whole = {"plan": asdict(plan), "summary": report.summary(found), "rounds": found}
+            names = list(ROWS) if ALL in rows else list(dict.fromkeys(rows or USUAL))
+            content |= measure_rows([ROWS[name] for name in names], console, quick=quick, changes=changes, only=only)
     except UserError as error:
         raise click.ClickException(str(error)) from error
-    path = results or RESULTS / f"{datetime.now(UTC):%Y%m%dT%H%M%S}{'-orders' if is_orders else ''}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"machine": _machine(), **whole}, indent=1) + "\n")
-    console.print(f"Written to {path}.")
+    mark = "-orders" if is_orders else f"-{'-'.join(rows)}" if rows else ""
+    file = path or results.FOLDER / f"{datetime.now(UTC):%Y%m%dT%H%M%S}{mark}.json"
+    results.write(content, file)
+    console.print(f"Written to {file}.")
+    if content.get("refused"):
+        raise click.ClickException("Some rows have no figures; the reasons are above.")
 
 
-async def _run(plan: Plan, names: tuple[str, ...], console: Console) -> report.Rounds:
-    found: report.Rounds = {name: [] for name in names}
-    run = stamp()
-    with tempfile.TemporaryDirectory(prefix="mpac-bench-", ignore_cleanup_errors=True) as folder:
-        async with LocalStack(Path(folder) / "home", restart=False, durable=True) as stack:
-            targets: dict[str, Target] = {name: TARGETS[name](stack) for name in names}
-            product = Product(stack)
-            await product.stop()
-            for number in range(plan.rounds):
-                for name, target in targets.items():
-                    started = time.monotonic()
-                    sandbox = Sandbox(stack.urls.sandbox, stack.control_key)
-                    figures = await measure_target(target, plan=plan, sandbox=sandbox, run=f"{run}-{number}-{name}")
-                    found[name].append(figures)
-                    console.print(_line(number, name, figures, time.monotonic() - started))
-    return found
+def measure_rows(
+    rows: list[Row], console: Console, *, quick: bool, changes: list[str], only: tuple[str, ...]
+) -> dict[str, Any]:
+    """Measure the rows one after the other, and return what goes into the file.
 
-
-def _line(number: int, name: str, figures: dict[str, Any], seconds: float) -> str:
-    closed, rest = figures["closed"], figures["rest"]
-    return (
-        f"round {number + 1}, {name}: {closed['per_second']:,.0f} payments/s, "
-        f"{closed['processor_ms']['all of its own']:.2f} ms of CPU time each; at rest POST "
-        f"{rest['post_ms'].get('p99', 0):.1f} ms, final {rest['final_ms'].get('p99', 0):.1f} ms (P99); "
-        f"other processes used {closed['share of others']:.2f} CPUs; {seconds:.0f} s"
-    )
-
-
-def _machine() -> dict[str, Any]:
-    return {
-        "processors": os.cpu_count(),
-        "system": platform.system(),
-        "python": platform.python_version(),
-        "load_average": os.getloadavg(),
+    A row that fails is reported at once and has no figures; the others are measured all the same.
+    """
+    plans = {
+        row.name: with_settings(row.quick if quick else row.plan, changes, of_several=len(rows) > 1) for row in rows
     }
+    found: dict[str, Any] = {}
+    refused: dict[str, str] = {}
+    for place, row in enumerate(rows, 1):
+        if len(rows) > 1:
+            console.rule(f"{row.name}, {place} of {len(rows)}")
+        run, started = Run(row.name, console, only=only), time.monotonic()
+        try:
+            figures = asyncio.run(row.measure(run, plans[row.name]))
+        except UserError as error:
+            console.print(f"{row.name}: {error}", style="red", markup=False)
+            refused[row.name] = str(error)
+            continue
+        results.show_result(row, run, figures, console)
+        found[row.name] = results.result_of(row, plans[row.name], run, figures, seconds=time.monotonic() - started)
+    usual = found.get("payments")
+    # Scripts of before there were rows read the usual row at the top of the file.
+    top = {"plan": usual["plan"], **usual["figures"]} if usual else {}
+    return {"quick": quick, "rows": found, "refused": refused, **top}
 
 
 if __name__ == "__main__":

@@ -28,9 +28,10 @@ class Reading:
 class CpuMeter:
     """Read the CPU times of a target's processes."""
 
-    def __init__(self, pids: Mapping[str, int], *, session_pid: int) -> None:
+    def __init__(self, pids: Mapping[str, int], *, session_pid: int | None = None) -> None:
+        """``session_pid`` is the load generator's own database session, if it has one."""
         self._processes = {name: psutil.Process(pid) for name, pid in pids.items()}
-        self._session = psutil.Process(session_pid)
+        self._session = psutil.Process(session_pid) if session_pid else None
         self._client = psutil.Process()
 
     def read(self) -> Reading:
@@ -38,7 +39,7 @@ class CpuMeter:
 
         Raises ``psutil.NoSuchProcess`` if a process has ended: the measurement is void.
         """
-        session = _cpu_seconds(self._session)
+        session = _cpu_seconds(self._session) if self._session else 0.0
         seconds = {name: _with_children(process) for name, process in self._processes.items()}
         if "postgres" in seconds:
             seconds["postgres"] -= session

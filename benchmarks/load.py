@@ -1,9 +1,10 @@
 """Generate load in a separate process: ``python -m benchmarks.load`` reads a job on stdin and writes its findings.
 
-| kind   | terminals                                                      | result                           |
-|--------|----------------------------------------------------------------|----------------------------------|
-| closed | each submits its next payment when its last one is final       | payments/s, CPU time per payment |
-| open   | payments are submitted at fixed times, however slow the target | the latency of each payment      |
+| kind    | terminals                                                      | result                           |
+|---------|----------------------------------------------------------------|----------------------------------|
+| closed  | each submits its next payment when its last one is final       | payments/s, CPU time per payment |
+| waiting | the same, and each asks the API for the outcome, by `?wait=25` | the same, and answers by status  |
+| open    | payments are submitted at fixed times, however slow the target | the latency of each payment      |
 
 In the open loop, the latency of a payment is measured from the time at which it should have been submitted. So a server that
 stalls is charged for every payment that it delayed, not only for one.
@@ -23,9 +24,10 @@ import uvloop
 
 from benchmarks.completion_poller import CompletionPoller
 from benchmarks.cpu_time import CpuMeter, Reading, cpu_seconds_between
-from benchmarks.terminal import ANSWER_WITHIN_SECONDS, Terminal, payment_id
+from benchmarks.terminal import ANSWER_WITHIN_SECONDS, Answer, Terminal, payment_id, payment_state
 
-CREATED = 201
+CREATED, OK = 201, 200
+FINAL = frozenset({"completed", "failed", "cancelled"})
 REST_SECONDS = 0.1  # pause of a terminal after a refusal
 DRAIN_SECONDS = 60.0  # for payments in flight when the load ends
 
@@ -56,6 +58,7 @@ class Findings:
     created: int = 0
     completed: int = 0
     statuses: Counter[str] = field(default_factory=Counter)  # of all payments, including warm-up and drain
+    answers: Counter[str] = field(default_factory=Counter)  # of the API, by status
     errors: Counter[str] = field(default_factory=Counter)
     unfinished: int = 0
     post_ms: list[float] = field(default_factory=list)
@@ -79,7 +82,7 @@ class Load:
         """Submit payments as the job says, wait until they are final, and return what was measured."""
         watching = asyncio.create_task(self._poller.run())
         try:
-            tasks = await {"closed": self._closed, "open": self._open}[self._job.kind]()
+            tasks = await {"closed": self._closed, "waiting": self._closed, "open": self._open}[self._job.kind]()
             _, left = await asyncio.wait(tasks, timeout=DRAIN_SECONDS)
             self._found.unfinished = len(left)
             for task in left:
@@ -152,19 +155,41 @@ class Load:
             found.errors[type(error).__name__] += 1
             return False
         answered = time.perf_counter()
+        found.answers[str(answer.status)] += 1
         if give_back is not None:
             give_back.append(terminal)
         if answer.status != CREATED:
             found.errors[str(answer.status)] += 1
             return False
         found.created += self._is_measuring
-        status, seen_at = await self._poller.final_status(payment_id(answer.body))
+        try:
+            status, seen_at = await self._await_outcome(terminal, answer)
+        except (OSError, TimeoutError) as error:
+            terminal.close()
+            found.errors[type(error).__name__] += 1
+            return False
         found.statuses[status] += 1
         found.completed += self._is_measuring and status == "completed"
         if is_measured:
             found.post_ms.append((answered - begun) * 1000)
             found.final_ms.append((seen_at - answered) * 1000)
         return True
+
+    async def _await_outcome(self, terminal: Terminal, accepted: Answer) -> tuple[str, float]:
+        """Return the final status of a payment, and when it was seen: in the database, or by a waiting GET."""
+        if self._job.kind != "waiting":
+            return await self._poller.final_status(payment_id(accepted.body))
+        named, (status, version) = payment_id(accepted.body), payment_state(accepted.body)
+        while status not in FINAL:
+            async with asyncio.timeout(ANSWER_WITHIN_SECONDS):
+                answer = await terminal.wait_for_change(named, version)
+            self._found.answers[str(answer.status)] += 1
+            if answer.status == OK:
+                status, version = payment_state(answer.body)
+            else:
+                self._found.errors[str(answer.status)] += 1
+                await asyncio.sleep(REST_SECONDS)
+        return status, time.perf_counter()
 
 
 async def run_job(job: Job) -> Findings:

@@ -22,7 +22,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.cpu_time import CpuMeter, cpu_seconds_between
-from benchmarks.measure import percentiles, stamp
+from benchmarks.generator import percentiles
+from benchmarks.measure import stamp
 from benchmarks.seed import create_devices, request_tokens
 from benchmarks.terminal import Connection
 from mpac.cli.errors import UserError
@@ -60,15 +61,16 @@ ORDER = json.dumps(
 )
 
 
-def _payment(number: str) -> str:
+def payment_body(reference: str) -> str:
+    """Return the body of a request for a payment with a reference of its own."""
     return (
-        f'{{"amount":1000,"currency":"JPY","method":{{"type":"qr","mode":"cpm"}},"client_reference":"{number}",'
+        f'{{"amount":1000,"currency":"JPY","method":{{"type":"qr","mode":"cpm"}},"client_reference":"{reference}",'
         f'"metadata":{{"lane":"3"}}}}'
     )
 
 
 KINDS: dict[str, tuple[str, Callable[[str], str]]] = {
-    "payment": ("payments", _payment),
+    "payment": ("payments", payment_body),
     "order": ("orders", lambda _: ORDER),
 }
 """Kind → the path, and the function that returns the request body for a request's reference."""

@@ -10,8 +10,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.measure import Sandbox, figures_of, job_for, load, prepare, stamp
+from benchmarks.measure import figures_of, job_for, load, prepare, stamp
 from benchmarks.plan import Plan
+from benchmarks.proof import Sandbox
 from benchmarks.targets import Product
 from mpac.cli.errors import UserError
 from mpac.stack.local_stack import LocalStack

@@ -17,9 +17,9 @@ STORES = 4
 Device = dict[str, str]
 
 
-async def create_devices(stack: LocalStack, number: int) -> list[Device]:
+async def create_devices(stack: LocalStack, number: int, *, stores: int = STORES) -> list[Device]:
     """Create ``number`` active devices in a few stores that accept QR payments through the sandbox."""
-    words = ("seed", "--json", "--devices", str(number), "--stores", str(STORES), "--home", str(stack.home.path))
+    words = ("seed", "--json", "--devices", str(number), "--stores", str(stores), "--home", str(stack.home.path))
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "mpac", *words), stdout=asyncio.subprocess.PIPE, cwd=ROOT
     )

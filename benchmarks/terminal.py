@@ -9,6 +9,7 @@ from itertools import count
 from typing import NamedTuple, cast
 
 ANSWER_WITHIN_SECONDS = 60  # of an overloaded target; a longer wait counts as an error
+WAIT_SECONDS = 25  # the longest wait that the API allows
 
 
 class Answer(NamedTuple):
@@ -86,6 +87,7 @@ class Terminal:
             f"POST /api/v1/payments HTTP/1.1\r\nHost: {host}:{port}\r\nAuthorization: Bearer {token}\r\n"
             "Content-Type: application/json\r\nIdempotency-Key: "
         )
+        self._rest_of_head = f" HTTP/1.1\r\nHost: {host}:{port}\r\nAuthorization: Bearer {token}\r\n\r\n"
         self._connection = Connection()
 
     async def connect(self) -> None:
@@ -106,9 +108,30 @@ class Terminal:
             f"{self._head}{number}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
         )
 
+    async def wait_for_change(self, payment_id: str, version: int) -> Answer:
+        """Wait until the payment is newer than ``version``, as terminals do: by a GET that the API holds open."""
+        await self.connect()
+        path = f"/api/v1/payments/{payment_id}?wait={WAIT_SECONDS}&since_version={version}"
+        return await self._connection.exchange(f"GET {path}{self._rest_of_head}".encode())
+
+    async def cancel(self, payment_id: str) -> Answer:
+        """Cancel a payment."""
+        await self.connect()
+        rest = self._rest_of_head.replace(
+            "\r\n\r\n", "\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+        )
+        return await self._connection.exchange(f"POST /api/v1/payments/{payment_id}/cancel{rest}".encode())
+
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
+
+
+def payment_state(body: bytes) -> tuple[str, int]:
+    """Return the status and the version of the payment in a response."""
+    start = body.index(b'"status":"') + 10
+    number = body.index(b'"version":') + 10
+    return body[start : body.index(b'"', start)].decode(), int(body[number : body.index(b",", number)])
 
 
 def payment_id(body: bytes) -> str:

@@ -21,7 +21,6 @@ from typing import Any
 from vine import promise
 
 from workers.broker_reconnect import ReconnectingConsumer
-from workers.grouped_events import GroupedEventsConsumer
 from workers.kombu_patches import patch_kombu
 from workers.runtime import run
 from workflows.card_data import find_card_data
@@ -51,7 +50,7 @@ class Unreadable:
     call: list[Any] | None = None
 
 
-class DeadLetterConsumer(GroupedEventsConsumer, ReconnectingConsumer):
+class DeadLetterConsumer(ReconnectingConsumer):
     """Celery's consumer, which checks each message before it creates a task."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

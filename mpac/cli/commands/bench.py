@@ -1,4 +1,4 @@
-"""`mpac bench`: measure payments per second and what each costs."""
+"""`mpac bench`: measure what the product can do, and what it costs."""
 
 import sys
 from pathlib import Path
@@ -15,11 +15,12 @@ from mpac.stack.attach import exec_command
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @home_option
 def bench(arguments: tuple[str, ...], home: Path) -> None:  # noqa: ARG001 - every command takes --home
-    """Measure throughput; ARGUMENTS go to `python -m benchmarks`.
+    """Measure throughput, latencies and CPU time; ARGUMENTS go to `python -m benchmarks`.
 
-    `python3 run.py bench -- --help` lists the arguments. Without arguments the product is compared with its rival, the
-    same service in a usual design, in about eight minutes. --quick shows within one minute that the benchmark runs,
-    --profile prints where the product spends its time, and --orders compares an order with a payment.
+    Name what to measure: `bench reads`, `bench waits mix`, or `bench all`, which takes hours. `bench -- --help` lists
+    the names and the options. Without a name, the product under full load is compared with its rivals, the same service in
+    usual designs, in about twelve minutes. --quick shows within a minute that a benchmark runs, --profile prints where the
+    product spends its time, and --orders compares an order with a payment.
 
     It starts its own durable servers and does not touch the local stack.
     """
