@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from fastapi import Depends, FastAPI
 
 from api.errors import install_errors
+from api.fast_read import install_fast_reads
 from api.fast_route import install_fast_routes
 from api.limits import Limits
 from api.middleware import RequestMiddleware
@@ -95,6 +96,7 @@ def build_app(settings: Settings) -> FastAPI:
     install_landing_page(app, settings)
     install_query_check(app)
     install_fast_routes(app)
+    install_fast_reads(app)
     app.add_middleware(
         RequestMiddleware,
         limits=limits,

@@ -132,7 +132,7 @@ def plan_of(dependant: Dependant, endpoint: Callable[..., Any]) -> Plan:
     if missing := set(inspect.signature(endpoint).parameters) - passed:
         raise _unsupported_error(endpoint, f"the parameter {min(missing)!r}")
     return Plan(
-        checks=tuple(_as_check(dependency, endpoint) for dependency in checks),
+        checks=tuple(as_check(dependency, endpoint) for dependency in checks),
         has_path_ids=bool(dependant.path_params),
         model=model,
         body_parameter=body_parameter,
@@ -153,7 +153,7 @@ def _body_of(dependant: Dependant, endpoint: Callable[..., Any]) -> tuple[str, t
     raise _unsupported_error(endpoint, "a body that is not exactly one model")
 
 
-def _as_check(dependency: Dependant, endpoint: Callable[..., Any]) -> Check:
+def as_check(dependency: Dependant, endpoint: Callable[..., Any]) -> Check:
     """Return the function of a dependency that the route, a router or the application declares.
 
     Raises ``TypeError`` unless ``await check(request)`` is all that FastAPI would do with it.

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, Reason, RequestId, RuntimeDep
+from api.fast_read import fast_get
 from api.fast_route import FastRoute
 from api.idempotency import KEY_PARAMETER
 from api.openapi.error_responses import error_responses
@@ -60,7 +61,7 @@ for path, endpoint, model in (
     )
 
 
-@router.get("", response_model=BillsOut, responses=error_responses(401, 403))
+@fast_get(router, "", response_model=BillsOut, responses=error_responses(401, 403))
 async def get_bills(
     *,
     caller: AnyCaller,
@@ -79,7 +80,7 @@ async def get_bills(
     return page_response(rows, page, bill_fields)
 
 
-@router.get("/{bill_id}", response_model=BillOut, responses=error_responses(401, 403))
+@fast_get(router, "/{bill_id}", response_model=BillOut, responses=error_responses(401, 403))
 async def get_bill(bill_id: EntityId, caller: AnyCaller, runtime: RuntimeDep) -> Response:
     """Return one bill."""
     return json_response(bill_fields(await runtime.bill_reads.read(bill_id, caller=caller)))

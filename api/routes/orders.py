@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, RequestId, RuntimeDep
+from api.fast_read import fast_get
 from api.fast_route import FastRoute
 from api.idempotency import KEY_PARAMETER
 from api.openapi.error_responses import error_responses
@@ -46,7 +47,7 @@ router.add_api_route(
 )
 
 
-@router.get("", response_model=OrdersOut, responses=error_responses(401, 403))
+@fast_get(router, "", response_model=OrdersOut, responses=error_responses(401, 403))
 async def get_orders(
     *,
     caller: AnyCaller,
@@ -64,7 +65,7 @@ async def get_orders(
     return page_response(rows, page, order_fields)
 
 
-@router.get("/{order_id}", response_model=OrderOut, responses=error_responses(401, 403))
+@fast_get(router, "/{order_id}", response_model=OrderOut, responses=error_responses(401, 403))
 async def get_order(order_id: EntityId, caller: AnyCaller, runtime: RuntimeDep) -> Response:
     """Return one order."""
     return json_response(order_fields(await runtime.order_reads.read(order_id, caller=caller)))

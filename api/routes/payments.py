@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, RequestId, RuntimeDep
+from api.fast_read import fast_get
 from api.fast_route import FastRoute
 from api.idempotency import KEY_PARAMETER
 from api.openapi.error_responses import error_responses
@@ -51,7 +52,7 @@ router.add_api_route(
 )
 
 
-@router.get("", response_model=PaymentsOut, responses=error_responses(401, 403))
+@fast_get(router, "", response_model=PaymentsOut, responses=error_responses(401, 403))
 async def get_payments(caller: AnyCaller, page: CurrentPage, wanted: Annotated[PaymentQuery, Query()]) -> Response:
     """List the payments that you may see, newest first.
 
@@ -61,7 +62,7 @@ async def get_payments(caller: AnyCaller, page: CurrentPage, wanted: Annotated[P
     return page_response(rows, page, with_progress(caller, payment_fields))
 
 
-@router.get("/{payment_id}", response_model=PaymentOut, responses=error_responses(401, 403))
+@fast_get(router, "/{payment_id}", response_model=PaymentOut, responses=error_responses(401, 403))
 async def get_payment(
     *,
     payment_id: EntityId,
@@ -81,7 +82,8 @@ async def get_payment(
     return json_response(with_progress(caller, payment_fields)(row))
 
 
-@router.get(
+@fast_get(
+    router,
     "/{payment_id}/stream",
     status_code=200,
     response_class=EventStream,

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, RequestId, RuntimeDep
+from api.fast_read import fast_get
 from api.fast_route import FastRoute
 from api.idempotency import KEY_PARAMETER
 from api.openapi.error_responses import error_responses
@@ -55,14 +56,14 @@ router.add_api_route(
 )
 
 
-@router.get("/payments/{payment_id}/refunds", response_model=RefundsOut, responses=error_responses(401, 403))
+@fast_get(router, "/payments/{payment_id}/refunds", response_model=RefundsOut, responses=error_responses(401, 403))
 async def get_refunds_of_payment(payment_id: EntityId, caller: AnyCaller, page: CurrentPage) -> Response:
     """List the refunds of one payment, newest first."""
     rows = await list_refunds_of(payment_id, caller=caller, limit=page.limit + 1, before=page.before)
     return page_response(rows, page, with_progress(caller, refund_fields))
 
 
-@router.get("/refunds", response_model=RefundsOut, responses=error_responses(401, 403))
+@fast_get(router, "/refunds", response_model=RefundsOut, responses=error_responses(401, 403))
 async def get_refunds(caller: AnyCaller, page: CurrentPage, wanted: Annotated[RefundQuery, Query()]) -> Response:
     """List the refunds that you may see, newest first."""
     rows = await list_refunds(wanted.to_filter(), caller=caller, limit=page.limit + 1, before=page.before)
@@ -83,7 +84,7 @@ async def post_report(
     return json_response(refund_fields(row))
 
 
-@router.get("/refunds/{refund_id}", response_model=RefundOut, responses=error_responses(401, 403))
+@fast_get(router, "/refunds/{refund_id}", response_model=RefundOut, responses=error_responses(401, 403))
 async def get_refund(refund_id: EntityId, caller: AnyCaller, runtime: RuntimeDep) -> Response:
     """Return one refund."""
     row = await runtime.refund_reads.read(refund_id, caller=caller)
