@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement, select, text
-from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.balance import balance_of
@@ -84,7 +83,7 @@ def bill_reads(*, timeout_seconds: float) -> BillReads:
     return GatheredReads(_READ, build=_with_sorted_orders, timeout_seconds=timeout_seconds)
 
 
-def _with_sorted_orders(row: RowMapping) -> BillWithOrders:
+def _with_sorted_orders(row: dict[str, Any]) -> BillWithOrders:
     return cast(BillWithOrders, {**row, "order_ids": sorted(row["order_ids"])})
 
 

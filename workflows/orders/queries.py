@@ -7,7 +7,6 @@ from decimal import Decimal
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement, select, text
-from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.orders.models import Order, OrderItemRow
@@ -154,7 +153,7 @@ def order_reads(*, timeout_seconds: float) -> OrderReads:
     return GatheredReads(_READ_ORDER, build=_with_items, timeout_seconds=timeout_seconds)
 
 
-def _with_items(row: RowMapping) -> Mapping[str, Any]:
+def _with_items(row: dict[str, Any]) -> Mapping[str, Any]:
     """Return ``row`` with its items as ``order_fields`` expects them.
 
     In the statement's JSON the tax rate is a text, which keeps its scale.

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import TextClause, text
-from sqlalchemy.engine import RowMapping
 
-from workflows.database.engines import Role, rows_parameter, transaction
+from workflows.database.engines import Role, rows_parameter
 from workflows.database.group_commit import GroupCommit
+from workflows.database.hot_path import execute_alone
 from workflows.errors import ResourceNotFound
 from workflows.tenants.caller import Caller, CallerRole, device_not_active_error
 from workflows.tenants.scope import check_owner, scope_condition
@@ -86,7 +86,9 @@ class GatheredReads(Generic[Row]):
     ``statement`` is made by ``read_statement``. ``build`` turns a row of it into the result.
     """
 
-    def __init__(self, statement: TextClause, *, build: Callable[[RowMapping], Row], timeout_seconds: float) -> None:
+    def __init__(
+        self, statement: TextClause, *, build: Callable[[dict[str, Any]], Row], timeout_seconds: float
+    ) -> None:
         self._statement = statement
         self._build = build
         self._group: GroupCommit[Read, Row] = GroupCommit(
@@ -103,8 +105,7 @@ class GatheredReads(Generic[Row]):
 
     async def _flush(self, group: list[Read]) -> list[Row | BaseException]:
         rows = rows_parameter([read.row(number) for number, read in enumerate(group)])
-        async with transaction(Role.ACCEPT) as connection:
-            found = (await connection.execute(self._statement, {"rows": rows})).mappings().all()
+        found = (await execute_alone(Role.ACCEPT, self._statement, {"rows": rows})).all()
         results: list[Row | BaseException] = [ResourceNotFound() for _ in group]
         for row in found:
             number = row["n"]
@@ -114,7 +115,7 @@ class GatheredReads(Generic[Row]):
                 results[number] = error
         return results
 
-    def _result(self, caller: Caller, row: RowMapping) -> Row:
+    def _result(self, caller: Caller, row: dict[str, Any]) -> Row:
         if caller.role is CallerRole.DEVICE and row["caller_status"] != "active":
             raise device_not_active_error(row["caller_status"])
         if row["id"] is None:

@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import event
 
 from tests.conftest import MakeTenant
 from tests.factories import CASH, PaymentMaker
@@ -15,7 +14,6 @@ from tests.fakes import FakeProvider
 from tests.integration.payments.evidence import Admin, all_of
 from tests.polling import DEADLINE_SECONDS, eventually
 from workflows.clock import now
-from workflows.database.engines import Role, _engines
 from workflows.errors import ResourceNotFound
 from workflows.payments import await_changes
 from workflows.payments.await_changes import ChangeListener, await_payment, follow_payment
@@ -35,17 +33,18 @@ async def watch(engines: None) -> AsyncIterator[ChangeListener]:
 
 
 @contextmanager
-def statements() -> Iterator[list[str]]:
-    """Yield a list that collects the statements of API transactions."""
-    heard: list[str] = []
-    engine = _engines.by_role[Role.ACCEPT].sync_engine
+def groups_read(watch: ChangeListener) -> Iterator[list[list[str]]]:
+    """Yield a list that collects, for each statement that reads payments for ``watch``, the ids that it reads."""
+    groups: list[list[str]] = []
+    flush = watch.reads._group._flush
 
-    def hear(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-        heard.append(statement)
+    async def heard(group: Any) -> Any:
+        groups.append([read.entity_id for read in group])
+        return await flush(group)
 
-    event.listen(engine, "before_cursor_execute", hear)
-    yield heard
-    event.remove(engine, "before_cursor_execute", hear)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(watch.reads._group, "_flush", heard)
+        yield groups
 
 
 async def listening(admin: Admin) -> list[int]:
@@ -112,7 +111,7 @@ async def test_timeline_lists_transitions_attempts_and_messages_in_order(payment
 async def test_a_wait_is_woken_by_the_commit_and_not_by_polling(payments: PaymentMaker, watch: ChangeListener) -> None:
     await watch.listening.wait()
     payment_id = await payments.pending(CASH)
-    with statements() as sent:
+    with groups_read(watch) as read:
         waiting = asyncio.ensure_future(
             await_payment(
                 payment_id, caller=payments.tenant.device, watch=watch, wait_seconds=LONG_SECONDS, since_version=1
@@ -120,8 +119,7 @@ async def test_a_wait_is_woken_by_the_commit_and_not_by_polling(payments: Paymen
         )
         await eventually(lambda: _size(watch), until=lambda size: size == 1)
         await asyncio.sleep(0.3)  # a poll would be noticed within this time
-        looked = [statement for statement in sent if "FROM payments" in statement]
-        assert len(looked) == 1
+        assert read == [[payment_id]]
         await payments.process(payment_id)
         row = await asyncio.wait_for(waiting, DEADLINE_SECONDS)
         assert row["version"] > 1
