@@ -3,6 +3,7 @@
 import asyncio
 import sys
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -69,17 +70,19 @@ def main(
             asyncio.run(profile(with_settings(QUICK if quick else Plan(), changes), console))
             return
         content = results.header(" ".join(["python3 run.py bench", *sys.argv[1:]]))
+        mark = "-orders" if is_orders else f"-{'-'.join(rows)}" if rows else ""
+        file = path or results.FOLDER / f"{datetime.now(UTC):%Y%m%dT%H%M%S}{mark}.json"
         if is_orders:
             plan = with_settings(ORDERS_QUICK if quick else OrdersPlan(), changes)
-            content |= compare_orders(plan, console)
+            results.write(content | compare_orders(plan, console), file)
         else:
             names = list(ROWS) if ALL in rows else list(dict.fromkeys(rows or USUAL))
-            content |= measure_rows([ROWS[name] for name in names], console, quick=quick, changes=changes, only=only)
+            measured = measure_rows([ROWS[name] for name in names], console, quick=quick, changes=changes, only=only)
+            for found in measured:
+                content |= found
+                results.write(content, file)
     except UserError as error:
         raise click.ClickException(str(error)) from error
-    mark = "-orders" if is_orders else f"-{'-'.join(rows)}" if rows else ""
-    file = path or results.FOLDER / f"{datetime.now(UTC):%Y%m%dT%H%M%S}{mark}.json"
-    results.write(content, file)
     console.print(f"Written to {file}.")
     if content.get("refused"):
         raise click.ClickException("Some rows have no figures; the reasons are above.")
@@ -87,8 +90,8 @@ def main(
 
 def measure_rows(
     rows: list[Row], console: Console, *, quick: bool, changes: list[str], only: tuple[str, ...]
-) -> dict[str, Any]:
-    """Measure the rows one after the other, and return what goes into the file.
+) -> Iterator[dict[str, Any]]:
+    """Measure the rows one after the other, and yield after each what goes into the file.
 
     A row that fails is reported at once and has no figures; the others are measured all the same.
     """
@@ -106,13 +109,16 @@ def measure_rows(
         except UserError as error:
             console.print(f"{row.name}: {error}", style="red", markup=False)
             refused[row.name] = str(error)
-            continue
-        results.show_result(row, run, figures, console)
-        found[row.name] = results.result_of(row, plans[row.name], run, figures, seconds=time.monotonic() - started)
-    usual = found.get("payments")
-    # Scripts of before there were rows read the usual row at the top of the file.
-    top = {"plan": usual["plan"], **usual["figures"]} if usual else {}
-    return {"quick": quick, "rows": found, "refused": refused, **top}
+        except Exception as error:  # a bug in one row must not lose the hours of the others
+            console.print_exception()
+            refused[row.name] = f"{type(error).__name__}: {error}"
+        else:
+            results.show_result(row, run, figures, console)
+            found[row.name] = results.result_of(row, plans[row.name], run, figures, seconds=time.monotonic() - started)
+        usual = found.get("payments")
+        # Scripts of before there were rows read the usual row at the top of the file.
+        top = {"plan": usual["plan"], **usual["figures"]} if usual else {}
+        yield {"quick": quick, "rows": found, "refused": refused, **top}
 
 
 if __name__ == "__main__":

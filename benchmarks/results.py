@@ -64,7 +64,9 @@ def show_result(row: Row, run: Run, figures: Figures, console: Console) -> None:
     if row.goals:
         table = Table("goal", "measured", "", box=None)
         for each in (verdict(goal, figures) for goal in row.goals):
-            table.add_row(each.what, _measured(each), each.sentence, style="" if each.is_met is not False else "red")
+            table.add_row(
+                each.what, measured_text(each), each.sentence, style="" if each.is_met is not False else "red"
+            )
         console.print(table)
     others = max(run.share_of_others, default=0.0)
     checks = sum(audit["checks"] for audit in run.audits)
@@ -82,7 +84,8 @@ def write(content: dict[str, Any], path: Path) -> None:
     path.write_text(json.dumps(content, indent=1) + "\n")
 
 
-def _measured(each: Verdict) -> str:
+def measured_text(each: Verdict) -> str:
+    """Return a measured value with its unit."""
     if each.value is None:
         return "–"
     is_long = each.value >= 100 or each.value == int(each.value)

@@ -65,7 +65,9 @@ def test_processor_time_is_reported_by_process_and_fits_into_the_machine(results
 
 def test_ratios_are_of_the_product_to_each_rival(results: dict[str, Any]) -> None:
     row = results["summary"]["payments/s, created → completed"]
-    assert row["ratios"] == pytest.approx({name: row["product"] / row[name] for name in ("taskiq", "orm_celery")})
+    assert row["ratios"] == pytest.approx(
+        {name: row["product"] / row[name] for name in ("taskiq", "orm_celery") if row[name]}
+    )
 
 
 def test_the_usual_row_is_also_where_it_was_before_there_were_rows(results: dict[str, Any]) -> None:
