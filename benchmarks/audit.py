@@ -2,8 +2,11 @@
 
 import asyncio
 import json
+import os
 import sys
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from benchmarks.goals import Figures
@@ -16,16 +19,19 @@ RESOLVED_WITHIN_SECONDS = 90.0
 """How long an outcome may stay unknown after the load: on a busy machine a call can time out, and the next inquiry, within a
 minute, resolves it."""
 PAUSE_SECONDS = 2.0
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
-async def audit(stack: LocalStack) -> Figures:
+async def audit(stack: LocalStack, *, env: Mapping[str, str] = NOTHING) -> Figures:
     """Check every rule about money with ``mpac invariants``, and return what was checked.
+
+    ``env``: variables that override those of the stack.
 
     Raises ``UserError`` if a rule is broken, could not be checked, or an outcome stays unknown.
     """
     until = time.monotonic() + RESOLVED_WITHIN_SECONDS
     while True:
-        code, report = await _check(stack)
+        code, report = await _check(stack, env)
         if code == HOLDS:
             rules = report["rules"]
             return {"rules": len(rules), "checks": sum(rule["checked"] for rule in rules)}
@@ -34,12 +40,13 @@ async def audit(stack: LocalStack) -> Figures:
         await asyncio.sleep(PAUSE_SECONDS)
 
 
-async def _check(stack: LocalStack) -> tuple[int, dict[str, Any]]:
+async def _check(stack: LocalStack, env: Mapping[str, str]) -> tuple[int, dict[str, Any]]:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "mpac", "invariants", "--json", "--home", str(stack.home.path)),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         cwd=ROOT,
+        env={**os.environ, **env},
     )
     said, complaint = await process.communicate()
     try:

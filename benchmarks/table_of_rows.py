@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from benchmarks.frame import Row
-from benchmarks.rows import mix, ordinary, payments, reads, tills, tokens, waits
+from benchmarks.rows import growth, mix, ordinary, payments, reads, tills, tokens, waits
 
 ROWS: Mapping[str, Row] = {
-    module.ROW.name: module.ROW for module in (payments, ordinary, waits, reads, mix, tokens, tills)
+    module.ROW.name: module.ROW for module in (payments, ordinary, waits, reads, mix, tokens, tills, growth)
 }
