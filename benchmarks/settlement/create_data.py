@@ -46,6 +46,11 @@ _REFUNDS = """
            refunded_at, refunded_at, refunded_at
     FROM payments WHERE refunded_amount > 0 AND store_id LIKE concat('sto_', CAST(%(run)s AS text), '_%%')
 """
+_UNSETTLED = """
+    INSERT INTO unsettled_{entity}s SELECT store_id, currency, completed_at, id FROM {entity}s
+    WHERE completed_at IS NOT NULL AND settlement_id IS NULL AND store_id LIKE concat('sto_', CAST(%(run)s AS text), '_%%')
+"""
+_LISTED = tuple(_UNSETTLED.format(entity=entity) for entity in ("payment", "refund"))
 
 
 def create_payments(address: str, *, run: str, stores: int, payments: int) -> None:
@@ -57,8 +62,8 @@ def create_payments(address: str, *, run: str, stores: int, payments: int) -> No
     with psycopg.connect(address, autocommit=True) as connection:
         connection.execute("SET session_replication_role = replica")
         connection.execute(_TENANT)
-        for statement in (_STORES, _PAYMENTS, _REFUNDS) if payments else (_STORES,):
+        for statement in (_STORES, _PAYMENTS, _REFUNDS, *_LISTED) if payments else (_STORES,):
             connection.execute(statement, values)
         connection.execute("SET session_replication_role = origin")
-        connection.execute("ANALYZE payments, refunds, stores")
+        connection.execute("ANALYZE payments, refunds, unsettled_payments, unsettled_refunds, stores")
         connection.execute("CHECKPOINT")

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Identity, Index, Text, text
+from sqlalchemy import BigInteger, Column, Identity, Index, Text, text
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -66,20 +66,39 @@ class LeasedRow:
 
 
 def leased_indexes(table: str) -> tuple[Index, ...]:
-    """Return the indexes of a table with the columns of ``LeasedRow``."""
-    unsettled = text("settlement_id IS NULL AND completed_at IS NOT NULL")
+    """Return the indexes of a table with the columns of ``LeasedRow``.
+
+    None of them contains a column that an ordinary claim, record or close changes: such an update is HOT. What is due or
+    unsettled, and the references of providers, are listed in tables of their own (migrations 0027 and 0028).
+    """
     return (
         Index(f"{table}_by_store", "store_id", "id"),
-        Index(f"{table}_due", "due_at", postgresql_where=text("due_at IS NOT NULL")),
-        Index(f"{table}_unsettled", "store_id", "currency", "completed_at", postgresql_where=unsettled),
         Index(f"{table}_in_doubt", "store_id", "currency", postgresql_where=text("NOT outcome_known")),
         Index(f"{table}_in_review", "store_id", "id", postgresql_where=text("needs_review")),
-        Index(
-            f"{table}_by_provider_reference",
-            "provider_reference",
-            postgresql_using="hash",  # of any length
-            postgresql_where=text("provider_reference IS NOT NULL"),
-        ),
+    )
+
+
+def due_columns() -> tuple[Column[Any], ...]:
+    """Return the columns of a table that lists the rows which are due at ``due_at`` or later (migration 0027)."""
+    return Column("id", Text, primary_key=True), Column("due_at", INSTANT, nullable=False)
+
+
+def unsettled_columns() -> tuple[Column[Any], ...]:
+    """Return the columns of a table that lists the completed rows without a settlement (migration 0027)."""
+    return (
+        Column("store_id", Text, primary_key=True),
+        Column("currency", Text, primary_key=True),
+        Column("completed_at", INSTANT, primary_key=True),
+        Column("id", Text, primary_key=True),
+    )
+
+
+def reference_columns(table: str) -> tuple[Column[Any] | Index, ...]:
+    """Return the columns and the index of a table that finds rows by their provider's reference (migration 0027)."""
+    return (
+        Column("provider_reference", Text, nullable=False),
+        Column("id", Text, nullable=False),
+        Index(f"{table}_by_reference", "provider_reference", postgresql_using="hash"),  # of any length
     )
 
 

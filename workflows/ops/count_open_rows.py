@@ -8,8 +8,8 @@
 
 Payments and refunds are counted by status, provider and currency, because amounts of two currencies have no sum. Every row
 that is not final has a ``due_at``, has an unknown outcome, or waits for a person (a quarantine, an amount other than
-requested, a sale that was paid twice). There is an index for each of these, so only open rows are read, however large the
-table is.
+requested, a sale that was paid twice). There is an index for each of these, or a narrow table (``due_payments``), so only open
+rows are read, however large the table is.
 
 Each store has one open settlement per currency. Of closed ones, only the oldest ``AT_MOST`` are counted, which
 their index returns in order, so stores that never sign off their days do not make a scrape slower.
@@ -62,7 +62,7 @@ def _open(entity: str) -> str:
            {_group(entity, "needs_review", "needs_review")},
            {_group(entity, "in_doubt", "NOT outcome_known")},
            {no_action or _group(entity, "needs_action", "needs_action")}
-    FROM {entity}s WHERE due_at IS NOT NULL OR NOT outcome_known OR needs_review {or_by_hand}
+    FROM {entity}s WHERE id = ANY(ARRAY(SELECT id FROM due_{entity}s)) OR NOT outcome_known OR needs_review {or_by_hand}
     GROUP BY status, provider, currency
     """
 

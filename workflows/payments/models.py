@@ -8,12 +8,22 @@ type with its table or its statement.
 from datetime import datetime
 from typing import Any, TypedDict
 
-from sqlalchemy import BigInteger, Index, Text, UniqueConstraint, text
+from sqlalchemy import BigInteger, Index, Table, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from workflows.database.engines import Base
-from workflows.database.mixins import INSTANT, AttemptRow, HistoryRow, LeasedRow, MessageRow, leased_indexes
+from workflows.database.mixins import (
+    INSTANT,
+    AttemptRow,
+    HistoryRow,
+    LeasedRow,
+    MessageRow,
+    due_columns,
+    leased_indexes,
+    reference_columns,
+    unsettled_columns,
+)
 from workflows.processing.rows import ClaimedRow, LeasedColumns
 
 
@@ -72,6 +82,12 @@ class Payment(LeasedRow, Base):
     refunded_at: Mapped[datetime | None] = mapped_column(INSTANT)
 
 
+DUE = Table("due_payments", Base.metadata, *due_columns())
+UNSETTLED = Table("unsettled_payments", Base.metadata, *unsettled_columns())
+REFERENCES = Table("payment_references", Base.metadata, *reference_columns("payment_references"))
+"""Tables that triggers keep, whatever changes a payment (migration 0027)."""
+
+
 class PaymentHistory(HistoryRow, Base):
     """An event of a payment, one row per version."""
 
@@ -84,7 +100,6 @@ class PaymentAttempt(AttemptRow, Base):
     """One request to a provider to move money, and its outcome."""
 
     __tablename__ = "payment_attempts"
-    __table_args__ = (UniqueConstraint("reference", name="payment_attempts_reference_key"),)
 
     payment_id: Mapped[str] = mapped_column(Text, primary_key=True)
 

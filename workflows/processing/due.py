@@ -1,7 +1,11 @@
 """Find payments and refunds that are due now. The sweeps page through the result and send nudges; nothing is changed here.
 
 One column, ``due_at``, covers every reason: a lost nudge, an expired lease, a retry or inquiry whose time has come, a pending
-QR code to poll, an expired payment. One partial index per table finds these rows.
+QR code to poll, an expired payment.
+
+The rows that may be due are listed in a narrow table, ``due_payments`` or ``due_refunds``, which triggers keep (migration
+0027). An index on ``payments.due_at`` would cost every claim and record an entry in each index of the table. In the narrow
+table ``due_at`` is a lower bound: a row is never due earlier, but a claimed one is due later, so each row is looked up.
 """
 
 from dataclasses import dataclass
@@ -47,8 +51,9 @@ def _due(entity: str) -> TextClause:
         -- due: for each provider a page of ids with reasons, longest overdue first: one hanging provider must not hide others
         SELECT id, due_at, why FROM (
             SELECT id, due_at, why, row_number() OVER (PARTITION BY provider ORDER BY due_at) AS place FROM (
-                SELECT id, due_at, provider, {_WHY[entity]} AS why FROM {entity}s
-                WHERE due_at <= now() ORDER BY due_at LIMIT {PAGES} * :limit
+                SELECT r.id, r.due_at, r.provider, {_WHY[entity]} AS why
+                FROM due_{entity}s d JOIN {entity}s r ON r.id = d.id
+                WHERE d.due_at <= now() AND r.due_at <= now() ORDER BY d.due_at LIMIT {PAGES} * :limit
             ) AS oldest
         ) AS placed WHERE place <= :limit ORDER BY due_at
     """)
@@ -57,7 +62,7 @@ def _due(entity: str) -> TextClause:
 def _ahead(entity: str) -> TextClause:
     return text(f"""
         -- ahead: rows due later than any schedule sets, furthest ahead first: the database's clock was set back (delays)
-        SELECT id, due_at, 'clock_set_back' AS why FROM {entity}s r
+        SELECT r.id, r.due_at, 'clock_set_back' AS why FROM due_{entity}s d JOIN {entity}s r ON r.id = d.id
         WHERE r.due_at > now() + make_interval(secs => :grace) AND (r.status = 'pending' OR {DUE_AHEAD})
         ORDER BY r.due_at DESC LIMIT :limit
     """)

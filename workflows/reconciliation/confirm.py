@@ -26,12 +26,13 @@ from workflows.tenants.actor import Actor
 _ENTITY = {
     "payment": text("""
         SELECT p.id, p.id AS payment_id, p.bill_id, p.provider, p.status FROM payment_attempts a
-        JOIN payments p ON p.id = a.payment_id WHERE a.reference = :reference AND p.store_id = :store_id
+        JOIN payments p ON p.id = a.payment_id WHERE a.payment_id = split_part(:reference, ':', 1)
+          AND a.reference = :reference AND p.store_id = :store_id
     """),
     "refund": text("""
         SELECT r.id, r.payment_id, p.bill_id, r.provider, r.status FROM refund_attempts a
         JOIN refunds r ON r.id = a.refund_id JOIN payments p ON p.id = r.payment_id
-        WHERE a.reference = :reference AND r.store_id = :store_id
+        WHERE a.refund_id = split_part(:reference, ':', 1) AND a.reference = :reference AND r.store_id = :store_id
     """),
 }
 _STATEMENT = text("""

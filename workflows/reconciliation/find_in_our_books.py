@@ -93,16 +93,14 @@ _REFUND = f"""SELECT 'refund' AS kind, r.id, r.payment_id, r.store_id, r.provide
            {_CORRECTIONS.format(payment="r.payment_id", entity="r.id", entity_currency="r.currency")} AS corrections"""
 
 _BY_OURS = text(f"""
-    -- quoted by our reference: the entity of the attempt, or the entity whose id the reference contains
+    -- quoted by our reference, which begins with the entity's id (a CHECK of the attempts)
     {_PAYMENT.format(how="true")}
     FROM payments p LEFT JOIN payment_attempts a ON a.reference = :our_reference AND a.payment_id = p.id
-    WHERE p.merchant_id = :merchant_id AND p.id = coalesce(
-        (SELECT payment_id FROM payment_attempts WHERE reference = :our_reference), split_part(:our_reference, ':', 1))
+    WHERE p.merchant_id = :merchant_id AND p.id = split_part(:our_reference, ':', 1)
     UNION ALL
     {_REFUND.format(how="true")}
     FROM refunds r LEFT JOIN refund_attempts a ON a.reference = :our_reference AND a.refund_id = r.id
-    WHERE r.merchant_id = :merchant_id AND r.id = coalesce(
-        (SELECT refund_id FROM refund_attempts WHERE reference = :our_reference), split_part(:our_reference, ':', 1))
+    WHERE r.merchant_id = :merchant_id AND r.id = split_part(:our_reference, ':', 1)
 """)
 _STORES = "ANY (ARRAY(SELECT id FROM stores WHERE merchant_id = :merchant_id))"
 _BY_THEIRS = text(f"""
@@ -173,13 +171,15 @@ _MARK_KNOWN = (
         UPDATE their_rest t
         SET known = CASE WHEN a.outcome = 'succeeded' AND p.status IN ('completed', 'refunded') THEN 'moved' ELSE 'other' END
         FROM payment_attempts a JOIN payments p ON p.id = a.payment_id
-        WHERE t.kind <> 'refund' AND a.reference = t.our_reference AND a.store_id = :store_id
+        WHERE t.kind <> 'refund' AND a.payment_id = split_part(t.our_reference, ':', 1)
+          AND a.reference = t.our_reference AND a.store_id = :store_id
     """),
     text("""
         UPDATE their_rest t
         SET known = CASE WHEN a.outcome = 'succeeded' AND r.status = 'completed' THEN 'moved' ELSE 'other' END
         FROM refund_attempts a JOIN refunds r ON r.id = a.refund_id
-        WHERE t.kind = 'refund' AND a.reference = t.our_reference AND a.store_id = :store_id
+        WHERE t.kind = 'refund' AND a.refund_id = split_part(t.our_reference, ':', 1)
+          AND a.reference = t.our_reference AND a.store_id = :store_id
     """),
     text("""
         UPDATE their_rest t SET known = 'moved' FROM ours o
@@ -231,8 +231,7 @@ _MARK_WAITING = tuple(
     text(f"""
         -- waiting: payments and refunds that are not final, by our reference
         UPDATE theirs t SET waits_for = e.id
-        FROM their_rest rest LEFT JOIN {entity}_attempts a ON a.reference = rest.our_reference
-        JOIN {entity}s e ON e.id = coalesce(a.{entity}_id, split_part(rest.our_reference, ':', 1))
+        FROM their_rest rest JOIN {entity}s e ON e.id = split_part(rest.our_reference, ':', 1)
         WHERE t.id = rest.id AND rest.has_moved AND e.store_id = :store_id AND e.status IN ('pending', 'processing')
     """)
     for entity in ("payment", "refund")

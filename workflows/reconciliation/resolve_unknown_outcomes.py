@@ -55,13 +55,13 @@ _AGAIN = text("""
     ON CONFLICT (settlement_id) DO UPDATE SET due_at = least(t.due_at, excluded.due_at)
 """)
 _OPEN = """
-    -- open: the store's rows that are not final, found by the indexes on rows in doubt and on due rows
+    -- open: the store's rows that are not final, found by the index on rows in doubt and the list of due rows
     SELECT e.id, e.payment_id, e.bill_id, e.provider, a.reference FROM (
         SELECT id, {payment_id} AS payment_id, {bill_id} AS bill_id, provider, attempts FROM {entity}s r
         WHERE store_id = :store_id AND NOT outcome_known AND status = 'processing' AND id > :after
         UNION
         SELECT id, {payment_id}, {bill_id}, provider, attempts FROM {entity}s r
-        WHERE due_at IS NOT NULL AND store_id = :store_id AND status = 'processing' AND id > :after
+        WHERE id IN (SELECT id FROM due_{entity}s) AND store_id = :store_id AND status = 'processing' AND id > :after
     ) e JOIN {entity}_attempts a ON a.{entity}_id = e.id AND a.number = e.attempts
     WHERE e.provider = ANY(:providers) ORDER BY e.id LIMIT :limit
 """

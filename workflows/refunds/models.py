@@ -6,12 +6,22 @@
 from datetime import datetime
 from typing import Any, TypedDict
 
-from sqlalchemy import ForeignKey, Index, Text, UniqueConstraint, text
+from sqlalchemy import ForeignKey, Index, Table, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from workflows.database.engines import Base
-from workflows.database.mixins import INSTANT, AttemptRow, HistoryRow, LeasedRow, MessageRow, leased_indexes
+from workflows.database.mixins import (
+    INSTANT,
+    AttemptRow,
+    HistoryRow,
+    LeasedRow,
+    MessageRow,
+    due_columns,
+    leased_indexes,
+    reference_columns,
+    unsettled_columns,
+)
 from workflows.processing.rows import ClaimedRow, LeasedColumns
 
 
@@ -33,6 +43,12 @@ class Refund(LeasedRow, Base):
     reported_at: Mapped[datetime | None] = mapped_column(INSTANT)
 
 
+DUE = Table("due_refunds", Base.metadata, *due_columns())
+UNSETTLED = Table("unsettled_refunds", Base.metadata, *unsettled_columns())
+REFERENCES = Table("refund_references", Base.metadata, *reference_columns("refund_references"))
+"""Tables that triggers keep, whatever changes a refund (migration 0027)."""
+
+
 class RefundHistory(HistoryRow, Base):
     """An event of a refund, one row per version."""
 
@@ -45,7 +61,6 @@ class RefundAttempt(AttemptRow, Base):
     """One request to a provider to refund money, and its outcome."""
 
     __tablename__ = "refund_attempts"
-    __table_args__ = (UniqueConstraint("reference", name="refund_attempts_reference_key"),)
 
     refund_id: Mapped[str] = mapped_column(Text, primary_key=True)
 

@@ -69,8 +69,8 @@ _SET_TIMEOUT = text("SET LOCAL statement_timeout = '90s'")
 _SIZES = text("""
     -- sizes: the number of payments that wait for each settlement; counting stops at the limit
     SELECT s.id, (SELECT count(*) FROM (
-        SELECT FROM payments p WHERE p.store_id = s.store_id AND p.currency = s.currency AND p.settlement_id IS NULL
-        AND p.completed_at IS NOT NULL AND p.completed_at < s.end_at LIMIT :large) AS counted) AS waiting
+        SELECT FROM unsettled_payments u WHERE u.store_id = s.store_id AND u.currency = s.currency
+        AND u.completed_at < s.end_at LIMIT :large) AS counted) AS waiting
     FROM settlements s WHERE s.id = ANY(:ids) AND s.status = 'open' ORDER BY s.id
 """)
 

@@ -22,9 +22,13 @@ _DAY = """
          AND d.start_at <= e.began AND d.end_at > e.began), s.business_date) END AS business_date,
     e.began < s.start_at AS is_late"""
 
-_OPEN = """e.store_id = s.store_id AND e.currency = s.currency AND e.settlement_id IS NULL AND e.completed_at IS NOT NULL
-    AND e.completed_at < s.end_at"""
-"""Conditions of the partial indexes ``payments_unsettled`` and ``refunds_unsettled``, repeated so that these are used."""
+_OPEN = """
+    SELECT e.*, least(e.processing_at, e.completed_at) AS began FROM unsettled_{entity}s u JOIN {entity}s e ON e.id = u.id
+    WHERE u.store_id = s.store_id AND u.currency = s.currency AND u.completed_at < s.end_at AND e.settlement_id IS NULL"""
+"""The unsettled rows of a settlement ``s``, which a narrow table lists (migration 0027).
+
+The list has no index on payments, whose updates would otherwise write to all of their indexes.
+"""
 
 WAITING = f"""
     SELECT s.id AS settlement_id, 'payment' AS kind, e.id AS entity_id, e.merchant_id, e.store_id, e.id AS payment_id,
@@ -32,7 +36,7 @@ WAITING = f"""
            e.card_brand AS brand, e.currency, e.captured_amount AS amount, e.tip_amount, e.fee,
            e.completed_at AS occurred_at, {_DAY}
     FROM settlements s
-    CROSS JOIN LATERAL (SELECT e.*, least(e.processing_at, e.completed_at) AS began FROM payments e WHERE {_OPEN}) e
+    CROSS JOIN LATERAL ({_OPEN.format(entity="payment")}) e
     WHERE s.id = ANY(:ids)
     UNION ALL
     SELECT s.id, 'refund', e.id, e.merchant_id, e.store_id, e.payment_id,
@@ -40,7 +44,7 @@ WAITING = f"""
            p.card_brand, e.currency, -e.amount, 0, e.fee,
            e.completed_at, {_DAY}
     FROM settlements s
-    CROSS JOIN LATERAL (SELECT e.*, least(e.processing_at, e.completed_at) AS began FROM refunds e WHERE {_OPEN}) e
+    CROSS JOIN LATERAL ({_OPEN.format(entity="refund")}) e
     JOIN payments p ON p.id = e.payment_id
     WHERE s.id = ANY(:ids)
 """

@@ -41,12 +41,11 @@ _WITHOUT = text("""
 _FOREIGN = text("""
     -- foreign: the first sale of each store and currency without a running period, by one index look-up for each
     WITH RECURSIVE waiting AS (
-        (SELECT store_id, currency, completed_at FROM payments
-         WHERE settlement_id IS NULL AND completed_at IS NOT NULL ORDER BY store_id, currency, completed_at LIMIT 1)
+        (SELECT store_id, currency, completed_at FROM unsettled_payments ORDER BY store_id, currency, completed_at LIMIT 1)
         UNION ALL
         SELECT n.store_id, n.currency, n.completed_at FROM waiting w CROSS JOIN LATERAL (
-            SELECT store_id, currency, completed_at FROM payments p
-            WHERE settlement_id IS NULL AND completed_at IS NOT NULL AND (p.store_id, p.currency) > (w.store_id, w.currency)
+            SELECT store_id, currency, completed_at FROM unsettled_payments u
+            WHERE (u.store_id, u.currency) > (w.store_id, w.currency)
             ORDER BY store_id, currency, completed_at LIMIT 1) n
     )
     SELECT w.store_id, w.currency, w.completed_at AS begins_at, now() AS at FROM waiting w

@@ -17,6 +17,7 @@ from mpac.demo.problems import Problem
 NOT_EXERCISED = {
     "bound of a refund": "a refund of the story is final within a second, and the audits run between the scenes",
     "looked after: a refund": "as above",
+    "listed: a refund": "as above",
 }
 """Rule that no chapter needs to exercise → the reason."""
 

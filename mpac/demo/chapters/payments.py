@@ -42,6 +42,7 @@ EXERCISES = (
     "one journal for each movement",
     "bound of a payment",
     "looked after: a payment",
+    "listed: a payment",
     "keys of payments by caller",
     "one answer for each key",
     "one key for each payment",

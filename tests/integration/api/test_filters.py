@@ -254,8 +254,8 @@ async def test_progress_fields_are_in_waits_and_streams_but_not_in_answers_to_a_
 INDEXED = (
     (Payment, PaymentFilter(needs_review=True), "payments_in_review"),
     (Payment, PaymentFilter(outcome_known=False), "payments_in_doubt"),
-    (Payment, PaymentFilter(overdue=True), "payments_due"),
-    (Payment, PaymentFilter(provider_reference="ref-1"), "payments_by_provider_reference"),
+    (Payment, PaymentFilter(overdue=True), "due_payments"),
+    (Payment, PaymentFilter(provider_reference="ref-1"), "payment_references_by_reference"),
     (Payment, PaymentFilter(card_last_4="0042"), "payments_by_card"),
     (
         Payment,
@@ -264,8 +264,8 @@ INDEXED = (
     ),
     (Refund, RefundFilter(needs_review=True), "refunds_in_review"),
     (Refund, RefundFilter(outcome_known=False), "refunds_in_doubt"),
-    (Refund, RefundFilter(overdue=True), "refunds_due"),
-    (Refund, RefundFilter(provider_reference="ref-1"), "refunds_by_provider_reference"),
+    (Refund, RefundFilter(overdue=True), "due_refunds"),
+    (Refund, RefundFilter(provider_reference="ref-1"), "refund_references_by_reference"),
 )
 """Filters that must use an index, with the name of the index."""
 

@@ -1,6 +1,7 @@
 """One column holds the time at which a row is due for any reason, and a final payment is never due."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -88,11 +89,47 @@ async def test_the_longest_overdue_come_first_and_a_page_has_its_limit(payments:
     assert page in ([], [ids[1]])  # one row per provider; this one may belong to another test
 
 
-async def test_finding_what_is_due_reads_an_index_and_not_the_table(payments: PaymentMaker, admin: Admin) -> None:
-    await admin.execute("SET enable_seqscan = off")
-    plan = await all_of(admin, b"EXPLAIN SELECT id FROM payments WHERE due_at <= now() ORDER BY due_at LIMIT 5")
-    await admin.execute("RESET enable_seqscan")
-    assert "payments_due" in str(plan)
+async def listed(admin: Admin, payment_id: str) -> list[dict[str, Any]]:
+    """Return the row of the narrow table, with whether the payment is due no earlier than it says."""
+    return await all_of(
+        admin,
+        b"SELECT d.due_at, d.due_at <= p.due_at AS is_bound FROM due_payments d JOIN payments p ON p.id = d.id"
+        b" WHERE d.id = %s",
+        payment_id,
+    )
+
+
+async def test_a_payment_is_listed_from_its_accept_until_it_is_final(
+    payments: PaymentMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    provider.charges.append(LATER)
+    payment_id = await payments.pending()
+    accepted = await listed(admin, payment_id)
+    await payments.process(payment_id)
+    waiting = await listed(admin, payment_id)
+    assert [row["is_bound"] for row in accepted + waiting] == [True, True]
+    await time_passes(admin, payment_id, seconds=100)
+    assert (await listed(admin, payment_id))[0]["due_at"] < waiting[0]["due_at"], "it became due earlier"
+    await payments.process(payment_id)
+    assert await listed(admin, payment_id) == []
+
+
+async def test_claimed_rows_do_not_hide_due_ones(payments: PaymentMaker, admin: Admin) -> None:
+    claimed, due = await payments.pending(), await payments.pending()
+    await time_passes(admin, claimed, seconds=200)
+    await PAYMENTS.claim([claimed], worker="works", lease_seconds=30)
+    await time_passes(admin, due, seconds=100)
+    found = {row.id for row in await find_due_payments(limit=ALL)}
+    assert (claimed in found, due in found) == (False, True)
+
+
+async def test_a_row_that_another_release_writes_is_listed(payments: PaymentMaker, admin: Admin) -> None:
+    """A previous release names no narrow table in its statements, which are these in short."""
+    payment_id = await payments.pending()
+    await admin.execute("DELETE FROM due_payments WHERE id = %s", [payment_id])
+    assert await why(payment_id) is None
+    await admin.execute("UPDATE payments SET due_at = now() - interval '1 s' WHERE id = %s", [payment_id])
+    assert await why(payment_id) == "lost_nudge"
 
 
 async def test_only_expired_idempotency_keys_are_deleted(payments: PaymentMaker, admin: Admin) -> None:

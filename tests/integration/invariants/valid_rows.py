@@ -12,6 +12,8 @@ CONSTRAINTS = {
     "payments": ("payments_refunds_within_captured", "payments_known_when_final", "payments_captured_when_completed"),
     "refunds": ("refunds_known_when_final",),
     "bills": ("bills_within_total", "bills_amounts", "bills_refunded_when_paid", "bills_status_tells_amounts"),
+    "payment_attempts": ("payment_attempts_reference_derived",),
+    "refund_attempts": ("refund_attempts_reference_derived",),
     **valid_settlements.CONSTRAINTS,
 }
 
@@ -95,6 +97,19 @@ _PLANT = (
        VALUES ('dev_1', 1, 'mer_1', 'sto_1', 'create', 'pending_activation', now(), 'user', 'u')""",
 )
 
+_LISTED = tuple(
+    statement.format(entity=entity)
+    for entity in ("payment", "refund")
+    for statement in (
+        "INSERT INTO due_{entity}s SELECT id, due_at FROM {entity}s WHERE due_at IS NOT NULL",
+        """INSERT INTO unsettled_{entity}s SELECT store_id, currency, completed_at, id FROM {entity}s
+           WHERE completed_at IS NOT NULL AND settlement_id IS NULL""",
+        """INSERT INTO {entity}_references SELECT provider_reference, id FROM {entity}s
+           WHERE provider_reference IS NOT NULL""",
+    )
+)
+"""The narrow tables, which triggers fill elsewhere: here they are disabled."""
+
 
 async def insert_valid_rows(connection: AsyncConnection) -> None:
     """Insert valid rows, as the product writes them.
@@ -102,7 +117,7 @@ async def insert_valid_rows(connection: AsyncConnection) -> None:
     They are a completed, a pending and a failed payment, a refund in progress, an order whose bill was split for these
     payments, and a device.
     """
-    await run(connection, *_PLANT, *valid_settlements.PLANT)
+    await run(connection, *_PLANT, *valid_settlements.PLANT, *_LISTED)
 
 
 async def drop_constraints(connection: AsyncConnection) -> None:

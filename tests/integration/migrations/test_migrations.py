@@ -21,7 +21,7 @@ GROWING = re.compile(r"payment|refund|order|bill|settlement|ledger|statement|bre
 """Matches names of tables that may have millions of rows, and ``{``, with which an f-string inserts a name."""
 
 BLOCKING_INDEX = re.compile(r"CREATE (?:UNIQUE )?INDEX (?!CONCURRENTLY)\S+\s+ON\s+(\S+)")
-NEW_TABLE = re.compile(r"CREATE TABLE (\w+)")
+NEW_TABLE = re.compile(r"CREATE TABLE (\S+)")
 
 SCHEMA = """
     SELECT 'column', table_name, column_name, data_type || is_nullable || coalesce(column_default, '')

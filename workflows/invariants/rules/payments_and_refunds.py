@@ -8,6 +8,7 @@
 | refund sums (I4) | a payment's reserved and refunded amounts are the sums of its refunds |
 | refunds of their payments (I4) | a refund has the store, currency and provider of its payment |
 | looked after (I9) | every open payment and refund has a due time, or waits for a person |
+| listed (I9) | every row that is due, unsettled or has a provider's reference is in the narrow table that finds it |
 | bound (I9) | every open payment and refund is within the limit of the next table |
 
 | open payment or refund | must be final or in review by |
@@ -127,6 +128,30 @@ def _is_due(entity: str) -> Rule:
     )
 
 
+def _is_listed(entity: str) -> Rule:
+    """Return the rule about the narrow tables of migration 0027, by which sweeps, closes and searches find rows."""
+    return Rule(
+        invariant="I9",
+        name=f"listed: a {entity}",
+        sentence=f"Every {entity} that is due or unsettled, or has a reference, is listed.",
+        checked=f"SELECT count(*) FROM {entity}s WHERE due_at IS NOT NULL OR completed_at IS NOT NULL",
+        violations=f"""
+            SELECT e.id, format('due at %s, listed from %s', e.due_at, coalesce(d.due_at::text, 'never')) AS problem
+            FROM {entity}s e LEFT JOIN due_{entity}s d ON d.id = e.id
+            WHERE e.due_at IS NOT NULL AND (d.due_at <= e.due_at) IS NOT TRUE
+            UNION ALL
+            SELECT e.id, format('completed at %s, in no settlement and not listed', e.completed_at)
+            FROM {entity}s e LEFT JOIN unsettled_{entity}s u ON u.store_id = e.store_id AND u.currency = e.currency
+                AND u.completed_at = e.completed_at AND u.id = e.id
+            WHERE e.completed_at IS NOT NULL AND e.settlement_id IS NULL AND u.id IS NULL
+            UNION ALL
+            SELECT e.id, format('its reference %s is not listed', e.provider_reference)
+            FROM {entity}s e LEFT JOIN {entity}_references r ON r.id = e.id AND r.provider_reference = e.provider_reference
+            WHERE e.provider_reference IS NOT NULL AND r.id IS NULL
+        """,
+    )
+
+
 def _within_limit(entity: str) -> Rule:
     until = EXPIRES_AT[entity]
     return Rule(
@@ -149,5 +174,5 @@ def _within_limit(entity: str) -> Rule:
 RULES = (
     *AMOUNTS,
     *(_known_outcome(entity) for entity in STATUSES_DATED),
-    *(rule for entity in EXPIRES_AT for rule in (_is_due(entity), _within_limit(entity))),
+    *(rule for entity in EXPIRES_AT for rule in (_is_due(entity), _is_listed(entity), _within_limit(entity))),
 )
