@@ -118,7 +118,7 @@ def measure_rows(
         usual = found.get("payments")
         # Scripts of before there were rows read the usual row at the top of the file.
         top = {"plan": usual["plan"], **usual["figures"]} if usual else {}
-        yield {"quick": quick, "rows": found, "refused": refused, **top}
+        yield {"quick": quick, "rows": dict(found), "refused": dict(refused), **top}
 
 
 if __name__ == "__main__":

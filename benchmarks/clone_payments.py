@@ -9,8 +9,10 @@ from typing import Any
 
 import psycopg
 
+FIRST_MS = 25 * 3_600_000
+"""How much older the newest copies are than their originals. They have no idempotency keys, which expire after a day."""
 STEP_MS = 2_000
-"""How much older each set of copies is than the one before. Ten million payments then span some hours, inside one month."""
+"""How much older each set of copies is than the one before. Ten million payments then span some hours."""
 SETS_AT_ONCE = 25  # per statement, so that no transaction is long
 
 _TABLES = """
@@ -56,10 +58,11 @@ class Cloner:
     def grow_to(self, payments: int) -> int:
         """Insert copies until there are at least ``payments`` of them, and return how many there are."""
         wanted = -(-payments // self.payments)
+        back = {"first_ms": FIRST_MS, "step_ms": STEP_MS}
         while self._sets < wanted:
             first, self._sets = self._sets + 1, min(wanted, self._sets + SETS_AT_ONCE)
             for insert in self._inserts:
-                self._connection.execute(insert.encode(), {"first": first, "last": self._sets, "ms": STEP_MS})
+                self._connection.execute(insert.encode(), {**back, "first": first, "last": self._sets})
         return self._sets * self.payments
 
     def finish(self) -> None:
@@ -88,7 +91,7 @@ class Cloner:
         copied = ", ".join(_copied(name, kind) for name, kind in columns.items())
         return (
             f"INSERT INTO {table} ({', '.join(columns)}) SELECT {copied} FROM {source}, "
-            "LATERAL (SELECT n, n * CAST(%(ms)s AS bigint) AS ms FROM generate_series("
+            "LATERAL (SELECT n, %(first_ms)s + n * CAST(%(step_ms)s AS bigint) AS ms FROM generate_series("
             "CAST(%(first)s AS int), CAST(%(last)s AS int)) n) back ORDER BY 1"
         )
 

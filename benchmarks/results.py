@@ -70,8 +70,9 @@ def show_result(row: Row, run: Run, figures: Figures, console: Console) -> None:
         console.print(table)
     others = max(run.share_of_others, default=0.0)
     checks = sum(audit["checks"] for audit in run.audits)
+    audited = f"The auditors made {checks:,} checks and found nothing." if run.audits else "Nothing was audited."
     console.print(
-        f"The auditors made {checks:,} checks and found nothing. Other processes used up to {others:.2f} CPUs"
+        f"{audited} Other processes used up to {others:.2f} CPUs"
         f"{': the times are those of a shared machine' if others > BUSY else ''}; the load generator used up to "
         f"{max(run.share_of_client, default=0.0):.2f}.",
         highlight=False,

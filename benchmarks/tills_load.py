@@ -80,7 +80,7 @@ class TillsLoad:
         self._found.memory_before_mb = self._memory_mb()
         tills = [asyncio.create_task(self._wait(number)) for number in range(self._job.tills)]
         try:
-            await self._all_wait.wait()
+            await self._until_all_wait(tills)
             self._found.memory_with_mb = self._memory_mb()
             before = self._meter.read()
             await self._change()
@@ -90,6 +90,13 @@ class TillsLoad:
                 till.cancel()
             await asyncio.gather(*tills, return_exceptions=True)
         return self._found
+
+    async def _until_all_wait(self, tills: "list[asyncio.Task[None]]") -> None:
+        """Return when every terminal waits. Raises the error of a terminal that could not create its payment."""
+        all_wait = asyncio.create_task(self._all_wait.wait())
+        ended, _ = await asyncio.wait([all_wait, *tills], return_when=asyncio.FIRST_COMPLETED)
+        for task in ended:
+            task.result()
 
     async def _wait(self, number: int) -> None:
         await asyncio.sleep(number / self._job.arrivals_per_second)
