@@ -19,7 +19,7 @@ _TABLES = """
     -- every table with rows of payments: partitioned ones as a whole, without their partitions
     SELECT c.relname FROM pg_class c
     WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
-      AND (c.relname IN ('payments', 'ledger_entries') OR c.relname LIKE 'payment\\_%' OR EXISTS (
+      AND (c.relname = 'ledger_entries' OR c.relname LIKE ANY ('{%payments,payment\\_%}') OR EXISTS (
           SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'payment_id' AND NOT a.attisdropped))
     ORDER BY c.relname = 'ledger_entries', 1 -- the entries after their journals, by which they are found
 """
