@@ -18,20 +18,24 @@ from typing import Any
 
 POINTS = (
     "before the claim",
-    "claimed, not committed",
+    "the claim sent",
     "claimed, the attempt written",
     "the request written",
     "the answer received",
-    "recorded, not committed",
+    "the record sent",
     "committed",
     "before the acknowledgement",
 )
-IN_DOUBT = POINTS[2:6]
-"""Points that leave an unanswered attempt: the next worker has to inquire at the provider before anything else."""
+IN_DOUBT = POINTS[2:5]
+"""Points that leave an unanswered attempt: the next worker has to inquire at the provider before anything else.
+
+A statement that was sent is committed or not, depending on which is faster, PostgreSQL or the kill.
+"""
 
 ORDER_VARIABLE = "MPAC_TEST_CRASH_AT"
 PAYMENT, REFUND = "payment", "refund"
 IN_FLIGHT_SECONDS = 0.05  # the request has left by then; the provider takes longer to answer
+SENT_SECONDS = 0.001  # a statement has left by then; its answer may have arrived
 QUEUES = "payments,refunds,settlements,webhooks,sweeps"
 
 
@@ -61,20 +65,20 @@ def plant() -> None:
     provider = import_module("workflows.providers.sandbox").SandboxProvider
     plant_claims()
     recorder._record = recording(recorder._record)
+    recorder._record_alone = recording(recorder._record_alone)
     provider.charge = calling(PAYMENT, provider.charge)
     provider.refund = calling(REFUND, provider.refund)
-    for entity, post in (
-        (PAYMENT, "post_completions"),
-        (REFUND, "post_refunds"),
-    ):
-        record: Any = import_module(f"workflows.{entity}s.record")
+    payments: Any = import_module("workflows.payments.record")
+    payments.execute_alone = sending("the record sent", payments.execute_alone)
+    refunds: Any = import_module("workflows.refunds.record")
+    refunds.post_refunds = posting(refunds.post_refunds)
+    for entity in (PAYMENT, REFUND):
         tasks: Any = import_module(f"workers.{entity}s")
-        setattr(record, post, posting(entity, getattr(record, post)))
         tasks.run = acknowledging(entity, tasks.run)
 
 
 def plant_claims() -> None:
-    """Patch the points around and within the transaction that claims rows."""
+    """Patch the points around and within the statement that claims rows."""
     leases: Any = import_module("workflows.processing.leases")
     claim = leases.LeaseTable.claim
 
@@ -86,22 +90,20 @@ def plant_claims() -> None:
         return claimed
 
     leases.LeaseTable.claim = claims
-    workloads: Any = import_module("workflows.refunds.workload")
-    for workload in (workloads.PAYMENTS, workloads.REFUNDS):
-        workload.facts = deciding(workload.entity, workload.facts)
+    leases.execute_alone = sending("the claim sent", leases.execute_alone)
 
 
-def deciding(entity: str, facts: Any) -> Any:
-    """Add the point "claimed, not committed" to ``facts``.
+def sending(point: str, execute: Any) -> Any:
+    """Add a point to ``execute``, which runs one statement: sent, and perhaps committed, but its answer is not read."""
 
-    ``facts`` runs for each row before the claim's COMMIT.
-    """
+    async def sends(role: Any, statement: Any, parameters: dict[str, Any]) -> Any:
+        answering = asyncio.ensure_future(execute(role, statement, parameters))
+        await asyncio.wait([answering], timeout=SENT_SECONDS)
+        entity = PAYMENT if "UPDATE payments" in statement.text else REFUND
+        reach(entity, point, parameters["ids"])
+        return await answering
 
-    def decides(row: dict[str, Any], *rest: Any) -> Any:
-        reach(entity, "claimed, not committed", [row["id"]])
-        return facts(row, *rest)
-
-    return decides
+    return sends
 
 
 def calling(entity: str, call: Any) -> Any:
@@ -119,12 +121,12 @@ def calling(entity: str, call: Any) -> Any:
     return calls
 
 
-def posting(entity: str, post: Any) -> Any:
-    """Add the point before the COMMIT to ``post``, the last step of the transaction that records."""
+def posting(post: Any) -> Any:
+    """Add the point before the COMMIT to ``post``, the last step of the transaction that records refunds."""
 
     async def posts(connection: Any, moved: Any) -> None:
         await post(connection, moved)
-        reach(entity, "recorded, not committed", [row["id"] for row in moved])
+        reach(REFUND, "the record sent", [row["id"] for row in moved])
 
     return posts
 

@@ -27,8 +27,8 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import TextClause, text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from workflows.database.connection import Connection
 from workflows.database.engines import rows_parameter
 from workflows.ids import new_id
 
@@ -77,11 +77,8 @@ _REFUNDED = """
     FROM input i JOIN refunds r ON r.id = i.id WHERE r.id = ANY(ARRAY(SELECT id FROM input))
 """
 
-_POST = """
-    -- post: a journal for each row, another one for its fee, and the accounts that do not exist yet
-    WITH input AS (
-        SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(id text, journal text, fee_journal text)
-    ), source AS ({source}), lines AS (
+_JOURNALS = """
+    ), lines AS (
         SELECT s.*, l.*, ledger_account_id(s.merchant_id, l.on_account, s.provider, s.currency) AS account_id
         FROM source s
         CROSS JOIN LATERAL (SELECT CASE s.provider WHEN 'cash' THEN 'cash' ELSE 'receivable' END AS holder) h
@@ -102,9 +99,30 @@ _POST = """
         INSERT INTO ledger_journals (id, merchant_id, store_id, kind, source_id, payment_id, currency, occurred_at, posted_at)
         SELECT journal_id, merchant_id, store_id, journal_kind, source_id, payment_id, currency, completed_at, now()
         FROM lines WHERE number = 1
-    )
+"""
+_ENTRIES_OF_LINES = """
     INSERT INTO ledger_entries (journal_id, number, account_id, amount)
     SELECT journal_id, number, account_id, amount FROM lines
+"""
+_POST = f"""
+    -- post: a journal for each row, another one for its fee, and the accounts that do not exist yet
+    WITH input AS (
+        SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(id text, journal text, fee_journal text)
+    ), source AS ({{source}}{_JOURNALS}
+    )
+    {_ENTRIES_OF_LINES}
+"""
+COMPLETION_JOURNALS = f"""
+    ), source AS (
+        SELECT journal, fee_journal, id AS source_id, id AS payment_id, merchant_id, store_id, currency, provider,
+               completed_at, fee, 'completion' AS kind, captured_amount AS held, 'sales' AS account,
+               tip_amount - captured_amount AS moved, -tip_amount AS tip
+        FROM recorded WHERE status = 'completed'{_JOURNALS}
+    ), entries AS ({_ENTRIES_OF_LINES}
+"""
+"""The same for the payments of ``recorded``, within the statement that completes them (``payments.record``).
+
+``recorded`` returns the stored rows with the new ids ``journal`` and ``fee_journal`` (``journal_ids``).
 """
 _POST_COMPLETIONS = text(_POST.format(source=_SOLD))
 _POST_REFUNDS = text(_POST.format(source=_REFUNDED))
@@ -155,17 +173,17 @@ def receiving_account(provider: str) -> AccountKind:
     return AccountKind.CASH if provider == CASH_PROVIDER else AccountKind.RECEIVABLE
 
 
-async def post_completions(connection: AsyncConnection, recorded: Sequence[Mapping[str, Any]]) -> None:
+async def post_completions(connection: Connection, recorded: Sequence[Mapping[str, Any]]) -> None:
     """Post a journal for each completed payment among the ``recorded`` rows."""
     await _post(connection, recorded, _POST_COMPLETIONS)
 
 
-async def post_refunds(connection: AsyncConnection, recorded: Sequence[Mapping[str, Any]]) -> None:
+async def post_refunds(connection: Connection, recorded: Sequence[Mapping[str, Any]]) -> None:
     """Post a journal for each completed refund among the ``recorded`` rows."""
     await _post(connection, recorded, _POST_REFUNDS)
 
 
-async def post_transfer(connection: AsyncConnection, transfer: Transfer) -> str:
+async def post_transfer(connection: Connection, transfer: Transfer) -> str:
     """Post ``transfer`` and return the id of its journal."""
     debit, credit = sides(transfer)
     journal_id = new_id("journal")
@@ -188,11 +206,12 @@ def sides(transfer: Transfer) -> tuple[AccountKind, AccountKind]:
     }[transfer.kind]
 
 
-async def _post(connection: AsyncConnection, recorded: Sequence[Mapping[str, Any]], statement: TextClause) -> None:
-    rows = [
-        {"id": row["id"], "journal": new_id("journal"), "fee_journal": new_id("journal")}
-        for row in recorded
-        if row["status"] == "completed"
-    ]
+def journal_ids() -> dict[str, str]:
+    """Return the ids of the journals of one completed payment or refund."""
+    return {"journal": new_id("journal"), "fee_journal": new_id("journal")}
+
+
+async def _post(connection: Connection, recorded: Sequence[Mapping[str, Any]], statement: TextClause) -> None:
+    rows = [{"id": row["id"], **journal_ids()} for row in recorded if row["status"] == "completed"]
     if rows:
         await connection.execute(statement, {"rows": rows_parameter(rows)})

@@ -11,24 +11,32 @@ from typing import Any, Protocol, cast
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.database.engines import rows_parameter
-from workflows.ledger.post_journals import post_completions
+from workflows.database.engines import Role, rows_parameter
+from workflows.database.hot_path import execute_alone
+from workflows.ledger.post_journals import COMPLETION_JOURNALS, journal_ids, post_completions
 from workflows.payments.models import RecordedPayment
 from workflows.payments.update_bills import update_bills
 from workflows.processing import shared_statements as shared
+from workflows.processing.decision import FinalStatus
 from workflows.processing.next_step import Step
-from workflows.processing.recorder import common_columns, tally_final
+from workflows.processing.recorder import common_columns, count_final, tally_final
 from workflows.processing.workload import AnsweredClaim
 from workflows.providers.base import Charge, Succeeded
 
 _CANCEL_IS_NEXT = "(r.cancel_requested_at IS NOT NULL AND i.step NOT IN ('withdraw', 'reverse'))"
 """SQL condition: a cancel was requested during the call, so the next step is due at once."""
 
-_RECORD = text(f"""
+_IS_REFUNDED = (
+    """(i.status = 'completed' AND r.cancel_requested_at IS NOT NULL AND r.on_too_late IS NOT DISTINCT FROM 'refund')"""
+)
+"""SQL condition: the transaction that completes the payment also refunds it (``update_bills.is_refunded``)."""
+
+_STATEMENT = f"""
     -- record: status, history, attempt, evidence of inquiries and one NOTIFY, for every row whose fence still holds
     WITH input AS (
         SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i({shared.INPUT_COLUMNS},
-            next_action jsonb, preserve_action boolean, approval_code text, card_brand text, card_last_4 text)
+            next_action jsonb, preserve_action boolean, approval_code text, card_brand text, card_last_4 text,
+            journal text, fee_journal text)
         ORDER BY id
     ), recorded AS (
         UPDATE payments r
@@ -61,21 +69,23 @@ _RECORD = text(f"""
         -- The ids once more as an array; otherwise a cached plan may read all payments to find the few that are processing.
         -- A recorded row has no lease, so recording it again after a COMMIT that was not acknowledged changes nothing.
         WHERE r.id = ANY(:ids) AND r.id = i.id AND r.fence = i.fence AND r.status = 'processing'
-          AND r.lease_until IS NOT NULL
+          AND r.lease_until IS NOT NULL {{condition}}
         RETURNING r.id, r.version, r.status, r.merchant_id, r.store_id, r.request_id, r.bill_id, r.amount, r.currency,
-                  r.captured_amount, r.fee, r.provider, r.method_type, r.cancel_outcome, r.on_too_late, r.completed_at,
-                  i.attempt, i.step, i.event, i.code, i.message, i.attempt_outcome, i.provider_reference, i.not_found,
-                  i.answer, extract(epoch FROM now() - r.created_at)::float AS age
+                  r.tip_amount, r.captured_amount, r.fee, r.provider, r.method_type, r.cancel_outcome, r.on_too_late,
+                  r.completed_at, i.attempt, i.step, i.event, i.code, i.message, i.attempt_outcome, i.provider_reference,
+                  i.not_found, i.answer, i.journal, i.fee_journal, extract(epoch FROM now() - r.created_at)::float AS age
     ), history AS ({shared.HISTORY.format(entity="payment")}
     ), attempts AS ({shared.ATTEMPTS.format(entity="payment", ids=":ids")}
-    ), messages AS ({shared.MESSAGES.format(entity="payment")}
+    ), messages AS ({shared.MESSAGES.format(entity="payment")}{{journals}}
     )
     SELECT id, status, merchant_id, store_id, request_id, bill_id, amount, currency, captured_amount, fee, provider,
            method_type, cancel_outcome, on_too_late, completed_at, now() AS recorded_at, code, age,
            (SELECT pg_notify('payments', string_agg(id || ':' || version, ' ')) FROM recorded WHERE event IS NOT NULL
             HAVING count(*) > 0)
     FROM recorded
-""")
+"""
+_RECORD = text(_STATEMENT.format(condition="", journals=""))
+_RECORD_ALONE = text(_STATEMENT.format(condition=f"AND NOT ({_IS_REFUNDED})", journals=COMPLETION_JOURNALS))
 
 # Success for a payment that has failed or was cancelled is an exception for a person.
 _KIND = "CASE WHEN i.answer = 'succeeded' AND r.status IN ('failed', 'cancelled') THEN 'late_success' ELSE 'late_answer' END"
@@ -88,6 +98,22 @@ class RecordedHook(Protocol):
     async def __call__(
         self, connection: AsyncConnection, recorded: Sequence[RecordedPayment], worker: str, /
     ) -> None: ...
+
+
+async def record_payments_alone(group: list[AnsweredClaim[Charge]], *, worker: str) -> dict[str, str]:
+    """Record those payments of ``group`` from which only journals follow, in one statement that is its own transaction.
+
+    No payment of ``group`` may have a bill. Return the new status of each recorded payment by id. A payment is absent if its
+    fence was lost, or if a cancel that asks for a refund came too late: ``record_payments`` must record it.
+    """
+    rows = [_payment_columns(answered) for answered in group]
+    for row in rows:
+        if row["status"] == FinalStatus.COMPLETED:
+            row.update(journal_ids())
+    parameters = {"rows": rows_parameter(rows), "ids": [row["id"] for row in rows], "worker": worker}
+    recorded = cast(Sequence[RecordedPayment], (await execute_alone(Role.WORKER, _RECORD_ALONE, parameters)).all())
+    count_final("payment", recorded)
+    return {row["id"]: row["status"] for row in recorded}
 
 
 async def record_payments(

@@ -7,7 +7,7 @@ reported sale (cash, the terminal's own card application) never expires, because
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.payments.models import ClaimedPayment
-from workflows.payments.record import RecordedHook, record_payments
+from workflows.payments.record import RecordedHook, record_payments, record_payments_alone
 from workflows.processing.leases import Claim, common_facts
 from workflows.processing.next_step import SENDS, Attempt, Facts, Step
 from workflows.processing.workload import AnsweredClaim, Workload, no_call_error
@@ -78,6 +78,14 @@ class PaymentWorkload(Workload[Charge]):
         if claim.step is Step.REVERSE:
             return await provider.reverse(claim.request)
         raise no_call_error(claim.step)
+
+    def is_alone(self, claim: Claim[Charge]) -> bool:
+        """Return whether the payment has no bill."""
+        return claim.bill_id is None
+
+    async def record_alone(self, group: list[AnsweredClaim[Charge]], *, worker: str) -> dict[str, str]:
+        """Record payments without bills in one statement (``record.record_payments_alone``)."""
+        return await record_payments_alone(group, worker=worker)
 
     async def record(
         self, connection: AsyncConnection, group: list[AnsweredClaim[Charge]], *, worker: str

@@ -26,7 +26,8 @@ from workflows.processing.call_metrics import count_call
 from workflows.processing.capacity import Capacity, WaitingIds
 from workflows.processing.decide import RetryPolicy, decide
 from workflows.processing.decision import Decision
-from workflows.processing.leases import Claim, ClaimInDoubt, RequestT, was_committed
+from workflows.processing.leases import Claim, RequestT
+from workflows.processing.lost_answers import ClaimInDoubt, was_committed
 from workflows.processing.next_step import SENDS, Step
 from workflows.processing.recorder import GROUP_LIMIT, Recorder
 from workflows.processing.task_summary import LEFT_TO_SWEEP, RowSummary, TaskSummary, summarise_row, summarise_task

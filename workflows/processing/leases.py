@@ -7,32 +7,36 @@
 | write ahead | resumed rows about to be sent (again)    | the attempt that the provider is about to receive       |
 | quarantine  | rows whose claims were never answered    | no lease, no due time, a dead letter, ``needs_review``  |
 
-All statements run in one transaction, which ends before any provider is called. A row that another worker has leased is
+A start is one statement and its own transaction: one round trip. If it claims fewer rows than it was asked for, the other
+statements run in a second transaction. Both end before any provider is called. A row that another worker has leased is
 skipped, not waited for: that worker or the sweep will process it. The fence grows with each claim, so a worker that continues
 after its lease has expired records nothing.
 """
 
-import asyncio
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Collection
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast
 
 from sqlalchemy import TextClause, text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from workflows.database.connection import Connection
 from workflows.database.engines import Role, rows_parameter, transaction
+from workflows.database.hot_path import execute_alone
 from workflows.errors import ServiceUnavailable
 from workflows.ids import new_id
 from workflows.processing import shared_statements as statements
 from workflows.processing.delays import DUE_AHEAD, LEASE_AHEAD
+from workflows.processing.lost_answers import ClaimInDoubt, find_started, lease_of_its_own, may_have_run
 from workflows.processing.next_step import NOTHING_MOVED, Attempt, Facts, Step, next_step
 from workflows.processing.rows import ClaimedRow, LastAttempt, ResumedRow
 from workflows.providers.base import Charge, ChargeRefund
 from workflows.providers.registry import is_local, longest_call_seconds
 from workflows.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 MAX_UNANSWERED_CLAIMS = 3
 """A row whose worker died during this many consecutive claims is quarantined, so that it cannot crash workers endlessly."""
@@ -40,9 +44,6 @@ MAX_UNANSWERED_CLAIMS = 3
 POISON_SUSPECT_CLAIMS = 2
 """From this many unanswered claims on, a row is claimed on its own. Otherwise a row that crashes its worker would drag its
 whole batch into quarantine, because the rows are claimed together, lose their worker together and become due together."""
-
-CONFIRM_SECONDS = 0.1
-"""Pause between two checks of a claim whose COMMIT was not acknowledged."""
 
 RequestT = TypeVar("RequestT", bound=Charge | ChargeRefund)
 
@@ -68,32 +69,6 @@ class UnclaimedRow(NamedTuple):
     id: str
     provider: str
     is_poison_candidate: bool
-
-
-class ClaimInDoubt(ServiceUnavailable):
-    """A claim's COMMIT was not acknowledged. No provider has been called yet, so the claim is valid if it was committed."""
-
-    def __init__(self, claims: list[Claim[Any]], transaction_id: str) -> None:
-        super().__init__(retry_after_seconds=1)
-        self.claims = claims
-        self.transaction_id = transaction_id
-
-
-async def was_committed(doubt: ClaimInDoubt, *, give_up_at: float) -> bool:
-    """Return whether the claim's transaction was committed, as soon as the server knows.
-
-    The answer is ``False`` from ``give_up_at`` on.
-    """
-    loop = asyncio.get_running_loop()
-    while loop.time() < give_up_at:
-        with suppress(ServiceUnavailable):
-            async with transaction(Role.WORKER) as connection:
-                found = await connection.execute(statements.COMMIT_STATUS, {"transaction_id": doubt.transaction_id})
-                # The server may still see the transaction running for a moment after our connection broke.
-                if (status := found.scalar()) != "in progress":
-                    return bool(status == "committed")
-        await asyncio.sleep(CONFIRM_SECONDS)
-    return False
 
 
 class LeaseTable(ABC, Generic[RequestT]):
@@ -133,55 +108,67 @@ class LeaseTable(ABC, Generic[RequestT]):
         ``full`` are the providers that cannot be called now. Of their rows, only those that need no call are claimed.
 
         Raises ``ServiceUnavailable`` if the database is unavailable; then nothing is claimed, and the sweep nudges again.
-        Raises ``ClaimInDoubt`` if the COMMIT was not acknowledged.
+        Raises ``ClaimInDoubt`` if the COMMIT of a resume was not acknowledged.
         """
         max_unanswered = MAX_UNANSWERED_CLAIMS if len(ids) == 1 else POISON_SUSPECT_CLAIMS - 1
         parameters = {
             "ids": ids,
-            "lease": lease_seconds,
+            "lease": lease_of_its_own(lease_seconds),
             "worker": worker,
             "max_unanswered": max_unanswered,
             "full": [*full],
         }
+        claimed = [self.build(row, None) for row in await self._start_alone(parameters)]
+        if len(claimed) == len(ids):
+            return claimed
+        try:
+            return [*claimed, *await self._resume_others(parameters, non_idempotent)]
+        except ServiceUnavailable as error:
+            if not claimed:
+                raise
+            # The started rows are claimed, so they are processed. The others are left to the sweep, or to their lease.
+            logger.warning("%d %ss could not be resumed: %s", len(ids) - len(claimed), self.entity, error)
+            return claimed
+
+    async def _start_alone(self, parameters: dict[str, Any]) -> list[ClaimedRow]:
+        """Start rows in a transaction of its own; look them up if the answer is lost."""
+        try:
+            started = (await execute_alone(Role.WORKER, _statement(statements.START, self), parameters)).all()
+        except ServiceUnavailable as error:
+            if not may_have_run(error):
+                raise
+            started = await find_started(_statement(statements.STARTED, self), parameters)
+            if not started:
+                raise
+        return cast(list[ClaimedRow], started)
+
+    async def _resume_others(
+        self, parameters: dict[str, Any], non_idempotent: Collection[str]
+    ) -> list[Claim[RequestT]]:
+        """Claim the rows that are not pending, in one transaction."""
         claimed: list[Claim[RequestT]] = []
         transaction_id = ""
         try:
             async with transaction(Role.WORKER) as connection:
-                claimed, transaction_id = await self._claim(connection, ids, parameters, non_idempotent=non_idempotent)
+                found = (await connection.execute(_statement(statements.RESUME, self), parameters)).mappings()
+                rows = [
+                    cast(ResumedRow, {**row, "deduplicates": row["provider"] not in non_idempotent}) for row in found
+                ]
+                transaction_id = next((row["transaction_id"] for row in rows), "")
+                claimed = await self._resume(connection, rows, worker=parameters["worker"])
         except ServiceUnavailable as error:
             if claimed:
                 raise ClaimInDoubt(claimed, transaction_id) from error
             raise
         return claimed
 
-    async def _claim(
-        self,
-        connection: AsyncConnection,
-        ids: list[str],
-        parameters: dict[str, Any],
-        *,
-        non_idempotent: Collection[str],
-    ) -> tuple[list[Claim[RequestT]], str]:
-        """Claim those of ``ids`` that can be claimed; return the claims and the id of the transaction."""
-        started = await self._start(connection, parameters)
-        claimed = [self.build(row, None) for row in started]
-        resumed: list[ResumedRow] = []
-        if len(claimed) < len(ids):
-            rows = (await connection.execute(_statement(statements.RESUME, self), parameters)).mappings()
-            resumed = [cast(ResumedRow, {**row, "deduplicates": row["provider"] not in non_idempotent}) for row in rows]
-            claimed += await self._resume(connection, resumed, worker=parameters["worker"])
-        return claimed, next((row["transaction_id"] for row in (*started, *resumed)), "")
-
     async def start(
-        self, connection: AsyncConnection, ids: list[str], *, worker: str, lease_seconds: float
+        self, connection: Connection, ids: list[str], *, worker: str, lease_seconds: float
     ) -> list[Claim[RequestT]]:
         """Claim those of ``ids`` that are pending, within the transaction of ``connection``."""
         parameters = {"ids": ids, "lease": lease_seconds, "worker": worker, "full": []}
-        return [self.build(row, None) for row in await self._start(connection, parameters)]
-
-    async def _start(self, connection: AsyncConnection, parameters: dict[str, Any]) -> list[ClaimedRow]:
-        started = (await connection.execute(_statement(statements.START, self), parameters)).mappings()
-        return [cast(ClaimedRow, dict(row)) for row in started]
+        started = await connection.execute(_statement(statements.START, self), parameters)
+        return [self.build(cast(ClaimedRow, row), None) for row in started.mappings()]
 
     async def unclaimed_rows(
         self, ids: list[str], *, full: Collection[str], lease_seconds: float
@@ -214,9 +201,7 @@ class LeaseTable(ABC, Generic[RequestT]):
             bill_id=row["bill_id"],
         )
 
-    async def _resume(
-        self, connection: AsyncConnection, rows: list[ResumedRow], *, worker: str
-    ) -> list[Claim[RequestT]]:
+    async def _resume(self, connection: Connection, rows: list[ResumedRow], *, worker: str) -> list[Claim[RequestT]]:
         poisoned = [row["id"] for row in rows if row["unanswered_claims"] > MAX_UNANSWERED_CLAIMS]
         claimed = [self.build(row, _last_attempt(row)) for row in rows if row["id"] not in poisoned]
         new = [_key(c) for c in claimed if c.step is Step.CHARGE and needs_new_attempt(c.facts.attempt)]

@@ -1,12 +1,17 @@
 """Record answers in the groups that form, each group in one transaction.
 
+| answer                                                    | recorded                                                        |
+|-----------------------------------------------------------|-----------------------------------------------------------------|
+| of a row that affects no other (a payment without a bill) | by one statement that is its own transaction: one round trip    |
+| of any other row, and what that statement left out        | in a transaction of several statements                          |
+
 An answer whose bill is locked leaves its group and is recorded apart, so that a bill's lock delays only that bill.
 ``common_columns`` and ``tally_final`` are the parts of recording that payments and refunds share.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, Generic, TypedDict, cast
+from typing import Any, Generic, TypedDict, TypeVar, cast
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -14,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.bills.lock import BillLocked, lock_all_bills, lock_unlocked_bills
 from workflows.database.engines import Role, transaction
 from workflows.database.group_commit import GroupCommit, KeyedGroupCommit
-from workflows.database.metrics_buffer import FINAL, note_final
+from workflows.database.metrics_buffer import FINAL, count_final_rows, note_final, pop_outcomes
 from workflows.errors import ServiceUnavailable
 from workflows.processing.leases import RequestT
 from workflows.processing.workload import AnsweredClaim, Workload
@@ -31,6 +36,8 @@ RETRY_SECONDS = 0.25
 GROUP_LIMIT = 100
 """Rows per recording statement: a NOTIFY's payload holds 8,000 bytes, and a hundred ids with their versions fit."""
 
+Result = TypeVar("Result")
+
 LockBills = Callable[[AsyncConnection, Iterable[str | None]], Awaitable[set[str | None]]]
 
 
@@ -41,6 +48,9 @@ class Recorder(Generic[RequestT]):
         self._workload = workload
         self._worker = worker
         self._retry_seconds = retry_seconds
+        self._alone: GroupCommit[AnsweredClaim[RequestT], str | None] = GroupCommit(
+            self._record_alone, limit=GROUP_LIMIT, concurrency=CONCURRENCY, split_on=(DBAPIError,)
+        )
         self._groups: GroupCommit[AnsweredClaim[RequestT], str | BillLocked | None] = GroupCommit(
             self._record_unlocked, limit=GROUP_LIMIT, concurrency=CONCURRENCY, split_on=(DBAPIError,)
         )
@@ -57,26 +67,30 @@ class Recorder(Generic[RequestT]):
         Raises ``ServiceUnavailable`` if the database stays unavailable. Then nothing is recorded, the attempt stays
         unanswered, and the sweep finds the row when its lease has expired.
         """
+        if self._workload.is_alone(answered.claim) and (recorded := await self._alone.put(answered)):
+            return recorded
         status = await self._groups.put(answered)
         if isinstance(status, BillLocked):
             # Recorded as soon as its bill is free, in one group with the other answers for that bill.
             return await self._by_bill.put(status.bill_id, answered)
         return status
 
+    async def _record_alone(self, group: list[AnsweredClaim[RequestT]]) -> list[str | BaseException | None]:
+        statuses = await self._retry(lambda: self._workload.record_alone(group, worker=self._worker))
+        return [statuses.get(answered.claim.id) for answered in group]
+
     async def _record_unlocked(
         self, group: list[AnsweredClaim[RequestT]]
     ) -> list[str | BillLocked | BaseException | None]:
-        return [*await self._record_with_retries(group, lock_unlocked_bills)]
+        return [*await self._retry(lambda: self._record(group, lock_unlocked_bills))]
 
     async def _record_one_bill(self, group: list[AnsweredClaim[RequestT]]) -> list[str | BaseException | None]:
         async with self._waits:
-            statuses = await self._record_with_retries(group, lock_all_bills)
+            statuses = await self._retry(lambda: self._record(group, lock_all_bills))
         return cast("list[str | BaseException | None]", statuses)  # ``lock_all_bills`` waits, so no bill stays locked
 
-    async def _record_with_retries(
-        self, group: list[AnsweredClaim[RequestT]], lock_bills: LockBills
-    ) -> list[str | BillLocked | None]:
-        """Record the answers of ``group``, and retry while the leases hold.
+    async def _retry(self, record: Callable[[], Awaitable[Result]]) -> Result:
+        """Record a group, and retry while the leases hold.
 
         Recording an answer late is better than asking the provider for it again.
         """
@@ -84,7 +98,7 @@ class Recorder(Generic[RequestT]):
         give_up_at = loop.time() + self._retry_seconds
         while True:
             try:
-                return await self._record(group, lock_bills)
+                return await record()
             except ServiceUnavailable:
                 if loop.time() > give_up_at:
                     raise
@@ -142,7 +156,14 @@ class FinalColumns(TypedDict):
     age: float
 
 
-def tally_final(connection: AsyncConnection, entity: str, recorded: Sequence[FinalColumns]) -> None:
+def count_final(entity: str, recorded: Sequence[FinalColumns]) -> None:
+    """Count the rows that a committed statement made final, for the metrics."""
+    committed = object()
+    tally_final(committed, entity, recorded)
+    count_final_rows(pop_outcomes(committed) or ())
+
+
+def tally_final(connection: object, entity: str, recorded: Sequence[FinalColumns]) -> None:
     """Count the recorded rows that became final, for the metrics."""
     for row in recorded:
         if row["status"] in FINAL:

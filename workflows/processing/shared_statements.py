@@ -41,6 +41,14 @@ START = """
     FROM claimed
 """
 
+STARTED = """
+    -- started: the rows that a start claimed whose answer was lost. No other claim has a lease of this length
+    SELECT {columns}, r.store_id, r.processing_at FROM {entity}s r
+    WHERE id = ANY(:ids) AND status = 'processing' AND lease_until = processing_at + make_interval(secs => :lease) AND (
+        SELECT h.caller_id = :worker FROM {entity}_history h
+        WHERE h.{entity}_id = r.id AND h.event = 'claim' AND h.at = r.processing_at)
+"""
+
 RESUME = """
     -- resume: rows that are processing, due and without a lease, together with their last attempts
     WITH picked AS (

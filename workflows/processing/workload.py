@@ -45,6 +45,17 @@ class Workload(LeaseTable[RequestT]):
         Request no charge after ``not_after`` (the loop's time).
         """
 
+    def is_alone(self, claim: Claim[RequestT]) -> bool:  # noqa: ARG002 - the parameter of the interface
+        """Return whether ``record_alone`` can record the claim's answer, unless something else happened during the call."""
+        return False
+
+    async def record_alone(self, group: list[AnsweredClaim[RequestT]], *, worker: str) -> dict[str, str]:
+        """Record, as one statement, those of ``group`` that have no effect on other rows than their own and the ledger's.
+
+        Return the new status of each recorded row by id. The others are unchanged, and ``record`` must record them.
+        """
+        raise NotImplementedError
+
     @abstractmethod
     async def record(
         self, connection: AsyncConnection, group: list[AnsweredClaim[RequestT]], *, worker: str

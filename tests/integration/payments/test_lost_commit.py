@@ -1,6 +1,7 @@
-"""If a claim's COMMIT is not acknowledged, the worker continues only if the claim took effect (F8)."""
+"""If the answer to a claim is lost, the worker continues only if the claim took effect (F8)."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -16,6 +17,7 @@ from workflows.database.engines import Role, connect
 from workflows.errors import ServiceUnavailable
 from workflows.payments.queries import payment_fields
 from workflows.processing.executor import LeaseExecutor
+from workflows.processing.lost_answers import find_started
 from workflows.providers.base import Charge
 from workflows.refunds.workload import PAYMENTS
 from workflows.settings import Settings
@@ -104,8 +106,9 @@ async def test_claim_for_an_inquiry_continues_after_a_lost_commit_answer(
     await PAYMENTS.claim([payment_id], worker="dies", lease_seconds=30)
     await time_passes(admin, payment_id, seconds=31)
     provider.moved[f"{payment_id}:1"] = 1_000
-    wire.loses = 1
+    wire.loses, wire.statements = 1, False
     await payments.process(payment_id)
+    assert wire.cut == 1
     assert (await evidence(admin, payment_id)).status == "completed"
     assert provider.calls == [("inquire", f"{payment_id}:1")]
 
@@ -138,3 +141,44 @@ async def test_refund_whose_claim_was_not_answered_is_sent_once(
     assert wire.cut == 1
     assert (await refund_evidence(admin, refund_id)).status == "completed"
     assert [kind for kind, _ in provider.calls] == ["charge", "refund"]
+
+
+async def test_a_cancel_during_the_lookup_of_a_claim_is_seen_when_its_answer_is_recorded(
+    payments: PaymentMaker, provider: FakeProvider, admin: Admin, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payment_id = await payments.pending()
+
+    async def cancel_and_find(*lost: Any) -> Any:
+        await payments.cancel(payment_id)
+        return await find_started(*lost)
+
+    monkeypatch.setattr("workflows.processing.leases.find_started", cancel_and_find)
+    wire.loses = 1
+    await payments.process(payment_id)
+    assert provider.calls == [("charge", f"{payment_id}:1")]
+    found = await evidence(admin, payment_id)
+    assert (found.status, found.row["cancel_outcome"]) == ("completed", "too_late")
+
+
+async def test_a_claim_whose_answer_was_lost_is_not_mistaken_for_another_claim_of_the_same_worker(
+    payments: PaymentMaker, provider: FakeProvider, admin: Admin, wire: Wire
+) -> None:
+    payment_id = await payments.pending()
+    await PAYMENTS.claim([payment_id], worker="worker-of-the-test", lease_seconds=30)
+    wire.loses = 1
+    with pytest.raises(ServiceUnavailable):
+        await payments.process(payment_id)
+    assert provider.calls == []
+
+
+async def test_started_payments_are_charged_although_the_others_of_their_batch_could_not_be_resumed(
+    payments: PaymentMaker, provider: FakeProvider, admin: Admin, wire: Wire
+) -> None:
+    resumable, pending = await payments.pending(), await payments.pending()
+    await PAYMENTS.claim([resumable], worker="dies", lease_seconds=30)
+    await time_passes(admin, resumable, seconds=31)
+    wire.loses, wire.statements, wire.arrives = 1, False, False
+    await payments.processor.process([resumable, pending])
+    assert provider.calls == [("charge", f"{pending}:1")]
+    assert (await evidence(admin, pending)).status == "completed"
+    assert (await evidence(admin, resumable)).status == "processing"
