@@ -4,7 +4,7 @@ SQLAlchemy's ``AsyncConnection`` and ``HotConnection`` (``workflows.database.hot
 parameter is annotated with ``Connection`` may be called in a ``transaction`` as well as in a ``hot_transaction``.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from sqlalchemy import TextClause
@@ -58,3 +58,7 @@ class Connection(Protocol):
     async def execute(self, statement: TextClause, parameters: Mapping[str, Any] | None = None, /) -> Rows:
         """Run ``statement`` with the values of its ``:names``. Raises SQLAlchemy's ``DBAPIError``."""
         ...
+
+
+Execute = Callable[[TextClause, Mapping[str, Any]], Awaitable[Rows]]
+"""A function that runs a statement: a connection's ``execute``, or ``execute_alone`` for a role."""

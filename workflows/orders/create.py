@@ -21,6 +21,7 @@ from sqlalchemy.engine import RowMapping
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from workflows.database.connection import Row
 from workflows.database.engines import Role, rows_parameter, transaction
 from workflows.database.group_commit import GroupCommit
 from workflows.database.json_rendering import render
@@ -182,7 +183,7 @@ def _by(creation: Creation) -> dict[str, Any]:
     return {"caller_type": caller.type, "caller_id": caller.id, "request_id": creation.request_id}
 
 
-def _order_row(creation: Creation, context: RowMapping, *, rounding: TaxRounding) -> dict[str, Any]:
+def _order_row(creation: Creation, context: Row, *, rounding: TaxRounding) -> dict[str, Any]:
     """Return the new order as the answer will show it, except its number.
 
     Raises ``InvalidRequest`` (the discount or the total is out of range).

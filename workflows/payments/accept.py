@@ -1,4 +1,4 @@
-"""Accept payments: record a pending payment, its history and its idempotency record in one transaction.
+"""Accept payments: record a pending payment, its history and its idempotency record in one statement.
 
 | phase   | what                                                                                                       |
 |---------|------------------------------------------------------------------------------------------------------------|
@@ -6,38 +6,41 @@
 | reserve | only with bills: lock the bill and reserve the amount on it                                                |
 | write   | one statement for all acceptable requests; if the database refuses it, each request is written on its own  |
 
-No decision depends on another request of the same group. If two requests of a group have the same ``client_reference``, the
-second waits for the group's commit and is then checked against the committed rows. If a request waited for a bill's lock and
-is refused, its key is looked up again, because it may have waited for the first request with that key.
+Without a bill, look up and write are transactions of their own, two round trips in all. One transaction would protect no
+more: under READ COMMITTED each statement sees what is committed when it starts, and the look-up locks nothing. If a key was
+used since, the write skips its request (``write_payments``). If a reference was used, the unique index refuses it. A device
+or store that changes in between could change just as well after the look-up of one transaction. With a bill, all phases are
+one transaction, because the bill stays locked.
+
+No decision depends on another request of the same group. If two requests of a group have the same ``client_reference``, or two
+callers the same key, the second waits for the group's commit and is then checked against the committed rows. If a request
+waited for a bill's lock and is refused, its key is looked up again, because it may have waited for the first request with that
+key.
 
 Concurrent requests share a commit (``workflows.database.group_commit``): a single request never waits, and fifty cost little
 more than one. The answer is sent only after that commit, so a 201 always means that the payment is stored and will become
 final.
 """
 
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Mapping
+from datetime import timedelta
+from functools import partial
 from typing import cast
 
-from sqlalchemy import text
-from sqlalchemy.engine import RowMapping
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.apply_payments import Reservation, reserve
 from workflows.bills.lock import BillAmount
-from workflows.database.engines import Role, rows_parameter, transaction, violated_constraint
+from workflows.database.connection import Row
+from workflows.database.engines import Role, transaction, violated_constraint
 from workflows.database.group_commit import GroupCommit, KeyedGroupCommit
-from workflows.database.json_rendering import render
+from workflows.database.hot_path import execute_alone, hot_transaction
 from workflows.errors import DomainError, IdempotencyKeyInUse
-from workflows.ids import new_id
-from workflows.payments.check_request import PaymentRequest, PaymentSubmission, check_request, load_context, store_id_of
-from workflows.payments.models import PaymentRow
-from workflows.payments.queries import payment_fields
-from workflows.payments.states import PAYMENT
+from workflows.payments.check_request import PaymentSubmission, check_request, load_context, store_id_of
+from workflows.payments.write_payments import WRITE, Draft, new_draft, write_parameters
 from workflows.requests.batch_lookup import InFlightKeys, known_answer
-from workflows.requests.idempotency import KEY_LIFE, STORE_RECORDS, AnswerToStore, StoredAnswer, record_rows
-from workflows.tenants.caller import Caller, CallerRole
+from workflows.requests.idempotency import StoredAnswer, record_rows
 from workflows.transitions import ChangeContext
 
 GROUP_LIMIT = 100
@@ -50,32 +53,8 @@ CONCURRENCY = 2
 """Groups written concurrently: one is being committed while the next is being rendered."""
 
 
-_COLUMNS = """
-    id, merchant_id, store_id, device_id, bill_id, order_id, status, version, amount, tip_amount, currency, method_type,
-    method_mode, processing_mode, provider, provider_token, approval_code, card_brand, card_last_4, entry_method,
-    slip_number, card_arn, external_result, cash_received, change_amount, client_reference, metadata, on_too_late, due_at,
-    request_id, expires_at, created_at"""
-"""The columns that an accept sets. All others have their defaults, so an older process works with a newer schema."""
-
-_WRITE = text(f"""
-    -- write: the payment, its first history row and the answer to its key, for every request of the group
-    WITH payment AS (
-        INSERT INTO payments ({_COLUMNS})
-        SELECT {_COLUMNS} FROM jsonb_populate_recordset(NULL::payments, CAST(:payments AS jsonb))
-        ORDER BY merchant_id, client_reference -- as the keys below
-        RETURNING id, merchant_id, store_id, created_at, request_id
-    ), history AS (
-        INSERT INTO payment_history (payment_id, version, merchant_id, store_id, event, to_status, at, caller_type,
-                                     caller_id, request_id)
-        SELECT p.id, 1, p.merchant_id, p.store_id, 'create', 'pending', p.created_at, by.caller_type, by.caller_id,
-               p.request_id
-        FROM payment p JOIN jsonb_to_recordset(CAST(:payments AS jsonb)) AS by(id text, caller_type text, caller_id text)
-            ON by.id = p.id
-    ), stored AS (
-        {STORE_RECORDS} RETURNING 1
-    )
-    SELECT count(*) FROM stored
-""")
+Results = dict[int, StoredAnswer | BaseException]
+"""The index of a request in its group → its answer or error."""
 
 
 class PaymentIntake:
@@ -134,68 +113,88 @@ class PaymentIntake:
         return await self._accept(group)
 
     async def _accept(self, group: list[PaymentSubmission]) -> list[StoredAnswer | BaseException]:
-        async with transaction(Role.ACCEPT) as connection:
-            return await self._accept_group(connection, group)
+        if any(submission.request.bill_id for submission in group):
+            async with transaction(Role.ACCEPT) as connection:
+                return await self._accept_billed(connection, group)
+        found = await load_context(partial(execute_alone, Role.ACCEPT), group)
+        results, drafts = self._decide(group, found)
+        if drafts:
+            await _write(drafts, results)
+        return [results[number] for number in range(len(group))]
 
-    async def _accept_group(
+    async def _accept_billed(
         self, connection: AsyncConnection, group: list[PaymentSubmission]
     ) -> list[StoredAnswer | BaseException]:
-        found = await load_context(connection, group)
-        results: dict[int, StoredAnswer | BaseException] = {}
-        drafts: list[_Draft] = []
-        references: set[tuple[str, str]] = set()
+        results, drafts = self._decide(group, await load_context(connection.execute, group))
+        drafts = await _reserve(connection, drafts, results)
+        if drafts:
+            answers = [draft.answer() for draft in drafts]
+            records = await record_rows(connection, answers)
+            written = await connection.execute(WRITE, write_parameters(drafts, records))
+            if len(written.all()) < len(drafts):  # a key was used meanwhile; the reservations are rolled back
+                raise IdempotencyKeyInUse(retry_after_seconds=1)
+            results.update({draft.number: answer.stored for draft, answer in zip(drafts, answers, strict=True)})
+        return [results[number] for number in range(len(group))]
+
+    def _decide(self, group: list[PaymentSubmission], found: Mapping[int, Row]) -> tuple[Results, list[Draft]]:
+        """Return the results of the requests that are decided now, and the drafts of those to write."""
+        results: Results = {}
+        drafts: list[Draft] = []
+        used: set[tuple[str, ...]] = set()
         for number, submission in enumerate(group):
             try:
                 context = check_request(submission, found.get(number))
                 known = known_answer(submission.key, context, currency=context["currency"])
-                reference = (context["merchant_id"], submission.request.client_reference or "")
                 if known:
                     results[number] = known
-                elif reference in references:
-                    results[number] = _RetryInNextGroup()
+                elif used.isdisjoint(names := _unique_names(submission, context["merchant_id"])):
+                    drafts.append(new_draft(number, submission, context, grace=self._grace))
+                    used.update(names)
                 else:
-                    drafts.append(_Draft(number, submission, self._payment(submission, context), context["is_taken"]))
-                    if submission.request.client_reference:
-                        references.add(reference)
+                    results[number] = _RetryInNextGroup()
             except DomainError as error:
                 results[number] = error
-        drafts = await _reserve(connection, drafts, results)
-        if drafts:
-            results.update(await _write(connection, drafts))
-        return [results[number] for number in range(len(group))]
-
-    def _payment(self, submission: PaymentSubmission, context: RowMapping) -> PaymentRow:
-        payment = _payment_row(submission.request, context)
-        payment["device_id"] = submission.caller.id if submission.caller.role is CallerRole.DEVICE else None
-        payment["request_id"] = submission.request_id
-        payment["due_at"] = context["now"] + self._grace
-        return payment
+        return results, drafts
 
 
-@dataclass(slots=True)
-class _Draft:
-    """A request of the group that is accepted unless its bill refuses it.
+def _unique_names(submission: PaymentSubmission, merchant_id: str) -> list[tuple[str, ...]]:
+    """Return what only one request of a group may have: the primary key of its record, and its client reference."""
+    names: list[tuple[str, ...]] = [(merchant_id, *submission.key.record_key)]
+    if reference := submission.request.client_reference:
+        names.append((merchant_id, reference))
+    return names
 
-    ``number`` is its index in the group. ``is_taken`` says that another caller already has an idempotency record under the
-    same key.
+
+async def _write(drafts: list[Draft], results: Results) -> None:
+    """Write ``drafts``, which have no bill, and put their answers into ``results``.
+
+    A request whose key was used meanwhile is postponed; its answer is committed now, so the next look-up finds it. Raises
+    ``IdempotencyKeyInUse`` if it is the only request.
     """
-
-    number: int
-    submission: PaymentSubmission
-    payment: PaymentRow
-    is_taken: bool
+    answers = [draft.answer() for draft in drafts]
+    if any(answer.is_taken for answer in answers):  # other callers' records must stay locked until ours are stored
+        async with hot_transaction(Role.ACCEPT) as connection:
+            records = await record_rows(connection, answers)
+            written = await connection.execute(WRITE, write_parameters(drafts, records))
+    else:
+        written = await execute_alone(
+            Role.ACCEPT, WRITE, write_parameters(drafts, [answer.row() for answer in answers])
+        )
+    stored = {row["resource_id"] for row in written.mappings()}
+    if not stored and len(drafts) == 1:
+        raise IdempotencyKeyInUse(retry_after_seconds=1)
+    for draft, answer in zip(drafts, answers, strict=True):
+        results[draft.number] = answer.stored if draft.payment["id"] in stored else _RetryInNextGroup()
 
 
 class _RetryInNextGroup(Exception):
-    """The result of a request with the same client reference as an earlier request of its group.
+    """The result of a request that must be looked up again after its group was committed.
 
-    The earlier request must be committed first.
+    An earlier request of the group has the same client reference or key, or another transaction used the key meanwhile.
     """
 
 
-async def _reserve(
-    connection: AsyncConnection, drafts: list[_Draft], results: dict[int, StoredAnswer | BaseException]
-) -> list[_Draft]:
+async def _reserve(connection: AsyncConnection, drafts: list[Draft], results: Results) -> list[Draft]:
     """Reserve the amounts of ``drafts`` on their bills, and return the drafts to write.
 
     These have a reservation or no bill. The errors of all others are put into ``results``.
@@ -204,7 +203,7 @@ async def _reserve(
     if not billed:
         return drafts
     reserved = await reserve(connection, [_reservation(draft) for draft in billed])
-    refused: list[_Draft] = []
+    refused: list[Draft] = []
     for draft, outcome in zip(billed, reserved, strict=True):
         if isinstance(outcome, DomainError):
             results[draft.number] = outcome
@@ -216,14 +215,12 @@ async def _reserve(
     return [draft for draft in drafts if draft.number not in results]
 
 
-async def _answer_known_keys(
-    connection: AsyncConnection, refused: list[_Draft], results: dict[int, StoredAnswer | BaseException]
-) -> None:
+async def _answer_known_keys(connection: AsyncConnection, refused: list[Draft], results: Results) -> None:
     """Replace a refusal in ``results`` by the stored answer if there is one for the request's key now.
 
     The key may have been answered while the request waited for the lock of its bill.
     """
-    found = await load_context(connection, [draft.submission for draft in refused])
+    found = await load_context(connection.execute, [draft.submission for draft in refused])
     for number, draft in enumerate(refused):
         if context := found.get(number):  # untested: false only if the store was deleted meanwhile
             try:
@@ -234,67 +231,8 @@ async def _answer_known_keys(
                 results[draft.number] = known or results[draft.number]
 
 
-def _reservation(draft: _Draft) -> Reservation:
+def _reservation(draft: Draft) -> Reservation:
     payment, submission = draft.payment, draft.submission
     by = ChangeContext.caller(submission.caller, at=payment["created_at"], request_id=submission.request_id)
     share = BillAmount(cast(str, payment["bill_id"]), payment["id"], payment["amount"], by)
     return Reservation(share, store_id=payment["store_id"], currency=payment["currency"])
-
-
-async def _write(connection: AsyncConnection, drafts: list[_Draft]) -> dict[int, StoredAnswer]:
-    """Write ``drafts``, and return the answers by ``number``.
-
-    Raises ``IdempotencyKeyInUse`` if a key was used meanwhile.
-    """
-    answers = {
-        draft.number: StoredAnswer(
-            201, render(payment_fields(draft.payment)), resource_id=draft.payment["id"], is_replay=False
-        )
-        for draft in drafts
-    }
-    records_to_store = [
-        AnswerToStore(draft.payment["merchant_id"], draft.submission.key, answers[draft.number], draft.is_taken)
-        for draft in drafts
-    ]
-    stored = await record_rows(connection, records_to_store)
-    payments = [{**draft.payment, **_by(draft.submission.caller)} for draft in drafts]
-    rows = {"payments": rows_parameter(payments), "rows": rows_parameter(stored), "life": KEY_LIFE}
-    if (await connection.execute(_WRITE, rows)).scalar_one() < len(drafts):
-        raise IdempotencyKeyInUse(retry_after_seconds=1)
-    return answers
-
-
-def _by(caller: Caller) -> dict[str, str]:
-    return {"caller_type": caller.type, "caller_id": caller.id}
-
-
-def _payment_row(request: PaymentRequest, context: RowMapping) -> PaymentRow:
-    now: datetime = context["now"]
-    row = {
-        "id": new_id("payment"),
-        "merchant_id": context["merchant_id"],
-        "store_id": context["store_id"],
-        "bill_id": request.bill_id,
-        "status": PAYMENT.initial[0],
-        "version": 1,
-        "amount": request.amount,
-        "tip_amount": request.tip_amount,
-        "currency": request.currency or context["currency"],
-        "captured_amount": 0,
-        "refunded_amount": 0,
-        "refund_reserved": 0,
-        "method_type": request.method_type,
-        "method_mode": request.method_mode,
-        "processing_mode": request.processing_mode,
-        "provider": context["provider"] if request.processing_mode == "provider" else request.provider,
-        "client_reference": request.client_reference,
-        "metadata": request.metadata or {},
-        "on_too_late": request.on_too_late,
-        "outcome_known": True,
-        "needs_review": False,
-        "needs_action": False,
-        "expires_at": now + timedelta(seconds=request.expires_in_seconds),
-        "created_at": now,
-        **request.facts,
-    }
-    return cast(PaymentRow, row)  # the other columns have their defaults

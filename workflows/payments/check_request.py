@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import text
-from sqlalchemy.engine import RowMapping
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from workflows.database.connection import Execute, Row
 from workflows.database.engines import rows_parameter
 from workflows.errors import Detail, DuplicateResource, InvalidRequest
 from workflows.requests.batch_lookup import LOOKUP_COLUMNS, LOOKUP_JOINS, LOOKUP_RESULT, check_caller, lookup_row
@@ -63,17 +62,17 @@ _LOAD_CONTEXT = text(f"""
 """)
 
 
-async def load_context(connection: AsyncConnection, group: list[PaymentSubmission]) -> dict[int, RowMapping]:
+async def load_context(execute: Execute, group: list[PaymentSubmission]) -> dict[int, Row]:
     """Return the context of each request, by its index in ``group``.
 
-    A request whose caller may not use the store has no entry.
+    A request whose caller may not use the store has no entry. ``execute`` runs a statement.
     """
     rows = [_lookup_row(number, submission) for number, submission in enumerate(group)]
-    found = await connection.execute(_LOAD_CONTEXT, {"rows": rows_parameter(rows)})
+    found = await execute(_LOAD_CONTEXT, {"rows": rows_parameter(rows)})
     return {row["n"]: row for row in found.mappings()}
 
 
-def check_request(submission: PaymentSubmission, found: RowMapping | None) -> RowMapping:
+def check_request(submission: PaymentSubmission, found: Row | None) -> Row:
     """Check a request against ``found``, its entry of ``load_context``, and return ``found``.
 
     If the request's key was answered before, only the caller is checked.

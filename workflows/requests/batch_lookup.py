@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy.engine import RowMapping
-
+from workflows.database.connection import Row
 from workflows.errors import Detail, IdempotencyKeyInUse, ResourceNotFound
 from workflows.requests.idempotency import ANSWER, OWNER, Key, StoredAnswer, replay
 from workflows.tenants.caller import Caller, CallerRole, device_not_active_error
@@ -78,7 +77,7 @@ def lookup_row(number: int, caller: Caller, key: Key, *, store_id: str) -> dict[
     }
 
 
-def check_caller(caller: Caller, context: RowMapping | None) -> RowMapping:
+def check_caller(caller: Caller, context: Row | None) -> Row:
     """Check a request's caller against ``context``, the look-up's row, and return ``context``.
 
     Raises ``NotAuthorized`` if the caller is a device that is not active, and ``ResourceNotFound`` if there is no row, because
@@ -91,7 +90,7 @@ def check_caller(caller: Caller, context: RowMapping | None) -> RowMapping:
     return context
 
 
-def known_answer(key: Key, context: RowMapping, *, currency: str | None) -> StoredAnswer | None:
+def known_answer(key: Key, context: Row, *, currency: str | None) -> StoredAnswer | None:
     """Return the answer that the look-up found for the request's key, or ``None``.
 
     ``currency`` is the store's currency, which applies to a body without a currency. Raises ``IdempotencyKeyReused``.

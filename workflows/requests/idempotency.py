@@ -24,10 +24,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Index, Text, text
-from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import Mapped, mapped_column
 
+from workflows.database.connection import Connection, Row
 from workflows.database.engines import Base, rows_parameter
 from workflows.database.mixins import INSTANT
 from workflows.errors import Detail, IdempotencyKeyInUse, IdempotencyKeyReused
@@ -121,7 +121,7 @@ def fingerprint(body: bytes, *, secret: bytes) -> str:
     return hmac.new(secret, body, hashlib.sha256).hexdigest()
 
 
-def replay(key: Key, found: RowMapping, *, currency: str | None = None) -> StoredAnswer:
+def replay(key: Key, found: Row, *, currency: str | None = None) -> StoredAnswer:
     """Return the stored answer if the request means the same as the first request with its key.
 
     ``found`` has the columns of ``ANSWER``. ``currency`` is the store's currency, which applies to a body without a currency.
@@ -132,7 +132,7 @@ def replay(key: Key, found: RowMapping, *, currency: str | None = None) -> Store
     return StoredAnswer(found["status"], found["body"].encode())
 
 
-def _is_same(key: Key, found: RowMapping, currency: str | None) -> bool:
+def _is_same(key: Key, found: Row, currency: str | None) -> bool:
     if found["meaning"] is None:  # stored by the previous release
         return hmac.compare_digest(found["fingerprint"], key.fingerprint)
     (first, first_currency), (second, second_currency) = (
@@ -239,8 +239,12 @@ class AnswerToStore:
     stored: StoredAnswer
     is_taken: bool = False
 
+    def row(self, *, is_alternative: bool = False) -> dict[str, Any]:
+        """Return the answer's row for ``STORE_RECORDS``."""
+        return record_row(self.merchant_id, self.key, self.stored, is_alternative=is_alternative)
 
-async def record_rows(connection: AsyncConnection, answers: Sequence[AnswerToStore]) -> list[dict[str, Any]]:
+
+async def record_rows(connection: Connection, answers: Sequence[AnswerToStore]) -> list[dict[str, Any]]:
     """Return the rows for ``STORE_RECORDS``, and lock other callers' records under the same keys.
 
     A row has the alternative key if another record has the key itself. Raises ``IdempotencyKeyInUse`` if a record that the
@@ -254,7 +258,7 @@ async def record_rows(connection: AsyncConnection, answers: Sequence[AnswerToSto
         record_key = (answer.merchant_id, *answer.key.record_key)
         is_alternative = answer.is_taken or record_key in used_keys  # a record of this group has the key already
         used_keys.add(record_key)
-        rows.append(record_row(answer.merchant_id, answer.key, answer.stored, is_alternative=is_alternative))
+        rows.append(answer.row(is_alternative=is_alternative))
     return rows
 
 
@@ -275,7 +279,7 @@ async def _store(connection: AsyncConnection, merchant_id: str, key: Key, stored
     return False
 
 
-async def _lock_others(connection: AsyncConnection, answers: Sequence[AnswerToStore]) -> bool:
+async def _lock_others(connection: Connection, answers: Sequence[AnswerToStore]) -> bool:
     """Lock other callers' records under the keys of ``answers``; return whether each key had a record."""
     rows = [{"n": n, "merchant_id": answer.merchant_id, **answer.key.row()} for n, answer in enumerate(answers)]
     return (await connection.execute(_LOCK_OTHERS, {"rows": rows_parameter(rows)})).rowcount == len(answers)

@@ -13,14 +13,16 @@ from tests.factories import CASH, QR, PaymentMaker, Tenant, submission
 from tests.integration.payments.evidence import Admin, all_of
 from tests.integration.payments.payment_helpers import count, submit_concurrently
 from tests.polling import eventually, wait_until_blocked_by
+from workflows.database.connection import Execute, Row
 from workflows.errors import (
     DuplicateResource,
     IdempotencyKeyInUse,
     IdempotencyKeyReused,
     ServiceUnavailable,
 )
+from workflows.payments import accept
 from workflows.payments.accept import PaymentIntake
-from workflows.payments.check_request import PaymentSubmission
+from workflows.payments.check_request import PaymentSubmission, load_context
 from workflows.requests.idempotency import AnswerToStore, StoredAnswer, record_rows, store_answer
 from workflows.settings import Settings
 from workflows.tenants.caller import caller_transaction
@@ -100,6 +102,30 @@ async def test_concurrent_uses_of_a_key_with_two_bodies_make_one_payment(
         StoredAnswer,
     ]
     assert await count(admin, tenant) == 1
+
+
+@pytest.mark.parametrize("quicker_is", ["first", "second"])
+async def test_a_key_of_two_callers_that_another_process_uses_meanwhile_makes_one_payment_each(
+    tenant: Tenant, admin: Admin, engines: None, monkeypatch: pytest.MonkeyPatch, quicker_is: str
+) -> None:
+    slow, quick = (PaymentIntake(nudge_grace_seconds=5, timeout_seconds=30) for _ in range(2))
+    callers = [tenant.device, tenant.staff]
+    quicker = callers[0 if quicker_is == "first" else 1]
+    raced = asyncio.Event()
+
+    async def load_and_lose_a_race(execute: Execute, group: list[PaymentSubmission]) -> dict[int, Row]:
+        found = await load_context(execute, group)
+        if not raced.is_set():
+            raced.set()
+            await quick.accept_payment(submission(CASH, quicker, key="k-1"))
+        return found
+
+    monkeypatch.setattr(accept, "load_context", load_and_lose_a_race)
+    results = await submit_concurrently(slow, *(submission(CASH, caller, key="k-1") for caller in callers))
+    assert [isinstance(result, StoredAnswer) and result.is_replay for result in results] == [
+        caller is quicker for caller in callers
+    ]
+    assert await count(admin, tenant) == 2
 
 
 async def test_an_expired_key_means_a_new_payment(accepting: PaymentIntake, tenant: Tenant, admin: Admin) -> None:

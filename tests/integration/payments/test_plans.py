@@ -21,7 +21,7 @@ from workflows.devices import issue_token
 from workflows.ledger import post_journals
 from workflows.orders import create, write_orders
 from workflows.orders import queries as order_queries
-from workflows.payments import accept, check_request, record
+from workflows.payments import check_request, record, write_payments
 from workflows.payments import queries as payment_queries
 from workflows.processing import leases, shared_statements
 from workflows.refunds import queries as refund_queries
@@ -30,7 +30,7 @@ from workflows.refunds.workload import PAYMENTS, REFUNDS
 
 HOT: dict[str, Any] = {
     "accept: look": check_request._LOAD_CONTEXT,
-    "accept: write": accept._WRITE,
+    "accept: write": write_payments.WRITE,
     "order: look": create._LOOK_UP,
     "order: write": write_orders._WRITE,
     "order: submit": write_orders._SUBMIT,
