@@ -2,12 +2,14 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import Depends, FastAPI
 
 from api.errors import install_errors
 from api.fast_read import install_fast_reads
 from api.fast_route import install_fast_routes
+from api.hot_routes import Application, install_hot_routes
 from api.limits import Limits
 from api.middleware import RequestMiddleware
 from api.query_checks import install_query_check
@@ -58,7 +60,7 @@ ROUTERS = (
 )
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
+def create_app(settings: Settings | None = None) -> Application:
     """Set up logging and build the application.
 
     Raises ``pydantic.ValidationError`` if a setting is missing.
@@ -68,7 +70,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return build_app(settings)
 
 
-def build_app(settings: Settings) -> FastAPI:
+def build_app(settings: Settings) -> Application:
     """Build the application. It opens no connection before its lifespan begins."""
     limits = Limits(settings)
 
@@ -77,7 +79,7 @@ def build_app(settings: Settings) -> FastAPI:
         async with running(settings, limits) as app.state.runtime:
             yield
 
-    app = FastAPI(
+    app = Application(
         title="MPAC SmartPOS Payments",
         version=VERSION,
         lifespan=lifespan,
@@ -97,10 +99,12 @@ def build_app(settings: Settings) -> FastAPI:
     install_query_check(app)
     install_fast_routes(app)
     install_fast_reads(app)
-    app.add_middleware(
+    within_limits = partial(
         RequestMiddleware,
         limits=limits,
         max_body_bytes=settings.max_body_bytes,
         max_upload_bytes=settings.max_statement_bytes,
     )
+    app.add_middleware(within_limits)
+    install_hot_routes(app, within_limits)
     return app
