@@ -22,6 +22,7 @@ from api.uploads import is_upload
 from workflows.card_data import looks_like_card_data, mask
 from workflows.errors import Detail, DomainError, InternalError, MalformedRequest
 from workflows.ids import new_id
+from workflows.logs import log_info
 
 logger = logging.getLogger("api.requests")
 
@@ -151,4 +152,7 @@ def _log_answer(scope: Scope, *, status: int, request_id: str, seconds: float) -
         "status": status,
         "milliseconds": round(seconds * 1000, 1),
     }
-    logger.log(level, "%s answered %d", scope["method"], status, extra=context)
+    if level == logging.INFO:
+        log_info(logger, f"{scope['method']} answered {status}", context)
+    else:
+        logger.log(level, "%s answered %d", scope["method"], status, extra=context)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from workflows import logs
-from workflows.logs import EXTRA_FIELDS, GroupedLines, JsonLines
+from workflows.logs import EXTRA_FIELDS, GroupedLines, JsonLines, log_info
 
 ROOT = Path(__file__).parents[3]
 
@@ -163,3 +163,39 @@ def test_a_line_that_cannot_be_formatted_raises_nothing_in_its_caller(
     assert "Logging error" in capsys.readouterr().err
     logger.error("the next line")
     assert stream.messages == ["the next line"]
+
+
+FIELDS: dict[str, object] = {
+    "status": 201,
+    "request_id": "req_1",
+    "caller": None,
+    "path": Path("é"),
+    "milliseconds": 1.5,
+}
+
+
+def test_a_line_of_a_hot_path_is_the_same_as_that_of_its_logger(
+    stream: RecordingStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handler = GroupedLines(stream)
+    handler.setFormatter(JsonLines())
+    monkeypatch.setattr(logging.root, "handlers", [handler])
+    logger = logging.getLogger("hot.path")
+    monkeypatch.setattr(logger, "level", logging.INFO)
+    logger.info("%s: %s", "100 %", "done", extra=FIELDS)
+    log_info(logger, "100 %: done", FIELDS)
+    monkeypatch.setattr(logger, "level", logging.WARNING)
+    logging.root.manager._clear_cache()  # type: ignore[attr-defined]
+    log_info(logger, "not this", FIELDS)
+    handler.flush()
+    slow, hot = (json.loads(line) for line in stream.getvalue().splitlines())
+    assert {**hot, "at": 0} == {**slow, "at": 0}
+    assert list(hot) == list(slow)
+    assert 0 <= hot["at"] - slow["at"] < 60
+    handler.close()
+
+
+def test_a_line_of_a_hot_path_reaches_other_handlers(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "hot.path"):
+        log_info(logging.getLogger("hot.path"), "100 %", {"request_id": "req_1"})
+    assert [(record.getMessage(), record.__dict__["request_id"]) for record in caplog.records] == [("100 %", "req_1")]
