@@ -17,8 +17,9 @@ from typing import Any
 
 from sqlalchemy import text
 
-from workflows.database.engines import Role, rows_parameter, transaction
+from workflows.database.engines import Role, rows_parameter
 from workflows.database.group_commit import GroupCommit
+from workflows.database.hot_path import execute_alone
 from workflows.devices.client_assertions import Assertion, Assertions, check_signature, replay_error, signature_error
 from workflows.devices.states import DeviceStatus
 from workflows.tenants.caller import device_not_active_error
@@ -86,30 +87,28 @@ class TokenIssuer:
 
     async def _redeem_group(self, group: list[Assertion]) -> list[AccessToken | BaseException]:
         rows = {assertion.identity: assertion.row() for assertion in group}
-        async with transaction(Role.ACCEPT) as connection:
-            found = await connection.execute(_REDEEM, {"rows": rows_parameter(list(rows.values()))})
-            unclaimed = {(row.client_id, row.jti): row for row in found}
+        found = await execute_alone(Role.ACCEPT, _REDEEM, {"rows": rows_parameter(list(rows.values()))})
+        unclaimed = {(row["client_id"], row["jti"]): row for row in found}
         # pop(): if a group has the same assertion twice, the second one finds no row and is refused.
         return [self._answer(unclaimed.pop(assertion.identity, None)) for assertion in group]
 
     def _answer(self, row: Any) -> AccessToken | BaseException:
-        if row is None or not row.is_first_use:
+        if row is None or not row["is_first_use"]:
             # It was used before, or the device's key was replaced after the look-up, which replaced this client id.
             return replay_error()
-        if row.status != DeviceStatus.ACTIVE:
-            return device_not_active_error(row.status)
+        if row["status"] != DeviceStatus.ACTIVE:
+            return device_not_active_error(row["status"])
         token = self._tokens.issue_device_token(
-            device_id=row.id,
-            psp_id=row.psp_id,
-            merchant_id=row.merchant_id,
-            store_id=row.store_id,
-            client_id=row.client_id,
+            device_id=row["id"],
+            psp_id=row["psp_id"],
+            merchant_id=row["merchant_id"],
+            store_id=row["store_id"],
+            client_id=row["client_id"],
         )
         return AccessToken(token, self._tokens.device_token_seconds)
 
 
 async def _read_public_keys(client_ids: list[str]) -> list[str | BaseException | None]:
-    async with transaction(Role.ACCEPT) as connection:
-        rows = await connection.execute(_FIND_KEYS, {"client_ids": client_ids})
-        found = {row.client_id: row.public_key_pem for row in rows}
+    rows = await execute_alone(Role.ACCEPT, _FIND_KEYS, {"client_ids": client_ids})
+    found = {row["client_id"]: row["public_key_pem"] for row in rows}
     return [found.get(client_id) for client_id in client_ids]

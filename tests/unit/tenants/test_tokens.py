@@ -32,11 +32,18 @@ from workflows.tenants.strict_jwt import read_parts
 from workflows.tenants.tokens import AUDIENCE, DEVICE_ISSUER, Tokens
 
 
-async def test_device_token_identifies_its_device(tokens: Tokens) -> None:
-    token = tokens.issue_device_token(device_id="dev_1", **TENANT)
-    assert await tokens.verify(token) == Caller("dev_1", CallerRole.DEVICE, **TENANT)
+@pytest.mark.parametrize("client_id", ["", "cli_1"])
+async def test_device_token_identifies_its_device(tokens: Tokens, client_id: str) -> None:
+    token = tokens.issue_device_token(device_id="dev_1", **TENANT, client_id=client_id)
+    assert await tokens.verify(token) == Caller("dev_1", CallerRole.DEVICE, **TENANT, client_id=client_id)
+
+
+async def test_issued_token_is_cached_as_another_process_reads_it(tokens: Tokens, clock: Any) -> None:
     token = tokens.issue_device_token(device_id="dev_1", **TENANT, client_id="cli_1")
-    assert await tokens.verify(token) == Caller("dev_1", CallerRole.DEVICE, **TENANT, client_id="cli_1")
+    [cached] = tokens._cache.values()
+    tokens._cache.clear()  # now this process knows as little of the token as another one
+    await tokens.verify(token)
+    assert list(tokens._cache.values()) == [cached]
 
 
 @pytest.mark.parametrize(
@@ -232,6 +239,8 @@ async def test_cache_of_tokens_is_bounded(tokens: Tokens, monkeypatch: pytest.Mo
     monkeypatch.setattr(module, "MAX_CACHED", 3)
     for number in range(10):
         await tokens.verify(user(sub=f"usr_{number}"))
+        assert len(tokens._cache) <= 3
+        tokens.issue_device_token(device_id=f"dev_{number}", **TENANT)
         assert len(tokens._cache) <= 3
 
 
