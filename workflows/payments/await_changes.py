@@ -10,6 +10,7 @@ import logging
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -62,7 +63,7 @@ class ChangeListener:
         """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters[payment_id].add(future)
-        future.add_done_callback(lambda done: self._forget(payment_id, done))
+        future.add_done_callback(partial(self._forget, payment_id))
         return future
 
     def _forget(self, payment_id: str, future: "asyncio.Future[None]") -> None:
@@ -99,14 +100,17 @@ class ChangeListener:
             return
         for change in payload.split(" "):
             for future in tuple(self._waiters.get(change.partition(":")[0], ())):
-                if not future.done():
-                    future.set_result(None)
+                _wake_future(future)
 
     def _wake_all(self) -> None:
         for futures in tuple(self._waiters.values()):
             for future in tuple(futures):
-                if not future.done():
-                    future.set_result(None)
+                _wake_future(future)
+
+
+def _wake_future(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 async def await_payment(
@@ -129,7 +133,13 @@ async def await_payment(
             left = give_up_at - loop.time()
             if row["version"] > known or left <= 0:
                 return row
-            await asyncio.wait({changed}, timeout=left)
+            del row  # 5 kB, which thousands of waiting requests would hold until their payments change
+            # Not asyncio.wait(): its coroutines and futures take as much memory as everything else here.
+            timer = loop.call_later(left, _wake_future, changed)
+            try:
+                await changed
+            finally:
+                timer.cancel()
         finally:
             changed.cancel()
 
