@@ -6,7 +6,7 @@ starts its servers, shows progress, runs the product's auditors at the end, and 
 
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task, TextCol
 from rich.progress_bar import ProgressBar
 
 from benchmarks.audit import audit
+from benchmarks.cpu_time import CLIENT, CpuMeter, cpu_seconds_between
 from benchmarks.generator import generate
 from benchmarks.goals import Figures, Goal
 from benchmarks.load import Job
@@ -86,10 +87,21 @@ class Run:
         seconds = seconds or job.get("warm_up", 0.0) + job.get("seconds", 0.0)
         with self.step(what, seconds=seconds or None):
             found = await generate(module, job)
-        took = found["seconds"] or 1.0
-        self.share_of_others.append(found["processor"]["others"] / took)
-        self.share_of_client.append(found["processor"]["client"] / took)
+        self._note(found["processor"], found["seconds"])
         return found
+
+    @contextmanager
+    def watch(self, pids: Mapping[str, int]) -> Iterator[None]:
+        """Note how busy other processes were during a measurement that this process makes itself."""
+        meter = CpuMeter(pids)
+        before = meter.read()
+        yield
+        after = meter.read()
+        self._note(cpu_seconds_between(before, after), after.at - before.at)
+
+    def _note(self, spent: Mapping[str, float], seconds: float) -> None:
+        self.share_of_others.append(spent["others"] / (seconds or 1.0))
+        self.share_of_client.append(spent[CLIENT] / (seconds or 1.0))
 
     async def load(self, job: Job, what: str) -> dict[str, Any]:
         """Run the load generator for payments as one step."""

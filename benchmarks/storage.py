@@ -54,6 +54,12 @@ _SIZES = """
     SELECT relname, pg_table_size(oid) AS heap, pg_indexes_size(oid) AS indexes FROM pg_class
     WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
 """
+_DEVICE_HISTORY = """
+    INSERT INTO device_history (device_id, version, merchant_id, store_id, event, from_status, to_status, at, caller_type,
+        caller_id)
+    VALUES (%(device)s, 1, %(merchant)s, %(store)s, 'create', NULL, 'pending_activation', now(), 'user', 'bench'),
+           (%(device)s, 2, %(merchant)s, %(store)s, 'activate', 'pending_activation', 'active', now(), 'user', 'bench')
+"""
 _UPDATES = "SELECT relname, n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables"
 
 
@@ -91,6 +97,7 @@ def create_stores(connection: psycopg.Connection[Any], number: int) -> list[Call
                VALUES (%s, %s, %s, %s, 'Bench', 'Bench', 'active', 2, now(), %s, 'a key', now())""",
             [device, merchant, store, device, device],
         )
+        connection.execute(_DEVICE_HISTORY, {"device": device, "merchant": merchant, "store": store})
         connection.execute("SET session_replication_role = origin")
         callers.append(Caller(device, CallerRole.DEVICE, psp, merchant, store))
     return callers

@@ -30,7 +30,7 @@ QUICK = StoragePlan(payments=200, group=20, stores=2)
 async def measure(run: Run, plan: StoragePlan) -> Figures:
     """Process payments without and with full-page images, and return what PostgreSQL wrote."""
     async with run.stack(services=SERVICES) as stack:
-        with run.step(f"{2 * plan.payments:,} payments"):
+        with run.step(f"{2 * plan.payments:,} payments"), run.watch({"postgres": stack.pids["postgres"]}):
             rows = await measure_storage(stack.urls.database, **asdict(plan))
     return {row.what.strip(): {"value": row.value, "unit": row.unit, "beside": row.beside} for row in rows}
 
