@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api import app as composition
 from api import hot_routes
 from api.app import build_app
+from api.fast_read import FastRead
 from api.fast_route import FastRoute
 from api.hot_routes import Application
 from tests.conftest import MakeTenant, Serve
@@ -29,7 +30,7 @@ PAYMENT = {"amount": 1_000, "method": {"type": "qr", "mode": "cpm", "token": "to
 
 @dataclass(frozen=True)
 class Asked:
-    """A request to POST /payments, which differs from a valid one."""
+    """A request, by default a valid one to POST /payments."""
 
     body: bytes = json.dumps(PAYMENT).encode()
     method: str = "POST"
@@ -37,6 +38,11 @@ class Asked:
     key: str | None = "k-1"
     is_known: bool = True
     headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def read(path: str) -> Asked:
+    """Return a GET by a known device."""
+    return Asked(b"", method="GET", path=path, key=None)
 
 
 REQUESTS = {
@@ -58,7 +64,38 @@ REQUESTS = {
     "HEAD": Asked(method="HEAD", body=b""),
     "path with a slash": Asked(path="/payments/"),
     "order": Asked(json.dumps({"order_type": "takeaway"}).encode(), path="/orders", key="k-9"),
+    "refund of an unknown payment": Asked(
+        b'{"reason": "r", "staff_code": "7"}', path="/payments/pay_1/refund", key="k-10"
+    ),
+    "list": read("/payments?limit=1"),
+    "list with a wrong limit": read("/payments?limit=0"),
+    "list of orders with a wrong time": read("/orders?created_from=today"),
+    "list without a token": Asked(b"", method="GET", is_known=False),
+    "unknown payment": read("/payments/pay_1"),
+    "unknown payment to wait for": read("/payments/pay_1?wait=1&since_version=1"),
+    "wait of unknown length": read("/payments/pay_1?wait=long"),
+    "unknown query of a payment": read("/payments/pay_1?wiat=1"),
+    "id that no row can have": read("/bills/a%20b"),
+    "id in two parts": read("/orders/a%2Fb"),
+    "body of a read": Asked(b"{", method="GET", path="/orders/ord_1", key=None),
+    "stream of an unknown payment": read("/payments/pay_1/stream"),
+    "refunds of an unknown payment": read("/payments/pay_1/refunds"),
+    "events": read("/payments/pay_1/events"),
+    "no id": read("/bills/"),
+    "part after an id": read("/bills/bil_1/x"),
 }
+COLD = {
+    *(
+        "method that does not exist",
+        "HEAD",
+        "path with a slash",
+        "events",
+        "no id",
+        "part after an id",
+        "id in two parts",
+    ),
+}
+"""The requests that are left to the framework."""
 
 
 async def ask(api: Api, tenant: Tenant, asked: Asked) -> tuple[int, Any, dict[str, str]]:
@@ -114,7 +151,7 @@ async def test_hot_routes_answer_as_the_framework_does(serve: Serve, make_tenant
     with pytest.MonkeyPatch.context() as patch:
         served = count_hot_requests(patch)
         hot = await answers(serve, make_tenant)
-    assert len(served) == sum(asked.method == "POST" and asked.path != "/payments/" for asked in REQUESTS.values())
+    assert len(served) == len(REQUESTS) - len(COLD)
     with pytest.MonkeyPatch.context() as patch:
         without_hot_routes(patch)
         assert hot == await answers(serve, make_tenant)
@@ -137,11 +174,24 @@ async def test_an_error_of_the_use_case_is_answered_alike(
     assert hot[0] in (500, 503)
 
 
-def test_hot_routes_are_the_fast_routes_without_ids_in_their_path(settings: Settings) -> None:
+def test_hot_routes_are_the_fast_routes_and_the_fast_reads(settings: Settings) -> None:
     app = build_app(settings)
-    fast = [context for context in iter_route_contexts(app.routes) if isinstance(context.original_route, FastRoute)]
-    assert set(app.hot_routes) == {("POST", context.path) for context in fast if "{" not in str(context.path)}
+    fast = [each for each in iter_route_contexts(app.routes) if isinstance(each.original_route, FastRoute | FastRead)]
+    paths = {(method, str(each.path)) for each in fast for method in getattr(each.original_route, "methods", ())}
+    with_id = {
+        (method, "/".join(filter(None, (before, f"{{{name}}}", after))))
+        for (method, before, after), (name, _) in app.hot_routes_with_id.items()
+    }
+    assert {*app.hot_routes, *with_id} == paths
     assert ("POST", "/api/v1/payments") in app.hot_routes
+    assert ("GET", "/api/v1/payments/{payment_id}/stream") in with_id
+
+
+def test_path_of_another_route_that_looks_like_an_id_is_refused_at_the_start(settings: Settings) -> None:
+    app = build_app(settings)
+    app.get("/api/v1/orders/export")(unexpected)
+    with pytest.raises(TypeError, match="/api/v1/orders/export"):
+        hot_routes.install_hot_routes(app, lambda inner: inner)
 
 
 async def test_a_request_below_a_root_path_is_left_to_the_framework(settings: Settings) -> None:
