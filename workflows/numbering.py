@@ -15,9 +15,9 @@ from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 
 from sqlalchemy import Date, Text, text
-from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import Mapped, mapped_column
 
+from workflows.database.connection import Connection
 from workflows.database.engines import Base, rows_parameter
 from workflows.time_zones import zone
 
@@ -78,7 +78,7 @@ _ALLOCATE = text("""
 """)
 
 
-async def allocate_numbers(connection: AsyncConnection, kind: NumberKind, days: Sequence[StoreDay]) -> list[str]:
+async def allocate_numbers(connection: Connection, kind: NumberKind, days: Sequence[StoreDay]) -> list[str]:
     """Return a new number for each of ``days``, in the same order. Equal days get consecutive numbers."""
     wanted = Counter(days)
     rows = [
@@ -86,7 +86,7 @@ async def allocate_numbers(connection: AsyncConnection, kind: NumberKind, days: 
         for day, count in sorted(wanted.items())
     ]
     updated = await connection.execute(_ALLOCATE, {"kind": kind, "days": rows_parameter(rows)})
-    last = {(row.store_id, row.business_date): row.last for row in updated}
+    last = {(row["store_id"], row["business_date"]): row["last"] for row in updated.mappings()}
     allocated: dict[StoreDay, Iterator[int]] = {
         day: iter(range(last[day.store_id, day.on] - count + 1, last[day.store_id, day.on] + 1))
         for day, count in wanted.items()

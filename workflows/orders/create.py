@@ -17,13 +17,12 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import text
-from sqlalchemy.engine import RowMapping
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.database.connection import Row
-from workflows.database.engines import Role, rows_parameter, transaction
+from workflows.database.connection import Connection, Row
+from workflows.database.engines import Role, rows_parameter
 from workflows.database.group_commit import GroupCommit
+from workflows.database.hot_path import hot_transaction
 from workflows.database.json_rendering import render
 from workflows.errors import Detail, DomainError, IdempotencyKeyInUse, InvalidRequest
 from workflows.ids import new_id
@@ -116,10 +115,10 @@ class OrderIntake:
         return await self._attempt(group)
 
     async def _attempt(self, group: list[Creation]) -> list[StoredAnswer | BaseException]:
-        async with transaction(Role.ACCEPT) as connection:
+        async with hot_transaction(Role.ACCEPT) as connection:
             return await self._create(connection, group)
 
-    async def _create(self, connection: AsyncConnection, group: list[Creation]) -> list[StoredAnswer | BaseException]:
+    async def _create(self, connection: Connection, group: list[Creation]) -> list[StoredAnswer | BaseException]:
         lookup_rows: list[dict[str, Any]] = []
         results: dict[int, StoredAnswer | BaseException] = {}
         for number, creation in enumerate(group):
@@ -148,7 +147,7 @@ class OrderIntake:
 
 
 async def _number_and_write(
-    connection: AsyncConnection, new: Mapping[int, tuple[Creation, dict[str, Any]]], contexts: Mapping[int, RowMapping]
+    connection: Connection, new: Mapping[int, tuple[Creation, dict[str, Any]]], contexts: Mapping[int, Row]
 ) -> dict[int, StoredAnswer]:
     if not new:
         return {}
@@ -173,7 +172,7 @@ _INITIAL_STATES: Mapping[bool, Mapping[str, Any]] = {
 """Whether an order is submitted when it is created → the status and version of its row."""
 
 
-def _day(context: RowMapping) -> StoreDay:
+def _day(context: Row) -> StoreDay:
     on = business_date(context["now"], time_zone=context["time_zone"], cut_off=context["cut_off"])
     return StoreDay(context["store_id"], on, context["merchant_id"])
 

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from workflows.database.connection import Connection
 from workflows.database.engines import rows_parameter
 from workflows.errors import IdempotencyKeyInUse
 from workflows.ids import new_id
@@ -106,7 +107,7 @@ async def replace_items(connection: AsyncConnection, order_id: str, rows: Sequen
 
 
 async def write_orders(
-    connection: AsyncConnection, orders: Sequence[Mapping[str, Any]], records: Sequence[dict[str, Any]]
+    connection: Connection, orders: Sequence[Mapping[str, Any]], records: Sequence[dict[str, Any]]
 ) -> None:
     """Write new orders, ``draft`` or ``open``, with their items and history and the idempotency records.
 
