@@ -8,16 +8,22 @@ that is with row-level security disabled.
 from collections.abc import AsyncIterator
 from typing import Any
 
-import psycopg
 import pytest
-from psycopg.rows import dict_row
 from psycopg.sql import SQL, Identifier
 from pydantic import SecretStr
 
 from tests.conftest import Serve
 from tests.factories import Tenant
 from tests.harness import Api
-from tests.integration.tenants.planted_rows import plant
+from tests.integration.tenants.planted_database import (
+    FILTERS,
+    OWN,
+    STORE_ROLES,
+    Admin,
+    planted_database,
+    token,
+    use_filters,
+)
 from tests.integration.tenants.routes import (
     ABOUT_ONE,
     DEVICE,
@@ -34,11 +40,6 @@ from tests.published import published_document
 from workflows.database.engines import connect, disconnect
 from workflows.settings import Settings
 
-Admin = psycopg.AsyncConnection[dict[str, Any]]
-OWN = Tenant("psp-a", "merchant-a", "store-a", "device-a")
-STORE_ROLES = (DEVICE, "staff", "store_manager")
-FILTERS = ("both filters", "the application's filter alone")
-
 ANSWERS = {route: 200 for route in LISTS} | {
     "POST /orders": 422,  # sent without a body
     "PUT /ops/maintenance": 422,
@@ -48,23 +49,14 @@ ANSWERS = {route: 200 for route in LISTS} | {
 """Route → the status that a permitted caller gets for unknown ids. All other routes answer 404."""
 
 
-def token(api: Api, role: str, tenant: Tenant = OWN) -> str:
-    """Return a token of a caller of ``tenant`` with ``role``."""
-    return api.signer.device(tenant) if role == DEVICE else api.signer.user(tenant, role=role)
-
-
 @pytest.fixture
 async def planted(own_database: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Admin]:
     """Yield the owner's connection to a database with rows of three tenants in every table.
 
-    Tenant a's device is active. The rows have arbitrary text in every column, so answers about them are not compared
-    with the OpenAPI document.
+    The rows have arbitrary text in every column, so answers about them are not compared with the OpenAPI document.
     """
     monkeypatch.setattr("tests.harness.check_exchange", lambda *_: None)
-    async with await psycopg.AsyncConnection.connect(own_database, autocommit=True, row_factory=dict_row) as admin:
-        await plant(admin)
-        await admin.execute("UPDATE devices SET status = 'active'")
-        await admin.execute("UPDATE store_providers SET provider = 'sandbox'")
+    async with planted_database(own_database) as admin:
         yield admin
 
 
@@ -82,15 +74,6 @@ def documented() -> dict[str, Any]:
     """Return the operations of the OpenAPI document, by path."""
     paths: dict[str, Any] = published_document()["paths"]
     return paths
-
-
-async def use_filters(admin: Admin, filters: str) -> None:
-    """Disable row-level security unless ``filters`` is ``"both filters"``."""
-    if filters == FILTERS[0]:
-        return
-    tables = await admin.execute("SELECT relname FROM pg_class WHERE relrowsecurity")
-    for row in await tables.fetchall():
-        await admin.execute(SQL("ALTER TABLE {} DISABLE ROW LEVEL SECURITY").format(Identifier(row["relname"])))
 
 
 async def rows_of(admin: Admin, tag: str) -> dict[str, Any]:
@@ -204,41 +187,3 @@ async def test_every_reading_route_finds_the_callers_planted_rows(exposed: Api, 
         if route.startswith("GET"):
             role = "psp_admin" if "merchants" in route else "merchant_admin"
             assert (await call(exposed, route, planted_ids("a"), as_=token(exposed, role))).status != 404, route
-
-
-@pytest.mark.parametrize("filters", FILTERS)
-@pytest.mark.parametrize("route", [route for route in LISTS if LEAST[route] != "system_op"])
-async def test_a_list_shows_only_rows_of_the_callers_tenant(
-    exposed: Api, planted: Admin, *, route: str, filters: str, documented: dict[str, Any]
-) -> None:
-    await use_filters(planted, filters)
-    method, path = route.split(" ")
-    declared = documented[f"/api/v1{path}"]["get"].get("parameters", ())
-    names = {one["name"] for one in declared if one["in"] == "query"}
-    for role in roles_from(LEAST[route]):
-        for query in (
-            "",
-            "?store_id=store-b",
-            "?device_id=device-b",
-            "?merchant_id=merchant-b",
-            "?payment_id=payment-b",
-            "?needs_review=false",
-            "?outcome_known=false",
-            "?overdue=true",
-            "?overdue=false",
-            "?provider=sandbox",
-            "?provider_reference=provider_reference-b",
-            "?card_last_4=0000",
-            "?amount_from=0",
-            f"?cursor={'z' * 80}",
-        ):
-            answer = await exposed.call(method, path + query, as_=token(exposed, role))
-            is_filter = not query or query[1:].partition("=")[0] in names
-            assert answer.status == (200 if is_filter else 400), answer.raw
-            assert b"-b" not in answer.raw, (role, query)
-            if role in STORE_ROLES:
-                assert b"-next" not in answer.raw, (role, query)
-                assert b"store-n" not in answer.raw, (role, query)
-        assert b"-a" in (await exposed.call(method, path, as_=token(exposed, role))).raw, role
-    everything = await exposed.call(method, f"{path}?limit=200", as_=token(exposed, "system_op"))
-    assert b"-b" in everything.raw  # proves that the lists above could have shown it
