@@ -5,8 +5,6 @@ import sys
 
 import uvicorn
 
-from api.app import create_app
-from api.http1.protocol import SequentialProtocol
 from workflows.devices.client_assertions import Assertions
 from workflows.settings import settings_or_exit
 from workflows.tenants.tokens import Tokens
@@ -32,6 +30,10 @@ def main() -> None:
         Tokens(settings), Assertions(settings)  # raise if a setting is missing, to exit with one sentence about it
     except ValueError as error:
         sys.exit(str(error))
+    # Imported after the checks: this takes a second of CPU time, and an invalid setting is reported without it.
+    from api.app import create_app  # noqa: PLC0415
+    from api.http1.protocol import SequentialProtocol  # noqa: PLC0415
+
     uvicorn.run(
         create_app(settings),
         host=options.host,
