@@ -23,7 +23,7 @@ FOLDER = Path(__file__).parent
 
 
 class SharedStacks:
-    """The running stack of this session. Only one runs at a time, so nothing runs beside a stack that is being broken."""
+    """The running stack of this process. Only one runs at a time, because an idle stack takes CPU time, too."""
 
     def __init__(self, home: Path) -> None:
         self._home = home

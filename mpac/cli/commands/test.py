@@ -27,18 +27,26 @@ CHECKS: dict[str, tuple[str, ...]] = {  # the quick ones first
     "mypy": (sys.executable, "-m", "mypy"),
     "mpac docs": (sys.executable, "-m", "mpac", "docs", "--check"),
 }
-ALONE = ("tests/chaos", "tests/e2e")
+WITH_STACKS = ("tests/chaos", "tests/e2e")
+NOT_LONG = ("-m", "not long")  # an -m of the user comes later and wins
 PHASES: dict[str, tuple[str, ...]] = {
     # Four processes on two cores, because tests wait more than they compute. Each has a database server of its own. By module,
     # because tests of a module may share what is slow to start. In the order of collection: the unit tests come last and fill
     # what the others leave idle.
     "pytest in parallel": (
-        *(f"--ignore={folder}" for folder in ALONE),
-        *("-n", "4", "--dist", "loadscope", "--no-loadscope-reorder", "-m", "not long"),
+        *(f"--ignore={folder}" for folder in WITH_STACKS),
+        *("-n", "4", "--dist", "loadscope", "--no-loadscope-reorder", *NOT_LONG),
     ),
-    # Tests that start whole stacks and kill processes: other tests beside them would take the time their deadlines count on.
-    "pytest alone": (*ALONE, "-m", "not long"),
+    # Tests that start whole stacks and kill processes. They mostly wait for leases and restarts, so three stacks leave each
+    # the CPU time that its deadlines count on; the tests above would not. By group, because the tests of a group share a stack
+    # (`tests/stack_groups.py`).
+    "pytest with stacks": (
+        *WITH_STACKS,
+        *("-n", "3", "--dist", "loadgroup", "--no-loadscope-reorder", *NOT_LONG),
+    ),
 }
+# The tests start hundreds of processes. If the environment forbids to store byte code, each would compile the product.
+STORE_BYTE_CODE = {"PYTHONDONTWRITEBYTECODE": ""}
 COVERAGE_VARIABLE = "BRANCH_COVERAGE_FOLDER"  # of tests.branch_coverage
 COVERAGE_HOOK = ROOT / "tests" / "coverage_hook"  # measures the processes that tests start
 REPORT = "import pathlib, sys; from tests.branch_coverage import report; print(report(pathlib.Path(sys.argv[1])))"
@@ -50,11 +58,11 @@ REPORT = "import pathlib, sys; from tests.branch_coverage import report; print(r
 def test(pytest_arguments: tuple[str, ...], home: Path) -> None:  # noqa: ARG001 - every command takes --home
     """Run the linters, the type checker and the whole test suite.
 
-    With PYTEST_ARGUMENTS only pytest runs, with these arguments: `python3 run.py test tests/unit -k money`. The tests start
-    their own servers and do not touch the local stack.
+    With PYTEST_ARGUMENTS only pytest runs, with these arguments: `python3 run.py test tests/unit -k money`. Tests that are
+    marked `long` run only with `-m long`. The tests start their own servers and do not touch the local stack.
     """
     if pytest_arguments:
-        sys.exit(run_child([*PYTEST, *pytest_arguments], cwd=ROOT))
+        sys.exit(run_child([*PYTEST, *NOT_LONG, *pytest_arguments], cwd=ROOT, environment=STORE_BYTE_CODE))
     failed = [name for name, command in CHECKS.items() if not _passes(name, command)]
     started, results = time.monotonic(), Results()
     with TemporaryDirectory() as folder:
@@ -87,7 +95,8 @@ def _run_tests(arguments: Sequence[str], *, report: Path, coverage: Path) -> int
     report.unlink(missing_ok=True)
     path = os.pathsep.join(filter(None, (str(COVERAGE_HOOK), os.environ.get("PYTHONPATH"))))
     command = [*PYTEST, *arguments, f"--junitxml={report}", "-o", "junit_family=xunit1"]
-    return run_child(command, cwd=ROOT, environment={COVERAGE_VARIABLE: str(coverage), "PYTHONPATH": path})
+    variables = {COVERAGE_VARIABLE: str(coverage), "PYTHONPATH": path, **STORE_BYTE_CODE}
+    return run_child(command, cwd=ROOT, environment=variables)
 
 
 def _show_coverage(folder: Path) -> None:

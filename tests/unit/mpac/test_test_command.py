@@ -58,10 +58,30 @@ def test_domain_coverage_is_printed_and_a_run_without_failures_exits_with_0(
     assert summary.startswith("1 passed in ")
 
 
-def test_tests_that_start_stacks_run_only_in_the_sequential_phase() -> None:
-    parallel, alone = command.PHASES.values()
-    for folder in command.ALONE:
+def test_tests_that_start_stacks_run_only_in_the_second_phase() -> None:
+    parallel, with_stacks = command.PHASES.values()
+    for folder in command.WITH_STACKS:
         assert (ROOT / folder).is_dir()
         assert f"--ignore={folder}" in parallel
-        assert folder in alone
-    assert "-n" not in alone
+        assert folder in with_stacks
+    assert "loadgroup" in with_stacks  # otherwise each process would start a stack of each kind
+
+
+MODULE = """
+import pytest, sys
+def test_short(): assert not sys.dont_write_bytecode
+@pytest.mark.long
+def test_long(): pass
+"""
+
+
+@pytest.mark.parametrize("words", [(), ("-m", "long")])
+def test_long_tests_run_only_if_their_mark_is_selected(
+    tmp_path: Path, words: tuple[str, ...], capfd: pytest.CaptureFixture[str]
+) -> None:
+    options = ("-o", "markers=long", *phase(tmp_path / "a", MODULE))
+    result = CliRunner(env={"PYTHONDONTWRITEBYTECODE": "1"}).invoke(command.test, ["-v", *options, *words])
+    assert result.exit_code == 0
+    said = capfd.readouterr().out
+    assert "1 passed, 1 deselected" in said
+    assert ("::test_long" in said, "::test_short" in said) == (bool(words), not words)
