@@ -18,7 +18,7 @@ UNSUPERVISED = True
 """The supervisor does not restart dead workers: another worker has to take over."""
 
 VARIABLES = {"MPAC_SILENCE_SECONDS": "9"}
-"""This module does not need the setting. It makes the stack the same as that of the modules about silence and beat."""
+"""This module does not need the setting. It makes the stack the same as that of `test_faults_of_beat`."""
 
 SLOW = "slow:1400"  # charged at once and answered late: there is time to freeze the worker in between
 BRIEF = "slow:800"  # long enough to stop the worker meanwhile, and far below the timeout of a call

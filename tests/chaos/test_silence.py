@@ -1,6 +1,6 @@
 """If a part is silent, the API, its log, `mpac status` and the worker's own check report it, for each kind of fault.
 
-Parts of one stack of real processes are killed, frozen or made deaf. A part counts as silent after nine seconds.
+Parts of one stack of real processes are killed, frozen or made deaf. A part counts as silent after six seconds.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from tests.live_stack import LiveStack
 from tests.polling import eventually
 
 UNSUPERVISED = True
-SILENCE_SECONDS = 9
+SILENCE_SECONDS = 6
 VARIABLES = {"MPAC_SILENCE_SECONDS": str(SILENCE_SECONDS)}
 REPORTED_WITHIN_SECONDS = SILENCE_SECONDS + 60  # plus the delay of a busy machine
 OTHER_QUEUES = {"refunds", "settlements", "webhooks", "sweeps"}
