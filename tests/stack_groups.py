@@ -1,4 +1,4 @@
-"""With ``-n 3 --dist loadgroup``, one process runs all tests that share a stack; other tests are grouped by module.
+"""With ``-n 4 --dist loadgroup``, one process runs all tests that share a stack; other tests are grouped by module.
 
 xdist's own groups have no effect: it appends a group to the node id of a test, and pytest 9.1 ignores that.
 """

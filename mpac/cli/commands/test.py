@@ -37,12 +37,12 @@ PHASES: dict[str, tuple[str, ...]] = {
         *(f"--ignore={folder}" for folder in WITH_STACKS),
         *("-n", "4", "--dist", "loadscope", "--no-loadscope-reorder", *NOT_LONG),
     ),
-    # Tests that start whole stacks and kill processes. They mostly wait for leases and restarts, so three stacks leave each
+    # Tests that start whole stacks and kill processes. They mostly wait for leases and restarts, so four stacks leave each
     # the CPU time that its deadlines count on; the tests above would not. By group, because the tests of a group share a stack
     # (`tests/stack_groups.py`).
     "pytest with stacks": (
         *WITH_STACKS,
-        *("-n", "3", "--dist", "loadgroup", "--no-loadscope-reorder", *NOT_LONG),
+        *("-n", "4", "--dist", "loadgroup", "--no-loadscope-reorder", *NOT_LONG),
     ),
 }
 # The tests start hundreds of processes. If the environment forbids to store byte code, each would compile the product.
