@@ -21,6 +21,7 @@ from typing import Any
 from vine import promise
 
 from workers.broker_reconnect import ReconnectingConsumer
+from workers.grouped_events import GroupedEventsConsumer
 from workers.kombu_patches import patch_kombu
 from workers.runtime import run
 from workflows.card_data import find_card_data
@@ -50,7 +51,7 @@ class Unreadable:
     call: list[Any] | None = None
 
 
-class DeadLetterConsumer(ReconnectingConsumer):
+class DeadLetterConsumer(GroupedEventsConsumer, ReconnectingConsumer):
     """Celery's consumer, which checks each message before it creates a task."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
