@@ -1,18 +1,19 @@
 """Configure Celery: the broker, the queues and how messages are delivered.
 
 A message is only a nudge: it names rows that may be due. The state is in the rows, so a message may be lost, delayed or
-delivered twice. Messages are acknowledged after their task has ended, each thread prefetches one, and no results are stored.
+delivered twice. Messages are acknowledged after their task has ended, and no results are stored.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-from celery import Celery, Task
+from celery import Celery
 from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown
 from kombu.entity import Exchange, Queue
 
-from workers import dead_letters, runtime, task_events
+from workers import runtime
 from workers.event_loop import TASK_TIMEOUT_SECONDS
+from workers.task_classes import DeadLetterTask
 from workflows.gc_tuning import tune_gc
 from workflows.logs import configure_logs
 from workflows.processing.leases import longest_step
@@ -34,25 +35,6 @@ HOUSEKEEPING: Mapping[str, Any] = {"Request": "workers.task_events:HousekeepingR
 settings: Settings = settings_or_exit()
 
 
-class DeadLetterTask(Task):
-    """A task that stores a dead letter, with the traceback, when it fails."""
-
-    Request = "workers.task_events:ReportingRequest"
-    throws = dead_letters.TRANSIENT
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the task, unless its message has been delivered too often."""
-        if dead_letters.exceeded_max_deliveries(self):
-            return None
-        return task_events.remember_result(super().__call__(*args, **kwargs))
-
-    def on_failure(  # noqa: PLR0917 - the signature is Celery's
-        self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: Any
-    ) -> None:
-        """Store a dead letter. Celery calls this when the task has raised."""
-        dead_letters.store_failure(self.name, task_id, arguments=[args, kwargs], error=exc, trace=str(einfo))
-
-
 app = Celery("mpac", task_cls=DeadLetterTask, broker=settings.broker_url.get_secret_value())
 app.conf.update(
     include=["workers.payments", "workers.refunds", "workers.settlements", "workers.canaries"],
@@ -66,6 +48,7 @@ app.conf.update(
     task_serializer="json",
     accept_content=["json"],
     worker_consumer="workers.dead_letter_consumer:DeadLetterConsumer",
+    worker_pool="workers.loop_pool:LoopPool",
     worker_prefetch_multiplier=1,
     worker_send_task_events=True,
     worker_enable_remote_control=True,

@@ -1,12 +1,13 @@
 """Run the coroutines of ``workflows`` from Celery's threads, on one event loop per worker process.
 
-``workflows`` is async and Celery is not. A task's thread submits one coroutine and waits for it. Provider calls of a task
-continue on the loop, so sixteen threads are enough to keep thousands of calls in flight.
+``workflows`` is async and Celery is not. Payments and refunds are submitted by the main thread (``workers.loop_pool``). The
+thread of any other task submits one coroutine and waits for it.
 """
 
 import asyncio
 import threading
 from collections.abc import Coroutine
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import uvloop
@@ -32,9 +33,14 @@ class EventLoopThread:
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Run ``work`` on the loop and wait for its result. Raises what ``work`` raises, or ``TimeoutError``."""
+        return self.submit(_bounded(work)).result()
+
+    def submit(self, work: Coroutine[Any, Any, Result]) -> "Future[Result]":
+        """Start ``work`` on the loop, and return without waiting for it."""
         if self._loop is None:
+            work.close()
             raise RuntimeError("the event loop of this worker has not been started")
-        return asyncio.run_coroutine_threadsafe(_bounded(work), self._loop).result()
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def stop(self) -> None:
         """Stop the loop and its thread."""

@@ -1,6 +1,8 @@
 """Build the long-lived objects of a worker process when it starts, and run coroutines for its threads."""
 
 import asyncio
+from collections.abc import Coroutine
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -36,9 +38,14 @@ _made: list[Runtime] = []
 def run(work: Any) -> Any:
     """Run a coroutine on the event loop and return its result.
 
-    Celery's threads reach the loop only through this function.
+    Celery's threads reach the loop only through this function and ``submit``.
     """
     return _bridge.run(work)
+
+
+def submit(work: Coroutine[Any, Any, Any]) -> Future[Any]:
+    """Start a coroutine on the event loop, and return at once."""
+    return _bridge.submit(work)
 
 
 def runtime() -> Runtime:

@@ -11,6 +11,9 @@ BEAT = (sys.executable, "-m", "celery", "--quiet", "--app", "beat.app:app")  # t
 PAYMENTS_QUEUE = "payments"
 OTHER_QUEUES = "refunds,settlements,webhooks,sweeps"
 WORKER_THREADS = 16  # each waits for the event loop, which does the work; 8 and 32 measured the same
+PREFETCHED_PER_THREAD = {PAYMENTS_QUEUE: 4}
+"""Messages per thread that a worker of these queues receives in advance; else one. Payments run on the event loop, not in a
+thread, and their messages are acknowledged some at a time (``workers.loop_pool``)."""
 # Inquiries and cancels end within the product's soft shutdown (15 s); Celery's own shutdown needs a little more.
 WORKER_GRACE_SECONDS = 20
 API_GRACE_SECONDS = 5  # as in api.__main__: requests in progress may end, a hanging ?wait= is cut off
@@ -27,13 +30,14 @@ def api(*, host: str, port: int) -> tuple[str, ...]:
 def worker(*, queues: str, name: str) -> tuple[str, ...]:
     """Return the command that starts a worker process.
 
-    The worker has threads around one event loop, with one batch in progress per thread. It runs without gossip and mingle, by
-    which workers learn of each other: no worker needs to, and mingle makes every start a second slower. It sends heartbeats
-    and events, which show Flower that a worker is alive and what it does.
+    The worker has threads around one event loop, on which payments and refunds run (``workers.loop_pool``). It runs without
+    gossip and mingle, by which workers learn of each other: no worker needs to, and mingle makes every start a second slower.
+    It sends heartbeats and events, which show Flower that a worker is alive and what it does.
     """
     include = ["mpac.stack.celery_ready_hook"] + (["beat.sweeps"] if "sweeps" in queues.split(",") else [])
     return (
-        *(*CELERY, "worker", "--pool", "threads", "--concurrency", str(WORKER_THREADS), "--prefetch-multiplier", "1"),
+        *(*CELERY, "worker", "--concurrency", str(WORKER_THREADS)),
+        *("--prefetch-multiplier", str(PREFETCHED_PER_THREAD.get(queues, 1))),
         *("--task-events", "--without-gossip", "--without-mingle", "--queues", queues, "--hostname", f"{name}@%h"),
         *("--include", ",".join(include)),
     )

@@ -74,7 +74,7 @@ def plant() -> None:
     refunds.post_refunds = posting(refunds.post_refunds)
     for entity in (PAYMENT, REFUND):
         tasks: Any = import_module(f"workers.{entity}s")
-        tasks.run = acknowledging(entity, tasks.run)
+        tasks.process.run = acknowledging(entity, tasks.process.run)
 
 
 def plant_claims() -> None:
@@ -142,23 +142,22 @@ def recording(record: Any) -> Any:
     return records
 
 
-def acknowledging(entity: str, run: Any) -> Any:
-    """Add the last point to ``run``: the task is done, but its message is not acknowledged yet."""
+def acknowledging(entity: str, process: Any) -> Any:
+    """Add the last point to ``process``: the task is done, but its message is not acknowledged yet."""
 
-    def runs(work: Any) -> Any:
-        ids = list(work.cr_frame.f_locals["ids"])  # the argument of the task; the coroutine has not started yet
-        result = run(work)
+    async def processes(ids: list[str]) -> Any:
+        result = await process(ids)
         reach(entity, "before the acknowledgement", ids)
         return result
 
-    return runs
+    return processes
 
 
 if __name__ == "__main__":
     plant()
     import_module("workers.app").app.worker_main(
         [
-            *("--quiet", "worker", "--pool", "threads", "--concurrency", "8", "--prefetch-multiplier", "1"),
+            *("--quiet", "worker", "--concurrency", "8", "--prefetch-multiplier", "1"),
             *("--without-gossip", "--without-mingle", "--queues", QUEUES, "--hostname", sys.argv[1]),
             *("--include", "mpac.stack.celery_ready_hook,beat.sweeps"),
         ]

@@ -41,9 +41,9 @@ logger = logging.getLogger(__name__)
 BATCH_TIMEOUT_SECONDS = 1.0
 """How long a batch waits for its claimed rows: longer than a usual provider call, far shorter than a hanging one."""
 
-WAITING_BATCHES = 4
-"""Batches that may hold a worker thread while providers are called: a quarter of a worker's threads. Waiting slows down the
-messages when providers are slow; but if all threads could wait, one provider that hangs would delay cash payments too."""
+WAITING_BATCHES = 32
+"""Batches that may hold a prefetched message while providers are called: half of those of a worker. Waiting slows down the
+messages when providers are slow; but if all could wait, one provider that hangs would delay cash payments too."""
 
 POISON_CANDIDATES = "poison candidates"
 """The name of the queue of rows that are claimed one by one. No provider has this name."""
@@ -123,7 +123,7 @@ class LeaseExecutor(Generic[RequestT]):
         ], full
 
     async def _claim(self, ids: list[str], full: frozenset[str], claim_started_at: float) -> list[Claim[RequestT]]:
-        """Claim ``ids``. If the COMMIT was not acknowledged, check whether it took effect.
+        """Claim ``ids``. If the COMMIT of a resume was not acknowledged, check whether it took effect.
 
         That is safe because no provider has been called yet.
         """

@@ -129,7 +129,7 @@ def _is_due(entity: str) -> Rule:
 
 
 def _is_listed(entity: str) -> Rule:
-    """Return the rule that sweeps, closes and searches find every row in a narrow table (migration 0027)."""
+    """Return the rule about the narrow tables of migration 0027, by which sweeps, closes and searches find rows."""
     return Rule(
         invariant="I9",
         name=f"listed: a {entity}",

@@ -1,0 +1,126 @@
+"""Run tasks that are one coroutine on the worker's event loop, without a thread per task.
+
+| task                                                      | runs                                                           |
+|-----------------------------------------------------------|----------------------------------------------------------------|
+| a ``LoopTask``                                            | on the event loop                                              |
+| a ``LoopTask`` that raised, or that is delivered again    | in a thread, where Celery handles it like any other task       |
+| any other                                                 | in a thread                                                    |
+
+A thread per task costs two switches of threads: one to start the coroutine, and one to return its result. Here the loop
+collects the tasks that have ended, and the main thread acknowledges them together. A message that is acknowledged a moment
+later may be delivered again if the worker dies in that moment, which is harmless, because it is only a nudge.
+"""
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future, wait
+from time import monotonic
+from typing import Any, NamedTuple
+
+from celery.concurrency.base import apply_target
+from celery.concurrency.thread import ApplyResult, TaskPool
+from kombu.serialization import loads
+
+from workers import runtime
+from workers.event_loop import TASK_TIMEOUT_SECONDS
+from workers.task_classes import LoopTask
+from workers.task_events import remember_result
+
+COLLECT_SECONDS = 0.05
+"""How long an ended task waits for others. No payment waits for it."""
+
+COLLECT_AT_MOST = 8
+"""Ended tasks that are acknowledged without waiting: each of them holds one of the prefetched messages."""
+
+
+class Ended(NamedTuple):
+    """A task that has ended: Celery's callback, the result, and how long it took, in seconds."""
+
+    callback: Callable[[tuple[int, Any, float]], None]
+    result: Any
+    seconds: float
+
+
+class LoopPool(TaskPool):
+    """Celery's pool of threads, beside which ``LoopTask``s run on the worker's event loop."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._hub: Any = None
+        self._ended: deque[Ended] = deque()
+        self._is_collecting = False
+        self._running: set[Future[None]] = set()
+
+    def register_with_event_loop(self, hub: Any) -> None:
+        """Store Celery's own loop, which runs in the main thread. Celery calls this per connection."""
+        self._hub = hub
+
+    def on_apply(  # noqa: PLR0917 - the signature is Celery's
+        self,
+        target: Any,
+        args: Any = (),
+        kwargs: Any = None,
+        callback: Any = None,
+        accept_callback: Any = None,
+        **options: Any,
+    ) -> ApplyResult | None:
+        """Start a task. Celery calls this in the main thread."""
+        name, task_id, request, body, content_type, content_encoding = args
+        task = self.app.tasks[name]
+        is_redelivered = (request.get("delivery_info") or {}).get(
+            "redelivered"
+        )  # its deliveries are counted, which blocks
+        if not isinstance(task, LoopTask) or is_redelivered or self._hub is None:
+            in_thread: ApplyResult = super().on_apply(target, args, kwargs, callback, accept_callback, **options)
+            return in_thread
+        accept_callback(os.getpid(), monotonic())
+        positional, keywords, _ = loads(body, content_type, content_encoding, accept={content_type})
+
+        def handle_error(error: BaseException) -> None:
+            task.errors[task_id] = error
+            self.executor.submit(apply_target, target, args, kwargs, callback)
+
+        running = runtime.submit(self._run(lambda: task.run(*positional, **keywords), callback, handle_error))
+        self._running.add(running)
+        running.add_done_callback(self._running.discard)
+        return None
+
+    async def _run(
+        self, work: Callable[[], Coroutine[Any, Any, Any]], callback: Any, handle_error: Callable[[BaseException], None]
+    ) -> None:
+        began = monotonic()
+        try:
+            async with asyncio.timeout(TASK_TIMEOUT_SECONDS):
+                result = await work()
+        except Exception as error:
+            handle_error(error)
+        else:
+            self._collect(Ended(callback, result, monotonic() - began))
+
+    def _collect(self, ended: Ended) -> None:
+        self._ended.append(ended)
+        if len(self._ended) >= COLLECT_AT_MOST:
+            self._hub.call_soon(self._finish)
+        elif not self._is_collecting:
+            self._is_collecting = True
+            asyncio.get_running_loop().call_later(COLLECT_SECONDS, self._end_collecting)
+
+    def _end_collecting(self) -> None:
+        self._is_collecting = False
+        if self._ended:
+            self._hub.call_soon(self._finish)
+
+    def _finish(self) -> None:
+        """Acknowledge the ended tasks and send their events. It runs in the main thread."""
+        while self._ended:
+            callback, result, seconds = self._ended.popleft()
+            remember_result(result)
+            callback((0, None, seconds))
+
+    def on_stop(self) -> None:
+        """Wait for the running tasks, and acknowledge them. Celery calls this when the worker shuts down."""
+        wait(set(self._running), timeout=TASK_TIMEOUT_SECONDS)
+        self._finish()
+        super().on_stop()
