@@ -103,8 +103,9 @@ class RecordedHook(Protocol):
 async def record_payments_alone(group: list[AnsweredClaim[Charge]], *, worker: str) -> dict[str, str]:
     """Record those payments of ``group`` from which only journals follow, in one statement.
 
-    The statement is its own transaction. No payment of ``group`` may have a bill. Return the new status of each recorded payment by id. A payment is absent if its
-    fence was lost, or if a cancel that asks for a refund came too late: ``record_payments`` must record it.
+    The statement is its own transaction. No payment of ``group`` may have a bill. Return the new status of each recorded
+    payment by id. A payment is absent if its fence was lost, or if a cancel that asks for a refund came too late:
+    ``record_payments`` must record it.
     """
     rows = [_payment_columns(answered) for answered in group]
     for row in rows:
