@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from workers import nudge
-from workers.nudge import MAX_IDS, MAX_WAITING, PAYMENTS, Nudger
+from workers.nudge import MAX_IDS, MAX_WAITING, PAYMENTS, ArrivalRate, Nudger, pause_seconds
 
 DEADLINE_SECONDS = 5.0
 
@@ -37,6 +37,17 @@ class Broker:
             arrived = self._heard.wait_for(lambda: sum(map(len, self.messages)) >= count, DEADLINE_SECONDS)
         assert arrived, f"{count} ids were expected; these came: {self.messages}"
         return [payment_id for message in self.messages for payment_id in message]
+
+
+class Rate(ArrivalRate):
+    """A rate that stays as it is."""
+
+    def __init__(self, per_second: float) -> None:
+        super().__init__()
+        self._constant = per_second
+
+    def add(self, count: int) -> float:
+        return self._constant
 
 
 @pytest.fixture
@@ -82,6 +93,35 @@ def test_full_messages_are_sent_without_a_pause(broker: Broker) -> None:
     nudger.start()
     broker.wait_for(2 * MAX_IDS + 1)
     assert [len(message) for message in broker.messages] == [MAX_IDS, MAX_IDS, 1]
+
+
+def test_ids_at_an_ordinary_rate_are_sent_without_a_pause(broker: Broker) -> None:
+    nudger = Nudger(spacing_seconds=10 * DEADLINE_SECONDS)  # a pause would exceed the limit
+    nudger._rate = Rate(100.0)
+    nudger.start()
+    for number in range(5):
+        nudger.payment(f"pay_{number}", request_id="req_1")
+        broker.wait_for(number + 1)
+    nudger.stop()
+
+
+@pytest.mark.parametrize(
+    ("rate", "milliseconds"), [(10, 0), (100, 0), (200, 0), (500, 6), (900, 20), (1_600, 60), (100_000, 60)]
+)
+def test_the_pause_between_messages_grows_with_the_rate(rate: float, milliseconds: int) -> None:
+    assert round(1000 * pause_seconds(rate, spacing=0.020)) == milliseconds
+
+
+def test_the_rate_is_that_of_the_last_moments(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("workers.nudge.monotonic", lambda: now[0])
+    rate = ArrivalRate()
+    for _ in range(500):
+        now[0] += 0.01
+        measured = rate.add(1)
+    assert 95 < measured < 105
+    now[0] += 3
+    assert rate.add(1) < 5
 
 
 def test_a_nudge_returns_at_once_while_the_broker_hangs(nudger: Nudger, broker: Broker) -> None:
