@@ -203,7 +203,7 @@ class RequestsLoad:
         answer = await sender.send(self._rendered(request, self._job.kinds[name].content_type))
         if self._is_measuring:
             self._found.count += 1
-            self._found.answers[name][str(answer.status)] += 1
+            self._found.answers[name][str(answer.status or "no answer")] += 1
             self._found.milliseconds[name].append(1_000 * (time.perf_counter() - since))
         if not 200 <= answer.status < 300 and len(self._found.complaints) < 3:
             self._found.complaints.append(f"{name}: {answer.status} {answer.body.decode(errors='replace')[:200]}")

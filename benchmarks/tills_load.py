@@ -26,7 +26,7 @@ import uvloop
 from benchmarks.cpu_time import CpuMeter, Reading, cpu_seconds_between
 from benchmarks.terminal import ANSWER_WITHIN_SECONDS, Answer, Terminal, payment_id, payment_state
 
-CREATED, OK = 201, 200
+CREATED, OK, OVERLOADED = 201, 200, 503
 API = "api"
 CANCELLING = 16  # connections that cancel
 AFTER_REFUSAL_SECONDS = 1.0  # what `Retry-After` says in an answer of 503
@@ -125,7 +125,7 @@ class TillsLoad:
         self._found.answers[str(answer.status)] += 1
         if answer.status == OK:
             return answer
-        await asyncio.sleep(AFTER_REFUSAL_SECONDS)
+        await self._after_refusal("wait", answer)
         return None
 
     async def _change(self) -> None:
@@ -146,20 +146,22 @@ class TillsLoad:
 
     async def _cancel(self, named: str, free: "asyncio.Queue[Terminal]") -> None:
         terminal = await free.get()
-        answer = await terminal.cancel(named)
-        while answer.status != OK:
+        while (answer := await terminal.cancel(named)).status != OK:
             self._found.errors[f"cancel {answer.status}"] += 1
-            await asyncio.sleep(AFTER_REFUSAL_SECONDS)
-            answer = await terminal.cancel(named)
+            await self._after_refusal("cancel", answer)
         free.put_nowait(terminal)
 
     async def _create(self, terminal: Terminal) -> tuple[str, int]:
-        answer = await terminal.submit()
-        while answer.status != CREATED:
+        while (answer := await terminal.submit()).status != CREATED:
             self._found.errors[f"create {answer.status}"] += 1
-            await asyncio.sleep(AFTER_REFUSAL_SECONDS)
-            answer = await terminal.submit()
+            await self._after_refusal("create", answer)
         return payment_id(answer.body), payment_state(answer.body)[1]
+
+    async def _after_refusal(self, what: str, answer: Answer) -> None:
+        """Pause after an answer of 503. Raises ``RuntimeError`` for any other: repeating it would not help."""
+        if answer.status != OVERLOADED:
+            raise RuntimeError(f"{what} was answered {answer.status}: {answer.body.decode(errors='replace')[:200]}")
+        await asyncio.sleep(AFTER_REFUSAL_SECONDS)
 
     def _end(self, before: Reading) -> None:
         after = self._meter.read()
