@@ -174,7 +174,7 @@ class Meter:
 
 
 async def measure(address: str, *, payments: int, group: int, stores: int) -> list[Row]:
-    """Process ``payments`` payments twice, without and with full-page images, and return the rows of the table."""
+    """Process ``payments`` payments twice, without and with full-page images; return the table's rows."""
     settings = Settings(database_url=address, broker_url="redis://127.0.0.1:1/0", secret_key="0" * 32)
     connect(settings)
     meter = Meter(address)
