@@ -31,6 +31,7 @@ from benchmarks.terminal import ANSWER_WITHIN_SECONDS, Answer, Connection
 WARM_UP_SHARE = 0.1
 DRAWN = 20_000  # kinds drawn in advance, so that a draw costs the client nothing
 DRAIN_PAUSE_SECONDS = 0.02
+RETRY_SECONDS = 1.0  # what `Retry-After` says in an answer of 503
 FORM, JSON = "application/x-www-form-urlencoded", "application/json"
 
 
@@ -45,6 +46,7 @@ class Kind:
     weight: int = 1
     content_type: str = JSON
     is_once: bool = False  # no request may be sent again, in a job with ``seconds``
+    is_retried: bool = False  # after an answer of 503: for rows that a measurement only needs
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +202,11 @@ class RequestsLoad:
         sender.close()
 
     async def _send(self, sender: Sender, name: str, request: list[Any], *, since: float) -> None:
-        answer = await sender.send(self._rendered(request, self._job.kinds[name].content_type))
+        kind = self._job.kinds[name]
+        answer = await sender.send(self._rendered(request, kind.content_type))
+        while answer.status == 503 and kind.is_retried:
+            await asyncio.sleep(RETRY_SECONDS)
+            answer = await sender.send(self._rendered(request, kind.content_type))
         if self._is_measuring:
             self._found.count += 1
             self._found.answers[name][str(answer.status or "no answer")] += 1

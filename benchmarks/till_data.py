@@ -72,12 +72,12 @@ class Tills:
 
     async def create_orders(self, number: int) -> None:
         """Create submitted orders."""
-        orders = Kind([["POST", "/api/v1/orders", place, ORDER] for place in range(number)])
+        orders = Kind([["POST", "/api/v1/orders", place, ORDER] for place in range(number)], is_retried=True)
         require_success(await self.send(f"creating {number:,} orders", {"order": orders}), number)
 
     async def create_payments(self, number: int) -> None:
         """Create payments, and wait until they are final."""
-        payments = Kind([["POST", "/api/v1/payments", place, PAYMENT] for place in range(number)])
+        payments = Kind([["POST", "/api/v1/payments", place, PAYMENT] for place in range(number)], is_retried=True)
         found = await self.send(f"creating {number:,} payments", {"payment": payments}, drained_when=NO_OPEN_PAYMENT)
         require_success(found, number)
 
