@@ -8,11 +8,12 @@ refunds, orders, bills, devices, settlements); tests/unit/test_conventions.py li
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import TextClause, text
 
+from workflows.database.connection import Connection
 from workflows.database.metrics_buffer import FINAL, note_final
 from workflows.errors import Detail, InvalidStatusTransition, ResourceNotFound
 from workflows.state_machine import StateMachine
@@ -78,8 +79,30 @@ def invalid_transition_error(machine: StateMachine, status: str, event: str) -> 
     )
 
 
+# The statements are made once each, because a connection of the hot path prepares every new one.
+@cache
+def _lock_statement(table: str) -> TextClause:
+    return text(f"SELECT status FROM {table} WHERE id = :id FOR UPDATE")
+
+
+@cache
+def _update_statement(table: str, columns: tuple[str, ...]) -> TextClause:
+    assignments = ", ".join(f"{name} = :{name}" for name in columns)
+    return text(f"UPDATE {table} SET {assignments}, version = version + 1 WHERE id = :id RETURNING *")
+
+
+@cache
+def _history_statement(name: str) -> TextClause:
+    return text(f"""
+        INSERT INTO {name}_history ({name}_id, version, merchant_id, store_id, event, from_status, to_status, at,
+                                    caller_type, caller_id, reason, request_id)
+        VALUES (:id, :version, :merchant_id, :store_id, :event, :source, :target, :at,
+                :caller_type, :caller_id, :reason, :request_id)
+    """)
+
+
 async def apply(
-    connection: AsyncConnection,
+    connection: Connection,
     machine: StateMachine,
     *,
     entity_id: str,
@@ -93,19 +116,14 @@ async def apply(
     ``InvalidStatusTransition`` if the event is not possible in its status.
     """
     table = f"{machine.name}s"
-    locked = text(f"SELECT status FROM {table} WHERE id = :id FOR UPDATE")
-    source = (await connection.execute(locked, {"id": entity_id})).scalar()
+    source = (await connection.execute(_lock_statement(table), {"id": entity_id})).scalar()
     if source is None:
         raise ResourceNotFound()
     target = source if event in machine.remarks else machine.target(source, event)
     if target is None:
         raise invalid_transition_error(machine, source, event)
     columns = {**(changes or {}), "status": str(target)}
-    assignments = ", ".join(f"{name} = :{name}" for name in columns)
-    updated = await connection.execute(
-        text(f"UPDATE {table} SET {assignments}, version = version + 1 WHERE id = :id RETURNING *"),
-        {**columns, "id": entity_id},
-    )
+    updated = await connection.execute(_update_statement(table, tuple(columns)), {**columns, "id": entity_id})
     row = dict(updated.mappings().one())
     await append_history(connection, machine, row, event=event, source=source, by=by)
     if machine.name == "payment" and source in OPEN and row["status"] in FINAL:
@@ -113,7 +131,7 @@ async def apply(
     return row
 
 
-def _note_final(connection: AsyncConnection, row: dict[str, Any], by: ChangeContext) -> None:
+def _note_final(connection: Connection, row: dict[str, Any], by: ChangeContext) -> None:
     """Count, for the metrics, a payment that became final without an answer of a provider."""
     note_final(
         connection,
@@ -127,7 +145,7 @@ def _note_final(connection: AsyncConnection, row: dict[str, Any], by: ChangeCont
 
 
 async def append_history(
-    connection: AsyncConnection,
+    connection: Connection,
     machine: StateMachine,
     row: Mapping[str, Any],
     *,
@@ -141,12 +159,7 @@ async def append_history(
     """
     name = machine.name
     await connection.execute(
-        text(f"""
-            INSERT INTO {name}_history ({name}_id, version, merchant_id, store_id, event, from_status, to_status, at,
-                                        caller_type, caller_id, reason, request_id)
-            VALUES (:id, :version, :merchant_id, :store_id, :event, :source, :target, :at,
-                    :caller_type, :caller_id, :reason, :request_id)
-        """),
+        _history_statement(name),
         {
             "id": row["id"],
             "version": row["version"],

@@ -17,12 +17,12 @@ from collections.abc import Sequence
 from typing import Literal, cast
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.models import BillRow, BillWithOrders
 from workflows.bills.queries import bill_fields
 from workflows.bills.split_amounts import BillPart
 from workflows.bills.states import BILL, LIVE
+from workflows.database.connection import Connection
 from workflows.database.engines import rows_parameter
 from workflows.database.json_rendering import render
 from workflows.errors import Detail, DuplicateResource, InvalidRequest, ResourceNotFound
@@ -32,7 +32,7 @@ from workflows.orders.lock import lock_orders
 from workflows.orders.models import OrderRow
 from workflows.orders.states import ORDER, OrderStatus
 from workflows.requests.idempotency import Key, StoredAnswer, known_answer, store_answer
-from workflows.tenants.caller import Caller, caller_transaction
+from workflows.tenants.caller import Caller, hot_caller_transaction
 from workflows.transitions import ChangeContext, invalid_transition_error
 
 _LIVE = text(f"""
@@ -82,7 +82,7 @@ async def bill_orders(
     open), ``DuplicateResource`` (the orders are fully billed), ``IdempotencyKeyReused``, ``NotAuthorized``,
     ``ServiceUnavailable``.
     """
-    async with caller_transaction(caller) as connection:
+    async with hot_caller_transaction(caller) as connection:
         orders = await lock_orders(connection, order_ids, caller=caller)
         missing = sorted(set(order_ids) - {order["id"] for order in orders})
         if missing:
@@ -102,7 +102,7 @@ async def bill_orders(
 
 
 async def issue_bills(
-    connection: AsyncConnection,
+    connection: Connection,
     source: OrderRow | BillRow,
     parts: Sequence[BillPart],
     *,
@@ -114,8 +114,8 @@ async def issue_bills(
 
     The new bills take their merchant, store and currency from ``source``, an order or a bill.
     """
-    store = (await connection.execute(_STORE, {"id": source["store_id"]})).one()
-    on = business_date(by.at, time_zone=store.time_zone, cut_off=store.cut_off)
+    store = (await connection.execute(_STORE, {"id": source["store_id"]})).mappings().one()
+    on = business_date(by.at, time_zone=store["time_zone"], cut_off=store["cut_off"])
     day = StoreDay(source["store_id"], on, source["merchant_id"])
     numbers = await allocate_numbers(connection, NumberKind.BILL, [day] * len(parts))
     orders = sorted(order_ids)
@@ -161,7 +161,7 @@ def _check_orders(orders: Sequence[OrderRow], *, field: str) -> None:
             raise invalid_transition_error(ORDER, order["status"], "be billed")
 
 
-async def _unbilled(connection: AsyncConnection, orders: Sequence[OrderRow], *, field: str) -> BillPart:
+async def _unbilled(connection: Connection, orders: Sequence[OrderRow], *, field: str) -> BillPart:
     """Return the part of the orders that no live bill covers.
 
     Raises ``DuplicateResource`` if there is none.
@@ -173,5 +173,5 @@ async def _unbilled(connection: AsyncConnection, orders: Sequence[OrderRow], *, 
     if is_for_others or (live and not any(left.values())):
         issues = [Detail(field, f"Already on bill {bill['id']}") for bill in live]
         raise DuplicateResource(*issues, message="There is a bill for this already; void it before you create another")
-    items = [row.id for row in await connection.execute(_ITEMS, {"order_ids": ids})]
+    items = [row["id"] for row in (await connection.execute(_ITEMS, {"order_ids": ids})).mappings()]
     return BillPart(**left, item_ids=None if live else tuple(items))

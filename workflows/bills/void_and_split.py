@@ -17,23 +17,24 @@ ordinary bill and may be split again.
 from dataclasses import dataclass
 from typing import cast
 
-from sqlalchemy import select, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import text
 
 from workflows.bills.balance import balance_of
 from workflows.bills.create import issue_bills
-from workflows.bills.models import Bill, BillRow, BillWithOrders, LockedBillRow
+from workflows.bills.models import BillRow, BillWithOrders, LockedBillRow
 from workflows.bills.queries import bill_fields, bill_with_orders
 from workflows.bills.split_amounts import BillPart, equal_parts, parts_of_amounts, parts_of_items
 from workflows.bills.states import BILL, BillEvent, BillStatus
+from workflows.database.connection import Connection
 from workflows.database.json_rendering import render
 from workflows.errors import Detail, InvalidRequest, InvalidStatusTransition
 from workflows.requests.idempotency import Key, StoredAnswer, known_answer, store_answer
-from workflows.tenants.caller import Caller, caller_transaction
-from workflows.tenants.query_helpers import one_row
-from workflows.tenants.scope import visible_to
+from workflows.tenants.caller import Caller, caller_transaction, hot_caller_transaction
+from workflows.tenants.query_helpers import one_text_row
+from workflows.tenants.scope import IN_SCOPE, scope_params
 from workflows.transitions import ChangeContext, apply
 
+_LOCK = text(f"SELECT * FROM bills WHERE id = :id AND {IN_SCOPE} FOR NO KEY UPDATE")
 # Not now(): the transaction may have waited for the lock, and times must not decrease from one version to the next.
 _CLOCK = text("SELECT clock_timestamp()")
 
@@ -69,11 +70,9 @@ async def void_bill(bill_id: str, *, caller: Caller, request_id: str, reason: st
         return await bill_with_orders(connection, row)
 
 
-async def lock_bill(connection: AsyncConnection, bill_id: str, *, caller: Caller) -> LockedBillRow:
+async def lock_bill(connection: Connection, bill_id: str, *, caller: Caller) -> LockedBillRow:
     """Lock a bill and return its row; ``at`` is the database's time. Raises ``ResourceNotFound``."""
-    conditions = visible_to(caller, Bill.merchant_id, Bill.store_id)
-    locked = select(Bill.__table__).where(Bill.id == bill_id, *conditions).with_for_update(key_share=True)
-    row = await one_row(connection, locked)
+    row = await one_text_row(connection, _LOCK, {"id": bill_id, **scope_params(caller)})
     return cast(LockedBillRow, {**row, "at": (await connection.execute(_CLOCK)).scalar_one()})
 
 
@@ -101,7 +100,7 @@ async def split_bill(bill_id: str, split: BillSplit, *, caller: Caller, key: Key
     ``InvalidRequest`` (the parts do not add up to the bill, or a part is 0), ``IdempotencyKeyReused``, ``NotAuthorized``,
     ``ServiceUnavailable``.
     """
-    async with caller_transaction(caller) as connection:
+    async with hot_caller_transaction(caller) as connection:
         bill = await lock_bill(connection, bill_id, caller=caller)
         known = await known_answer(connection, bill["merchant_id"], key)
         if known:
@@ -111,7 +110,8 @@ async def split_bill(bill_id: str, split: BillSplit, *, caller: Caller, key: Key
         by = ChangeContext.caller(caller, at=bill["at"], request_id=request_id, reason=REASON)
         changes = {"voided_at": by.at, "updated_at": by.at}
         await apply(connection, BILL, entity_id=bill_id, event=BillEvent.VOID, by=by, changes=changes)
-        order_ids = [row.order_id for row in await connection.execute(_ORDERS, {"bill_id": bill_id})]
+        found = await connection.execute(_ORDERS, {"bill_id": bill_id})
+        order_ids = [row["order_id"] for row in found.mappings()]
         issued = await issue_bills(connection, bill, parts, order_ids=order_ids, parent_bill_id=bill_id, by=by)
         body = render({"data": [bill_fields(row) for row in issued]})
         stored = StoredAnswer(201, body, resource_id=bill_id, is_replay=False)
@@ -119,7 +119,7 @@ async def split_bill(bill_id: str, split: BillSplit, *, caller: Caller, key: Key
     return stored
 
 
-async def _divide(connection: AsyncConnection, bill: BillRow, split: BillSplit) -> list[BillPart]:
+async def _divide(connection: Connection, bill: BillRow, split: BillSplit) -> list[BillPart]:
     if split.parts is not None:
         return equal_parts(bill, split.parts)
     if split.amounts is not None:

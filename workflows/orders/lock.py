@@ -8,16 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from sqlalchemy import select, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import text
 
+from workflows.database.connection import Connection
 from workflows.errors import Detail, DuplicateResource, InvalidStatusTransition, ResourceNotFound
-from workflows.orders.models import LockedOrder, Order, OrderRow
+from workflows.orders.models import LockedOrder, OrderRow
 from workflows.orders.states import ORDER
 from workflows.tenants.caller import Caller
-from workflows.tenants.scope import visible_to
+from workflows.tenants.scope import IN_SCOPE, scope_params
 from workflows.transitions import invalid_transition_error
 
+_LOCK = text(f"SELECT * FROM orders WHERE id = ANY(:ids) AND {IN_SCOPE} ORDER BY id FOR NO KEY UPDATE")
 # Not now(): the transaction may have waited for the lock, and times must not decrease from one version to the next.
 _CLOCK = text("SELECT clock_timestamp()")
 # bills and bill_orders are tables of a higher layer. They are read here, because bills may forbid a change of the order.
@@ -50,7 +51,7 @@ class UnvoidedBill:
     status: str
 
 
-async def lock_order(connection: AsyncConnection, order_id: str, *, caller: Caller) -> LockedOrder:
+async def lock_order(connection: Connection, order_id: str, *, caller: Caller) -> LockedOrder:
     """Lock an order and return its row; ``at`` is the database's time. Raises ``ResourceNotFound``."""
     rows = await lock_orders(connection, [order_id], caller=caller)
     if not rows:
@@ -58,36 +59,31 @@ async def lock_order(connection: AsyncConnection, order_id: str, *, caller: Call
     return rows[0]
 
 
-async def lock_orders(connection: AsyncConnection, order_ids: Sequence[str], *, caller: Caller) -> list[LockedOrder]:
+async def lock_orders(connection: Connection, order_ids: Sequence[str], *, caller: Caller) -> list[LockedOrder]:
     """Lock, in id order, the given orders that the caller may see, and return their rows.
 
     In each row, ``at`` is the database's time after the locks were granted.
     """
-    conditions = visible_to(caller, Order.merchant_id, Order.store_id)
-    locked = (
-        select(Order.__table__)
-        .where(Order.id.in_(order_ids), *conditions)
-        .order_by(Order.id)
-        .with_for_update(key_share=True)
-    )
-    rows = [dict(row) for row in (await connection.execute(locked)).mappings()]
+    locked = await connection.execute(_LOCK, {"ids": list(order_ids), **scope_params(caller)})
+    rows = [dict(row) for row in locked.mappings()]
     at = (await connection.execute(_CLOCK)).scalar_one() if rows else None
     return cast(list[LockedOrder], [{**row, "at": at} for row in rows])
 
 
-async def unvoided_bills(connection: AsyncConnection, order_id: str) -> list[UnvoidedBill]:
+async def unvoided_bills(connection: Connection, order_id: str) -> list[UnvoidedBill]:
     """Return the bills of an order that are not voided."""
     return [
-        UnvoidedBill(row.id, row.status) for row in await connection.execute(_UNVOIDED_BILLS, {"order_id": order_id})
+        UnvoidedBill(row["id"], row["status"])
+        for row in (await connection.execute(_UNVOIDED_BILLS, {"order_id": order_id})).mappings()
     ]
 
 
-async def unrefunded_payments(connection: AsyncConnection, order_id: str) -> int:
+async def unrefunded_payments(connection: Connection, order_id: str) -> int:
     """Return the number of payments for this order that are not fully refunded."""
     return int((await connection.execute(_UNREFUNDED, {"order_id": order_id})).scalar_one())
 
 
-async def is_refunded(connection: AsyncConnection, order_id: str) -> bool:
+async def is_refunded(connection: Connection, order_id: str) -> bool:
     """Return whether the order has payments and each of them was, or is being, refunded in full."""
     return bool((await connection.execute(_ALL_REFUNDED, {"order_id": order_id})).scalar_one())
 

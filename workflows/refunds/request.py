@@ -23,8 +23,8 @@ from datetime import timedelta
 from typing import Any, cast
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from workflows.database.connection import Connection
 from workflows.database.engines import rows_parameter
 from workflows.database.json_rendering import render
 from workflows.errors import Detail, InvalidRequest, InvalidStatusTransition
@@ -36,8 +36,8 @@ from workflows.refunds.queries import refund_fields
 from workflows.refunds.report_manual_refund import Report
 from workflows.refunds.states import REFUND, RefundRemark
 from workflows.requests.idempotency import Key, StoredAnswer, known_answer, store_answer
-from workflows.tenants.caller import Caller, caller_transaction
-from workflows.tenants.query_helpers import one_row
+from workflows.tenants.caller import Caller, hot_caller_transaction
+from workflows.tenants.query_helpers import one_text_row
 from workflows.tenants.scope import IN_SCOPE, scope_params
 from workflows.transitions import ChangeContext, append_history
 
@@ -86,8 +86,8 @@ async def request_refund(
     is left, or a report for a provider that refunds the money itself), ``IdempotencyKeyReused``, ``NotAuthorized``,
     ``ServiceUnavailable``.
     """
-    async with caller_transaction(caller) as connection:
-        payment = cast(LockedPayment, await one_row(connection, _LOCK, {"id": payment_id, **scope_params(caller)}))
+    async with hot_caller_transaction(caller) as connection:
+        payment = cast(LockedPayment, await one_text_row(connection, _LOCK, {"id": payment_id, **scope_params(caller)}))
         # Read under the payment's lock, so that the second of two requests with one key finds the first one's stored answer.
         known = await known_answer(connection, payment["merchant_id"], key)
         if known:
@@ -134,7 +134,7 @@ def _is_left_to_a_person(payment: RefundedPayment, request: RefundRequest) -> bo
 
 
 async def write_refund(
-    connection: AsyncConnection,
+    connection: Connection,
     payment: RefundedPayment,
     request: RefundRequest,
     *,

@@ -24,7 +24,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Index, Text, text
-from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import Mapped, mapped_column
 
 from workflows.database.connection import Connection, Row
@@ -200,14 +199,14 @@ _LOCK_OTHERS = text(f"""
 """)
 
 
-async def known_answer(connection: AsyncConnection, merchant_id: str, key: Key) -> StoredAnswer | None:
+async def known_answer(connection: Connection, merchant_id: str, key: Key) -> StoredAnswer | None:
     """Return the answer stored for ``key``, or ``None``. Raises ``IdempotencyKeyReused``."""
     parameters = {**key.row(), "merchant_id": merchant_id, "alternative": key.alternative_key}
     found = (await connection.execute(_FIND, parameters)).mappings().one_or_none()
     return replay(key, found) if found else None
 
 
-async def store_answer(connection: AsyncConnection, merchant_id: str, key: Key, stored: StoredAnswer) -> None:
+async def store_answer(connection: Connection, merchant_id: str, key: Key, stored: StoredAnswer) -> None:
     """Store the answer to ``key``, in the transaction whose result it is.
 
     Raises ``IdempotencyKeyInUse`` if another request with this key has stored its answer meanwhile. This transaction is then
@@ -268,7 +267,7 @@ def record_row(merchant_id: str, key: Key, stored: StoredAnswer, *, is_alternati
     return {**key.row(is_alternative=is_alternative), **answer, "merchant_id": merchant_id}
 
 
-async def _store(connection: AsyncConnection, merchant_id: str, key: Key, stored: StoredAnswer) -> bool:
+async def _store(connection: Connection, merchant_id: str, key: Key, stored: StoredAnswer) -> bool:
     for is_alternative in (False, True):
         rows = rows_parameter([record_row(merchant_id, key, stored, is_alternative=is_alternative)])
         if (await connection.execute(_STORE, {"rows": rows, "life": KEY_LIFE})).rowcount:

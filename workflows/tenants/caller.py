@@ -13,7 +13,9 @@ from enum import IntEnum, StrEnum
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from workflows.database.connection import Connection
 from workflows.database.engines import Role, transaction
+from workflows.database.hot_path import hot_transaction
 from workflows.errors import NotAuthenticated, NotAuthorized
 
 
@@ -101,7 +103,7 @@ _ENTER = text("""
     SELECT set_config('mpac.scope', :scope, true), set_config('mpac.psp_id', :psp_id, true),
            set_config('mpac.merchant_id', :merchant_id, true), set_config('mpac.store_id', :store_id, true),
            (SELECT CASE WHEN :client_id IN ('', client_id) THEN status ELSE 'replaced' END
-            FROM devices WHERE id = :device_id)
+            FROM devices WHERE id = :device_id) AS device_status
 """)
 
 
@@ -114,23 +116,35 @@ async def caller_transaction(caller: Caller, *, is_long: bool = False) -> AsyncI
     does.
     """
     async with transaction(Role.CALLER, is_long=is_long) as connection:
-        is_device = caller.role is CallerRole.DEVICE
-        row = (
-            await connection.execute(
-                _ENTER,
-                {
-                    "scope": str(caller.scope),
-                    "psp_id": caller.psp_id,
-                    "merchant_id": caller.merchant_id,
-                    "store_id": caller.store_id,
-                    "device_id": caller.id if is_device else None,
-                    "client_id": caller.client_id,
-                },
-            )
-        ).one()
-        if is_device and row[4] != "active":
-            raise device_not_active_error(row[4])
+        await _enter(connection, caller)
         yield connection
+
+
+@asynccontextmanager
+async def hot_caller_transaction(caller: Caller) -> AsyncIterator[Connection]:
+    """Open a transaction as ``caller_transaction`` does, with its rights and checks, on psycopg itself.
+
+    A refund, a bill or a split is ten statements, of which each took 0.3 ms of Python through SQLAlchemy.
+    """
+    async with hot_transaction(Role.CALLER) as connection:
+        await _enter(connection, caller)
+        yield connection
+
+
+async def _enter(connection: Connection, caller: Caller) -> None:
+    """Declare ``caller`` for row-level security, and check its device."""
+    is_device = caller.role is CallerRole.DEVICE
+    parameters = {
+        "scope": str(caller.scope),
+        "psp_id": caller.psp_id,
+        "merchant_id": caller.merchant_id,
+        "store_id": caller.store_id,
+        "device_id": caller.id if is_device else None,
+        "client_id": caller.client_id,
+    }
+    row = (await connection.execute(_ENTER, parameters)).mappings().one()
+    if is_device and row["device_status"] != "active":
+        raise device_not_active_error(row["device_status"])
 
 
 def device_not_active_error(status: str | None) -> NotAuthorized | NotAuthenticated:

@@ -3,14 +3,16 @@
 The conditions for the tenant come from ``scope``.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Executable, Select, column, literal_column, not_, select, table
+from sqlalchemy import ColumnElement, Executable, Select, TextClause, column, literal_column, not_, select, table
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import InstrumentedAttribute
 
+from workflows.database.connection import Connection
 from workflows.database.mixins import OVERDUE
 from workflows.errors import Detail, MalformedRequest, ResourceNotFound
 
@@ -21,6 +23,14 @@ async def one_row(
     connection: AsyncConnection, statement: Executable, parameters: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """Return the row that ``statement`` finds. Raises ``ResourceNotFound`` if it finds no row."""
+    row = (await connection.execute(statement, parameters)).mappings().one_or_none()
+    if row is None:
+        raise ResourceNotFound()
+    return dict(row)
+
+
+async def one_text_row(connection: Connection, statement: TextClause, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the row that a statement written as text finds. Raises ``ResourceNotFound`` if it finds no row."""
     row = (await connection.execute(statement, parameters)).mappings().one_or_none()
     if row is None:
         raise ResourceNotFound()
