@@ -35,7 +35,8 @@ def test_other_tests_are_grouped_by_module() -> None:
     assert group_of("tests/unit/test_it.py::test_one[a::b]") == "tests/unit/test_it.py"
 
 
-def test_the_scheduler_gives_a_group_to_one_process(pytester: pytest.Pytester) -> None:
+def test_the_scheduler_gives_a_group_to_one_process(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     module = "import pytest\n@pytest.mark.parametrize('n', range(6))\ndef test_it(n): pass"
     pytester.makepyfile(test_a=module, test_b=module)
     words = ("-p", "tests.stack_groups", "-n", "2", "--dist", "loadgroup", "-v", "-p", "no:cacheprovider")
