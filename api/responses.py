@@ -111,10 +111,10 @@ def stored_response(stored: StoredAnswer) -> Response:
 def page_response(rows: Sequence[Row], page: Page, show: Callable[[Row], Any]) -> Response:
     """Return a page of a list: ``data``, and ``next_cursor``, which is null on the last page.
 
-    ``rows`` must contain one row more than ``page.limit`` if there is a next page.
+    ``rows`` must contain one row more than ``page.limit`` if there is a next page, or be ``PageRows`` with its cursor.
     """
     shown = rows[: page.limit]
-    next_cursor = shown[-1]["id"] if len(rows) > page.limit else None
+    next_cursor = shown[-1]["id"] if len(rows) > page.limit else getattr(rows, "resume_before", None)
     return json_response({"data": [show(row) for row in shown], "next_cursor": next_cursor})
 
 

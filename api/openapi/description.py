@@ -26,7 +26,8 @@ asynchronously and reports the outcome.
 
 - Amounts are whole numbers of **minor units** of an ISO 4217 currency: `1000` JPY is 1,000 yen, `1000` USD is 10 dollars.
 - Timestamps are RFC 3339 in UTC. Ids are text of at most 80 characters: a prefix and a UUIDv7.
-- Lists are paged: send the `next_cursor` of a page as `cursor` of the next one; it is `null` on the last page.
+- Lists are paged: send the `next_cursor` of a page as `cursor` of the next one; it is `null` on the last page
+  and only there. A page of a long search may hold fewer entries than `limit`, or none, and still have one.
 - Unknown body fields are refused (422) and unknown query names are refused (400), so a typo is never silently ignored.
 - **Answers may grow.** Ignore fields that you do not know, and treat an unknown value of an enumeration as you would treat an
   unknown outcome: show it and do not act on it. Existing fields, values and operation ids do not change their meaning.

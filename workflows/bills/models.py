@@ -12,6 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from workflows.database.engines import Base
 from workflows.database.mixins import INSTANT, HistoryRow
+from workflows.tenants.paging import apart_index
 
 
 class Bill(Base):
@@ -19,6 +20,7 @@ class Bill(Base):
 
     __tablename__ = "bills"
     __table_args__ = (
+        apart_index("bills"),
         UniqueConstraint("store_id", "bill_number", name="bills_number_key"),
         Index("bills_by_store", "store_id", "id"),
         Index("bills_by_parent", "parent_bill_id", postgresql_where=text("parent_bill_id IS NOT NULL")),

@@ -10,10 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.balance import balance_of
 from workflows.bills.models import Bill, BillOrder, BillWithOrders
-from workflows.tenants.caller import Caller, caller_transaction
+from workflows.tenants.caller import Caller, Scope, caller_transaction
 from workflows.tenants.gathered_reads import GatheredReads, read_statement
-from workflows.tenants.query_helpers import equal_filters, in_range, page_of
-from workflows.tenants.scope import visible_to
+from workflows.tenants.query_helpers import equal_filters, in_range
+from workflows.tenants.walk import Walk, read_page, stores_named
 
 _ORDERS = text("SELECT bill_id, order_id FROM bill_orders WHERE bill_id = ANY(:bill_ids) ORDER BY bill_id, order_id")
 
@@ -31,8 +31,8 @@ class BillFilter:
     created_to: datetime | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """Return the filter as conditions of a WHERE clause; ``created_to`` is exclusive."""
-        equal = ("status", "store_id", "parent_bill_id", "bill_number")
+        """Return the filter, except the store, as conditions of a WHERE clause; ``created_to`` is exclusive."""
+        equal = ("status", "parent_bill_id", "bill_number")
         result = [*equal_filters(Bill, self, *equal), *in_range(Bill.created_at, self.created_from, self.created_to)]
         if self.order_id is not None:
             result.append(Bill.id.in_(select(BillOrder.bill_id).where(BillOrder.order_id == self.order_id)))
@@ -91,12 +91,21 @@ async def list_bills(
     bill_filter: BillFilter, *, caller: Caller, limit: int, before: str | None
 ) -> list[BillWithOrders]:
     """List up to ``limit`` bills, newest first, older than the id ``before``."""
-    conditions = [*visible_to(caller, Bill.merchant_id, Bill.store_id), *bill_filter.conditions()]
+    stores = stores_named(bill_filter.store_id, caller)
+    is_in_one_store = stores is not None or caller.scope is Scope.STORE  # each store has its own numbers
+    walk = Walk(
+        model=Bill,
+        caller=caller,
+        conditions=bill_filter.conditions(),
+        stores=stores,
+        is_selective=bool(
+            bill_filter.order_id or bill_filter.parent_bill_id or (bill_filter.bill_number and is_in_one_store)
+        ),
+        created=(bill_filter.created_from, bill_filter.created_to),
+    )
     async with caller_transaction(caller) as connection:
-        statement = select(Bill.__table__).where(*conditions)
-        return await _bills_with_orders(
-            connection, await page_of(connection, statement, by=Bill.id, limit=limit, before=before)
-        )
+        page = await read_page(connection, walk, limit=limit, before=before)
+        return cast(list[BillWithOrders], page.with_rows(await _bills_with_orders(connection, page)))
 
 
 async def bill_with_orders(connection: AsyncConnection, row: Mapping[str, Any]) -> BillWithOrders:

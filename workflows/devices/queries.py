@@ -8,8 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.devices.models import Device, DeviceRow
 from workflows.tenants.caller import Caller, caller_transaction
-from workflows.tenants.query_helpers import one_row, page_of
+from workflows.tenants.query_helpers import one_row
 from workflows.tenants.scope import visible_to
+from workflows.tenants.walk import Walk, read_page, stores_named
 
 FIELDS = (
     "id",
@@ -44,14 +45,10 @@ async def list_devices(
     *, store_id: str | None, status: str | None, caller: Caller, limit: int, before: str | None
 ) -> list[DeviceRow]:
     """List up to ``limit`` devices, newest first, older than the id ``before``."""
-    conditions = visible_to(caller, Device.merchant_id, Device.store_id)
-    if store_id:
-        conditions.append(Device.store_id == store_id)
-    if status:
-        conditions.append(Device.status == status)
+    conditions = [Device.status == status] if status else []
+    walk = Walk(model=Device, caller=caller, conditions=conditions, stores=stores_named(store_id, caller))
     async with caller_transaction(caller) as connection:
-        statement = select(Device.__table__).where(*conditions)
-        return cast(list[DeviceRow], await page_of(connection, statement, by=Device.id, limit=limit, before=before))
+        return cast(list[DeviceRow], await read_page(connection, walk, limit=limit, before=before))
 
 
 def device_fields(row: DeviceRow) -> dict[str, Any]:

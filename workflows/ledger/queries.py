@@ -7,8 +7,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.ledger.models import LedgerAccount, LedgerEntry, LedgerJournal
 from workflows.tenants.caller import Caller, caller_transaction
-from workflows.tenants.query_helpers import page_of
+from workflows.tenants.paging import check_cursor
 from workflows.tenants.scope import visible_to
+from workflows.tenants.walk import Walk, read_page
 
 
 async def list_accounts(*, caller: Caller, limit: int, before: str | None) -> list[dict[str, Any]]:
@@ -16,6 +17,7 @@ async def list_accounts(*, caller: Caller, limit: int, before: str | None) -> li
 
     ``balance`` is the sum of an account's entries; debits are positive.
     """
+    check_cursor(LedgerAccount, before)
     accounts = select(LedgerAccount.__table__).where(*visible_to(caller, LedgerAccount.merchant_id))
     if before:
         accounts = accounts.where(LedgerAccount.id < before)
@@ -36,16 +38,15 @@ async def list_journals(
 
     With ``payment_id``, list only the journals of that payment and of its refunds.
     """
-    statement = select(LedgerJournal.__table__).where(
-        *visible_to(caller, LedgerJournal.merchant_id, LedgerJournal.store_id)
+    later = and_(LedgerJournal.payment_id == payment_id, LedgerJournal.source_id != LedgerJournal.payment_id)
+    conditions = [or_(LedgerJournal.source_id == payment_id, later)] if payment_id else []
+    walk = Walk(
+        model=LedgerJournal, caller=caller, conditions=conditions, is_selective=bool(payment_id), by="merchant_id"
     )
-    if payment_id:
-        later = and_(LedgerJournal.payment_id == payment_id, LedgerJournal.source_id != LedgerJournal.payment_id)
-        statement = statement.where(or_(LedgerJournal.source_id == payment_id, later))
     async with caller_transaction(caller) as connection:
-        journals = await page_of(connection, statement, by=LedgerJournal.id, limit=limit, before=before)
+        journals = await read_page(connection, walk, limit=limit, before=before)
         entries = await _entries(connection, [journal["id"] for journal in journals])
-    return [{**journal, "entries": entries.get(journal["id"], [])} for journal in journals]
+    return journals.with_rows({**journal, "entries": entries.get(journal["id"], [])} for journal in journals)
 
 
 async def _entries(connection: AsyncConnection, journal_ids: list[str]) -> dict[str, list[dict[str, Any]]]:

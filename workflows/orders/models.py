@@ -12,6 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from workflows.database.engines import Base
 from workflows.database.mixins import INSTANT, HistoryRow
+from workflows.tenants.paging import apart_index
 
 
 class Order(Base):
@@ -19,6 +20,7 @@ class Order(Base):
 
     __tablename__ = "orders"
     __table_args__ = (
+        apart_index("orders"),
         UniqueConstraint("store_id", "order_number", name="orders_number_key"),
         Index("orders_by_store", "store_id", "id"),
     )

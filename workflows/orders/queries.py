@@ -6,15 +6,15 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, select, text
+from sqlalchemy import ColumnElement, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.orders.models import Order, OrderItemRow
 from workflows.orders.totals import OrderLine, format_tax_rate
-from workflows.tenants.caller import Caller, caller_transaction
+from workflows.tenants.caller import Caller, Scope, caller_transaction
 from workflows.tenants.gathered_reads import GatheredReads, read_statement
-from workflows.tenants.query_helpers import equal_filters, in_range, page_of
-from workflows.tenants.scope import visible_to
+from workflows.tenants.query_helpers import equal_filters, in_range
+from workflows.tenants.walk import Walk, read_page, stores_named
 
 # bills and bill_orders are tables of a higher layer. They are read here, because an order is shown with the ids of its bills.
 _BILLS = text("""
@@ -36,8 +36,8 @@ class OrderFilter:
     created_to: datetime | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """Return the filter as conditions of a WHERE clause; ``created_to`` is exclusive."""
-        equal = ("status", "store_id", "table_number", "order_number")
+        """Return the filter, except the store, as conditions of a WHERE clause; ``created_to`` is exclusive."""
+        equal = ("status", "table_number", "order_number")
         return [*equal_filters(Order, self, *equal), *in_range(Order.created_at, self.created_from, self.created_to)]
 
 
@@ -77,12 +77,19 @@ async def list_orders(
     order_filter: OrderFilter, *, caller: Caller, limit: int, before: str | None
 ) -> list[dict[str, Any]]:
     """List up to ``limit`` orders, newest first, older than the id ``before``."""
-    conditions = [*visible_to(caller, Order.merchant_id, Order.store_id), *order_filter.conditions()]
+    stores = stores_named(order_filter.store_id, caller)
+    walk = Walk(
+        model=Order,
+        caller=caller,
+        conditions=order_filter.conditions(),
+        stores=stores,
+        # Each store has its own numbers.
+        is_selective=order_filter.order_number is not None and (stores is not None or caller.scope is Scope.STORE),
+        created=(order_filter.created_from, order_filter.created_to),
+    )
     async with caller_transaction(caller) as connection:
-        statement = select(Order.__table__).where(*conditions)
-        return await orders_with_items(
-            connection, await page_of(connection, statement, by=Order.id, limit=limit, before=before)
-        )
+        page = await read_page(connection, walk, limit=limit, before=before)
+        return page.with_rows(await orders_with_items(connection, page))
 
 
 async def order_with_items(connection: AsyncConnection, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from workflows.database.mixins import (
     unsettled_columns,
 )
 from workflows.processing.rows import ClaimedRow, LeasedColumns
+from workflows.tenants.paging import apart_index
 
 
 class Payment(LeasedRow, Base):
@@ -42,6 +43,7 @@ class Payment(LeasedRow, Base):
         Index("payments_by_card", "card_last_4", "id", postgresql_where=text("card_last_4 IS NOT NULL")),
         Index("payments_by_creation", "created_at", postgresql_using="brin", postgresql_with={"pages_per_range": 32}),
         Index("payments_by_bill", "bill_id", "id", postgresql_where=text("bill_id IS NOT NULL")),
+        apart_index("payments"),
         *leased_indexes("payments"),
     )
 

@@ -10,12 +10,15 @@ from typing import Any, cast
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from workflows.devices.models import Device
 from workflows.payments.models import Payment, PaymentAttempt, PaymentHistory, PaymentMessage, PaymentRow
 from workflows.payments.states import Advice
-from workflows.tenants.caller import Caller, caller_transaction
+from workflows.tenants.caller import Caller, Scope, caller_transaction
 from workflows.tenants.gathered_reads import GatheredReads, read_statement
-from workflows.tenants.query_helpers import MoneyFilter, equal_filters, one_row, page_of
+from workflows.tenants.models import Merchant
+from workflows.tenants.query_helpers import MoneyFilter, equal_filters, one_row
 from workflows.tenants.scope import PROGRESS, visible_to
+from workflows.tenants.walk import Walk, read_page, stores_named
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,18 +33,35 @@ class PaymentFilter(MoneyFilter):
     card_last_4: str | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """Return the filter as conditions of a WHERE clause. Raises as ``conditions_on`` does."""
-        equal = ("status", "store_id", "device_id", "bill_id", "client_reference", "card_last_4")
+        """Return the filter as conditions of a WHERE clause. Raises as ``conditions_on`` does.
+
+        The store is missing, because the list is read from its index.
+        """
+        equal = ("status", "device_id", "bill_id", "client_reference", "card_last_4")
         return [*equal_filters(Payment, self, *equal), *self.conditions_on(Payment)]
+
+    def has_own_index(self) -> bool:
+        """Return whether an index finds the few rows that can meet the filter."""
+        return self.has_index_of_both() or any((self.bill_id, self.client_reference, self.card_last_4))
 
 
 async def list_payments(wanted: PaymentFilter, *, caller: Caller, limit: int, before: str | None) -> list[PaymentRow]:
     """Return up to ``limit`` payments, newest first, older than the id ``before``."""
-    conditions = [*visible_to(caller, Payment.merchant_id, Payment.store_id), *wanted.conditions()]
+    conditions, stores = wanted.conditions(), stores_named(wanted.store_id, caller)
+    if wanted.client_reference is not None and caller.scope is Scope.SYSTEM:
+        conditions.append(Payment.merchant_id.in_(select(Merchant.id)))  # the index begins with the merchant
+    if wanted.device_id is not None and stores is None:
+        stores = select(Device.store_id.label("id")).where(Device.id == wanted.device_id)
+    walk = Walk(
+        model=Payment,
+        caller=caller,
+        conditions=conditions,
+        stores=stores,
+        is_selective=wanted.has_own_index(),
+        created=(wanted.created_from, wanted.created_to),
+    )
     async with caller_transaction(caller) as connection:
-        statement = select(Payment.__table__).where(*conditions)
-        page = await page_of(connection, statement, by=Payment.id, limit=limit, before=before)
-    return cast(list[PaymentRow], page)
+        return cast(list[PaymentRow], await read_page(connection, walk, limit=limit, before=before))
 
 
 async def read_timeline(payment_id: str, *, caller: Caller) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ from workflows.database.mixins import (
     unsettled_columns,
 )
 from workflows.processing.rows import ClaimedRow, LeasedColumns
+from workflows.tenants.paging import apart_index
 
 
 class Refund(LeasedRow, Base):
@@ -30,6 +31,7 @@ class Refund(LeasedRow, Base):
 
     __tablename__ = "refunds"
     __table_args__ = (
+        apart_index("refunds"),
         Index("refunds_by_payment", "payment_id", "id"),
         Index("refunds_needing_action", "store_id", "id", postgresql_where=text("needs_action")),
         *leased_indexes("refunds"),

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement
 
 from workflows.payments.queries import require_payment
 from workflows.refunds.models import Refund, RefundRow
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.gathered_reads import GatheredReads, read_statement
-from workflows.tenants.query_helpers import MoneyFilter, equal_filters, page_of
-from workflows.tenants.scope import visible_to
+from workflows.tenants.query_helpers import MoneyFilter, equal_filters
+from workflows.tenants.walk import Walk, read_page, stores_named
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,11 +24,15 @@ class RefundFilter(MoneyFilter):
     needs_action: bool | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """Return the filter as conditions of a WHERE clause. Raises as ``conditions_on`` does."""
-        return [
-            *equal_filters(Refund, self, "status", "store_id", "payment_id", "needs_action"),
-            *self.conditions_on(Refund),
-        ]
+        """Return the filter as conditions of a WHERE clause. Raises as ``conditions_on`` does.
+
+        The store is missing, because the list is read from its index.
+        """
+        return [*equal_filters(Refund, self, "status", "payment_id", "needs_action"), *self.conditions_on(Refund)]
+
+    def has_own_index(self) -> bool:
+        """Return whether an index finds the few rows that can meet the filter."""
+        return self.has_index_of_both() or bool(self.payment_id or self.needs_action)
 
 
 _READ = read_statement("SELECT r.* FROM refunds r WHERE r.id = i.id")
@@ -44,11 +48,16 @@ def refund_reads(*, timeout_seconds: float) -> RefundReads:
 
 async def list_refunds(wanted: RefundFilter, *, caller: Caller, limit: int, before: str | None) -> list[RefundRow]:
     """Return up to ``limit`` refunds, newest first, older than the id ``before``."""
-    conditions = [*visible_to(caller, Refund.merchant_id, Refund.store_id), *wanted.conditions()]
+    walk = Walk(
+        model=Refund,
+        caller=caller,
+        conditions=wanted.conditions(),
+        stores=stores_named(wanted.store_id, caller),
+        is_selective=wanted.has_own_index(),
+        created=(wanted.created_from, wanted.created_to),
+    )
     async with caller_transaction(caller) as connection:
-        statement = select(Refund.__table__).where(*conditions)
-        page = await page_of(connection, statement, by=Refund.id, limit=limit, before=before)
-    return cast(list[RefundRow], page)
+        return cast(list[RefundRow], await read_page(connection, walk, limit=limit, before=before))
 
 
 async def list_refunds_of(payment_id: str, *, caller: Caller, limit: int, before: str | None) -> list[RefundRow]:

@@ -17,6 +17,7 @@ from workflows.settlements.totals import figures_so_far
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.query_helpers import equal_filters, one_row, page_of
 from workflows.tenants.scope import visible_to
+from workflows.tenants.walk import Walk, read_page, stores_named
 
 _SET_TIMEOUT = text("SET LOCAL statement_timeout = '60s'")
 """Reading an open settlement adds up its sales; for a million sales that takes seconds."""
@@ -32,8 +33,8 @@ class SettlementFilter:
     needs_acceptance: bool | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """Return the conditions of the WHERE clause."""
-        conditions = equal_filters(Settlement, self, "store_id", "status", "business_date")
+        """Return the conditions of the WHERE clause, except that of the store."""
+        conditions = equal_filters(Settlement, self, "status", "business_date")
         if self.needs_acceptance is not None:
             waits = func.coalesce(Settlement.uncompared["needs_acceptance"].as_boolean(), false())
             conditions.append(waits.is_(self.needs_acceptance))
@@ -62,11 +63,11 @@ async def list_settlements(
 
     Open settlements have no figures.
     """
-    conditions = [*visible_to(caller, Settlement.merchant_id, Settlement.store_id), *wanted.conditions()]
+    walk = Walk(
+        model=Settlement, caller=caller, conditions=wanted.conditions(), stores=stores_named(wanted.store_id, caller)
+    )
     async with caller_transaction(caller) as connection:
-        statement = select(Settlement.__table__).where(*conditions)
-        page = await page_of(connection, statement, by=Settlement.id, limit=limit, before=before)
-    return cast(list[SettlementRow], page)
+        return cast(list[SettlementRow], await read_page(connection, walk, limit=limit, before=before))
 
 
 async def list_lines(settlement_id: str, *, caller: Caller, limit: int, before: str | None) -> list[ListedLine]:

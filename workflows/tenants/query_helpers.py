@@ -15,6 +15,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from workflows.database.connection import Connection
 from workflows.database.mixins import OVERDUE
 from workflows.errors import Detail, MalformedRequest, ResourceNotFound
+from workflows.tenants.paging import check_cursor
 
 MappedColumn = InstrumentedAttribute[Any]
 
@@ -42,8 +43,9 @@ async def page_of(
 ) -> list[dict[str, Any]]:
     """Return up to ``limit`` rows of ``statement``, in descending order of ``by``.
 
-    If ``before`` is given, return only rows whose ``by`` is lower.
+    If ``before`` is given, return only rows whose ``by`` is lower. Raises ``InvalidRequest`` if it is an id of another list.
     """
+    check_cursor(by.class_, before)
     if before:
         statement = statement.where(by < before)
     found = await connection.execute(statement.order_by(by.desc()).limit(limit))
@@ -93,6 +95,10 @@ class MoneyFilter:
     amount_to: int | None = None
     created_from: datetime | None = None
     created_to: datetime | None = None
+
+    def has_index_of_both(self) -> bool:
+        """Return whether the filter has one of the indexes that payments and refunds both have."""
+        return any((self.needs_review, self.outcome_known is False, self.overdue, self.provider_reference))
 
     def conditions_on(self, model: Any) -> list[ColumnElement[bool]]:
         """Return the filter as conditions of a WHERE clause on ``model``.

@@ -15,6 +15,6 @@ class OrmCelery(Rival):
         celery = commands.CELERY[: commands.CELERY.index("--app")]
         command = (
             *(*celery, "--app", "benchmarks.rivals.orm_celery.worker:app", "worker", "--pool", "threads"),
-            *("--concurrency", "64", "--task-events", "--without-gossip", "--without-mingle"),
+            *("--concurrency", "32", "--task-events", "--without-gossip", "--without-mingle"),
         )
         return (self._worker("rival-worker", command),)

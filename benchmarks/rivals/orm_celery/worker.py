@@ -21,7 +21,7 @@ from benchmarks.rivals.tables import (
 from mpac.stack.ready_file import announce_ready
 from workflows.gc_tuning import tune_gc
 
-THREADS = 64  # `celery worker -P threads -c 64`
+THREADS = 32  # `celery worker -P threads -c 32`: README.md says why
 PUBLISHERS = 40  # threads of the API that publish at once
 TIMEOUT_SECONDS = 10
 
