@@ -102,7 +102,10 @@ class FastRead(APIRoute):
 
 
 def fast_get(router: APIRouter, path: str, **options: Any) -> Callable[[Endpoint], Endpoint]:
-    """Return a decorator that adds an endpoint to ``router`` as a fast read; ``options`` are those of ``router.get``."""
+    """Return a decorator that adds an endpoint to ``router`` as a fast read.
+
+    ``options`` are those of ``router.get``.
+    """
 
     def add(endpoint: Endpoint) -> Endpoint:
         router.add_api_route(path, endpoint, methods=["GET"], route_class_override=FastRead, **options)
@@ -112,7 +115,10 @@ def fast_get(router: APIRouter, path: str, **options: Any) -> Callable[[Endpoint
 
 
 async def _arguments(plan: ReadPlan, request: Request) -> dict[str, Any]:
-    """Return the arguments from path and query. Raises ``RequestValidationError`` with all that is wrong with them."""
+    """Return the arguments from path and query.
+
+    Raises ``RequestValidationError`` with all that is wrong with them.
+    """
     errors: list[Any] = []
     read = [(each, each.arguments.read(request, errors)) for each in plan.dependencies]
     arguments = _path_ids(plan, request.path_params, errors)
