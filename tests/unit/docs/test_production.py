@@ -19,8 +19,8 @@ def test_documented_connections_of_each_process_match_its_pools() -> None:
     fields = Settings.model_fields
     size = fields["database_pool_size"].default
     pools = size + fields["long_calls"].default
-    # Each has one role with connections of the hot path; one connection of the API listens for changes.
-    api = roles_of("api/runtime.py", "API_ROLES =") * pools + size + 1
+    # Both roles of the API and one of a worker have connections of the hot path; the API has another one that listens.
+    api = roles_of("api/runtime.py", "API_ROLES =") * (pools + size) + 1
     worker = roles_of("workers/runtime.py", "connect(settings, roles=") * pools + size
     rows = dict(re.findall(r"^\| (API|worker) \| [^|]+ \| (\d+) \|", PAGE.read_text(), re.MULTILINE))
     assert rows == {"API": str(api), "worker": str(worker)}
