@@ -121,7 +121,7 @@ def _server_of(app: Application, route: FastRoute | FastRead) -> ASGIApp:
 
 
 async def _answer_to(app: Application, request: Request, error: Exception) -> Response:
-    """Return the response of the handler that is registered for ``error``. Raises ``error`` if there is none."""
+    """Return the response of the handler for ``error``. Raises ``error`` if no handler is registered."""
     for kind in type(error).__mro__:
         if handler := app.exception_handlers.get(kind):
             response: Any = handler(request, error)

@@ -64,7 +64,7 @@ _NOT_PLAIN = -(2**62)
 
 
 def _names(value: Any, depth: int) -> int:
-    """Return the number of names in ``value``; negative if it holds a float or is nested deeper than ``depth``."""
+    """Return the number of names in ``value``; negative for a float or a depth above ``depth``."""
     kind = type(value)
     if kind is dict or kind is list:
         if not depth:

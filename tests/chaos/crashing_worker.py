@@ -94,7 +94,7 @@ def plant_claims() -> None:
 
 
 def sending(point: str, execute: Any) -> Any:
-    """Add a point to ``execute``, which runs one statement: sent, and perhaps committed, but its answer is not read."""
+    """Add a point to ``execute`` at which the statement was sent and its answer is not read."""
 
     async def sends(role: Any, statement: Any, parameters: dict[str, Any]) -> Any:
         answering = asyncio.ensure_future(execute(role, statement, parameters))

@@ -79,7 +79,7 @@ def leased_indexes(table: str) -> tuple[Index, ...]:
 
 
 def due_columns() -> tuple[Column[Any], ...]:
-    """Return the columns of a table that lists the rows which are due at ``due_at`` or later (migration 0027)."""
+    """Return the columns of a table that lists rows which are due at ``due_at`` (migration 0027)."""
     return Column("id", Text, primary_key=True), Column("due_at", INSTANT, nullable=False)
 
 
@@ -94,7 +94,7 @@ def unsettled_columns() -> tuple[Column[Any], ...]:
 
 
 def reference_columns(table: str) -> tuple[Column[Any] | Index, ...]:
-    """Return the columns and the index of a table that finds rows by their provider's reference (migration 0027)."""
+    """Return columns and index of a table that finds rows by a provider's reference (migration 0027)."""
     return (
         Column("provider_reference", Text, nullable=False),
         Column("id", Text, nullable=False),

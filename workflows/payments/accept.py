@@ -158,7 +158,7 @@ class PaymentIntake:
 
 
 def _unique_names(submission: PaymentSubmission, merchant_id: str) -> list[tuple[str, ...]]:
-    """Return what only one request of a group may have: the primary key of its record, and its client reference."""
+    """Return what only one request of a group may have: its record's primary key and its reference."""
     names: list[tuple[str, ...]] = [(merchant_id, *submission.key.record_key)]
     if reference := submission.request.client_reference:
         names.append((merchant_id, reference))

@@ -86,7 +86,7 @@ def new_draft(number: int, submission: PaymentSubmission, context: Mapping[Any, 
 
 
 def write_parameters(drafts: Sequence[Draft], records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the parameters of ``WRITE``. ``records`` are the rows of the drafts' answers (``record_rows``)."""
+    """Return the parameters of ``WRITE``. ``records`` are the drafts' answers (``record_rows``)."""
     payments = [{**draft.payment, **_by(draft.submission.caller)} for draft in drafts]
     return {"payments": rows_parameter(payments), "rows": rows_parameter(records), "life": KEY_LIFE}
 

@@ -38,7 +38,7 @@ _lengths = count(secrets.randbelow(LENGTHS))
 
 
 def lease_of_its_own(seconds: float) -> float:
-    """Return a lease of ``seconds`` or up to 10 ms less, of a length that no other present claim of this process has.
+    """Return a lease of ``seconds``, or up to 10 ms less, whose length no other present claim has.
 
     A start is its own transaction, whose id is not known before its answer. The length of the lease identifies it instead:
     ``lease_until - processing_at`` of the rows that it claimed.
@@ -47,7 +47,7 @@ def lease_of_its_own(seconds: float) -> float:
 
 
 def may_have_run(error: ServiceUnavailable) -> bool:
-    """Return whether the statement of ``error`` may have taken effect: its connection ended before its answer came."""
+    """Return whether the connection of ``error`` ended before the answer to its statement came."""
     cause = error.__cause__
     if not isinstance(cause, DBAPIError) or not isinstance(cause.orig, psycopg.OperationalError):
         return False  # no connection was made, or PostgreSQL answered with an error and rolled back
@@ -55,7 +55,7 @@ def may_have_run(error: ServiceUnavailable) -> bool:
 
 
 async def find_started(statement: TextClause, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the rows that the start with these ``parameters`` claimed, as they were then; none if it has not taken effect.
+    """Return the rows that the start with these ``parameters`` claimed, as they were then.
 
     A cancel may have been requested since. It is left out, because the attempt is written already: the recording of the answer
     finds it, as it finds every cancel that is requested during a call.

@@ -46,11 +46,11 @@ class Workload(LeaseTable[RequestT]):
         """
 
     def is_alone(self, claim: Claim[RequestT]) -> bool:  # noqa: ARG002 - the parameter of the interface
-        """Return whether ``record_alone`` can record the claim's answer, unless something else happened during the call."""
+        """Return whether ``record_alone`` can record the answer, unless the row changed during the call."""
         return False
 
     async def record_alone(self, group: list[AnsweredClaim[RequestT]], *, worker: str) -> dict[str, str]:
-        """Record, as one statement, those of ``group`` that have no effect on other rows than their own and the ledger's.
+        """Record, by one statement, those of ``group`` that affect only their own row and the ledger.
 
         Return the new status of each recorded row by id. The others are unchanged, and ``record`` must record them.
         """

@@ -72,7 +72,7 @@ def in_range(column: MappedColumn, start: datetime | None, end: datetime | None)
 
 
 def _listed(model: Any, name: str, **wanted: str) -> ColumnElement[bool]:
-    """Return the condition that a row is in the narrow table ``name`` (migration 0027), which has no index on the row."""
+    """Return the condition that a row is in the narrow table ``name`` (migration 0027)."""
     listed = table(name, column("id"), *(column(key) for key in wanted))
     conditions = [listed.c[key] == value for key, value in wanted.items()]
     found: ColumnElement[bool] = model.id.in_(select(listed.c.id).where(*conditions))

@@ -99,7 +99,7 @@ COLD = {
 
 
 async def ask(api: Api, tenant: Tenant, asked: Asked) -> tuple[int, Any, dict[str, str]]:
-    """Send a request; return the status, the body without what differs from payment to payment, and the headers."""
+    """Send a request; return the status, the body without what differs per payment, and the headers."""
     answer: Answer = await api.call(
         asked.method,
         asked.path,

@@ -34,7 +34,7 @@ async def watch(engines: None) -> AsyncIterator[ChangeListener]:
 
 @contextmanager
 def groups_read(watch: ChangeListener) -> Iterator[list[list[str]]]:
-    """Yield a list that collects, for each statement that reads payments for ``watch``, the ids that it reads."""
+    """Yield a list that collects the ids that each statement reads for ``watch``."""
     groups: list[list[str]] = []
     flush = watch.reads._group._flush
 

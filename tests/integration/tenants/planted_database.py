@@ -26,7 +26,7 @@ def token(api: Api, role: str, tenant: Tenant = OWN) -> str:
 
 @asynccontextmanager
 async def planted_database(url: str) -> AsyncIterator[Admin]:
-    """Insert rows of three tenants into every table of a migrated database; yield a connection as its owner.
+    """Insert rows of three tenants into every table of a database; yield a connection of its owner.
 
     Tenant a's device is active.
     """

@@ -69,7 +69,8 @@ class Table:
     def _value(self, column: Column, tag: str, number: int) -> Any:
         # The last word says what the id refers to: an account_id refers to ledger_accounts.id.
         if column.name == "id":
-            entity = self.name.removesuffix("s").rpartition("_")[2]
+            # Lists (``due_payments``, ``payment_references``) have the ids of what they list.
+            entity = self.name.removesuffix("_references").removesuffix("s").rpartition("_")[2]
             return TENANTS[tag].get(entity, f"{entity}-{tag}") if number < len(TAGS) else f"{entity}-{tag}-{number}"
         if column.name.endswith("_id"):
             entity = column.name.removesuffix("_id").rpartition("_")[2]

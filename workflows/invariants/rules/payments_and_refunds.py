@@ -129,7 +129,7 @@ def _is_due(entity: str) -> Rule:
 
 
 def _is_listed(entity: str) -> Rule:
-    """Return the rule about the narrow tables of migration 0027, by which sweeps, closes and searches find rows."""
+    """Return the rule about the narrow tables by which sweeps and closes find rows (migration 0027)."""
     return Rule(
         invariant="I9",
         name=f"listed: a {entity}",
