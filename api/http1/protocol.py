@@ -60,8 +60,7 @@ class SequentialProtocol(HttpToolsProtocol):
     _body = _piece_body = 0  # bytes of its body: in all, and in the last piece
     _around = _around_all = 0  # bytes of framing: since the last byte of the body, and in all
     _refusal = ""  # the error in the headers
-    _is_finished = False  # the last response of this connection was sent
-    _client_has_ended = False  # the client has closed its sending side
+    _is_finished = _client_has_ended = False  # our last response was sent; the client has closed its sending side
     _arrival_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
