@@ -31,7 +31,7 @@ async def one_row(
 
 
 async def one_text_row(connection: Connection, statement: TextClause, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the row that a statement written as text finds. Raises ``ResourceNotFound`` if it finds no row."""
+    """Return the row that a statement as text finds. Raises ``ResourceNotFound`` if there is none."""
     row = (await connection.execute(statement, parameters)).mappings().one_or_none()
     if row is None:
         raise ResourceNotFound()

@@ -54,7 +54,7 @@ LEAST_PER_STORE = 4  # rows of each store in a chunk, so that stores without rec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Walk:
-    """What a list shows: the rows of ``model`` that ``caller`` may see and that meet ``conditions``.
+    """The rows of a list: those of ``model`` that ``caller`` may see and that meet ``conditions``.
 
     ``stores`` selects, as ``id``, the only stores whose rows can meet the conditions, if a filter names a store or a device.
     """
@@ -102,7 +102,7 @@ class Walk:
 
 
 def stores_named(store_id: str | None, caller: Caller) -> Select[Any] | None:
-    """Return the statement of the store that a filter names, which is no store if ``caller`` sees only another one."""
+    """Return the statement of the store that a filter names; it finds none that ``caller`` may not see."""
     if store_id is None:
         return None
     found = only(store_id)
@@ -134,9 +134,9 @@ async def read_page(connection: AsyncConnection, walk: Walk, *, limit: int, befo
 
 
 async def _use_indexes(connection: AsyncConnection, stores: Select[Any] | None) -> int:
-    """Have rows read in the order of an index; return the number of ``stores``, up to one more than ``LARGEST_MERGE``.
+    """Have rows read in the order of an index, and return the number of ``stores``.
 
-    A bitmap would read all rows of each store, to sort them for the few that are wanted.
+    The number is at most one more than ``LARGEST_MERGE``. A bitmap would read all rows of each store, to sort them for the few that are wanted.
     """
     plans = [func.set_config(f"enable_{kind}scan", "off", true()) for kind in ("bitmap", "seq")]
     if stores is None:
@@ -149,7 +149,7 @@ async def _use_indexes(connection: AsyncConnection, stores: Select[Any] | None) 
 async def _tested(
     connection: AsyncConnection, walk: Walk, stores: Select[Any] | None, bounds: Conditions, *, limit: int
 ) -> PageRows:
-    """Test one chunk after the other until the page is full, no row is left or ``WALK_SECONDS`` have passed."""
+    """Test chunk after chunk until the page is full, no row is left or ``WALK_SECONDS`` have passed."""
     found, chunk, clock = PageRows(), FIRST_CHUNK, asyncio.get_running_loop().time
     give_up_at = clock() + WALK_SECONDS
     while True:
@@ -174,13 +174,13 @@ async def _tested(
 
 
 def _range(walk: Walk, bounds: Conditions, limit: int) -> Select[Any]:
-    """Return the statement that reads a range of one index: the list that is asked for most often, and costs least."""
+    """Return the statement that reads a range of one index, for the most frequent and cheapest lists."""
     model = walk.model
     return select(model.__table__).where(*walk.scope, *bounds).order_by(model.id.desc()).limit(limit)
 
 
 def _tested_by_key(walk: Walk, bounds: Conditions, *, limit: int, chunk: int) -> Select[Any]:
-    """Return the statement that tests the next ``chunk`` rows of the primary key, and stops when the page is full.
+    """Return the statement that tests the next ``chunk`` rows of the primary key, up to a full page.
 
     It returns the matches, and the last row of the chunk as a row with ``n = chunk``.
     """
