@@ -35,7 +35,7 @@ SETTINGS = {
     "listen_addresses": HOST,
     "unix_socket_directories": "",  # TCP only, with a password
     "shared_buffers": "256MB",
-    "max_connections": "250",  # several processes with pools, and the tests' own
+    "max_connections": "300",  # several processes with pools, and the tests' own
     "max_wal_size": "2GB",  # few checkpoints, so that hardly any falls into a measurement
     "min_wal_size": "256MB",
     "checkpoint_timeout": "15min",
