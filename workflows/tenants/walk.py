@@ -136,7 +136,8 @@ async def read_page(connection: AsyncConnection, walk: Walk, *, limit: int, befo
 async def _use_indexes(connection: AsyncConnection, stores: Select[Any] | None) -> int:
     """Have rows read in the order of an index, and return the number of ``stores``.
 
-    The number is at most one more than ``LARGEST_MERGE``. A bitmap would read all rows of each store, to sort them for the few that are wanted.
+    The number is at most one more than ``LARGEST_MERGE``. A bitmap would read all rows of each store, to sort them for the few
+    that are wanted.
     """
     plans = [func.set_config(f"enable_{kind}scan", "off", true()) for kind in ("bitmap", "seq")]
     if stores is None:
