@@ -78,14 +78,16 @@ async def created_bounds(
     if (await connection.execute(select(any_apart))).scalar():
         return []
     return [
-        *([model.id >= _id_at(model.__tablename__, start - MARGIN)] if start else []),
-        *([model.id < _id_at(model.__tablename__, end + MARGIN)] if end else []),
+        *([model.id >= _id_at(model.__tablename__, start, -MARGIN)] if start else []),
+        *([model.id < _id_at(model.__tablename__, end, MARGIN)] if end else []),
     ]
 
 
-def _id_at(table: str, at: datetime) -> str:
-    """Return the beginning of the ids that are made at ``at``."""
-    milliseconds = max(0, int((at.astimezone(UTC) - datetime.fromtimestamp(0, UTC)) / timedelta(milliseconds=1)))
+def _id_at(table: str, at: datetime, margin: timedelta) -> str:
+    """Return the beginning of the ids that are made ``margin`` after ``at``."""
+    # A difference has no limits. The first and the last day of the calendar have no time before or after them.
+    since_1970 = (at - datetime.fromtimestamp(0, UTC)) + margin
+    milliseconds = max(0, int(since_1970 / timedelta(milliseconds=1)))
     return f"{PREFIXES[table][0]}_{milliseconds:012x}"
 
 

@@ -146,7 +146,7 @@ async def test_an_idle_connection_that_was_cut_is_replaced_before_anything_is_se
     through_a_proxy: Proxy, run: Run, how: Cut, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pid = await run(PID)
-    assert through_a_proxy.cut(how) == 1
+    assert through_a_proxy.cut(how) >= 1  # a background task of this process may have connected too
     if how is not Cut.SILENCE:
         await eventually(cut_arrived, until=bool)
     else:
