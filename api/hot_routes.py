@@ -63,7 +63,7 @@ class Application(FastAPI):
             return serve
         before, _, last = path.rpartition("/")
         identifier, found = last, self.hot_routes_with_id.get((method, before, ""))
-        if found is None:
+        if found is None and last:  # else the path ends with a slash, which no route does
             before, _, identifier = before.rpartition("/")
             found = self.hot_routes_with_id.get((method, before, last))
         if found is None or not identifier:

@@ -44,10 +44,13 @@ ALWAYS_SERVED = ("/health/", "/metrics")
 CAN_WAIT = re.compile(r"/api/v1/payments/[^/]+(/stream)?")
 """The only paths that wait for a payment to change. On any other path `wait=` has no effect."""
 
+MAY_NAME_WAIT = re.compile(rb"wait=|%")
+"""Matches a query that may name ``wait``, also in escapes such as ``%77ait``. A slot for waiting is not scarce."""
+
 
 def _may_wait(scope: Scope) -> bool:
     found = CAN_WAIT.fullmatch(scope["path"]) if scope["method"] == "GET" else None
-    return found is not None and (found[1] is not None or b"wait=" in scope["query_string"])
+    return found is not None and (found[1] is not None or MAY_NAME_WAIT.search(scope["query_string"]) is not None)
 
 
 class Admission:

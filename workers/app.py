@@ -93,7 +93,7 @@ def _open(sender: Any, **_: Any) -> None:
             f"MPAC_VISIBILITY_TIMEOUT_SECONDS ({settings.visibility_timeout_seconds}) must be longer than the longest "
             f"task and any lease ({longest} s); otherwise the broker would redeliver messages of tasks that still run."
         )
-    runtime.start(settings, worker=str(sender))
+    runtime.start(settings, worker=str(sender), prefetched=sender.prefetch_multiplier * sender.concurrency)
 
 
 @worker_ready.connect

@@ -12,6 +12,7 @@ later may be delivered again if the worker dies in that moment, which is harmles
 """
 
 import asyncio
+import logging
 import os
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -27,6 +28,8 @@ from workers import runtime
 from workers.event_loop import TASK_TIMEOUT_SECONDS
 from workers.task_classes import LoopTask
 from workers.task_events import remember_result
+
+logger = logging.getLogger(__name__)
 
 COLLECT_SECONDS = 0.05
 """How long an ended task waits for others. No payment waits for it."""
@@ -94,6 +97,8 @@ class LoopPool(TaskPool):
         try:
             async with asyncio.timeout(TASK_TIMEOUT_SECONDS):
                 result = await work()
+        except asyncio.CancelledError:  # it would end this coroutine, and the message would never be acknowledged
+            handle_error(RuntimeError("the task was cancelled"))
         except Exception as error:
             handle_error(error)
         else:
@@ -117,7 +122,11 @@ class LoopPool(TaskPool):
         while self._ended:
             callback, result, seconds = self._ended.popleft()
             remember_result(result)
-            callback((0, None, seconds))
+            try:
+                callback((0, None, seconds))
+            except Exception:  # here it would end the worker's main loop, and with it the whole process
+                extra = {"event": "worker.acknowledge_failed"}
+                logger.exception("the end of a task could not be handled", extra=extra)
 
     def on_stop(self) -> None:
         """Wait for the running tasks, and acknowledge them. Celery calls this when the worker shuts down."""

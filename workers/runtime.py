@@ -53,11 +53,15 @@ def runtime() -> Runtime:
     return _made[0]
 
 
-def start(settings: Settings, *, worker: str) -> None:
-    """Connect to the database and build everything. Call once per process."""
+def start(settings: Settings, *, worker: str, prefetched: int) -> None:
+    """Connect to the database and build everything. Call once per process.
+
+    ``prefetched`` is the number of messages that the worker receives in advance. A quarter of them may wait for providers in
+    each of the two executors, so a provider that hangs leaves half of them to other work.
+    """
     connect(settings, roles=(Role.WORKER, Role.SWEEP, Role.OWNER))
     _bridge.start()
-    _made.append(run(_build(settings, worker)))
+    _made.append(run(_build(settings, worker, waiting=prefetched // 4)))
 
 
 def stop() -> None:
@@ -66,7 +70,7 @@ def stop() -> None:
     _bridge.stop()
 
 
-async def _build(settings: Settings, worker: str) -> Runtime:
+async def _build(settings: Settings, worker: str, *, waiting: int) -> Runtime:
     remote = open_providers(settings)
     totals_writer = TotalsWriter(Role.WORKER)
     totals_writer.start()
@@ -74,8 +78,8 @@ async def _build(settings: Settings, worker: str) -> Runtime:
         worker=worker,
         settings=settings,
         providers=remote,
-        payments=LeaseExecutor(PAYMENTS, settings=settings, providers=remote, worker=worker),
-        refunds=LeaseExecutor(REFUNDS, settings=settings, providers=remote, worker=worker),
+        payments=LeaseExecutor(PAYMENTS, settings=settings, providers=remote, worker=worker, waiting=waiting),
+        refunds=LeaseExecutor(REFUNDS, settings=settings, providers=remote, worker=worker, waiting=waiting),
         totals_writer=totals_writer,
     )
 

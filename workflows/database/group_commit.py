@@ -13,7 +13,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from workflows.errors import ServiceUnavailable
 
@@ -57,7 +57,6 @@ class GroupCommit(Generic[Item, Result]):
         if len(self._running) < self._concurrency:
             drain = asyncio.create_task(self._drain())
             self._running.add(drain)
-            drain.add_done_callback(self._running.discard)
         if self._timeout_seconds is None:
             return await future
         # Not asyncio.timeout(): it costs more per request, and a TimeoutError of the flush must reach the caller as it is.
@@ -68,6 +67,14 @@ class GroupCommit(Generic[Item, Result]):
             timer.cancel()
 
     async def _drain(self) -> None:
+        try:
+            await self._flush_waiting()
+        finally:
+            # In the same step of the loop as the last look at the queue. A done-callback would run a step later, and an item
+            # that is put in between would find a running drain that ends without it.
+            self._running.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+
+    async def _flush_waiting(self) -> None:
         while group := self._next_group():
             try:
                 results = await self._flush_or_split([item for item, _ in group])

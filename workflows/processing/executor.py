@@ -41,9 +41,9 @@ logger = logging.getLogger(__name__)
 BATCH_TIMEOUT_SECONDS = 1.0
 """How long a batch waits for its claimed rows: longer than a usual provider call, far shorter than a hanging one."""
 
-WAITING_BATCHES = 32
-"""Batches that may hold a prefetched message while providers are called: half of those of a worker. Waiting slows down the
-messages when providers are slow; but if all could wait, one provider that hangs would delay cash payments too."""
+WAITING_BATCHES = 4
+"""Batches that may hold a prefetched message while providers are called, unless the worker says how many. Waiting slows down
+the messages when providers are slow; but if all could wait, one provider that hangs would delay cash payments too."""
 
 POISON_CANDIDATES = "poison candidates"
 """The name of the queue of rows that are claimed one by one. No provider has this name."""
@@ -59,10 +59,10 @@ class StartedRow(NamedTuple):
 class LeaseExecutor(Generic[RequestT]):
     """Processes the rows of one workload in this process. It belongs to one event loop."""
 
-    def __init__(self, workload: Workload[RequestT], *, settings: Settings, providers: Providers, worker: str) -> None:
-        self._workload = workload
-        self._name = workload.entity
-        self._worker = worker
+    def __init__(
+        self, workload: Workload[RequestT], *, settings: Settings, providers: Providers, worker: str, waiting: int = 0
+    ) -> None:
+        self._workload, self._name, self._worker = workload, workload.entity, worker
         self._settings = settings
         self._providers = providers
         self._batch_limit = min(GROUP_LIMIT, settings.payments_in_hand)
@@ -70,7 +70,7 @@ class LeaseExecutor(Generic[RequestT]):
         self._waiting_ids = {name: WaitingIds() for name in providers.remote}
         self._poison_candidates = WaitingIds()
         self._queue_tasks: dict[str, asyncio.Task[None]] = {}
-        self._waiting_batches = asyncio.Semaphore(WAITING_BATCHES)
+        self._waiting_batches = asyncio.Semaphore(waiting or WAITING_BATCHES)
         self._recorder = Recorder(workload, worker=worker, retry_seconds=settings.lease_seconds / 2)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._is_ending = False

@@ -123,11 +123,13 @@ class LeaseTable(ABC, Generic[RequestT]):
             return claimed
         try:
             return [*claimed, *await self._resume_others(parameters, non_idempotent)]
-        except ServiceUnavailable as error:
+        except Exception as error:
             if not claimed:
                 raise
             # The started rows are claimed, so they are processed. The others are left to the sweep, or to their lease.
-            logger.warning("%d %ss could not be resumed: %s", len(ids) - len(claimed), self.entity, error)
+            left, trace = len(ids) - len(claimed), not isinstance(error, ServiceUnavailable)
+            extra = {"event": f"{self.entity}.not_resumed"}
+            logger.warning("%d %ss could not be resumed: %s", left, self.entity, error, extra=extra, exc_info=trace)
             return claimed
 
     async def _start_alone(self, parameters: dict[str, Any]) -> list[ClaimedRow]:

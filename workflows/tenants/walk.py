@@ -45,9 +45,9 @@ WALK_SECONDS = 0.03
 FIRST_CHUNK, LARGEST_CHUNK, GROWTH = 500, 8_000, 4
 """Rows that a chunk tests: few at first, because most filters fill a page soon."""
 
-LARGEST_MERGE = 400
-"""Stores whose indexes are merged; each costs some 10 µs. More stores have a good share of all rows, so the primary key leads
-to their rows as well: it is walked instead."""
+LARGEST_MERGE = 5_000
+"""Stores whose indexes are merged; each costs some 10 µs. For more stores the primary key is walked, in the hope that so many
+have a good share of all rows: if they have few, it is read far."""
 
 LEAST_PER_STORE = 4  # rows of each store in a chunk, so that stores without recent rows are passed quickly
 

@@ -83,6 +83,7 @@ REQUESTS = {
     "events": read("/payments/pay_1/events"),
     "no id": read("/bills/"),
     "part after an id": read("/bills/bil_1/x"),
+    "slash after an id": read("/payments/pay_1/"),
 }
 COLD = {
     *(
@@ -92,6 +93,7 @@ COLD = {
         "events",
         "no id",
         "part after an id",
+        "slash after an id",
         "id in two parts",
     ),
 }

@@ -264,3 +264,26 @@ async def test_a_caller_cancelled_at_its_timeout_is_cancelled_without_an_error_i
     flushes.gate.set()
     await settle()
     assert errors == []
+
+
+@pytest.mark.parametrize("concurrency", [1, 2])
+async def test_an_item_that_is_put_while_a_flush_ends_is_flushed(concurrency: int) -> None:
+    """The item arrives in the step of the loop in which the last results are given out and the drains end."""
+    gates: list[asyncio.Future[None]] = []
+
+    async def flush(items: list[int]) -> Results:
+        gates.append(asyncio.get_running_loop().create_future())
+        await gates[-1]
+        return bracketed(items)
+
+    group_commit: GroupCommit[int, str] = GroupCommit(flush, limit=1, concurrency=concurrency)
+    first = put_all(group_commit, concurrency)
+    await settle()
+    for gate in gates:
+        gate.set_result(None)
+    late = asyncio.ensure_future(group_commit.put(9))
+    await settle()
+    assert len(gates) == concurrency + 1, "the late item waits for nobody"
+    gates[-1].set_result(None)
+    assert await late == "<9>"
+    await asyncio.gather(*first)
