@@ -22,10 +22,11 @@ from workflows.orders.queries import OrderReads, order_reads
 from workflows.orders.totals import TaxRounding
 from workflows.payments.accept import PaymentIntake
 from workflows.payments.await_changes import ChangeListener
-from workflows.payments.queries import PaymentReads, payment_reads
+from workflows.payments.queries import PaymentReads, payment_pages, payment_reads
 from workflows.providers.registry import Providers, open_providers
 from workflows.refunds.queries import RefundReads, refund_reads
 from workflows.settings import Settings
+from workflows.tenants.gathered_pages import GatheredPages
 from workflows.tenants.tokens import Tokens
 
 API_ROLES = (Role.CALLER, Role.ACCEPT)
@@ -47,6 +48,7 @@ class Runtime:
     payment_intake: PaymentIntake
     order_intake: OrderIntake
     payment_reads: PaymentReads
+    payment_pages: GatheredPages
     order_reads: OrderReads
     bill_reads: BillReads
     refund_reads: RefundReads
@@ -73,6 +75,7 @@ async def running(settings: Settings, limits: Limits) -> AsyncIterator[Runtime]:
         payment_intake=PaymentIntake(nudge_grace_seconds=settings.nudge_grace_seconds, timeout_seconds=timeout_seconds),
         order_intake=OrderIntake(tax_rounding=TaxRounding(settings.tax_rounding), timeout_seconds=timeout_seconds),
         payment_reads=payments,
+        payment_pages=payment_pages(timeout_seconds=timeout_seconds),
         order_reads=order_reads(timeout_seconds=timeout_seconds),
         bill_reads=bill_reads(timeout_seconds=timeout_seconds),
         refund_reads=refund_reads(timeout_seconds=timeout_seconds),

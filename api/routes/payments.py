@@ -53,12 +53,16 @@ router.add_api_route(
 
 
 @fast_get(router, "", response_model=PaymentsOut, responses=error_responses(401, 403))
-async def get_payments(caller: AnyCaller, page: CurrentPage, wanted: Annotated[PaymentQuery, Query()]) -> Response:
+async def get_payments(
+    caller: AnyCaller, page: CurrentPage, wanted: Annotated[PaymentQuery, Query()], runtime: RuntimeDep
+) -> Response:
     """List the payments that you may see, newest first.
 
     A terminal that lost its 201 finds its payment by `client_reference`.
     """
-    rows = await list_payments(wanted.to_filter(), caller=caller, limit=page.limit + 1, before=page.before)
+    rows = await list_payments(
+        wanted.to_filter(), caller=caller, limit=page.limit + 1, before=page.before, pages=runtime.payment_pages
+    )
     return page_response(rows, page, with_progress(caller, payment_fields))
 
 

@@ -3,19 +3,21 @@
 The answer of an accept is stored beside its key and repeated byte for byte, so the domain renders it, not the web framework.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.devices.models import Device
-from workflows.payments.models import Payment, PaymentAttempt, PaymentHistory, PaymentMessage, PaymentRow
+from workflows.payments.models import Payment, PaymentAttempt, PaymentHistory, PaymentMessage
 from workflows.payments.states import Advice
 from workflows.tenants.caller import Caller, Scope, caller_transaction
+from workflows.tenants.gathered_pages import GatheredPages, page_statement
 from workflows.tenants.gathered_reads import GatheredReads, read_statement
 from workflows.tenants.models import Merchant
+from workflows.tenants.paging import check_cursor
 from workflows.tenants.query_helpers import MoneyFilter, equal_filters, one_row
 from workflows.tenants.scope import PROGRESS, visible_to
 from workflows.tenants.walk import Walk, read_page, stores_named
@@ -45,8 +47,20 @@ class PaymentFilter(MoneyFilter):
         return self.has_index_of_both() or any((self.bill_id, self.client_reference, self.card_last_4))
 
 
-async def list_payments(wanted: PaymentFilter, *, caller: Caller, limit: int, before: str | None) -> list[PaymentRow]:
-    """Return up to ``limit`` payments, newest first, older than the id ``before``."""
+EVERYTHING = PaymentFilter()
+"""The filter that every payment meets."""
+
+
+async def list_payments(
+    wanted: PaymentFilter, *, caller: Caller, limit: int, before: str | None, pages: GatheredPages | None = None
+) -> Sequence[Mapping[str, Any]]:
+    """Return up to ``limit`` payments, newest first, older than the id ``before``.
+
+    ``pages`` read the payments of a caller's own store, if there is no filter.
+    """
+    if pages is not None and wanted == EVERYTHING and caller.scope is Scope.STORE:
+        check_cursor(Payment, before)
+        return await pages.read(caller=caller, limit=limit, before=before)
     conditions, stores = wanted.conditions(), stores_named(wanted.store_id, caller)
     if wanted.client_reference is not None and caller.scope is Scope.SYSTEM:
         conditions.append(Payment.merchant_id.in_(select(Merchant.id)))  # the index begins with the merchant
@@ -61,7 +75,7 @@ async def list_payments(wanted: PaymentFilter, *, caller: Caller, limit: int, be
         created=(wanted.created_from, wanted.created_to),
     )
     async with caller_transaction(caller) as connection:
-        return cast(list[PaymentRow], await read_page(connection, walk, limit=limit, before=before))
+        return await read_page(connection, walk, limit=limit, before=before)
 
 
 async def read_timeline(payment_id: str, *, caller: Caller) -> list[dict[str, Any]]:
@@ -176,19 +190,22 @@ FIELDS = (
 
 def payment_fields(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``row`` as the fields of the contract. Columns that ``row`` does not have are null."""
-    special = {
-        "method": {"type": row["method_type"], "mode": row.get("method_mode")},
-        "advice": None if row.get("outcome_known", True) else Advice.DO_NOT_CHARGE_AGAIN,
+    get = row.get
+    fields = dict(zip(FIELDS, map(get, FIELDS), strict=True))  # a page renders fifty, so the loop is the interpreter's
+    fields["method"] = {"type": row["method_type"], "mode": get("method_mode")}
+    fields["advice"] = None if get("outcome_known", True) else Advice.DO_NOT_CHARGE_AGAIN
+    if row["processing_mode"] != "provider":
         # A reported sale does not expire; its column only limits how soon it must be recorded (I9).
-        "expires_at": row.get("expires_at") if row["processing_mode"] == "provider" else None,
-    }
-    return {name: special[name] if name in special else row.get(name) for name in FIELDS}
+        fields["expires_at"] = None
+    return fields
 
 
 _SPECIAL = ("method", "advice")
 """Fields of the contract that are not columns."""
 _COLUMNS = (*(name for name in FIELDS if name not in _SPECIAL), "method_type", "method_mode", *PROGRESS)
-_READ = read_statement(f"SELECT {', '.join(f'r.{name}' for name in _COLUMNS)} FROM payments r WHERE r.id = i.id")
+_SHOWN = ", ".join(f"r.{name}" for name in _COLUMNS)
+_READ = read_statement(f"SELECT {_SHOWN} FROM payments r WHERE r.id = i.id")
+_PAGE = page_statement("payments", _SHOWN)
 
 PaymentReads = GatheredReads[Mapping[str, Any]]
 """The reads of payments by id. Their rows have the columns that ``payment_fields`` and ``with_progress`` show."""
@@ -197,3 +214,8 @@ PaymentReads = GatheredReads[Mapping[str, Any]]
 def payment_reads(*, timeout_seconds: float) -> PaymentReads:
     """Return the reads of payments of this process."""
     return GatheredReads(_READ, build=dict, timeout_seconds=timeout_seconds)
+
+
+def payment_pages(*, timeout_seconds: float) -> GatheredPages:
+    """Return the pages of payments of this process."""
+    return GatheredPages(_PAGE, timeout_seconds=timeout_seconds)

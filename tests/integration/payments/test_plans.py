@@ -43,6 +43,7 @@ HOT: dict[str, Any] = {
     "bill: lock orders": apply_payments._LOCK_ORDERS,
     "bill: pay orders": apply_payments._PAY_ORDERS,
     "read: payment": payment_queries._READ,
+    "page: payments": payment_queries._PAGE,
     "read: order": order_queries._READ_ORDER,
     "read: bill": bill_queries._READ,
     "read: refund": refund_queries._READ,
