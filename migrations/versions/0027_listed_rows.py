@@ -146,7 +146,12 @@ def upgrade() -> None:
             if made is None:
                 op.execute(f"BEGIN; {TABLES.format(entity=entity)} COMMIT")
             op.execute("SET lock_timeout = 0")  # a page waits for a row that a worker is recording
+            # The block keeps the plans that it made for empty tables: one that reads all references for each page takes hours.
+            for kind in ("seqscan", "hashjoin", "mergejoin"):
+                op.execute(f"SET enable_{kind} = off")
             op.execute(LIST_EXISTING.format(entity=entity))
+            for kind in ("seqscan", "hashjoin", "mergejoin"):
+                op.execute(f"RESET enable_{kind}")
             op.execute("SET lock_timeout = '3s'")
 
 
