@@ -72,7 +72,11 @@ async def running(settings: Settings, limits: Limits) -> AsyncIterator[Runtime]:
         failed_auth_limit=FailedAuthLimit(settings),
         tokens=tokens,
         token_issuer=TokenIssuer(tokens, Assertions(settings), timeout_seconds=timeout_seconds),
-        payment_intake=PaymentIntake(nudge_grace_seconds=settings.nudge_grace_seconds, timeout_seconds=timeout_seconds),
+        payment_intake=PaymentIntake(
+            nudge_grace_seconds=settings.nudge_grace_seconds,
+            timeout_seconds=timeout_seconds,
+            renders_answers=settings.render_answers,
+        ),
         order_intake=OrderIntake(tax_rounding=TaxRounding(settings.tax_rounding), timeout_seconds=timeout_seconds),
         payment_reads=payments,
         payment_pages=payment_pages(timeout_seconds=timeout_seconds),

@@ -119,7 +119,11 @@ class Till:
 
     def __init__(self, settings: Settings, callers: list[Caller]) -> None:
         self._callers = callers
-        self._intake = PaymentIntake(nudge_grace_seconds=settings.nudge_grace_seconds, timeout_seconds=60)
+        self._intake = PaymentIntake(
+            nudge_grace_seconds=settings.nudge_grace_seconds,
+            timeout_seconds=60,
+            renders_answers=settings.render_answers,
+        )
         providers = Providers({"sandbox": cast(Any, InstantProvider())})
         self._executor = LeaseExecutor(PAYMENTS, settings=settings, providers=providers, worker="bench@storage:1")
         self._sent = 0
@@ -186,7 +190,9 @@ class Meter:
 
 async def measure(address: str, *, payments: int, group: int, stores: int) -> list[Row]:
     """Process ``payments`` payments twice, without and with full-page images; return the table's rows."""
-    settings = Settings(database_url=address, broker_url="redis://127.0.0.1:1/0", secret_key="0" * 32)
+    settings = Settings(
+        database_url=address, broker_url="redis://127.0.0.1:1/0", secret_key="0" * 32, render_answers=True
+    )
     connect(settings)
     meter = Meter(address)
     with psycopg.connect(address, autocommit=True) as connection:

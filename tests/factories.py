@@ -223,7 +223,11 @@ class PaymentMaker:
 
     def __init__(self, settings: Settings, providers: Providers, tenant: Tenant) -> None:
         self.tenant = tenant
-        self.accepting = PaymentIntake(nudge_grace_seconds=settings.nudge_grace_seconds, timeout_seconds=30)
+        self.accepting = PaymentIntake(
+            nudge_grace_seconds=settings.nudge_grace_seconds,
+            timeout_seconds=30,
+            renders_answers=settings.render_answers,
+        )
         self.processor = LeaseExecutor(PAYMENTS, settings=settings, providers=providers, worker="worker-of-the-test")
 
     async def pending(self, request: PaymentRequest = QR, **changes: Any) -> str:

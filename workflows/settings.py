@@ -103,6 +103,11 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(65_536, ge=1_024, description="The largest request body.")
     max_wait_seconds: int = Field(25, ge=1, le=60, description="The longest that a request with `?wait=` may wait.")
 
+    render_answers: bool = Field(
+        False,
+        description="Store how to render the answer to a payment again beside its key, instead of its 1.1 KB. Set it when no "
+        "process of a release before 0.2.0 runs any more, or in a new installation.",
+    )
     nudge_spacing_ms: int = Field(
         20,
         ge=0,

@@ -75,6 +75,7 @@ def product_environment(home: Home, urls: Urls, secrets: Secrets) -> dict[str, s
     return {
         "MPAC_ENVIRONMENT": "development",
         "MPAC_HOME": str(home.path),
+        "MPAC_RENDER_ANSWERS": "true",  # all processes of a stack are of one release
         **{name: url for name, url in located.items() if url},
         "MPAC_SANDBOX_API_KEY": secrets["sandbox_api_key"],
         "MPAC_SANDBOX_WEBHOOK_SECRET": secrets["sandbox_webhook_secret"],

@@ -58,9 +58,13 @@ Results = dict[int, StoredAnswer | BaseException]
 
 
 class PaymentIntake:
-    """Accepts the payments of one process. It belongs to one event loop."""
+    """Accepts the payments of one process. It belongs to one event loop.
 
-    def __init__(self, *, nudge_grace_seconds: float, timeout_seconds: float) -> None:
+    ``renders_answers`` is the setting of that name (``workflows.requests.first_answers``).
+    """
+
+    def __init__(self, *, nudge_grace_seconds: float, timeout_seconds: float, renders_answers: bool = False) -> None:
+        self._renders_answers = renders_answers
         self._grace = timedelta(seconds=nudge_grace_seconds)
         self._gather: GroupCommit[PaymentSubmission, StoredAnswer] = GroupCommit(
             self._flush, limit=GROUP_LIMIT, concurrency=CONCURRENCY, split_on=SPLIT_ON, timeout_seconds=timeout_seconds
@@ -148,7 +152,8 @@ class PaymentIntake:
                 if known:
                     results[number] = known
                 elif used.isdisjoint(names := _unique_names(submission, context["merchant_id"])):
-                    drafts.append(new_draft(number, submission, context, grace=self._grace))
+                    renders = self._renders_answers
+                    drafts.append(new_draft(number, submission, context, grace=self._grace, renders_answer=renders))
                     used.update(names)
                 else:
                     results[number] = _RetryInNextGroup()

@@ -13,6 +13,7 @@ from workflows.database.connection import Execute, Row
 from workflows.database.engines import rows_parameter
 from workflows.errors import Detail, DuplicateResource, InvalidRequest
 from workflows.requests.batch_lookup import LOOKUP_COLUMNS, LOOKUP_JOINS, LOOKUP_RESULT, check_caller, lookup_row
+from workflows.requests.first_answers import with_bodies
 from workflows.requests.idempotency import Key
 from workflows.tenants.caller import Caller
 from workflows.tenants.scope import resolve_store
@@ -68,8 +69,8 @@ async def load_context(execute: Execute, group: list[PaymentSubmission]) -> dict
     A request whose caller may not use the store has no entry. ``execute`` runs a statement.
     """
     rows = [_lookup_row(number, submission) for number, submission in enumerate(group)]
-    found = await execute(_LOAD_CONTEXT, {"rows": rows_parameter(rows)})
-    return {row["n"]: row for row in found.mappings()}
+    found = (await execute(_LOAD_CONTEXT, {"rows": rows_parameter(rows)})).mappings().all()
+    return {row["n"]: row for row in await with_bodies(execute, found)}
 
 
 def check_request(submission: PaymentSubmission, found: Row | None) -> Row:

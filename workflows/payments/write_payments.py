@@ -19,6 +19,7 @@ from workflows.payments.check_request import PaymentRequest, PaymentSubmission
 from workflows.payments.models import PaymentRow
 from workflows.payments.queries import payment_fields
 from workflows.payments.states import PAYMENT
+from workflows.requests.first_answers import recipe_for
 from workflows.requests.idempotency import KEY_LIFE, STORE_RECORDS, AnswerToStore, StoredAnswer
 from workflows.tenants.caller import Caller, CallerRole
 
@@ -58,22 +59,27 @@ class Draft:
     """A request of the group that is accepted unless its bill refuses it.
 
     ``number`` is its index in the group. ``is_taken`` says that another caller already has an idempotency record under the
-    same key.
+    same key. ``renders_answer`` says that the record has the answer's recipe instead of its body.
     """
 
     number: int
     submission: PaymentSubmission
     payment: PaymentRow
     is_taken: bool
+    renders_answer: bool
 
     def answer(self) -> AnswerToStore:
         """Return the answer to the request, with the key under which it is stored."""
-        body = render(payment_fields(self.payment))
-        stored = StoredAnswer(201, body, resource_id=self.payment["id"], is_replay=False)
+        fields = payment_fields(self.payment)
+        body = render(fields)
+        recipe = recipe_for(fields, body) if self.renders_answer else None
+        stored = StoredAnswer(201, body, resource_id=self.payment["id"], is_replay=False, recipe=recipe)
         return AnswerToStore(self.payment["merchant_id"], self.submission.key, stored, self.is_taken)
 
 
-def new_draft(number: int, submission: PaymentSubmission, context: Mapping[Any, Any], *, grace: timedelta) -> Draft:
+def new_draft(
+    number: int, submission: PaymentSubmission, context: Mapping[Any, Any], *, grace: timedelta, renders_answer: bool
+) -> Draft:
     """Return the draft of an acceptable request.
 
     ``context`` is its entry of ``load_context``. A sweep finds the payment if no worker has claimed it within ``grace``.
@@ -82,7 +88,7 @@ def new_draft(number: int, submission: PaymentSubmission, context: Mapping[Any, 
     payment["device_id"] = submission.caller.id if submission.caller.role is CallerRole.DEVICE else None
     payment["request_id"] = submission.request_id
     payment["due_at"] = context["now"] + grace
-    return Draft(number, submission, payment, context["is_taken"])
+    return Draft(number, submission, payment, context["is_taken"], renders_answer)
 
 
 def write_parameters(drafts: Sequence[Draft], records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

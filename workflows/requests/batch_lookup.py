@@ -25,6 +25,7 @@ LOOKUP_RESULT = """i.n, s.id AS store_id, s.merchant_id, s.currency, d.status AS
            CASE WHEN k.is_known THEN k.meaning ELSE b.meaning END AS meaning,
            CASE WHEN k.is_known THEN k.status ELSE b.status END AS status,
            CASE WHEN k.is_known THEN k.body ELSE b.body END AS body,
+           CASE WHEN k.is_known THEN k.recipe ELSE b.recipe END AS recipe,
            CASE WHEN k.is_known THEN k.resource_id ELSE b.resource_id END AS resource_id"""
 
 # devices is a table of a higher layer. It is read here, so that the device's status takes no round trip of its own.

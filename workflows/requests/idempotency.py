@@ -29,7 +29,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 from workflows.database.connection import Connection, Row
 from workflows.database.engines import Base, rows_parameter
 from workflows.database.mixins import INSTANT
-from workflows.errors import Detail, IdempotencyKeyInUse, IdempotencyKeyReused
+from workflows.errors import Detail, IdempotencyKeyInUse, IdempotencyKeyReused, ServiceUnavailable
+from workflows.requests.first_answers import with_bodies
 from workflows.tenants.caller import Caller, caller_transaction
 
 KEY_LIFE = timedelta(hours=24)
@@ -50,10 +51,11 @@ class IdempotencyRecord(Base):
     fingerprint: Mapped[str] = mapped_column(Text)
     meaning: Mapped[str | None] = mapped_column(Text)
     status: Mapped[int]
-    body: Mapped[str] = mapped_column(Text)
+    body: Mapped[str | None] = mapped_column(Text)
     resource_id: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(INSTANT)
     expires_at: Mapped[datetime] = mapped_column(INSTANT)
+    recipe: Mapped[str | None] = mapped_column(Text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +108,16 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswer:
-    """An answer: its HTTP status and the bytes of its body. ``is_replay`` if it was stored by an earlier request."""
+    """An answer: its HTTP status and the bytes of its body. ``is_replay`` if it was stored by an earlier request.
+
+    With a ``recipe``, the record has that instead of the body (``workflows.requests.first_answers``).
+    """
 
     status: int
     body: bytes
     resource_id: str | None = None
     is_replay: bool = True
+    recipe: str | None = None
 
 
 def fingerprint(body: bytes, *, secret: bytes) -> str:
@@ -124,10 +130,13 @@ def replay(key: Key, found: Row, *, currency: str | None = None) -> StoredAnswer
     """Return the stored answer if the request means the same as the first request with its key.
 
     ``found`` has the columns of ``ANSWER``. ``currency`` is the store's currency, which applies to a body without a currency.
-    Raises ``IdempotencyKeyReused`` if the first request meant something else.
+    Raises ``IdempotencyKeyReused`` if the first request meant something else, and ``ServiceUnavailable`` if its answer
+    can't be rendered again (``with_bodies``).
     """
     if not _is_same(key, found, currency):
         raise IdempotencyKeyReused(Detail("Idempotency-Key", _advice(found["resource_id"])))
+    if found["body"] is None:
+        raise ServiceUnavailable(retry_after_seconds=60)
     return StoredAnswer(found["status"], found["body"].encode())
 
 
@@ -151,7 +160,7 @@ def _advice(resource_id: str | None) -> str:
     return f"The first request with this key created {resource_id}. See {look}; use a new key only for what is not done yet"
 
 
-ANSWER = "fingerprint, meaning, status, body, resource_id"
+ANSWER = "fingerprint, meaning, status, body, resource_id, recipe"
 """The columns of a record that ``replay`` needs."""
 
 OWNER = "CASE {0}.caller WHEN '' THEN made_by({0}.resource_id, {0}.path) ELSE {0}.caller END"
@@ -164,13 +173,14 @@ therefore no caller.
 STORE_RECORDS = f"""
     -- store: answers in the transaction of their rows; an expired record is overwritten by its own caller
     INSERT INTO idempotency_records AS k (merchant_id, method, path, key, caller, fingerprint, meaning, status, body,
-                                          resource_id, created_at, expires_at)
-    SELECT merchant_id, method, path, key, caller, fingerprint, meaning, status, body, resource_id, now(), now() + :life
+                                          resource_id, recipe, created_at, expires_at)
+    SELECT merchant_id, method, path, key, caller, fingerprint, meaning, status, body, resource_id, recipe, now(),
+           now() + :life
     FROM jsonb_populate_recordset(NULL::idempotency_records, CAST(:rows AS jsonb))
     ORDER BY merchant_id, key, path, method -- groups that share keys lock them in one order, so that they cannot deadlock
     ON CONFLICT (merchant_id, key, path, method) DO UPDATE SET
         caller = excluded.caller, fingerprint = excluded.fingerprint, meaning = excluded.meaning,
-        status = excluded.status, body = excluded.body, resource_id = excluded.resource_id,
+        status = excluded.status, body = excluded.body, recipe = excluded.recipe, resource_id = excluded.resource_id,
         created_at = excluded.created_at, expires_at = excluded.expires_at
     WHERE k.expires_at <= now() AND {OWNER.format("k")} = excluded.caller
 """
@@ -202,8 +212,8 @@ _LOCK_OTHERS = text(f"""
 async def known_answer(connection: Connection, merchant_id: str, key: Key) -> StoredAnswer | None:
     """Return the answer stored for ``key``, or ``None``. Raises ``IdempotencyKeyReused``."""
     parameters = {**key.row(), "merchant_id": merchant_id, "alternative": key.alternative_key}
-    found = (await connection.execute(_FIND, parameters)).mappings().one_or_none()
-    return replay(key, found) if found else None
+    found = await with_bodies(connection.execute, (await connection.execute(_FIND, parameters)).mappings().all())
+    return replay(key, found[0]) if found else None
 
 
 async def store_answer(connection: Connection, merchant_id: str, key: Key, stored: StoredAnswer) -> None:
@@ -263,7 +273,8 @@ async def record_rows(connection: Connection, answers: Sequence[AnswerToStore]) 
 
 def record_row(merchant_id: str, key: Key, stored: StoredAnswer, *, is_alternative: bool = False) -> dict[str, Any]:
     """Return the row of ``idempotency_records`` for ``stored``, without its timestamps."""
-    answer = {"status": stored.status, "body": stored.body.decode(), "resource_id": stored.resource_id}
+    body = stored.body.decode() if stored.recipe is None else None
+    answer = {"status": stored.status, "body": body, "recipe": stored.recipe, "resource_id": stored.resource_id}
     return {**key.row(is_alternative=is_alternative), **answer, "merchant_id": merchant_id}
 
 

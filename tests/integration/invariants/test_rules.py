@@ -123,6 +123,18 @@ PLANTED = (
     ("one payment for each key", "pay_1", "UPDATE idempotency_records SET body = replace(body, '1000', '1001')"),
     ("one payment for each key", "pay_1", "UPDATE idempotency_records SET body = 'nonsense' WHERE resource_id = 'pay_1'"),
     ("one payment for each key", "pay_1", "UPDATE idempotency_records SET merchant_id = 'mer_2' WHERE resource_id = 'pay_1'"),
+    ("one payment for each key", "pay_1", "UPDATE idempotency_records SET body = NULL, recipe = '1' WHERE key LIKE '% pay_1'"),
+    (
+        "one payment for each key",
+        "pay_1",
+        "UPDATE idempotency_records SET body = NULL, recipe = '1 0af3107a', merchant_id = 'mer_2' WHERE resource_id = 'pay_1'",
+    ),
+    (
+        "one payment for each key",
+        "pay_4",
+        """UPDATE idempotency_records SET body = NULL, recipe = '1 0af3107a {"metadata":{}}', resource_id = 'pay_4'
+           WHERE resource_id = 'pay_1'""",
+    ),
     ("keys of payments by caller", "pay_3", "UPDATE idempotency_records SET caller = 'd' WHERE resource_id = 'pay_3'"),
     ("one answer for each key", "key of pay_3", BESIDE_ITSELF),
     ("one key for each payment", "pay_3", "DELETE FROM idempotency_records WHERE resource_id = 'pay_3'"),

@@ -36,7 +36,7 @@ async def test_payment_history_and_key_are_stored_when_accept_returns(
     assert (found.history[0]["caller_type"], found.history[0]["caller_id"]) == ("device", tenant.device_id)
     assert found.history[0]["request_id"] == asked.request_id
     (key,) = await all_of(admin, b"SELECT * FROM idempotency_records WHERE merchant_id = %s", tenant.merchant_id)
-    assert (key["resource_id"], key["status"], key["body"].encode()) == (stored.resource_id, 201, stored.body)
+    assert (key["resource_id"], key["status"], key["recipe"]) == (stored.resource_id, 201, stored.recipe)
     assert (key["expires_at"] - key["created_at"]).total_seconds() == 24 * 3_600
 
 

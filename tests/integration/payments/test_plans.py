@@ -27,10 +27,12 @@ from workflows.processing import leases, shared_statements
 from workflows.refunds import queries as refund_queries
 from workflows.refunds import record as refund_record
 from workflows.refunds.workload import PAYMENTS, REFUNDS
+from workflows.requests import first_answers
 
 HOT: dict[str, Any] = {
     "accept: look": check_request._LOAD_CONTEXT,
     "accept: write": write_payments.WRITE,
+    "accept: replay": first_answers._READ,
     "order: look": create._LOOK_UP,
     "order: write": write_orders._WRITE,
     "order: submit": write_orders._SUBMIT,

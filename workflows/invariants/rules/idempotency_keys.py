@@ -1,7 +1,9 @@
 """I10: a caller's idempotency key belongs to one payment, and the response stored for replay matches that payment.
 
 Records expire after 24 hours, so an older payment has lost its key; its ``client_reference`` still protects it. The stored
-body is matched against patterns instead of parsed as JSON, so that a malformed body is a violation and not an error.
+body is matched against patterns instead of parsed as JSON, so that a malformed body is a violation and not an error. A record
+with a recipe instead shows the payment's own columns (``workflows.requests.first_answers``), whose checksum each replay
+compares.
 """
 
 from workflows.invariants.rule import Rule
@@ -17,6 +19,7 @@ RULES = (
         violations=f"""
             SELECT coalesce(k.resource_id, k.key) AS id, CASE
                 WHEN p.id IS NULL THEN format('key %s answers with a payment that does not exist', k.key)
+                WHEN k.body IS NULL THEN format('key %s of %s answers by the recipe %s', k.key, k.merchant_id, k.recipe)
                 ELSE format('key %s answers with %s, %s %s of another merchant or payment', k.key, b.id, b.amount, b.currency)
                 END AS problem
             FROM idempotency_records k
@@ -25,8 +28,10 @@ RULES = (
                 substring(k.body FROM '^\\{{"id":"([^"]*)"') AS id, substring(k.body FROM '"status":"([^"]*)"') AS status,
                 substring(k.body FROM '"amount":([0-9]+)') AS amount, substring(k.body FROM '"currency":"([^"]*)"') AS currency
             ) b
-            WHERE {OF_PAYMENTS} AND (p.id, p.merchant_id, 'pending', p.amount::text, p.currency)
-                IS DISTINCT FROM (b.id, k.merchant_id, b.status, b.amount, b.currency)
+            WHERE {OF_PAYMENTS} AND CASE WHEN k.body IS NULL
+                THEN (k.recipe ~ '^[0-9]+ [0-9a-f]{{8}}( [{{].*[}}])?$' AND p.merchant_id = k.merchant_id) IS NOT TRUE
+                ELSE (p.id, p.merchant_id, 'pending', p.amount::text, p.currency)
+                    IS DISTINCT FROM (b.id, k.merchant_id, b.status, b.amount, b.currency) END
         """,
     ),
     Rule(
