@@ -4,16 +4,19 @@ Sweeps run on the queue ``sweeps`` and change no row. A row that was nudged a mo
 because the first message may still wait in its queue. Two concurrent sweeps nudge a row twice, which is harmless.
 """
 
+import asyncio
 import logging
 import threading
 import time
 from collections import Counter
+from collections.abc import Awaitable
 
 from beat.beat_monitor import monitor
 from beat.timetable import INVARIANTS_SECONDS
 from workers.app import HOUSEKEEPING, app, settings
 from workers.nudge import MAX_IDS, PAYMENTS, RECONCILE, REFUNDS, SETTLEMENTS, publish
 from workers.runtime import run
+from workers.task_classes import LoopTask
 from workflows.database.metrics_buffer import count_swept_rows
 from workflows.invariants.scheduled import check_on_schedule
 from workflows.ops.housekeeping import forget_expired
@@ -24,7 +27,7 @@ from workflows.processing.due import (
     find_payments_ahead,
     find_refunds_ahead,
 )
-from workflows.processing.task_summary import TextSummary
+from workflows.processing.task_summary import TextSummary, combine_summaries
 from workflows.reconciliation.auto_reconcile import find_due_reconciliations
 from workflows.settlements.close import find_due_settlements
 
@@ -59,21 +62,57 @@ _nudging = threading.Lock()
 """Guards ``_nudged``: sweeps run concurrently, each in a thread."""
 
 
-@app.task(name="sweeps.payments", **HOUSEKEEPING)
-def payments() -> TextSummary | None:
-    """Nudge every payment that is due.
+@app.task(name="sweeps.due", base=LoopTask, **HOUSEKEEPING)
+async def due() -> TextSummary | None:
+    """Nudge every payment, refund and settlement that is due. Beat sends this every second.
 
-    A payment is due after a lost nudge or an expired lease, or for a retry, inquiry, poll or expiry.
+    A payment is due after a lost nudge or an expired lease, or for a retry, inquiry, poll or expiry. A kind of row that cannot
+    be swept does not hold up the others; its error is raised at the end.
     """
     monitor.message_arrived()
-    return _nudge(PAYMENTS, run(find_due_payments(limit=PAGE)))
+    found = [await _try(find_due_payments(limit=PAGE)), await _try(find_due_refunds(limit=PAGE))]
+    found.append(await _try(find_due_settlements(limit=CLOSES_UNDER_WAY)))
+    errors = [rows for rows in found if isinstance(rows, Exception)]
+    due_rows = [rows if isinstance(rows, list) else [] for rows in found]
+    # Almost every sweep finds nothing, and ends here without a thread: publishing may wait for the broker.
+    summary = await asyncio.to_thread(_nudge_all, *due_rows) if any(due_rows) else None
+    if errors:
+        raise errors[0]
+    return summary
+
+
+async def _try(finding: Awaitable[list[DueRow]]) -> list[DueRow] | Exception:
+    try:
+        return await finding
+    except Exception as error:  # raised by ``due``, once the other kinds of rows are nudged
+        return error
+
+
+def _nudge_all(payments: list[DueRow], refunds: list[DueRow], settlements: list[DueRow]) -> TextSummary | None:
+    summaries = (
+        _nudge(PAYMENTS, payments),
+        _nudge(REFUNDS, refunds),
+        _nudge(SETTLEMENTS, settlements, page_size=CLOSES_PER_PAGE),
+    )
+    found = [summary for summary in summaries if summary]
+    return combine_summaries(found) if found else None
+
+
+@app.task(name="sweeps.payments", base=LoopTask, **HOUSEKEEPING)
+async def payments() -> TextSummary | None:
+    """Sweep everything for a beat of the previous release, which does not send ``sweeps.due``."""
+    summary: TextSummary | None = await due.run()
+    return summary
 
 
 @app.task(name="sweeps.refunds", **HOUSEKEEPING)
-def refunds() -> TextSummary | None:
-    """Nudge every refund that is due."""
-    monitor.message_arrived()
-    return _nudge(REFUNDS, run(find_due_refunds(limit=PAGE)))
+def refunds() -> None:
+    """Ignore the second message of a beat of the previous release: the first swept everything."""
+
+
+@app.task(name="sweeps.settlements", **HOUSEKEEPING)
+def settlements() -> None:
+    """Ignore the third message of a beat of the previous release, like the second."""
 
 
 @app.task(name="sweeps.ahead", **HOUSEKEEPING)
@@ -81,13 +120,6 @@ def rows_due_too_late() -> TextSummary | None:
     """Nudge rows that are due later than any schedule allows, because the database's clock was set back."""
     payments_nudged = _nudge(PAYMENTS, run(find_payments_ahead(limit=PAGE, settings=settings)))
     return _nudge(REFUNDS, run(find_refunds_ahead(limit=PAGE, settings=settings))) or payments_nudged
-
-
-@app.task(name="sweeps.settlements", **HOUSEKEEPING)
-def settlements() -> TextSummary | None:
-    """Nudge the settlements whose period has ended, ``CLOSES_PER_PAGE`` per message."""
-    monitor.message_arrived()
-    return _nudge(SETTLEMENTS, run(find_due_settlements(limit=CLOSES_UNDER_WAY)), page_size=CLOSES_PER_PAGE)
 
 
 def _nudge(task: str, found: list[DueRow], *, page_size: int = MAX_IDS) -> TextSummary | None:

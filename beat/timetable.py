@@ -2,7 +2,9 @@
 
 from typing import Any
 
-SWEEP_SECONDS = 1.0  # the resolution of retries, inquiries and polls; a sweep costs one index lookup
+from workers.nudge import DUE
+
+SWEEP_SECONDS = 1.0  # the resolution of retries, inquiries and polls; a sweep is one message and three short reads
 AHEAD_SECONDS = 10.0  # after the database's clock was set back, payments are delayed by seconds rather than by an hour
 PERIODS_SECONDS = 60.0  # a new store gets its first period, and a changed rule takes effect, within a minute
 RECONCILE_SECONDS = 15.0  # statements arrive by the hour, but a cash count is picked up within seconds
@@ -24,10 +26,8 @@ def timetable(*, scale: float = 1.0) -> dict[str, dict[str, Any]]:
 
 
 ENTRIES = {
-    "sweep-payments": ("sweeps.payments", SWEEP_SECONDS),
-    "sweep-refunds": ("sweeps.refunds", SWEEP_SECONDS),
+    "sweep-due": (DUE, SWEEP_SECONDS),
     "sweep-ahead": ("sweeps.ahead", AHEAD_SECONDS),
-    "sweep-settlements": ("sweeps.settlements", SWEEP_SECONDS),
     "sweep-reconciliations": ("sweeps.reconciliations", RECONCILE_SECONDS),
     "open-settlements": ("settlements.open_due", PERIODS_SECONDS),
     "check-invariants": ("sweeps.invariants", INVARIANTS_SECONDS),

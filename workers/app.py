@@ -1,7 +1,8 @@
 """Configure Celery: the broker, the queues and how messages are delivered.
 
 A message is only a nudge: it names rows that may be due. The state is in the rows, so a message may be lost, delayed or
-delivered twice. Messages are acknowledged after their task has ended, and no results are stored.
+delivered twice. Messages are acknowledged after their task has ended, and no results are stored. ``unstored_messages`` says
+which messages Valkey forgets once a worker has received them.
 """
 
 from collections.abc import Mapping

@@ -26,6 +26,7 @@ class ReconnectingConsumer(Consumer):
         """Abandon all messages of the lost connection, then reconnect as Celery does. Celery calls this."""
         if self.task_consumer is not None:
             give_up(self.task_consumer.channel)
+        self.pool.hand_over()  # messages that were received just before: the connection may be away for long
         super().on_connection_error_after_connected(exc)
 
 

@@ -24,6 +24,7 @@ from workers.broker_reconnect import ReconnectingConsumer
 from workers.grouped_events import GroupedEventsConsumer
 from workers.kombu_patches import patch_kombu
 from workers.runtime import run
+from workers.unstored_messages import store_unacknowledged
 from workflows.card_data import find_card_data
 from workflows.errors import ServiceUnavailable
 from workflows.ops.dead_letters import MAX_CHARACTERS, is_storable, storable_text, store_dead_letter
@@ -86,9 +87,11 @@ class DeadLetterConsumer(GroupedEventsConsumer, ReconnectingConsumer):
         try:
             task = _store_as_dead_letter(message, unreadable)
         except (ServiceUnavailable, TimeoutError) as error:
+            store_unacknowledged(message)
             logger.warning("an unreadable message could not be stored: %s", error, extra={"event": "message.unstored"})
             return
         except Exception:  # the message is redelivered; an error raised here would end this worker, and then the next
+            store_unacknowledged(message)
             logger.exception("an unreadable message could not be stored", extra={"event": "message.unstored"})
             return
         reason = storable_text(unreadable.reason, most=MAX_CHARACTERS["reason"])

@@ -46,7 +46,11 @@ class GroupedEventsConsumer(Consumer):
         self.hub.call_soon(self._begin_group_promise)  # a timer may be started only by the hub's own thread
 
     def _begin_group(self) -> None:
-        self.hub.call_later(GROUP_SECONDS, self._flush_events)
+        self.hub.call_later(GROUP_SECONDS, self._send_group)
+
+    def _send_group(self) -> None:
+        self.pool.finish_ended()  # so that the group has the end of each task that has ended
+        self._flush_events()
 
     def shutdown(self) -> None:
         """Send the last group, then close the connections. Celery calls this when all tasks have ended."""

@@ -1,4 +1,4 @@
-"""Patch kombu so that a message it cannot read is delivered anyway, and can be stored as a dead letter.
+"""Patch kombu: unreadable messages are delivered, to be stored as dead letters, and nudges are not stored at the broker.
 
 kombu expects JSON with certain keys. Anything else raises in the worker's main loop: the process exits, and the message is
 lost.
@@ -10,6 +10,8 @@ from typing import Any
 from kombu.transport import redis as kombu_redis
 from uuid_utils import uuid7
 
+from workers.unstored_messages import NudgeQoS
+
 BYTES = "application/octet-stream"
 
 redis: Any = kombu_redis  # kombu has no type information
@@ -17,12 +19,13 @@ _loads, _deliver = redis.loads, redis.Transport._deliver
 
 
 def patch_kombu() -> None:
-    """Make kombu deliver an unreadable message as a valid one.
+    """Make kombu deliver an unreadable message as a valid one, and store no nudges.
 
     The valid message has no headers, and its body is the text that was received.
     """
     redis.loads = _loads_or_text
     redis.Transport._deliver = _deliver_repaired
+    redis.Channel.QoS = NudgeQoS
 
 
 def repaired_message(message: Any, queue: str) -> Any:

@@ -6,13 +6,16 @@
 | a ``LoopTask`` that raised, or that is delivered again    | in a thread, where Celery handles it like any other task       |
 | any other                                                 | in a thread                                                    |
 
-A thread per task costs two switches of threads: one to start the coroutine, and one to return its result. Here the loop
-collects the tasks that have ended, and the main thread acknowledges them together. A message that is acknowledged a moment
-later may be delivered again if the worker dies in that moment, which is harmless, because it is only a nudge.
+A thread per task costs two switches of threads: one to start the coroutine, and one to return its result. Here the main thread
+hands the received tasks to the loop just before it waits for the next message. Earlier, the two threads would compete for
+Python's lock, which cost some ten switches per task. The loop collects the tasks that have ended, and the main thread
+acknowledges them when it is awake anyway. A message that is acknowledged later may be delivered again if the worker dies
+before, which is harmless, because it is only a nudge.
 """
 
 import asyncio
 import logging
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -31,11 +34,15 @@ from workers.task_events import remember_result
 
 logger = logging.getLogger(__name__)
 
-COLLECT_SECONDS = 0.05
-"""How long an ended task waits for others. No payment waits for it."""
+COLLECT_SECONDS, BUSY_SECONDS = 1.0, 0.05
+"""How long an ended task waits at most for the main thread to wake up by itself, while few and while many tasks are open.
+
+No payment waits for it: only Flower shows the task's end later.
+"""
 
 COLLECT_AT_MOST = 8
-"""Ended tasks that are acknowledged without waiting: each of them holds one of the prefetched messages."""
+"""Open tasks from which on a worker is busy, and ended ones that are acknowledged without waiting: each of them holds one of
+the prefetched messages, of which there are at least 16."""
 
 
 class Ended(NamedTuple):
@@ -53,12 +60,25 @@ class LoopPool(TaskPool):
         super().__init__(*args, **kwargs)
         self._hub: Any = None
         self._ended: deque[Ended] = deque()
-        self._is_collecting = False
+        self._received: deque[Coroutine[Any, Any, None]] = deque()
+        self._finish_by = math.inf
         self._running: set[Future[None]] = set()
 
     def register_with_event_loop(self, hub: Any) -> None:
         """Store Celery's own loop, which runs in the main thread. Celery calls this per connection."""
         self._hub = hub
+        call_before_each_wait(hub.poller, self._before_wait)
+
+    def _before_wait(self) -> None:
+        self.finish_ended()
+        self.hand_over()
+
+    def hand_over(self) -> None:
+        """Start the received tasks on the event loop. It runs in the main thread."""
+        while self._received:
+            running = runtime.submit(self._received.popleft())
+            self._running.add(running)
+            running.add_done_callback(self._running.discard)
 
     def on_apply(  # noqa: PLR0917 - the signature is Celery's
         self,
@@ -85,9 +105,7 @@ class LoopPool(TaskPool):
             task.errors[task_id] = error
             self.executor.submit(apply_target, target, args, kwargs, callback)
 
-        running = runtime.submit(self._run(lambda: task.run(*positional, **keywords), callback, handle_error))
-        self._running.add(running)
-        running.add_done_callback(self._running.discard)
+        self._received.append(self._run(lambda: task.run(*positional, **keywords), callback, handle_error))
         return None
 
     async def _run(
@@ -107,17 +125,21 @@ class LoopPool(TaskPool):
     def _collect(self, ended: Ended) -> None:
         self._ended.append(ended)
         if len(self._ended) >= COLLECT_AT_MOST:
-            self._hub.call_soon(self._finish)
-        elif not self._is_collecting:
-            self._is_collecting = True
-            asyncio.get_running_loop().call_later(COLLECT_SECONDS, self._end_collecting)
+            self._hub.call_soon(self.finish_ended)
+            return
+        loop = asyncio.get_running_loop()
+        is_busy = len(self._running) + len(self._ended) >= COLLECT_AT_MOST
+        finish_by = loop.time() + (BUSY_SECONDS if is_busy else COLLECT_SECONDS)
+        if finish_by < self._finish_by:
+            self._finish_by = finish_by
+            loop.call_at(finish_by, self._wake_main_thread)
 
-    def _end_collecting(self) -> None:
-        self._is_collecting = False
+    def _wake_main_thread(self) -> None:
+        self._finish_by = math.inf
         if self._ended:
-            self._hub.call_soon(self._finish)
+            self._hub.call_soon(self.finish_ended)
 
-    def _finish(self) -> None:
+    def finish_ended(self) -> None:
         """Acknowledge the ended tasks and send their events. It runs in the main thread."""
         while self._ended:
             callback, result, seconds = self._ended.popleft()
@@ -130,6 +152,22 @@ class LoopPool(TaskPool):
 
     def on_stop(self) -> None:
         """Wait for the running tasks, and acknowledge them. Celery calls this when the worker shuts down."""
+        self.hand_over()
         wait(set(self._running), timeout=TASK_TIMEOUT_SECONDS)
-        self._finish()
+        self.finish_ended()
         super().on_stop()
+
+
+def call_before_each_wait(poller: Any, callback: Callable[[], None]) -> None:
+    """Make ``poller`` call ``callback`` each time before it waits.
+
+    Celery's loop waits for messages with it. Callbacks of the loop itself run earlier, before it has asked the broker for the
+    next message.
+    """
+    poll = poller.poll
+
+    def call_and_wait(timeout: float) -> Any:
+        callback()
+        return poll(timeout)
+
+    poller.poll = call_and_wait

@@ -47,7 +47,8 @@ PAUSE_SECONDS = 1.0
 
 PAYMENTS, REFUNDS, SETTLEMENTS = "payments.process", "refunds.process", "settlements.close"
 RECONCILE = "settlements.reconcile"
-"""The tasks that are nudged."""
+DUE = "sweeps.due"
+"""The tasks that are nudged, by the API, by a sweep or by beat."""
 
 
 class ArrivalRate:

@@ -71,7 +71,7 @@ On a fresh database PostgreSQL spent 0.31-0.45 ms per payment without these sett
 """
 
 
-HOT_ROLES = (*KEY_LOOKUP_ROLES, Role.CALLER)
+HOT_ROLES = (*KEY_LOOKUP_ROLES, Role.CALLER, Role.SWEEP)
 """Roles that also have connections of the hot path (``workflows.database.hot_path``)."""
 
 

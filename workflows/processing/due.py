@@ -13,7 +13,8 @@ from datetime import datetime
 
 from sqlalchemy import TextClause, text
 
-from workflows.database.engines import Role, transaction
+from workflows.database.engines import Role
+from workflows.database.hot_path import execute_alone
 from workflows.processing.delays import DUE_AHEAD
 from workflows.settings import Settings
 
@@ -102,5 +103,5 @@ async def _find_ahead(entity: str, *, limit: int, settings: Settings) -> list[Du
 
 
 async def _find(statement: TextClause, **parameters: float) -> list[DueRow]:
-    async with transaction(Role.SWEEP) as connection:
-        return [DueRow(row.id, row.due_at, row.why) for row in await connection.execute(statement, parameters)]
+    found = await execute_alone(Role.SWEEP, statement, parameters)
+    return [DueRow(row["id"], row["due_at"], row["why"]) for row in found]

@@ -71,7 +71,7 @@ def failed_text(code: str | None) -> str:
     return f"failed: {code}" if code and CODE.fullmatch(code) else "failed"
 
 
-def combine_summaries(summaries: Sequence[TextSummary], *, waiting: int) -> TextSummary:
+def combine_summaries(summaries: Sequence[TextSummary], *, waiting: int = 0) -> TextSummary:
     """Return several summaries as one, with the number of rows that wait for a slot."""
     texts = [summary.text for summary in summaries] + ([f"{waiting} wait for a slot"] if waiting else [])
     return TextSummary("; ".join(texts) or "nothing to do", is_open=any(summary.is_open for summary in summaries))

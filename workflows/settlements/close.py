@@ -24,6 +24,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database.engines import Role, transaction
+from workflows.database.hot_path import execute_alone
 from workflows.errors import Detail, InvalidStatusTransition, ResourceNotFound
 from workflows.processing.due import DueRow
 from workflows.processing.task_summary import TextSummary
@@ -55,9 +56,8 @@ _DUE = text("""
 
 async def find_due_settlements(*, limit: int) -> list[DueRow]:
     """Return up to ``limit`` settlements to close, longest overdue first."""
-    async with transaction(Role.SWEEP) as connection:
-        found = await connection.execute(_DUE, {"limit": limit, "grace": GRACE})
-        return [DueRow(row.id, row.end_at, "period_ended") for row in found]
+    found = await execute_alone(Role.SWEEP, _DUE, {"limit": limit, "grace": GRACE})
+    return [DueRow(row["id"], row["end_at"], "period_ended") for row in found]
 
 
 LARGE = 5_000

@@ -9,7 +9,7 @@ from beat.timetable import timetable
 
 SCHEDULE = timetable()
 ROOT = Path(__file__).parents[3]
-RETIRED = {"sweeps.canaries"}  # sent by the beat of an older release
+RETIRED = {"sweeps.canaries", "sweeps.payments", "sweeps.refunds", "sweeps.settlements"}  # of an older beat
 
 
 def task_names(*files: Path) -> set[str]:
@@ -39,11 +39,11 @@ def test_every_sweep_is_on_the_timetable() -> None:
 
 
 def test_sweeps_run_every_second() -> None:
-    assert SCHEDULE["sweep-payments"]["schedule"] == 1
+    assert SCHEDULE["sweep-due"]["schedule"] == 1
 
 
 def test_a_scaled_timetable_never_goes_below_the_interval_of_the_sweeps() -> None:
     short = timetable(scale=0.1)
     assert {name: entry["task"] for name, entry in short.items()} == {n: e["task"] for n, e in SCHEDULE.items()}
     assert short["open-settlements"]["schedule"] == pytest.approx(6)
-    assert short["sweep-payments"]["schedule"] == short["sweep-refunds"]["schedule"] == 1
+    assert short["sweep-due"]["schedule"] == 1

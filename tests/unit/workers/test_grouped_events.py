@@ -42,6 +42,17 @@ class Dispatcher:
         self.flushes += 1
 
 
+class Pool:
+    """A replacement for the worker's pool, which notes what was sent before ended tasks were finished."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self.dispatcher = dispatcher
+        self.flushes_before: list[int] = []
+
+    def finish_ended(self) -> None:
+        self.flushes_before.append(self.dispatcher.flushes)
+
+
 class Clock:
     now = 100.0
 
@@ -63,6 +74,7 @@ def consumer(monkeypatch: pytest.MonkeyPatch) -> GroupedEventsConsumer:
     made = GroupedEventsConsumer()
     made.hub = Hub()
     made.dispatcher = made.event_dispatcher = Dispatcher()
+    made.pool = Pool(made.dispatcher)
     made.closed_after = []
     return made
 
@@ -98,6 +110,12 @@ def test_a_group_that_the_loop_never_sent_does_not_stop_the_events(
     consumer.on_send_event_buffered()
     consumer.hub.run()
     assert consumer.dispatcher.flushes == 1
+
+
+def test_a_group_has_the_ends_of_the_tasks_that_ended_before_it(consumer: GroupedEventsConsumer, clock: Clock) -> None:
+    consumer.on_send_event_buffered()
+    consumer.hub.run()
+    assert consumer.pool.flushes_before == [0]
 
 
 def test_the_last_group_is_sent_before_the_connection_is_closed(consumer: GroupedEventsConsumer, clock: Clock) -> None:

@@ -1,102 +1,21 @@
 """Tasks that are coroutines run on the event loop; what fails or is delivered again goes through Celery's own handling."""
 
 import threading
-from collections.abc import Callable, Iterator
-from typing import Any
 
-import orjson
 import pytest
-from celery import Celery
-from celery.app.trace import build_tracer
+from celery.worker.consumer import Consumer
 
+from tests.unit.workers.running_pool import WAIT_SECONDS, Running
 from workers import dead_letters, loop_pool
-from workers import runtime as worker_runtime
-from workers.event_loop import EventLoopThread
-from workers.loop_pool import COLLECT_AT_MOST, LoopPool
-from workers.task_classes import DeadLetterTask, LoopTask
-from workflows.processing.task_summary import TextSummary
-
-WAIT_SECONDS = 20
-
-
-class Hub:
-    """A replacement for kombu's hub: calls are kept until ``run``."""
-
-    def __init__(self) -> None:
-        self.soon: list[Callable[[], Any]] = []
-        self.arrived = threading.Event()
-
-    def call_soon(self, callback: Callable[[], Any]) -> None:
-        self.soon.append(callback)
-        self.arrived.set()
-
-    def run(self) -> None:
-        assert self.arrived.wait(WAIT_SECONDS)
-        self.arrived.clear()
-        calls, self.soon = self.soon, []
-        for call in calls:
-            call()
-
-
-class Running:
-    """A pool with tasks, and what became of them."""
-
-    def __init__(self, pool: LoopPool, hub: Hub) -> None:
-        self.pool, self.hub = pool, hub
-        self.started: list[str] = []
-        self.ended: list[tuple[int, Any, str]] = []
-        self.has_ended = threading.Event()
-
-    def apply(self, name: str, task_id: str, *arguments: Any, redelivered: bool = False) -> None:
-        request = {"id": task_id, "delivery_info": {"redelivered": redelivered}}
-        body = orjson.dumps([arguments, {}, None]).decode()
-
-        def end(result: tuple[int, Any, float]) -> None:
-            self.ended.append((result[0], result[1], threading.current_thread().name))
-            self.has_ended.set()
-
-        self.pool.on_apply(
-            lambda *args: trace(self.pool.app, *args),
-            (name, task_id, request, body, "application/json", "utf-8"),
-            callback=end,
-            accept_callback=lambda *_: self.started.append(task_id),
-        )
-
-
-def trace(app: Celery, name: str, task_id: str, request: dict[str, Any], body: str, *_: Any) -> tuple[int, Any, float]:
-    """Run a task as Celery does in a thread."""
-    arguments, keywords, _embedded = orjson.loads(body)
-    traced = build_tracer(name, app.tasks[name], app=app)(task_id, arguments, keywords, request)
-    return (1 if traced.info else 0, traced.retval, traced.runtime)
+from workers.broker_reconnect import ReconnectingConsumer
+from workers.loop_pool import COLLECT_AT_MOST
+from workers.task_classes import DeadLetterTask
 
 
 @pytest.fixture
-def running(monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
-    bridge = EventLoopThread()
-    bridge.start()
-    monkeypatch.setattr(worker_runtime, "_bridge", bridge)
-    monkeypatch.setattr(dead_letters, "exceeded_max_deliveries", lambda _task: False)
-    app = Celery("one", task_cls=DeadLetterTask, broker="memory://", set_as_current=False)
-
-    async def succeeds(ids: list[str]) -> TextSummary:
-        return TextSummary(f"{', '.join(ids)} in {threading.current_thread().name}")
-
-    async def fails() -> None:
-        raise ValueError("a bug")
-
-    def in_thread() -> str:
-        return threading.current_thread().name
-
-    app.task(name="loop.succeeds", base=LoopTask, shared=False)(succeeds)
-    app.task(name="loop.fails", base=LoopTask, shared=False)(fails)
-    app.task(name="thread.succeeds", shared=False)(in_thread)
-    app.finalize()
-    pool, hub = LoopPool(2, app=app), Hub()
-    pool.register_with_event_loop(hub)
-    yield Running(pool, hub)
-    pool.executor.shutdown()
-    bridge.stop()
-    app.close()
+def waits_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the main thread be woken soon although it is not busy."""
+    monkeypatch.setattr(loop_pool, "COLLECT_SECONDS", 0.01)
 
 
 def results(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -106,6 +25,7 @@ def results(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return seen
 
 
+@pytest.mark.usefixtures("waits_briefly")
 def test_a_coroutine_runs_on_the_event_loop_and_is_acknowledged_by_the_main_thread(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,11 +38,74 @@ def test_a_coroutine_runs_on_the_event_loop_and_is_acknowledged_by_the_main_thre
 
 
 def test_tasks_that_ended_are_acknowledged_together(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop_pool, "COLLECT_SECONDS", WAIT_SECONDS)
+    monkeypatch.setattr(loop_pool, "BUSY_SECONDS", WAIT_SECONDS)
     for number in range(COLLECT_AT_MOST):
-        running.apply("loop.succeeds", f"t{number}", [])
+        running.apply("loop.succeeds", f"t{number}", [], waits=False)
+    running.pool.hand_over()
     running.hub.run()
     assert len(running.ended) == COLLECT_AT_MOST
+
+
+def test_a_received_task_starts_when_the_main_thread_is_about_to_wait(running: Running) -> None:
+    running.apply("loop.succeeds", "t1", ["pay_1"], waits=False)
+    assert not running.pool._running
+    running.hub.poller.poll(1.0)
+    assert running.hub.poller.waits == 1
+    for started in set(running.pool._running):
+        started.result(WAIT_SECONDS)
+    assert len(running.pool._ended) == 1
+
+
+def test_a_main_thread_that_is_about_to_wait_acknowledges_the_tasks_that_ended(running: Running) -> None:
+    running.apply("loop.succeeds", "t1", ["pay_1"])
+    running.wait_for_ends(1)
+    assert running.ended == []
+    running.hub.poller.poll(1.0)
+    assert running.ended == [(0, None, threading.current_thread().name)]
+    assert running.hub.soon == []  # it was not woken for that
+
+
+def test_a_busy_worker_acknowledges_soon_although_no_message_arrives(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise ended tasks could use up its prefetch limit while nothing wakes the main thread."""
+    monkeypatch.setattr(loop_pool, "COLLECT_SECONDS", 100 * WAIT_SECONDS)
+    running.apply("loop.succeeds", "t0", ["pay_1"])  # ends while the worker is idle
+    running.wait_for_ends(1)
+    for number in range(COLLECT_AT_MOST):
+        running.apply("loop.waits", f"w{number}", waits=False)
+    running.apply("loop.succeeds", "t1", ["pay_1"], waits=False)
+    running.pool.hand_over()
+    running.hub.run()  # hangs until the main thread is woken
+    assert len(running.ended) == 2
+    running.may_end.set_result(None)
+
+
+def test_the_end_of_a_task_reaches_an_idle_main_thread_after_a_while(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop_pool, "COLLECT_SECONDS", 0.05)
+    for number in range(3):
+        running.apply("loop.succeeds", f"t{number}", [], waits=False)
+        running.pool.hand_over()
+        running.hub.run()
+        assert len(running.ended) == number + 1
+
+
+def test_a_received_task_starts_at_once_when_the_connection_to_the_broker_is_lost(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Consumer, "__init__", lambda *_, **__: None)
+    handed_over: list[int] = []
+    monkeypatch.setattr(
+        Consumer, "on_connection_error_after_connected", lambda *_: handed_over.append(len(running.pool._received))
+    )
+    consumer = ReconnectingConsumer()
+    consumer.pool, consumer.task_consumer = running.pool, None
+    running.apply("loop.succeeds", "t1", ["pay_1"], waits=False)
+    consumer.on_connection_error_after_connected(ConnectionError("lost"))
+    assert handed_over == [0]
+    running.wait_for_ends(1)
 
 
 def test_an_error_is_handled_by_celery_in_a_thread(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,7 +144,8 @@ def test_other_tasks_run_in_threads(running: Running) -> None:
     assert running.ended[0][2].startswith("ThreadPoolExecutor")
 
 
-def test_a_pool_that_stops_waits_for_its_tasks_and_acknowledges_them(running: Running) -> None:
-    running.apply("loop.succeeds", "t1", ["pay_1"])
+@pytest.mark.parametrize("is_started", [True, False])
+def test_a_pool_that_stops_waits_for_its_tasks_and_acknowledges_them(running: Running, is_started: bool) -> None:
+    running.apply("loop.succeeds", "t1", ["pay_1"], waits=is_started)
     running.pool.on_stop()
     assert len(running.ended) == 1
