@@ -10,6 +10,7 @@ from fastapi import Request
 from api.failed_auth_limit import FailedAuthLimit
 from api.limits import Limits
 from workers.nudge import Nudger
+from workers.nudge_sender import NudgeSender
 from workers.silence_monitor import SilenceMonitor
 from workflows.bills.queries import BillReads, bill_reads
 from workflows.database.engines import Role, connect, disconnect
@@ -84,7 +85,9 @@ async def running(settings: Settings, limits: Limits) -> AsyncIterator[Runtime]:
         bill_reads=bill_reads(timeout_seconds=timeout_seconds),
         refund_reads=refund_reads(timeout_seconds=timeout_seconds),
         change_listener=ChangeListener(payments),
-        nudger=Nudger(spacing_seconds=settings.nudge_spacing_ms / 1000),
+        nudger=Nudger(
+            NudgeSender(settings.broker_url.get_secret_value()), spacing_seconds=settings.nudge_spacing_ms / 1000
+        ),
         totals_writer=TotalsWriter(Role.ACCEPT),
         silence_monitor=SilenceMonitor(silence_seconds=settings.silence_seconds),
         providers=open_providers(settings),
@@ -97,7 +100,7 @@ async def running(settings: Settings, limits: Limits) -> AsyncIterator[Runtime]:
     tune_gc()
     yield runtime
     runtime.silence_monitor.stop()
-    runtime.nudger.stop()
+    await runtime.nudger.stop()
     await runtime.limits.stop()
     await runtime.change_listener.stop()
     await runtime.totals_writer.stop()

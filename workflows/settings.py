@@ -111,7 +111,8 @@ class Settings(BaseSettings):
     nudge_spacing_ms: int = Field(
         20,
         ge=0,
-        description="The pause between two nudges of one process at 900 ids per second: less below, none at 200.",
+        description="The pause between two nudges of one process at 900 ids per second or while four wait for a worker: less "
+        "below, none at 200 ids per second.",
     )
     lease_seconds: Seconds = Field(30, description="How long a worker owns a payment it claimed; longer than any call.")
     nudge_grace_seconds: Seconds = Field(

@@ -1,6 +1,8 @@
 """A nudge on the broker is in the right queue, and contains only ids and the request id."""
 
+import asyncio
 import base64
+from typing import Any
 
 import orjson
 import pytest
@@ -10,6 +12,9 @@ from mpac.stack.local_stack import LocalStack
 from tests.factories import Tenant
 from tests.harness import Api
 from tests.polling import eventually
+from workers import nudge_sender
+from workers.nudge import PAYMENTS
+from workers.nudge_sender import NudgeSender
 
 
 @pytest.fixture
@@ -59,3 +64,76 @@ async def test_a_replay_and_a_refusal_send_no_nudge(api: Api, tenant: Tenant, em
     await api.pay(tenant, key="k-2")
     await eventually(queued, until=lambda count: count == 2)
     await empty_queue.aclose()
+
+
+async def test_a_prepared_message_equals_one_that_celery_publishes(stack: LocalStack, empty_queue: Redis) -> None:
+    from workers.app import app  # noqa: PLC0415 - it reads the settings of ``stack``
+
+    client = empty_queue
+    sender = NudgeSender(stack.urls.broker)
+    sender.prepare(PAYMENTS)
+    ids, request_ids = ["pay_1", "pay_2"], ["req_1", "req_2"]
+    await sender.send(PAYMENTS, ids, request_ids=request_ids)
+    await asyncio.to_thread(
+        app.send_task,
+        PAYMENTS,
+        args=(ids,),
+        argsrepr="pay_1, pay_2",
+        headers={"request_ids": request_ids},
+        retry=False,
+        ignore_result=True,
+    )
+    published, prepared = [orjson.loads(each) for each in await client.lrange("payments", 0, -1)]
+    await client.delete("payments")
+    await client.aclose()
+    await sender.close()
+    assert _task_id(prepared) != _task_id(published)
+    assert prepared["properties"].pop("delivery_tag") != published["properties"].pop("delivery_tag")
+    assert prepared["properties"].pop("reply_to")  # of the thread that published
+    del published["properties"]["reply_to"]
+    assert orjson.loads(base64.b64decode(prepared.pop("body"))) == orjson.loads(base64.b64decode(published.pop("body")))
+    assert prepared == published
+
+
+def _task_id(message: dict[str, Any]) -> str:
+    """Remove the id of the task from all places of a message, and return it."""
+    headers = message["headers"]
+    [task_id] = {headers.pop("id"), headers.pop("root_id"), message["properties"].pop("correlation_id")}
+    return str(task_id)
+
+
+async def test_a_nudge_is_sent_after_the_broker_has_closed_the_connection(
+    stack: LocalStack, empty_queue: Redis
+) -> None:
+    client = empty_queue
+    sender = NudgeSender(stack.urls.broker)
+    sender.prepare(PAYMENTS)
+    assert await sender.send(PAYMENTS, ["pay_1"], request_ids=["req_1"]) == 0
+    [connection] = sender._broker.connection_pool._available_connections
+    await client.client_kill_filter(_type="normal", skipme=True)
+    await eventually(
+        connection.can_read, until=bool
+    )  # the end of the connection, which an idle client notices a moment later
+    assert await sender.send(PAYMENTS, ["pay_2"], request_ids=["req_2"]) == 1
+    await client.delete("payments")
+    await client.aclose()
+    await sender.close()
+
+
+async def test_a_broker_that_does_not_answer_loses_the_nudge_after_a_while(
+    stack: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nudge_sender, "SEND_SECONDS", 0.05)
+    is_over = asyncio.Event()
+
+    async def never_answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await is_over.wait()
+        writer.close()
+
+    async with await asyncio.start_server(never_answer, "127.0.0.1") as server:
+        sender = NudgeSender(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0")
+        sender.prepare(PAYMENTS)
+        with pytest.raises(TimeoutError):
+            await sender.send(PAYMENTS, ["pay_1"], request_ids=["req_1"])
+        await sender.close()
+        is_over.set()
