@@ -71,7 +71,7 @@ def plant() -> None:
     payments: Any = import_module("workflows.payments.record")
     payments.execute_alone = sending("the record sent", payments.execute_alone)
     refunds: Any = import_module("workflows.refunds.record")
-    refunds.post_refunds = posting(refunds.post_refunds)
+    refunds.execute_alone = sending("the record sent", refunds.execute_alone)
     for entity in (PAYMENT, REFUND):
         tasks: Any = import_module(f"workers.{entity}s")
         tasks.process.run = acknowledging(entity, tasks.process.run)
@@ -99,8 +99,9 @@ def sending(point: str, execute: Any) -> Any:
     async def sends(role: Any, statement: Any, parameters: dict[str, Any]) -> Any:
         answering = asyncio.ensure_future(execute(role, statement, parameters))
         await asyncio.wait([answering], timeout=SENT_SECONDS)
-        entity = PAYMENT if "UPDATE payments" in statement.text else REFUND
-        reach(entity, point, parameters["ids"])
+        entity = REFUND if "UPDATE refunds" in statement.text else PAYMENT
+        ids = parameters["ids"] if "ids" in parameters else [row["id"] for row in json.loads(parameters["rows"])]
+        reach(entity, point, ids)
         return await answering
 
     return sends
@@ -119,16 +120,6 @@ def calling(entity: str, call: Any) -> Any:
         return answer
 
     return calls
-
-
-def posting(post: Any) -> Any:
-    """Add the point before the COMMIT to ``post``, the last step of the transaction that records refunds."""
-
-    async def posts(connection: Any, moved: Any) -> None:
-        await post(connection, moved)
-        reach(REFUND, "the record sent", [row["id"] for row in moved])
-
-    return posts
 
 
 def recording(record: Any) -> Any:

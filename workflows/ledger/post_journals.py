@@ -124,6 +124,14 @@ COMPLETION_JOURNALS = f"""
 
 ``recorded`` returns the stored rows with the new ids ``journal`` and ``fee_journal`` (``journal_ids``).
 """
+REFUND_JOURNALS = f"""
+    ), source AS (
+        SELECT journal, fee_journal, id AS source_id, payment_id, merchant_id, store_id, currency, provider, completed_at,
+               fee, 'refund' AS kind, -amount AS held, 'refunds' AS account, amount AS moved, CAST(0 AS bigint) AS tip
+        FROM recorded WHERE status = 'completed'{_JOURNALS}
+    ), entries AS ({_ENTRIES_OF_LINES}
+"""
+"""The same for the refunds of ``recorded`` (``refunds.record``)."""
 _POST_COMPLETIONS = text(_POST.format(source=_SOLD))
 _POST_REFUNDS = text(_POST.format(source=_REFUNDED))
 

@@ -20,7 +20,7 @@ All code locks bills first, then payments, then refunds. A refund changes only i
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import cast
+from typing import Any, cast
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -28,12 +28,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.bills.apply_payments import apply_refunds
 from workflows.bills.balance import share_of_refund
 from workflows.bills.lock import BillAmount
-from workflows.database.engines import rows_parameter
+from workflows.database.engines import Role, rows_parameter
+from workflows.database.hot_path import execute_alone
 from workflows.database.metrics_buffer import FINAL
-from workflows.ledger.post_journals import post_refunds
+from workflows.ledger.post_journals import REFUND_JOURNALS, journal_ids, post_refunds
 from workflows.processing import shared_statements as shared
 from workflows.processing.decision import Decision, Event, Remark
-from workflows.processing.recorder import common_columns, tally_final
+from workflows.processing.recorder import common_columns, count_final, tally_final
 from workflows.processing.workload import AnsweredClaim
 from workflows.providers.base import ChargeRefund
 from workflows.refunds.late_cancels import update_bills_after_failed_refunds
@@ -50,10 +51,10 @@ _LOCK = text("""
     SELECT id FROM payments WHERE id = ANY(:payment_ids) ORDER BY id FOR UPDATE
 """)
 
-_RECORD = text(f"""
+_STATEMENT = f"""
     -- record: refunds with history, attempts and messages, then the effect on their payments, for every fence that holds
-    WITH input AS (
-        SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i({shared.INPUT_COLUMNS})
+    WITH {{locked}}input AS (
+        SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i({shared.INPUT_COLUMNS}, journal text, fee_journal text)
         ORDER BY id
     ), recorded AS (
         UPDATE refunds r
@@ -67,14 +68,14 @@ _RECORD = text(f"""
         FROM input i
         -- Here and below, the ids are passed once more as an array; otherwise a cached plan may read the whole table.
         WHERE r.id = ANY(ARRAY(SELECT id FROM input)) AND r.id = i.id AND r.fence = i.fence
-          AND r.status = 'processing' AND r.lease_until IS NOT NULL
+          AND r.status = 'processing' AND r.lease_until IS NOT NULL{{condition}}
         RETURNING r.id, r.version, r.status, r.merchant_id, r.store_id, r.request_id, r.payment_id, r.amount, r.currency,
                   r.fee, r.provider, r.completed_at, i.attempt,
                   i.step, i.event, i.code, i.message, i.attempt_outcome, i.provider_reference, i.not_found,
-                  i.answer, extract(epoch FROM now() - r.created_at)::float AS age
+                  i.answer, i.journal, i.fee_journal, extract(epoch FROM now() - r.created_at)::float AS age
     ), history AS ({shared.HISTORY.format(entity="refund")}
     ), attempts AS ({shared.ATTEMPTS.format(entity="refund", ids="ARRAY(SELECT id FROM recorded)")}
-    ), messages AS ({shared.MESSAGES.format(entity="refund")}
+    ), messages AS ({shared.MESSAGES.format(entity="refund")}{{journals}}
     ), sums AS (
         SELECT payment_id,
                CAST(coalesce(sum(amount) FILTER (WHERE status = 'completed'), 0) AS bigint) AS refunded,
@@ -109,9 +110,42 @@ _RECORD = text(f"""
            (SELECT pg_notify('payments', string_agg(id || ':' || version, ' ')) FROM paid WHERE refunded > 0
             HAVING count(*) > 0)
     FROM recorded m LEFT JOIN paid p ON p.id = m.payment_id
-""")
+"""
+_RECORD = text(_STATEMENT.format(locked="", condition="", journals=""))
+_RECORD_ALONE = text(
+    _STATEMENT.format(
+        locked="""locked AS (
+        SELECT id FROM payments WHERE id = ANY(:payment_ids) ORDER BY id FOR UPDATE
+    ), """,
+        # An array is complete before the first refund is locked: payments before refunds, as everywhere. An update that
+        # had to wait sees the newest version of its row, and checks these conditions again.
+        condition=" AND r.payment_id = ANY(ARRAY(SELECT id FROM locked))",
+        journals=REFUND_JOURNALS,
+    )
+)
 
 _EVIDENCE = text(shared.EVIDENCE.format(entity="refund", kind="'late_answer'"))
+
+
+async def record_refunds_alone(group: list[AnsweredClaim[ChargeRefund]], *, worker: str) -> dict[str, str]:
+    """Record refunds of payments without bills, with their journals, in one statement.
+
+    The statement is its own transaction. Return the new status of each recorded refund by id. A refund is absent if its fence
+    was lost: ``record_refunds`` must store its answer.
+    """
+    rows = _input_rows(group)
+    for row in rows:
+        if row["status"] == RefundStatus.COMPLETED:
+            row.update(journal_ids())
+    payment_ids = [answered.claim.request.payment_id for answered in group]
+    parameters = {"rows": rows_parameter(rows), "payment_ids": payment_ids, "worker": worker}
+    recorded = cast(Sequence[RecordedRefund], (await execute_alone(Role.WORKER, _RECORD_ALONE, parameters)).all())
+    count_final("refund", [cast(FinalRefund, row) for row in recorded if row["status"] in FINAL])
+    return {row["id"]: row["status"] for row in recorded}
+
+
+def _input_rows(group: Sequence[AnsweredClaim[ChargeRefund]]) -> list[dict[str, Any]]:
+    return [{**common_columns(answered), **as_refund(answered.decision)} for answered in group]
 
 
 async def record_refunds(
@@ -122,7 +156,7 @@ async def record_refunds(
     The calling function must have locked the bills; the payments are locked here, before the refunds. Return the new status
     of each refund by id; refunds whose fence was lost are absent. ``worker`` is the actor in the history.
     """
-    rows = [{**common_columns(answered), **as_refund(answered.decision)} for answered in group]
+    rows = _input_rows(group)
     payment_ids = sorted({answered.claim.request.payment_id for answered in group})
     await connection.execute(_LOCK, {"payment_ids": payment_ids})
     found = await connection.execute(_RECORD, {"rows": rows_parameter(rows), "worker": worker})

@@ -12,7 +12,7 @@ from workflows.providers.base import Answer, ChargeRefund, Provider
 from workflows.providers.registry import refund_locally
 from workflows.refunds.late_cancels import refund_late_cancels
 from workflows.refunds.models import ClaimedRefund
-from workflows.refunds.record import record_refunds
+from workflows.refunds.record import record_refunds, record_refunds_alone
 
 NO_EXPIRY = datetime.max.replace(tzinfo=UTC)
 """The expiry of every refund. It never comes, because the customer is owed the money."""
@@ -69,6 +69,14 @@ class RefundWorkload(Workload[ChargeRefund]):
         if claim.step is Step.INQUIRE:
             return await provider.inquire_refund(claim.request)
         raise no_call_error(claim.step)
+
+    def is_alone(self, claim: Claim[ChargeRefund]) -> bool:
+        """Return whether the payment of the refund has no bill."""
+        return claim.bill_id is None
+
+    async def record_alone(self, group: list[AnsweredClaim[ChargeRefund]], *, worker: str) -> dict[str, str]:
+        """Record refunds of payments without bills in one statement (``record.record_refunds_alone``)."""
+        return await record_refunds_alone(group, worker=worker)
 
     async def record(
         self, connection: AsyncConnection, group: list[AnsweredClaim[ChargeRefund]], *, worker: str

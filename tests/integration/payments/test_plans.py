@@ -54,6 +54,7 @@ HOT: dict[str, Any] = {
     "payments: record": record._RECORD,
     "payments: evidence": record._EVIDENCE,
     "refunds: record": refund_record._RECORD,
+    "refunds: record alone": refund_record._RECORD_ALONE,
     "ledger: completions": post_journals._POST_COMPLETIONS,
     "ledger: refunds": post_journals._POST_REFUNDS,
     **{

@@ -6,6 +6,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from mpac.stack.local_stack import LocalStack
 from tests.fakes import FakeProvider
 from tests.integration.payments.evidence import all_of
 from tests.integration.refunds.refund_helpers import (
@@ -16,6 +17,7 @@ from tests.integration.refunds.refund_helpers import (
     sums,
     time_passes,
 )
+from tests.polling import eventually
 from workflows.providers.base import (
     ActionRequired,
     Declined,
@@ -57,6 +59,28 @@ async def test_grouped_refunds_of_a_payment_add_a_single_version(refunds: Refund
     events_seen = await history_of_payment(admin, payment_id)
     assert events_seen[3] == "refund"
     assert set(events_seen[4:]) <= {"refund_more"}
+
+
+async def test_refunds_of_a_locked_payment_wait_for_it_unlocked_and_are_both_counted(
+    refunds: RefundMaker, admin: Admin, stack: LocalStack
+) -> None:
+    payment_id = await refunds.paid()
+    made = [await refunds.pending(payment_id, amount) for amount in (100, 200)]
+    async with await psycopg.AsyncConnection.connect(stack.urls.database) as foreign:
+        await foreign.execute("SELECT FROM payments WHERE id = %s FOR UPDATE", [payment_id])
+        working = [asyncio.ensure_future(refunds.process(refund_id)) for refund_id in made]
+        await eventually(lambda: blocked(admin), until=lambda waiting: len(waiting) == len(made))
+        # Payments are locked before refunds, as everywhere: a transaction that has the payment gets its refunds at once.
+        await foreign.execute("SELECT FROM refunds WHERE payment_id = %s FOR UPDATE NOWAIT", [payment_id])
+    await asyncio.gather(*working)
+    assert await sums(admin, payment_id) == ("refunded", 300, 300)
+    assert (await history_of_payment(admin, payment_id))[3:] == ["refund", "refund_more"]
+
+
+async def blocked(admin: Admin) -> list[Any]:
+    """Return the statements that record refunds and wait for a lock."""
+    query = b"SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%%UPDATE refunds r%%'"
+    return await all_of(admin, query)
 
 
 async def test_a_declined_refund_releases_its_reservation(
