@@ -25,6 +25,7 @@ from workflows.payments.accept import PaymentIntake
 from workflows.payments.await_changes import ChangeListener
 from workflows.payments.queries import PaymentReads, payment_pages, payment_reads
 from workflows.providers.registry import Providers, open_providers
+from workflows.refunds.intake import RefundIntake
 from workflows.refunds.queries import RefundReads, refund_reads
 from workflows.settings import Settings
 from workflows.tenants.gathered_pages import GatheredPages
@@ -48,6 +49,7 @@ class Runtime:
     token_issuer: TokenIssuer
     payment_intake: PaymentIntake
     order_intake: OrderIntake
+    refund_intake: RefundIntake
     payment_reads: PaymentReads
     payment_pages: GatheredPages
     order_reads: OrderReads
@@ -79,6 +81,7 @@ async def running(settings: Settings, limits: Limits) -> AsyncIterator[Runtime]:
             renders_answers=settings.render_answers,
         ),
         order_intake=OrderIntake(tax_rounding=TaxRounding(settings.tax_rounding), timeout_seconds=timeout_seconds),
+        refund_intake=RefundIntake(nudge_grace_seconds=settings.nudge_grace_seconds, timeout_seconds=timeout_seconds),
         payment_reads=payments,
         payment_pages=payment_pages(timeout_seconds=timeout_seconds),
         order_reads=order_reads(timeout_seconds=timeout_seconds),

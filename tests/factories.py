@@ -13,6 +13,7 @@ from psycopg.rows import DictRow
 from sqlalchemy import text
 
 from mpac.stack.environment import USER_TOKENS
+from tests.polling import GENEROUS_SECONDS
 from workflows.clock import now
 from workflows.database.engines import Role, transaction
 from workflows.devices.states import DEVICE, DeviceEvent
@@ -24,7 +25,8 @@ from workflows.payments.models import PaymentRow
 from workflows.payments.states import PaymentStatus
 from workflows.processing.executor import LeaseExecutor
 from workflows.providers.registry import Providers
-from workflows.refunds.request import RefundRequest, request_refund
+from workflows.refunds.intake import RefundIntake, RefundSubmission
+from workflows.refunds.request import RefundRequest
 from workflows.refunds.workload import PAYMENTS
 from workflows.requests.idempotency import Key, StoredAnswer, fingerprint
 from workflows.settings import Settings
@@ -194,13 +196,15 @@ async def submit_refund(
     **rest: Any,
 ) -> StoredAnswer:
     """Request a refund as POST /payments/{id}/refund does; without ``amount``, refund the rest."""
-    return await request_refund(
-        payment_id,
-        RefundRequest(amount, **{**WHY, **rest}),
-        caller=caller,
-        key=key or refund_key(payment_id, caller),
-        request_id=new_id("request"),
-        grace_seconds=grace_seconds,
+    intake = RefundIntake(nudge_grace_seconds=grace_seconds, timeout_seconds=GENEROUS_SECONDS)
+    return await intake.accept_refund(
+        RefundSubmission(
+            payment_id,
+            RefundRequest(amount, **{**WHY, **rest}),
+            caller,
+            key or refund_key(payment_id, caller),
+            new_id("request"),
+        )
     )
 
 

@@ -13,9 +13,9 @@ from api.openapi.error_responses import error_responses
 from api.responses import json_response, page_response, stored_response
 from api.schemas.payment_and_refund_queries import RefundQuery
 from api.schemas.refunds import RefundIn, RefundOut, RefundsOut, ReportIn
+from workflows.refunds.intake import RefundSubmission
 from workflows.refunds.queries import list_refunds, list_refunds_of, refund_fields
 from workflows.refunds.report_manual_refund import report_refund
-from workflows.refunds.request import request_refund
 from workflows.tenants.scope import with_progress
 
 router = APIRouter(tags=["refunds"])
@@ -31,14 +31,8 @@ async def create_refund(
     runtime: RuntimeDep,
 ) -> Response:
     """Create a pending refund of at most the amount that is not refunded yet, and start processing it."""
-    stored = await request_refund(
-        payment_id,
-        body.to_request(),
-        caller=caller,
-        key=key,
-        request_id=request_id,
-        grace_seconds=runtime.settings.nudge_grace_seconds,
-    )
+    submission = RefundSubmission(payment_id, body.to_request(), caller, key, request_id)
+    stored = await runtime.refund_intake.accept_refund(submission)
     if stored.resource_id and not stored.is_replay:
         runtime.nudger.refund(stored.resource_id, request_id=request_id)
     return stored_response(stored)

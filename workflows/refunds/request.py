@@ -1,5 +1,7 @@
 """Request a refund: record it as pending and reserve its amount, in one transaction.
 
+``workflows.refunds.intake`` does the same in groups for payments that nobody else changes meanwhile.
+
 | step  | what                                                                                   |
 |-------|----------------------------------------------------------------------------------------|
 | lock  | the payment's row, so that concurrent requests are checked one after the other         |
@@ -66,21 +68,23 @@ _RESERVE = text("""
     UPDATE payments SET refund_reserved = refund_reserved + :amount, needs_action = needs_action OR :needs_action
     WHERE id = :id
 """)
-_INSERT = text("""
-    INSERT INTO refunds (id, merchant_id, store_id, payment_id, status, version, amount, currency, reason, staff_code,
-                         metadata, provider, needs_action, report, reported_at, due_at, request_id, created_at)
-    SELECT id, merchant_id, store_id, payment_id, status, version, amount, currency, reason, staff_code,
-           metadata, provider, needs_action, report, reported_at, due_at, request_id, created_at
-    FROM jsonb_populate_recordset(NULL::refunds, CAST(:rows AS jsonb))
+COLUMNS = """
+    id, merchant_id, store_id, payment_id, status, version, amount, currency, reason, staff_code, metadata, provider,
+    needs_action, report, reported_at, due_at, request_id, created_at"""
+"""The columns that a request sets. All others have their defaults."""
+
+_INSERT = text(f"""
+    INSERT INTO refunds ({COLUMNS}) SELECT {COLUMNS} FROM jsonb_populate_recordset(NULL::refunds, CAST(:rows AS jsonb))
 """)
 
 
 async def request_refund(
     payment_id: str, request: RefundRequest, *, caller: Caller, key: Key, request_id: str, grace_seconds: float
 ) -> StoredAnswer:
-    """Record a pending refund, or find the answer that was stored for its key. Return the answer.
+    """Lock the payment and record a pending refund, or find the stored answer; return the answer.
 
-    If the nudge of the refund is lost, the sweep nudges it after ``grace_seconds``.
+    ``RefundIntake`` accepts most requests without this transaction. If the nudge of the refund is lost, the sweep nudges it
+    after ``grace_seconds``.
 
     Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (the payment is not completed), ``InvalidRequest`` (more than
     is left, or a report for a provider that refunds the money itself), ``IdempotencyKeyReused``, ``NotAuthorized``,
@@ -92,9 +96,9 @@ async def request_refund(
         known = await known_answer(connection, payment["merchant_id"], key)
         if known:
             return known
-        amount = _checked_amount(payment, request)
+        amount = check_amount(payment, request)
         by = ChangeContext.caller(caller, at=payment["now"], request_id=request_id)
-        needs_action = _is_left_to_a_person(payment, request)
+        needs_action = is_left_to_a_person(payment, request)
         row = await write_refund(
             connection, payment, request, amount=amount, by=by, needs_action=needs_action, grace_seconds=grace_seconds
         )
@@ -103,7 +107,7 @@ async def request_refund(
     return stored
 
 
-def _checked_amount(payment: LockedPayment, request: RefundRequest) -> int:
+def check_amount(payment: LockedPayment, request: RefundRequest) -> int:
     """Return the amount to refund.
 
     Raises ``InvalidStatusTransition`` if the payment cannot be refunded, and ``InvalidRequest`` if less than the requested
@@ -127,7 +131,7 @@ def _checked_amount(payment: LockedPayment, request: RefundRequest) -> int:
     return amount
 
 
-def _is_left_to_a_person(payment: RefundedPayment, request: RefundRequest) -> bool:
+def is_left_to_a_person(payment: RefundedPayment, request: RefundRequest) -> bool:
     """Return whether a person still has to refund the money of the payment."""
     local = is_local(payment["provider"])
     return local and request.report is None and not request_is_report(payment["provider"])
@@ -148,7 +152,7 @@ async def write_refund(
     The transaction has locked the payment's row. A refund that ``needs_action`` is never due, so no worker claims it.
     Its history then has a second row, which says so.
     """
-    row = _new_refund(payment, request, amount=amount, by=by)
+    row = new_refund(payment, request, amount=amount, by=by)
     row["needs_action"] = needs_action
     row["version"] = 2 if needs_action else 1
     row["due_at"] = None if needs_action else by.at + timedelta(seconds=grace_seconds)
@@ -161,7 +165,8 @@ async def write_refund(
     return row
 
 
-def _new_refund(payment: RefundedPayment, request: RefundRequest, *, amount: int, by: ChangeContext) -> NewRefund:
+def new_refund(payment: RefundedPayment, request: RefundRequest, *, amount: int, by: ChangeContext) -> NewRefund:
+    """Return the row of a pending refund in its first version."""
     return {
         "id": new_id("refund"),
         "merchant_id": payment["merchant_id"],

@@ -19,25 +19,19 @@ LOOKUP_COLUMNS = """n integer, scope text, psp_id text, merchant_id text, store_
         method text, path text, key text, alternative text, caller text"""
 """The columns of the rows that ``lookup_row`` returns. The statement must name these rows ``i``."""
 
-LOOKUP_RESULT = """i.n, s.id AS store_id, s.merchant_id, s.currency, d.status AS device_status, now() AS now,
-           k.is_mine IS FALSE AS is_taken,
+KEY_RESULT = """k.is_mine IS FALSE AS is_taken,
            CASE WHEN k.is_known THEN k.fingerprint ELSE b.fingerprint END AS fingerprint,
            CASE WHEN k.is_known THEN k.meaning ELSE b.meaning END AS meaning,
            CASE WHEN k.is_known THEN k.status ELSE b.status END AS status,
            CASE WHEN k.is_known THEN k.body ELSE b.body END AS body,
            CASE WHEN k.is_known THEN k.recipe ELSE b.recipe END AS recipe,
            CASE WHEN k.is_known THEN k.resource_id ELSE b.resource_id END AS resource_id"""
+"""What the look-up finds for the key of each request, from ``KEY_JOINS``."""
 
-# devices is a table of a higher layer. It is read here, so that the device's status takes no round trip of its own.
-LOOKUP_JOINS = f"""
-    JOIN LATERAL (
-        SELECT id, merchant_id, currency, time_zone, cut_off FROM stores WHERE id = i.store_id LIMIT 1
-    ) s ON {scope_condition(merchant_id="s.merchant_id", store_id="s.id", caller="i.")}
-    LEFT JOIN LATERAL (
-        SELECT CASE WHEN i.client_id IN ('', client_id) THEN status ELSE 'replaced' END AS status
-        FROM devices WHERE id = i.device_id LIMIT 1
-    ) d ON true
-    LEFT JOIN LATERAL (
+LOOKUP_RESULT = f"""i.n, s.id AS store_id, s.merchant_id, s.currency, d.status AS device_status, now() AS now,
+           {KEY_RESULT}"""
+
+KEY_JOINS = f"""LEFT JOIN LATERAL (
         SELECT {ANSWER}, coalesce({OWNER.format("r")} = i.caller, false) AS is_mine,
                expires_at > now() AND {OWNER.format("r")} = i.caller AS is_known
         FROM idempotency_records r
@@ -50,6 +44,18 @@ LOOKUP_JOINS = f"""
           AND expires_at > now()
         LIMIT 1
     ) b ON true"""
+"""The joins that find the record of each request's key, which is stored under the merchant ``s.merchant_id``."""
+
+# devices is a table of a higher layer. It is read here, so that the device's status takes no round trip of its own.
+LOOKUP_JOINS = f"""
+    JOIN LATERAL (
+        SELECT id, merchant_id, currency, time_zone, cut_off FROM stores WHERE id = i.store_id LIMIT 1
+    ) s ON {scope_condition(merchant_id="s.merchant_id", store_id="s.id", caller="i.")}
+    LEFT JOIN LATERAL (
+        SELECT CASE WHEN i.client_id IN ('', client_id) THEN status ELSE 'replaced' END AS status
+        FROM devices WHERE id = i.device_id LIMIT 1
+    ) d ON true
+    {KEY_JOINS}"""
 """The joins of the look-up. They find no row if the caller may not see the store.
 
 ``i.store_id`` is the requested store. If the caller belongs to a store, it is the caller's store (``resolve_store``), so the

@@ -24,6 +24,7 @@ from workflows.orders import queries as order_queries
 from workflows.payments import check_request, record, write_payments
 from workflows.payments import queries as payment_queries
 from workflows.processing import leases, shared_statements
+from workflows.refunds import intake as refund_intake
 from workflows.refunds import queries as refund_queries
 from workflows.refunds import record as refund_record
 from workflows.refunds.workload import PAYMENTS, REFUNDS
@@ -53,6 +54,8 @@ HOT: dict[str, Any] = {
     "device token: redeem": issue_token._REDEEM,
     "payments: record": record._RECORD,
     "payments: evidence": record._EVIDENCE,
+    "refund: look": refund_intake._LOOK_UP,
+    "refund: write": refund_intake._WRITE,
     "refunds: record": refund_record._RECORD,
     "refunds: record alone": refund_record._RECORD_ALONE,
     "ledger: completions": post_journals._POST_COMPLETIONS,
