@@ -1,23 +1,24 @@
-"""Find out whether a claim took effect whose answer was lost. No provider was called yet, so such a claim may continue.
+"""Find out whether a claim or a recording took effect whose answer was lost.
 
-| claim    | sent as                   | how its effect is found                                                          |
-|----------|---------------------------|----------------------------------------------------------------------------------|
-| start    | one statement             | its leases have a length that no other claim of this worker has                  |
-| resume   | a transaction             | PostgreSQL is asked whether the transaction was committed                        |
+| what      | sent as                      | how its effect is found                                                       |
+|-----------|------------------------------|-------------------------------------------------------------------------------|
+| start     | one statement                | its leases have a length that no other claim of this worker has               |
+| resume    | a transaction                | PostgreSQL is asked whether the transaction was committed                     |
+| recording | one statement or transaction | it is repeated, which changes nothing; the rows have our fence, and no lease  |
 
-If that cannot be found out, the rows are left to their lease: then the provider is asked about their attempts, as if this
-process had died.
+After a claim no provider was called yet, so it may continue. If it cannot be found out, the rows are left to their lease: then
+the provider is asked about their attempts, as if this process had died.
 """
 
 import asyncio
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import count
 from typing import Any
 
 import psycopg
-from sqlalchemy import TextClause
+from sqlalchemy import TextClause, text
 from sqlalchemy.exc import DBAPIError
 
 from workflows.database.engines import Role, transaction
@@ -98,3 +99,37 @@ async def was_committed(doubt: ClaimInDoubt, *, give_up_at: float) -> bool:
                     return bool(status == "committed")
         await asyncio.sleep(CONFIRM_SECONDS)
     return False
+
+
+_RECORDED = """
+    -- recorded earlier: rows that have our fence and no lease any more. Only a recording of ours can have ended it
+    SELECT r.id, r.status, r.provider, {method_type} AS method_type, r.failure_code AS code,
+           coalesce(extract(epoch FROM {ended_at} - r.created_at)::float, 0) AS age
+    FROM unnest(CAST(:ids AS text[]), CAST(:fences AS integer[])) AS i(id, fence) JOIN {entity}s r ON r.id = i.id {join}
+    WHERE r.id = ANY(CAST(:ids AS text[])) AND r.fence = i.fence AND r.lease_until IS NULL
+"""
+RECORDED = {
+    "payment": text(
+        _RECORDED.format(
+            entity="payment",
+            method_type="r.method_type",
+            ended_at="coalesce(r.completed_at, r.failed_at, r.cancelled_at)",
+            join="",
+        )
+    ),
+    "refund": text(
+        _RECORDED.format(
+            entity="refund",
+            method_type="p.method_type",
+            ended_at="coalesce(r.completed_at, r.failed_at)",
+            join="JOIN payments p ON p.id = r.payment_id",
+        )
+    ),
+}
+"""Entity → the statement of ``find_recorded``."""
+
+
+async def find_recorded(entity: str, claims: Sequence[Any]) -> list[dict[str, Any]]:
+    """Return the rows of ``claims`` that an earlier try has recorded, with what the metrics count."""
+    parameters = {"ids": [claim.id for claim in claims], "fences": [claim.fence for claim in claims]}
+    return (await execute_alone(Role.WORKER, RECORDED[entity], parameters)).all()

@@ -11,7 +11,7 @@ An answer whose bill is locked leaves its group and is recorded apart, so that a
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, Generic, TypedDict, TypeVar, cast
+from typing import Any, Generic, TypedDict, cast
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -22,6 +22,7 @@ from workflows.database.group_commit import GroupCommit, KeyedGroupCommit
 from workflows.database.metrics_buffer import FINAL, count_final_rows, note_final, pop_outcomes
 from workflows.errors import ServiceUnavailable
 from workflows.processing.leases import RequestT
+from workflows.processing.lost_answers import find_recorded
 from workflows.processing.workload import AnsweredClaim, Workload
 
 CONCURRENCY = 2
@@ -35,8 +36,6 @@ RETRY_SECONDS = 0.25
 
 GROUP_LIMIT = 100
 """Rows per recording statement: a NOTIFY's payload holds 8,000 bytes, and a hundred ids with their versions fit."""
-
-Result = TypeVar("Result")
 
 LockBills = Callable[[AsyncConnection, Iterable[str | None]], Awaitable[set[str | None]]]
 
@@ -76,33 +75,52 @@ class Recorder(Generic[RequestT]):
         return status
 
     async def _record_alone(self, group: list[AnsweredClaim[RequestT]]) -> list[str | BaseException | None]:
-        statuses = await self._retry(lambda: self._workload.record_alone(group, worker=self._worker))
-        return [statuses.get(answered.claim.id) for answered in group]
+        async def record() -> list[str | BillLocked | None]:
+            statuses = await self._workload.record_alone(group, worker=self._worker)
+            return [statuses.get(answered.claim.id) for answered in group]
+
+        return cast("list[str | BaseException | None]", await self._retry(group, record))
 
     async def _record_unlocked(
         self, group: list[AnsweredClaim[RequestT]]
     ) -> list[str | BillLocked | BaseException | None]:
-        return [*await self._retry(lambda: self._record(group, lock_unlocked_bills))]
+        return [*await self._retry(group, lambda: self._record(group, lock_unlocked_bills))]
 
     async def _record_one_bill(self, group: list[AnsweredClaim[RequestT]]) -> list[str | BaseException | None]:
         async with self._waits:
-            statuses = await self._retry(lambda: self._record(group, lock_all_bills))
+            statuses = await self._retry(group, lambda: self._record(group, lock_all_bills))
         return cast("list[str | BaseException | None]", statuses)  # ``lock_all_bills`` waits, so no bill stays locked
 
-    async def _retry(self, record: Callable[[], Awaitable[Result]]) -> Result:
+    async def _retry(
+        self, group: Sequence[AnsweredClaim[RequestT]], record: Callable[[], Awaitable[list[str | BillLocked | None]]]
+    ) -> list[str | BillLocked | None]:
         """Record a group, and retry while the leases hold.
 
         Recording an answer late is better than asking the provider for it again.
         """
+        may_be_recorded = False
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + self._retry_seconds
         while True:
             try:
-                return await record()
+                results = await record()
+                return await self._add_recorded(group, results) if may_be_recorded else results
             except ServiceUnavailable:
+                may_be_recorded = True  # only its answer may have been lost
                 if loop.time() > give_up_at:
                     raise
                 await asyncio.sleep(RETRY_SECONDS)
+
+    async def _add_recorded(
+        self, group: Sequence[AnsweredClaim[RequestT]], results: list[str | BillLocked | None]
+    ) -> list[str | BillLocked | None]:
+        """Return ``results`` with the rows that an earlier try has recorded, and count these rows."""
+        pairs = list(zip(group, results, strict=True))
+        missing = [answered.claim for answered, result in pairs if not isinstance(result, str)]
+        rows = await find_recorded(self._workload.entity, missing) if missing else []
+        count_final(self._workload.entity, cast("list[FinalColumns]", rows))
+        earlier = {row["id"]: row["status"] for row in rows}
+        return [earlier.get(answered.claim.id, result) for answered, result in pairs]
 
     async def _record(
         self, group: list[AnsweredClaim[RequestT]], lock_bills: LockBills

@@ -35,12 +35,15 @@ class Commits:
 class Wire:
     """A proxy that cuts the connection at each of the next ``loses`` commits, and forwards the commit only if ``arrives``.
 
+    It forwards the first ``skips`` commits as they are.
+
     Statements that are a transaction of their own count only if ``statements`` is set.
     """
 
     host: str
     port: int
     loses: int = 0
+    skips: int = 0
     arrives: bool = True
     statements: bool = True
     cut: int = 0
@@ -53,7 +56,10 @@ class Wire:
         commits = Commits()
         try:
             while asked := await client.read(65_536):
-                if commits.are_in(asked, statements=self.statements) and self.loses:
+                is_commit = commits.are_in(asked, statements=self.statements)
+                if is_commit and self.skips:
+                    self.skips -= 1
+                elif is_commit and self.loses:
                     self.loses -= 1
                     self.cut += 1
                     answers.cancel()

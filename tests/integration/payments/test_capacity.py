@@ -21,6 +21,7 @@ from workflows.refunds.workload import PAYMENTS, REFUNDS
 from workflows.settings import Settings
 
 PLACES = 8
+HANGS_SECONDS = 20
 Worker = Callable[..., LeaseExecutor[Charge]]
 
 
@@ -231,3 +232,23 @@ async def test_worker_that_shuts_down_claims_no_waiting_ids(
     provider.release()
     assert await draining == 0
     assert await statuses(admin, ids) == {"completed": PLACES, "pending": 20 - PLACES}
+
+
+async def test_only_as_many_batches_wait_for_their_calls_as_the_worker_allows(
+    settings: Settings, payments: PaymentMaker, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each waiting batch holds a prefetched message; if all did, one hanging provider would hold up cash."""
+    monkeypatch.setattr(executor, "BATCH_TIMEOUT_SECONDS", 3_600.0)
+    working = LeaseExecutor(
+        PAYMENTS, settings=settings, providers=Providers({provider.name: provider}), worker="w", waiting=1
+    )
+    provider.hold()
+    first = asyncio.ensure_future(working.process([await payments.pending()]))
+    await provider.heard.wait()
+    async with asyncio.timeout(HANGS_SECONDS):
+        summary = await working.process([await payments.pending()])
+    assert repr(summary) == "1 at the provider"
+    assert not first.done()
+    provider.release()
+    await first
+    await working.drain(5)

@@ -1,6 +1,8 @@
 """If the answer to a claim is lost, the worker continues only if the claim took effect (F8)."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from tests.integration.refunds.refund_helpers import RefundMaker
 from tests.integration.refunds.refund_helpers import evidence as refund_evidence
 from workflows.database import engines as database
 from workflows.database.engines import Role, connect
+from workflows.database.metrics_buffer import PROCESS_COUNTS
 from workflows.errors import ServiceUnavailable
 from workflows.payments.queries import payment_fields
 from workflows.processing.executor import LeaseExecutor
@@ -99,6 +102,65 @@ async def test_lost_answers_in_a_row_charge_once(
     assert provider.calls == [("charge", f"{payment_id}:1")]
 
 
+def count_final(entity: str) -> list[tuple[tuple[str, ...], float]]:
+    """Return the final rows that were counted since the last call, by their labels."""
+    return [(delta.labels, delta.value) for delta in PROCESS_COUNTS.pop() if delta.name == f"{entity}s_final"]
+
+
+@pytest.mark.parametrize("request_", [QR, CASH], ids=["provider", "cash"])
+async def test_a_record_whose_answer_was_lost_is_counted_and_not_logged_as_taken_over(
+    payments: PaymentMaker, wire: Wire, caplog: pytest.LogCaptureFixture, admin: Admin, request_: Any
+) -> None:
+    payment_id = await payments.pending(request_)
+    wire.loses, wire.skips = 1, 1  # the claim is answered
+    PROCESS_COUNTS.pop()
+    await payments.process(payment_id)
+    assert wire.cut == 1
+    [(labels, count)] = count_final("payment")
+    assert (labels[2], count) == ("completed", 1)
+    assert "taken over" not in caplog.text
+    assert (await evidence(admin, payment_id)).status == "completed"
+
+
+async def test_a_refund_whose_record_was_not_answered_is_counted_and_not_logged_as_taken_over(
+    refunds: RefundMaker, wire: Wire, caplog: pytest.LogCaptureFixture
+) -> None:
+    refund_id = await refunds.pending(await refunds.paid(), 300)
+    wire.loses, wire.skips = 1, 1  # the claim is answered
+    PROCESS_COUNTS.pop()
+    await refunds.process(refund_id)
+    assert wire.cut == 1
+    [(labels, count)] = count_final("refund")
+    assert (labels[2], count) == ("completed", 1)
+    assert "taken over" not in caplog.text
+
+
+async def test_a_row_that_was_taken_over_while_its_record_was_retried_is_logged_as_taken_over(
+    payments: PaymentMaker,
+    other_worker: LeaseExecutor[Charge],
+    admin: Admin,
+    wire: Wire,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    payment_id = await payments.pending()
+    pause = asyncio.sleep
+
+    async def take_over(seconds: float) -> None:
+        await time_passes(admin, payment_id, seconds=31)
+        await other_worker.process([payment_id])
+        PROCESS_COUNTS.pop()
+        await pause(seconds)
+
+    monkeypatch.setattr(
+        "workflows.processing.recorder.asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": take_over})
+    )
+    wire.loses, wire.skips, wire.arrives = 1, 1, False
+    await payments.process(payment_id)
+    assert "taken over" in caplog.text
+    assert count_final("payment") == []
+
+
 async def test_claim_for_an_inquiry_continues_after_a_lost_commit_answer(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin, wire: Wire
 ) -> None:
@@ -172,13 +234,36 @@ async def test_a_claim_whose_answer_was_lost_is_not_mistaken_for_another_claim_o
 
 
 async def test_started_payments_are_charged_although_the_others_of_their_batch_could_not_be_resumed(
-    payments: PaymentMaker, provider: FakeProvider, admin: Admin, wire: Wire
+    payments: PaymentMaker, provider: FakeProvider, admin: Admin, wire: Wire, caplog: pytest.LogCaptureFixture
 ) -> None:
     resumable, pending = await payments.pending(), await payments.pending()
     await PAYMENTS.claim([resumable], worker="dies", lease_seconds=30)
     await time_passes(admin, resumable, seconds=31)
     wire.loses, wire.statements, wire.arrives = 1, False, False
     await payments.processor.process([resumable, pending])
+    [record] = [record for record in caplog.records if getattr(record, "event", "") == "payment.not_resumed"]
+    assert not record.exc_info  # the database was unavailable, which is no fault of the code
     assert provider.calls == [("charge", f"{pending}:1")]
     assert (await evidence(admin, pending)).status == "completed"
     assert (await evidence(admin, resumable)).status == "processing"
+
+
+async def test_a_fault_that_kept_rows_from_being_resumed_is_logged_with_its_traceback(
+    payments: PaymentMaker,
+    provider: FakeProvider,
+    admin: Admin,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def fail(*_: Any) -> Any:
+        raise LookupError("a bug in resuming")
+
+    monkeypatch.setattr(type(PAYMENTS), "_resume_others", fail)
+    resumable, pending = await payments.pending(), await payments.pending()
+    await PAYMENTS.claim([resumable], worker="dies", lease_seconds=30)
+    await time_passes(admin, resumable, seconds=31)
+    await payments.processor.process([resumable, pending])
+    assert provider.calls == [("charge", f"{pending}:1")]
+    [record] = [record for record in caplog.records if getattr(record, "event", "") == "payment.not_resumed"]
+    assert record.exc_info
+    assert isinstance(record.exc_info[1], LookupError)

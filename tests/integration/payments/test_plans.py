@@ -23,7 +23,7 @@ from workflows.orders import create, write_orders
 from workflows.orders import queries as order_queries
 from workflows.payments import check_request, record, write_payments
 from workflows.payments import queries as payment_queries
-from workflows.processing import leases, shared_statements
+from workflows.processing import leases, lost_answers, shared_statements
 from workflows.refunds import intake as refund_intake
 from workflows.refunds import queries as refund_queries
 from workflows.refunds import record as refund_record
@@ -58,6 +58,8 @@ HOT: dict[str, Any] = {
     "refund: write": refund_intake._WRITE,
     "refunds: record": refund_record._RECORD,
     "refunds: record alone": refund_record._RECORD_ALONE,
+    "payments: recorded earlier": lost_answers.RECORDED["payment"],
+    "refunds: recorded earlier": lost_answers.RECORDED["refund"],
     "ledger: completions": post_journals._POST_COMPLETIONS,
     "ledger: refunds": post_journals._POST_REFUNDS,
     **{
