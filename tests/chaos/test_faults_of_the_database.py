@@ -95,12 +95,12 @@ async def test_a_waiting_request_is_woken_after_a_restart_of_the_database(live: 
     payment_id = created.body["id"]
     await eventually(lambda: live.row(payment_id), until=lambda row: row["next_action"] is not None)
     await restart_database(live)
-    listening = "SELECT FROM pg_stat_activity WHERE application_name = 'mpac_watch' AND query LIKE 'LISTEN%%'"
-    await eventually(partial(live.sql, listening), until=bool, within=RECOVERY_SECONDS)
     version = (await live.row(payment_id))["version"]
     path = f"/payments/{payment_id}?wait={WAIT_SECONDS}&since_version={version}"
+    listening = "SELECT FROM pg_stat_activity WHERE application_name = 'mpac_watch' AND query LIKE 'LISTEN%%'"
     async with asyncio.timeout(WAIT_SECONDS):  # it must be woken: by itself it looks again only at its end
         waiting = asyncio.ensure_future(live.api.get(path, as_=live.staff))
+        await eventually(partial(live.sql, listening), until=bool, within=RECOVERY_SECONDS)
         assert (await live.sandbox("POST", f"/v1/codes/{payment_id}:1/pay")).status == 200
         answer = await waiting
     assert (answer.status, answer.body["version"] > version) == (200, True), answer.raw
