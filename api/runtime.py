@@ -12,6 +12,7 @@ from api.limits import Limits
 from workers.nudge import Nudger
 from workers.nudge_sender import NudgeSender
 from workers.silence_monitor import SilenceMonitor
+from workflows.bills.intake import BillIntake
 from workflows.bills.queries import BillReads, bill_reads
 from workflows.database.engines import Role, connect, disconnect
 from workflows.devices.client_assertions import Assertions
@@ -50,6 +51,7 @@ class Runtime:
     payment_intake: PaymentIntake
     order_intake: OrderIntake
     refund_intake: RefundIntake
+    bill_intake: BillIntake
     payment_reads: PaymentReads
     payment_pages: GatheredPages
     order_reads: OrderReads
@@ -82,6 +84,7 @@ async def running(settings: Settings, limits: Limits) -> AsyncIterator[Runtime]:
         ),
         order_intake=OrderIntake(tax_rounding=TaxRounding(settings.tax_rounding), timeout_seconds=timeout_seconds),
         refund_intake=RefundIntake(nudge_grace_seconds=settings.nudge_grace_seconds, timeout_seconds=timeout_seconds),
+        bill_intake=BillIntake(timeout_seconds=timeout_seconds),
         payment_reads=payments,
         payment_pages=payment_pages(timeout_seconds=timeout_seconds),
         order_reads=order_reads(timeout_seconds=timeout_seconds),

@@ -14,6 +14,7 @@ from api.responses import json_response, page_response, stored_response
 from api.schemas.bills import BillIn, BillOut, BillsOut, CombineIn, PartsOut, SplitIn
 from api.schemas.query_types import Instant, Text50, Text80
 from workflows.bills.create import bill_orders
+from workflows.bills.intake import BillSubmission
 from workflows.bills.queries import BillFilter, bill_fields, list_bills
 from workflows.bills.states import BillStatus
 from workflows.bills.void_and_split import split_bill, void_bill
@@ -21,12 +22,14 @@ from workflows.bills.void_and_split import split_bill, void_bill
 router = APIRouter(prefix="/bills", tags=["bills"])
 
 
-async def post_bill(*, body: BillIn, caller: AnyCaller, key: IdempotencyKey, request_id: RequestId) -> Response:
+async def post_bill(
+    *, body: BillIn, caller: AnyCaller, key: IdempotencyKey, request_id: RequestId, runtime: RuntimeDep
+) -> Response:
     """Create a bill for the part of an order that is not billed yet.
 
     Repeating the key returns the same answer.
     """
-    stored = await bill_orders([body.order_id], field="order_id", caller=caller, key=key, request_id=request_id)
+    stored = await runtime.bill_intake.create_bill(BillSubmission(body.order_id, caller, key, request_id))
     return stored_response(stored)
 
 

@@ -14,7 +14,8 @@ of a split was voided, or paid and refunded in full, its amount can be billed ag
 """
 
 from collections.abc import Sequence
-from typing import Literal, cast
+from datetime import datetime
+from typing import Literal
 
 from sqlalchemy import text
 
@@ -51,14 +52,15 @@ _AMOUNTS: tuple[Literal["subtotal", "tax_amount", "discount_amount"], ...] = (
 
 
 _STORE = text("SELECT time_zone, cut_off FROM stores WHERE id = :id")
-_COLUMNS = """
+BILL_COLUMNS = """
     id, merchant_id, store_id, bill_number, parent_bill_id, status, version, currency, subtotal, tax_amount,
     discount_amount, total_amount, item_ids, created_at, updated_at"""
+"""The columns that a new bill sets. All others have their defaults."""
 _INSERT = text(f"""
     -- issue: bills, their orders, and the first row of their history
     WITH bill AS (
-        INSERT INTO bills ({_COLUMNS})
-        SELECT {_COLUMNS} FROM jsonb_populate_recordset(NULL::bills, CAST(:rows AS jsonb))
+        INSERT INTO bills ({BILL_COLUMNS})
+        SELECT {BILL_COLUMNS} FROM jsonb_populate_recordset(NULL::bills, CAST(:rows AS jsonb))
         RETURNING *
     ), for_orders AS (
         INSERT INTO bill_orders (bill_id, order_id, merchant_id, store_id)
@@ -120,23 +122,7 @@ async def issue_bills(
     numbers = await allocate_numbers(connection, NumberKind.BILL, [day] * len(parts))
     orders = sorted(order_ids)
     rows = [
-        {
-            "id": new_id("bill"),
-            "merchant_id": source["merchant_id"],
-            "store_id": source["store_id"],
-            "bill_number": number,
-            "parent_bill_id": parent_bill_id,
-            "status": BILL.initial[0],
-            "version": 1,
-            "currency": source["currency"],
-            "subtotal": part.subtotal,
-            "tax_amount": part.tax_amount,
-            "discount_amount": part.discount_amount,
-            "total_amount": part.total_amount,
-            "item_ids": part.item_ids,
-            "created_at": by.at,
-            "updated_at": by.at,
-        }
+        bill_row(source, part, number=number, order_ids=orders, parent_bill_id=parent_bill_id, at=by.at)
         for part, number in zip(parts, numbers, strict=True)
     ]
     history = {
@@ -146,9 +132,45 @@ async def issue_bills(
         "request_id": by.request_id,
     }
     await connection.execute(_INSERT, {"rows": rows_parameter(rows), "order_ids": orders, **history})
-    amounts = {"paid_amount": 0, "reserved_amount": 0, "refunded_amount": 0}
-    rest = {**amounts, "paid_at": None, "voided_at": None, "order_ids": orders}
-    return cast(list[BillWithOrders], [{**row, **rest} for row in rows])
+    return rows
+
+
+def bill_row(
+    source: OrderRow | BillRow,
+    part: BillPart,
+    *,
+    number: str,
+    order_ids: Sequence[str],
+    parent_bill_id: str | None,
+    at: datetime,
+) -> BillWithOrders:
+    """Return the row of a new bill with its sorted ``order_ids``.
+
+    It takes its merchant, store and currency from ``source``.
+    """
+    return {
+        "id": new_id("bill"),
+        "merchant_id": source["merchant_id"],
+        "store_id": source["store_id"],
+        "bill_number": number,
+        "parent_bill_id": parent_bill_id,
+        "status": BILL.initial[0],
+        "version": 1,
+        "currency": source["currency"],
+        "subtotal": part.subtotal,
+        "tax_amount": part.tax_amount,
+        "discount_amount": part.discount_amount,
+        "total_amount": part.total_amount,
+        "paid_amount": 0,
+        "reserved_amount": 0,
+        "refunded_amount": 0,
+        "item_ids": None if part.item_ids is None else list(part.item_ids),
+        "paid_at": None,
+        "voided_at": None,
+        "created_at": at,
+        "updated_at": at,
+        "order_ids": sorted(order_ids),
+    }
 
 
 def _check_orders(orders: Sequence[OrderRow], *, field: str) -> None:

@@ -15,6 +15,7 @@ from psycopg.rows import DictRow
 
 from workflows import numbering
 from workflows.bills import apply_payments, lock
+from workflows.bills import intake as bill_intake
 from workflows.bills import queries as bill_queries
 from workflows.database.engines import KEY_LOOKUP_SETTINGS
 from workflows.devices import issue_token
@@ -38,6 +39,9 @@ HOT: dict[str, Any] = {
     "order: write": write_orders._WRITE,
     "order: submit": write_orders._SUBMIT,
     "order: number": numbering._ALLOCATE,
+    "bill: lock order": bill_intake._LOCK,
+    "bill: look": bill_intake._LOOK_UP,
+    "bill: write": bill_intake._WRITE,
     "bill: lock": lock._LOCK,
     "bill: lock what is free": lock._LOCK_UNLOCKED,
     "bill: hold": lock.WRITE_RESERVED,
