@@ -74,6 +74,9 @@ On a fresh database PostgreSQL spent 0.31-0.45 ms per payment without these sett
 HOT_ROLES = (*KEY_LOOKUP_ROLES, Role.CALLER, Role.SWEEP)
 """Roles that also have connections of the hot path (``workflows.database.hot_path``)."""
 
+HOT_SWEEPS = 2
+"""Connections of the hot path for sweeps, which make one short statement after the other, once per second."""
+
 
 class _Engines:
     """The engines of this process, by role; empty until ``connect``."""
@@ -124,7 +127,8 @@ def connect(settings: Settings, *, roles: tuple[Role, ...] = tuple(Role)) -> Non
             url, arguments, size=settings.long_calls, timeout_seconds=LONG_POOL_TIMEOUT_SECONDS
         )
         if role in HOT_ROLES:
-            _engines.hot[role] = HotPool(_engines.url, arguments, size=size, timeout_seconds=POOL_TIMEOUT_SECONDS)
+            hot_size = HOT_SWEEPS if role is Role.SWEEP else size
+            _engines.hot[role] = HotPool(_engines.url, arguments, size=hot_size, timeout_seconds=POOL_TIMEOUT_SECONDS)
 
 
 def _engine(url: URL, arguments: dict[str, Any], *, size: int, timeout_seconds: float) -> AsyncEngine:
