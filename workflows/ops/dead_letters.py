@@ -7,18 +7,18 @@ A requeue has three steps:
 
 | step    | what                                                                                                    |
 |---------|---------------------------------------------------------------------------------------------------------|
-| read    | the letter, which must be open and have a task                                                          |
+| reserve | the letter, which must be open, have a task, and not be reserved for another request                    |
 | publish | its message, before the mark: if the broker is unreachable, the requeue fails and can be repeated       |
 | mark    | who requeued it and when; a quarantined payment or refund becomes due, with no unanswered claims        |
 
-If the process dies in between, the message is published twice, which is harmless. Before a payment is sent again, its provider
-is still asked about earlier attempts.
+The reservation ends with the request, or after ``RESERVED_FOR`` if the process died. If it died in between, the message is
+published twice, which is harmless. Before a payment is sent again, its provider is still asked about earlier attempts.
 """
 
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import CheckConstraint, Index, Text, and_, not_, select, text
@@ -66,6 +66,7 @@ class DeadLetter(Base):
     closed_at: Mapped[datetime | None] = mapped_column(INSTANT)
     closed_by: Mapped[str | None] = mapped_column(Text)
     close_reason: Mapped[str | None] = mapped_column(Text)
+    requeue_until: Mapped[datetime | None] = mapped_column(INSTANT)
 
 
 MAX_ARGUMENT_CHARACTERS = 65_536
@@ -78,16 +79,26 @@ _STORE = text("""
     INSERT INTO dead_letters (id, task, task_id, arguments, deliveries, reason, traceback, message, created_at)
     VALUES (:id, :task, :task_id, CAST(:arguments AS jsonb), :deliveries, :reason, :traceback, :message, now())
 """)
-_CLOSE = text("""
-    UPDATE dead_letters SET closed_at = now(), closed_by = :by, close_reason = :reason
-    WHERE id = :id AND requeued_at IS NULL AND closed_at IS NULL
+RESERVED_FOR = timedelta(minutes=1)
+"""How long a letter is reserved for the request that requeues it; publishing a message takes seconds at most."""
+
+# clock_timestamp, because a request may wait for the row. It then sees the reservation of the request that it waited for.
+_FREE = "requeued_at IS NULL AND closed_at IS NULL AND (requeue_until IS NULL OR requeue_until <= clock_timestamp())"
+_CLOSE = text(f"""
+    UPDATE dead_letters SET closed_at = now(), closed_by = :by, close_reason = :reason WHERE id = :id AND {_FREE}
 """)
+_RESERVE = text(f"""
+    UPDATE dead_letters SET requeue_until = clock_timestamp() + :reserved_for
+    WHERE id = :id AND message IS NULL AND {_FREE} RETURNING task, arguments
+""")
+_RELEASE = text("UPDATE dead_letters SET requeue_until = NULL WHERE id = :id AND requeued_at IS NULL")
 _REQUEUE = text("""
     UPDATE dead_letters SET requeued_at = now(), requeued_by = :by
     WHERE id = :id AND requeued_at IS NULL AND closed_at IS NULL
     RETURNING id, task, arguments, entity_id, requeued_at
 """)
-_KNOWN = text("SELECT task, arguments, requeued_at, closed_at, message FROM dead_letters WHERE id = :id")
+_KNOWN = text("SELECT requeued_at, closed_at, message FROM dead_letters WHERE id = :id")
+_SHOWN = [column for column in DeadLetter.__table__.columns if column.name != "requeue_until"]
 _OPEN = and_(DeadLetter.requeued_at.is_(None), DeadLetter.closed_at.is_(None))
 
 PROCESSING, REQUEUE = PaymentStatus.PROCESSING, PaymentRemark.REQUEUE
@@ -165,7 +176,7 @@ async def list_dead_letters(
 
     ``is_open`` selects open letters (``True``), requeued or closed ones (``False``) or all (``None``).
     """
-    wanted = select(DeadLetter.__table__)
+    wanted = select(*_SHOWN)
     if is_open is not None:
         wanted = wanted.where(_OPEN if is_open else not_(_OPEN))
     async with caller_transaction(caller) as connection:
@@ -179,7 +190,7 @@ async def close_dead_letter(letter_id: str, *, reason: str, caller: Caller) -> d
     """
     async with caller_transaction(caller) as connection:
         await connection.execute(_CLOSE, {"id": letter_id, "by": caller.id, "reason": reason})
-        found = await connection.execute(select(DeadLetter.__table__).where(DeadLetter.id == letter_id))
+        found = await connection.execute(select(*_SHOWN).where(DeadLetter.id == letter_id))
         letter = found.mappings().one_or_none()
     if letter is None:
         raise ResourceNotFound()
@@ -189,10 +200,9 @@ async def close_dead_letter(letter_id: str, *, reason: str, caller: Caller) -> d
 
 
 def already_closed_detail(requeued_at: datetime | None, closed_at: datetime | None) -> Detail:
-    """Return the error detail that says when a letter was requeued or closed.
-
-    One of the two times is given.
-    """
+    """Return the error detail for a letter that is requeued, closed or being requeued."""
+    if requeued_at is None and closed_at is None:
+        return Detail("requeued_at", "Another request is requeuing this letter; look at it again in a minute")
     if requeued_at is not None:
         return Detail("requeued_at", f"This letter was requeued at {requeued_at:%FT%TZ}")
     return Detail("closed_at", f"This letter was closed at {closed_at:%FT%TZ}")
@@ -213,17 +223,21 @@ Publish = Callable[[str, list[Any]], Awaitable[None]]
 async def requeue_dead_letter(letter_id: str, *, publish: Publish, caller: Caller, request_id: str) -> TaskCall:
     """Publish the task of an open dead letter again, mark the letter as requeued, and return the task.
 
-    Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (requeued or closed already) and ``ServiceUnavailable`` (nothing
-    was done).
+    Of two concurrent requests, one is refused. Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (requeued or closed
+    already, or by another request just now) and ``ServiceUnavailable`` (nothing was done).
     """
     async with caller_transaction(caller) as connection:
-        found = await _read_open_task(connection, letter_id)
-    await publish(found.task, found.arguments)
+        found = await _reserve(connection, letter_id)
+    try:
+        await publish(found.task, found.arguments)
+    except BaseException:
+        async with caller_transaction(caller) as connection:
+            await connection.execute(_RELEASE, {"id": letter_id})
+        raise
     async with caller_transaction(caller) as connection:
         letter = (await connection.execute(_REQUEUE, {"id": letter_id, "by": caller.id})).mappings().one_or_none()
-        if letter is None:  # another request has requeued or closed it in the meantime
-            await _read_open_task(connection, letter_id)
-            raise ResourceNotFound()  # untested: the line before has raised, unless the letter is deleted meanwhile
+        if letter is None:  # publishing took longer than the reservation, and another request has requeued or closed it
+            raise await _refusal(connection, letter_id)
         machine = next((candidate for candidate in LEASED if letter["task"] == f"{candidate.name}s.process"), None)
         if machine and letter["entity_id"]:
             by = ChangeContext.caller(caller, at=letter["requeued_at"], request_id=request_id)
@@ -231,18 +245,28 @@ async def requeue_dead_letter(letter_id: str, *, publish: Publish, caller: Calle
     return found
 
 
-async def _read_open_task(connection: AsyncConnection, letter_id: str) -> TaskCall:
-    """Return the task of an open letter. Raises ``ResourceNotFound``, ``InvalidStatusTransition``."""
+async def _reserve(connection: AsyncConnection, letter_id: str) -> TaskCall:
+    """Reserve an open letter and return its task.
+
+    Raises ``ResourceNotFound`` and ``InvalidStatusTransition``.
+    """
+    parameters = {"id": letter_id, "reserved_for": RESERVED_FOR}
+    reserved = (await connection.execute(_RESERVE, parameters)).one_or_none()
+    if reserved is None:
+        raise await _refusal(connection, letter_id)
+    return TaskCall(reserved.task, reserved.arguments)
+
+
+async def _refusal(connection: AsyncConnection, letter_id: str) -> ResourceNotFound | InvalidStatusTransition:
+    """Return the error for a letter that can't be requeued now."""
     known = (await connection.execute(_KNOWN, {"id": letter_id})).one_or_none()
     if known is None:
-        raise ResourceNotFound()
-    if known.requeued_at is not None or known.closed_at is not None:
-        raise InvalidStatusTransition(already_closed_detail(known.requeued_at, known.closed_at))
-    if known.message is not None:
-        raise InvalidStatusTransition(
+        return ResourceNotFound()
+    if known.message is not None and known.closed_at is None:
+        return InvalidStatusTransition(
             Detail("message", "No task can be made of this message; close the letter instead")
         )
-    return TaskCall(known.task, known.arguments)
+    return InvalidStatusTransition(already_closed_detail(known.requeued_at, known.closed_at))
 
 
 async def _make_due(connection: AsyncConnection, machine: StateMachine, entity_id: str, by: ChangeContext) -> None:

@@ -13,11 +13,9 @@ from tests.fakes import FakeProvider
 from tests.harness import Api
 from tests.integration.payments.evidence import Admin, all_of, evidence
 from workers import dead_letters
-from workflows.errors import InvalidStatusTransition
 from workflows.ops.count_open_rows import read_overview
-from workflows.ops.dead_letters import requeue_dead_letter, store_dead_letter
+from workflows.ops.dead_letters import store_dead_letter
 from workflows.refunds.workload import PAYMENTS
-from workflows.tenants.caller import Caller, CallerRole
 
 
 @pytest.fixture
@@ -267,23 +265,6 @@ async def test_a_dead_letter_without_a_task_can_only_be_closed(
     )
     closed = await api.post(f"/ops/dead-letters/{letter['id']}/close", {"reason": "r"}, as_=operator)
     assert (closed.status, closed.body["message"]) == (200, "body: ?")
-
-
-async def test_a_letter_that_is_requeued_twice_concurrently_is_requeued_once(
-    tenant: Tenant, payments: PaymentMaker, admin: Admin
-) -> None:
-    payment_id, letter_id = await quarantined(payments, admin)
-    operator = Caller("usr_operator", CallerRole.SYSTEM_OP)
-
-    async def publish(task: str, arguments: list[Any]) -> None:
-        """Accept the message of the concurrent request, and send nothing."""
-
-    async def requeue_meanwhile(task: str, arguments: list[Any]) -> None:
-        await requeue_dead_letter(letter_id, publish=publish, caller=operator, request_id="req_2")
-
-    with pytest.raises(InvalidStatusTransition):
-        await requeue_dead_letter(letter_id, publish=requeue_meanwhile, caller=operator, request_id="req_1")
-    assert (await evidence(admin, payment_id)).events.count("requeue") == 1
 
 
 async def test_a_letter_about_no_payment_or_refund_is_requeued(
