@@ -4,7 +4,7 @@
 |--------------------------|--------------------------------------------------------------------------------------------|
 | GET of one row           | a closed loop of 64 terminals; each reads rows of its own store                            |
 | a page of 50 payments    | a closed loop of 8                                                                         |
-| bill, split, refund      | each order, bill and payment once, 16 at a time; a refund costs until it is final          |
+| bill, split, refund      | each order, bill and payment once, 64 at a time; a refund costs until it is final          |
 
 CPU time is that of all processes of the product and its servers, without the stand-in provider.
 """
@@ -32,7 +32,7 @@ class ReadsPlan:
     rows: int = 3_000  # orders, bills and payments
     in_flight: int = 64
     pages_in_flight: int = 8
-    writes_in_flight: int = 16  # one per store: bills of a store wait for each other's number
+    writes_in_flight: int = 64
     warm_up: float = 1.0
     seconds: float = 5.0
 
