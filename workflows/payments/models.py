@@ -96,6 +96,8 @@ class PaymentHistory(HistoryRow, Base):
     __tablename__ = "payment_history"
 
     payment_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    merchant_id: Mapped[str | None] = mapped_column(Text)  # type: ignore[assignment]
+    store_id: Mapped[str | None] = mapped_column(Text)  # type: ignore[assignment]
 
 
 class PaymentAttempt(AttemptRow, Base):

@@ -40,12 +40,10 @@ WRITE = text(f"""
         -- An array is complete before the first row is inserted: every transaction takes keys first, then references.
         WHERE id = ANY(ARRAY(SELECT resource_id FROM stored))
         ORDER BY merchant_id, client_reference -- as the keys below
-        RETURNING id, merchant_id, store_id, created_at, request_id
+        RETURNING id, created_at, request_id
     ), history AS (
-        INSERT INTO payment_history (payment_id, version, merchant_id, store_id, event, to_status, at, caller_type,
-                                     caller_id, request_id)
-        SELECT p.id, 1, p.merchant_id, p.store_id, 'create', 'pending', p.created_at, by.caller_type, by.caller_id,
-               p.request_id
+        INSERT INTO payment_history (payment_id, version, event, to_status, at, caller_type, caller_id, request_id)
+        SELECT p.id, 1, 'create', 'pending', p.created_at, by.caller_type, by.caller_id, p.request_id
         FROM payment p JOIN jsonb_to_recordset(CAST(:payments AS jsonb)) AS by(id text, caller_type text, caller_id text)
             ON by.id = p.id
     )

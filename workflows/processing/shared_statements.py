@@ -29,10 +29,9 @@ START = """
         FROM picked WHERE r.id = ANY(:ids) AND r.id = picked.id
         RETURNING {columns}, r.version, r.merchant_id, r.store_id, r.attempts
     ), history AS (
-        INSERT INTO {entity}_history ({entity}_id, version, merchant_id, store_id, event, from_status, to_status, at,
-                                      caller_type, caller_id, request_id)
-        SELECT id, version, merchant_id, store_id, 'claim', 'pending', 'processing', now, 'worker', :worker, request_id
-        FROM claimed
+        INSERT INTO {entity}_history ({entity}_id, version, event, from_status, to_status, at, caller_type, caller_id,
+                                      request_id)
+        SELECT id, version, 'claim', 'pending', 'processing', now, 'worker', :worker, request_id FROM claimed
     ), attempt AS (
         INSERT INTO {entity}_attempts ({entity}_id, number, merchant_id, store_id, provider, reference, sent_at)
         SELECT id, 1, merchant_id, store_id, provider, id || '\\:1', now FROM claimed WHERE attempts = 1
@@ -149,11 +148,10 @@ OUTCOME_COLUMNS = """provider_reference = coalesce(i.provider_reference, r.provi
 """The assignments that are the same for payments and refunds. They follow that of the status."""
 
 HISTORY = """
-        INSERT INTO {entity}_history ({entity}_id, version, merchant_id, store_id, event, from_status, to_status, at,
-                                      caller_type, caller_id, reason, request_id)
+        INSERT INTO {entity}_history ({entity}_id, version, event, from_status, to_status, at, caller_type, caller_id,
+                                      reason, request_id)
         -- clock_timestamp: the transaction may have waited for locks, and history is in the order of versions (I14).
-        SELECT id, version, merchant_id, store_id, event, 'processing', status, clock_timestamp(), 'worker', :worker, code,
-               request_id
+        SELECT id, version, event, 'processing', status, clock_timestamp(), 'worker', :worker, code, request_id
         FROM recorded WHERE event IS NOT NULL
 """
 

@@ -57,6 +57,8 @@ class RefundHistory(HistoryRow, Base):
     __tablename__ = "refund_history"
 
     refund_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    merchant_id: Mapped[str | None] = mapped_column(Text)  # type: ignore[assignment]
+    store_id: Mapped[str | None] = mapped_column(Text)  # type: ignore[assignment]
 
 
 class RefundAttempt(AttemptRow, Base):
