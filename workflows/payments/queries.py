@@ -65,7 +65,9 @@ async def list_payments(
     if wanted.client_reference is not None and caller.scope is Scope.SYSTEM:
         conditions.append(Payment.merchant_id.in_(select(Merchant.id)))  # the index begins with the merchant
     if wanted.device_id is not None and stores is None:
-        stores = select(Device.store_id.label("id")).where(Device.id == wanted.device_id)
+        stores = select(Device.store_id.label("id")).where(
+            Device.id == wanted.device_id, *visible_to(caller, Device.merchant_id, Device.store_id)
+        )
     walk = Walk(
         model=Payment,
         caller=caller,

@@ -5,6 +5,8 @@ An index for each scope and each filter would make every payment dearer. Lists u
 | list | how it is read |
 |---|---|
 | of one store, of all stores of a merchant or of a PSP | the newest rows in the index of each store, merged |
+| the same of more than ``FEW_STORES`` stores | first a chunk of the primary key, which most often fills the page |
+| the same, of a share of all stores, with a filter | chunks of the primary key (``key_chunks``) |
 | of everything (system scope), of more than ``LARGEST_MERGE`` stores | the primary key, backwards |
 | with a filter that has an index of its own (``is_selective``) | all rows that it finds, sorted |
 
@@ -18,23 +20,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import (
-    ColumnElement,
-    Select,
-    Subquery,
-    and_,
-    case,
-    false,
-    func,
-    literal,
-    or_,
-    select,
-    true,
-)
+from sqlalchemy import ColumnElement, Select, Subquery, and_, case, func, literal, literal_column, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import InstrumentedAttribute
 
 from workflows.tenants.caller import Caller, Scope
+from workflows.tenants.key_chunks import chunk_start, is_below, rows_by_key
 from workflows.tenants.models import Merchant, Store
 from workflows.tenants.paging import Conditions, PageRows, check_cursor, created_bounds
 from workflows.tenants.scope import visible_to
@@ -46,8 +37,20 @@ FIRST_CHUNK, LARGEST_CHUNK, GROWTH = 500, 8_000, 4
 """Rows that a chunk tests: few at first, because most filters fill a page soon."""
 
 LARGEST_MERGE = 5_000
-"""Stores whose indexes are merged; each costs some 10 µs. For more stores the primary key is walked, in the hope that so many
-have a good share of all rows: if they have few, it is read far."""
+"""Stores whose indexes are merged. For more stores the primary key is walked, a page ending with a cursor if they have few
+rows: each chunk reads as many rows as it says, whoever they belong to."""
+
+FEW_STORES = 50
+"""Up to so many stores are merged at once: it takes as long as the first chunk of the primary key."""
+
+ROWS_PER_STORE = 10
+"""Rows of the primary key that are read in the time in which one store's index is searched."""
+
+SPARE = 1.5
+"""How many times as many rows are read as would fill the page if all stores had the same share of the rows."""
+
+LARGE_SHARE = 0.1
+"""The share of all stores from which on a filter is tested on the primary key: their rows are not far apart there."""
 
 LEAST_PER_STORE = 4  # rows of each store in a chunk, so that stores without recent rows are passed quickly
 
@@ -80,8 +83,12 @@ class Walk:
 
     @property
     def scope_of_owner(self) -> list[ColumnElement[bool]]:
-        """The conditions on the rows of an owner: none if ``merged`` has selected the owners by them already."""
-        return self.scope if self.stores is not None or self.caller.scope is not Scope.PSP else []
+        """The conditions on the rows of an owner.
+
+        None for a PSP, because its owners were selected by the same rule: the look-up of each row's merchant costs more than
+        the row, and PostgreSQL may sort all rows of a store after it. Row-level security checks each row nevertheless.
+        """
+        return self.scope if self.caller.scope is not Scope.PSP else []
 
     @property
     def owner(self) -> InstrumentedAttribute[Any]:
@@ -105,8 +112,7 @@ def stores_named(store_id: str | None, caller: Caller) -> Select[Any] | None:
     """Return the statement of the store that a filter names; it finds none that ``caller`` may not see."""
     if store_id is None:
         return None
-    found = only(store_id)
-    return found.where(false()) if caller.scope is Scope.STORE and store_id != caller.store_id else found
+    return select(Store.id).where(Store.id == store_id, *visible_to(caller, Store.merchant_id, Store.id))
 
 
 def only(owner_id: str) -> Select[Any]:
@@ -124,27 +130,37 @@ async def read_page(connection: AsyncConnection, walk: Walk, *, limit: int, befo
         return PageRows(await _rows(connection, _range(walk, _below(walk.model, before), limit)))
     stores = walk.merged()
     bounds = [*await created_bounds(connection, walk.model, *walk.created), *_below(walk.model, before)]
-    if not walk.is_selective and await _use_indexes(connection, stores) > LARGEST_MERGE:
-        stores = None
     if walk.is_selective:
         return PageRows(await _rows(connection, _selected(walk, stores, bounds, limit)))
+    number, share = await _use_indexes(connection, walk, stores)
+    if number > LARGEST_MERGE or (number > FEW_STORES and walk.conditions and share >= LARGE_SHARE):
+        return await _tested(connection, walk, None, bounds, limit=limit)
+    chunk = int(SPARE * limit / share) if share else LARGEST_CHUNK
+    if number > FEW_STORES and not walk.conditions and chunk <= min(LARGEST_CHUNK, number * ROWS_PER_STORE):
+        start = await chunk_start(connection, walk.model, bounds, chunk)
+        rows = await _rows(connection, rows_by_key(walk.model, [*walk.scope, *bounds], start, limit=limit))
+        if len(rows) >= limit:
+            return PageRows(rows)
     if stores is not None and not walk.conditions:
         return PageRows(await _rows(connection, _newest(walk, stores.subquery("s"), bounds, limit)))
     return await _tested(connection, walk, stores, bounds, limit=limit)
 
 
-async def _use_indexes(connection: AsyncConnection, stores: Select[Any] | None) -> int:
-    """Have rows read in the order of an index, and return the number of ``stores``.
+async def _use_indexes(connection: AsyncConnection, walk: Walk, stores: Select[Any] | None) -> tuple[int, float]:
+    """Have rows read in the order of an index; return the number of ``stores``, and their share of all.
 
-    The number is at most one more than ``LARGEST_MERGE``. A bitmap would read all rows of each store, to sort them for the few
-    that are wanted.
+    The number is at most one more than ``LARGEST_MERGE``. The share is that of the last ANALYZE, 0 if there was none. A bitmap
+    would read all rows of each store, to sort them for the few that are wanted.
     """
     plans = [func.set_config(f"enable_{kind}scan", "off", true()) for kind in ("bitmap", "seq")]
     if stores is None:
         await connection.execute(select(*plans))
-        return 0
+        return 0, 1.0
     number = select(func.count()).select_from(stores.limit(LARGEST_MERGE + 1).subquery()).scalar_subquery()
-    return int((await connection.execute(select(number.label("stores"), *plans))).one().stores)
+    table = (Store if walk.by == "store_id" else Merchant).__tablename__
+    estimate: ColumnElement[float] = literal_column(f"(SELECT reltuples FROM pg_class WHERE oid = '{table}'::regclass)")
+    found = (await connection.execute(select(number.label("number"), estimate.label("estimate"), *plans))).one()
+    return found.number, found.number / found.estimate if found.estimate > 0 else 0.0
 
 
 async def _tested(
@@ -155,9 +171,10 @@ async def _tested(
     give_up_at = clock() + WALK_SECONDS
     while True:
         if stores is None:
-            rows = await _rows(connection, _tested_by_key(walk, bounds, limit=limit, chunk=chunk))
-            last = rows[-1]["id"] if rows and rows[-1]["n"] == chunk else None
-            found += [_without(row, "is_match", "n") for row in rows if row["is_match"]]
+            conditions = [*walk.scope, *walk.conditions, *bounds]
+            last = await chunk_start(connection, walk.model, bounds, chunk)
+            found += await _rows(connection, rows_by_key(walk.model, conditions, last, limit=limit))
+            last = None if last is None or is_below(last, bounds) else last
         else:
             rows = await _rows(
                 connection, _tested_by_store(walk, stores.subquery("s"), bounds, limit=limit, chunk=chunk)
@@ -178,24 +195,6 @@ def _range(walk: Walk, bounds: Conditions, limit: int) -> Select[Any]:
     """Return the statement that reads a range of one index, for the most frequent and cheapest lists."""
     model = walk.model
     return select(model.__table__).where(*walk.scope, *bounds).order_by(model.id.desc()).limit(limit)
-
-
-def _tested_by_key(walk: Walk, bounds: Conditions, *, limit: int, chunk: int) -> Select[Any]:
-    """Return the statement that tests the next ``chunk`` rows of the primary key, up to a full page.
-
-    It returns the matches, and the last row of the chunk as a row with ``n = chunk``.
-    """
-    model = walk.model
-    tested = (
-        select(model.__table__, and_(true(), *walk.conditions).label("is_match"))
-        .where(*walk.scope, *bounds)
-        .order_by(model.id.desc())
-        .limit(chunk)
-        .subquery("tested")
-    )
-    counted = select(tested, func.row_number().over().label("n")).subquery("counted")
-    wanted = or_(counted.c.is_match, counted.c.n == chunk)
-    return select(counted).where(wanted).order_by(counted.c.id.desc()).limit(limit)
 
 
 def _tested_by_store(walk: Walk, stores: Subquery, bounds: Conditions, *, limit: int, chunk: int) -> Select[Any]:
