@@ -84,7 +84,7 @@ class Sender(Protocol):
         """Prepare for nudges of ``tasks``."""
 
     async def send(self, task: str, ids: Sequence[str], *, request_ids: Sequence[str]) -> int:
-        """Send one nudge, and return how many messages wait before it."""
+        """Send one nudge, and return how many messages waited before it or shortly before."""
 
     async def close(self) -> None:
         """Release everything."""

@@ -8,13 +8,16 @@ per second, a third of the API's CPU time. Here a message takes 0.1 ms and no th
 | queue, fields, coding | Celery and kombu, which publish one message of each task to a broker in memory              |
 | ids                   | replaced in each message                                                                    |
 | transport             | ``LPUSH`` to the queue's list, as kombu's transport for Redis (``Settings`` allows no other) |
+| answers               | asked for every ``ANSWER_SECONDS``: each would wake this process once more                  |
 
 ``tests/integration/workers/test_publishing.py`` compares a message with that of ``send_task``.
 """
 
 import asyncio
 import base64
+import math
 from collections.abc import Sequence
+from time import monotonic
 from typing import Any
 
 import orjson
@@ -25,8 +28,14 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-CONNECT_SECONDS, SEND_SECONDS = 3, 10
-"""As the transport's timeouts (``workers.app``)."""
+SEND_SECONDS = 10
+"""How long sending may take, opening the connection included. As the transport's timeout (``workers.app``)."""
+
+ANSWER_SECONDS = 0.1
+"""While no message waits in the queue, the broker answers the first nudge after this time, and no other.
+
+If it refuses nudges that it need not answer, for example because its memory is full, the next answer says so.
+"""
 
 
 class NudgeSender:
@@ -37,11 +46,14 @@ class NudgeSender:
         self._broker = Redis.from_url(
             broker_url,
             protocol=2,
-            socket_connect_timeout=CONNECT_SECONDS,
-            socket_timeout=None,  # ``send`` limits all of it: a timeout of each step would start a task of its own
+            # ``send`` limits all of it: a timeout of each step would start a task of its own
+            socket_connect_timeout=None,
+            socket_timeout=None,
             retry=Retry(NoBackoff(), 0),
         )
         self._messages: dict[str, PreparedMessage] = {}
+        self._backlog = 0
+        self._answered_at = -math.inf
 
     def prepare(self, *tasks: str) -> None:
         """Compose the messages of ``tasks`` now. It imports Celery, which takes a second."""
@@ -49,13 +61,28 @@ class NudgeSender:
             self._messages[task] = PreparedMessage(task)
 
     async def send(self, task: str, ids: Sequence[str], *, request_ids: Sequence[str]) -> int:
-        """Send one nudge; once the broker has it, return how many messages wait before it in the queue.
+        """Send one nudge, and return how many messages waited before the last one that was answered.
 
         Raises the errors of the broker's client, and ``TimeoutError``.
         """
         message = self._messages[task]
+        content = message.render(ids, request_ids)
         async with asyncio.timeout(SEND_SECONDS):
-            return await self._broker.lpush(message.queue, message.render(ids, request_ids)) - 1
+            if self._backlog or monotonic() >= self._answered_at + ANSWER_SECONDS:
+                self._backlog = await self._broker.lpush(message.queue, content) - 1
+                self._answered_at = monotonic()
+            else:
+                await self._send_without_answer("LPUSH", message.queue, content)
+        return self._backlog
+
+    async def _send_without_answer(self, *command: str | bytes) -> None:
+        """Send ``command`` so that the broker does not answer it."""
+        pool = self._broker.connection_pool
+        connection = await pool.get_connection()  # type: ignore[no-untyped-call]
+        try:
+            await connection.send_packed_command(connection.pack_commands([("CLIENT", "REPLY", "SKIP"), command]))
+        finally:
+            await pool.release(connection)
 
     async def close(self) -> None:
         """Close the connection."""

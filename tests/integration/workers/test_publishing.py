@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from mpac.stack.local_stack import LocalStack
 from tests.factories import Tenant
@@ -15,6 +16,9 @@ from tests.polling import eventually
 from workers import nudge_sender
 from workers.nudge import PAYMENTS
 from workers.nudge_sender import NudgeSender
+
+LONG_SECONDS = 600
+"""Longer than any test may take."""
 
 
 @pytest.fixture
@@ -103,9 +107,10 @@ def _task_id(message: dict[str, Any]) -> str:
 
 
 async def test_a_nudge_is_sent_after_the_broker_has_closed_the_connection(
-    stack: LocalStack, empty_queue: Redis
+    stack: LocalStack, empty_queue: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = empty_queue
+    monkeypatch.setattr(nudge_sender, "ANSWER_SECONDS", 0)
     sender = NudgeSender(stack.urls.broker)
     sender.prepare(PAYMENTS)
     assert await sender.send(PAYMENTS, ["pay_1"], request_ids=["req_1"]) == 0
@@ -117,6 +122,50 @@ async def test_a_nudge_is_sent_after_the_broker_has_closed_the_connection(
     assert await sender.send(PAYMENTS, ["pay_2"], request_ids=["req_2"]) == 1
     await client.delete("payments")
     await client.aclose()
+    await sender.close()
+
+
+async def test_only_one_nudge_in_a_while_is_answered(
+    stack: LocalStack, empty_queue: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nudge_sender, "ANSWER_SECONDS", LONG_SECONDS)
+    sender = NudgeSender(stack.urls.broker)
+    sender.prepare(PAYMENTS)
+
+    async def queued() -> int:
+        return int(await empty_queue.llen("payments"))
+
+    for number in range(3):
+        assert await sender.send(PAYMENTS, ["pay_1"], request_ids=["req_1"]) == 0
+        await eventually(queued, until=(number + 1).__eq__)
+    [connection] = sender._broker.connection_pool._available_connections
+    assert not await connection.can_read()  # an answer that nobody reads would be taken for the next one's
+    monkeypatch.setattr(nudge_sender, "ANSWER_SECONDS", 0)
+    assert await sender.send(PAYMENTS, ["pay_1"], request_ids=["req_1"]) == 3
+    monkeypatch.setattr(nudge_sender, "ANSWER_SECONDS", LONG_SECONDS)
+    assert await sender.send(PAYMENTS, ["pay_1"], request_ids=["req_1"]) == 4, "answered while messages wait"
+    await empty_queue.delete("payments")
+    await empty_queue.aclose()
+    await sender.close()
+
+
+async def test_refused_nudges_without_an_answer_are_noticed_by_the_next_answer(
+    stack: LocalStack, empty_queue: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nudge_sender, "ANSWER_SECONDS", LONG_SECONDS)
+    sender = NudgeSender(stack.urls.broker)
+    sender.prepare(PAYMENTS)
+    await sender.send(PAYMENTS, ["pay_1"], request_ids=["req_1"])
+    await empty_queue.delete("payments")
+    await empty_queue.set("payments", "not a list")
+    await sender.send(PAYMENTS, ["pay_2"], request_ids=["req_2"])
+    monkeypatch.setattr(nudge_sender, "ANSWER_SECONDS", 0)
+    with pytest.raises(ResponseError):
+        await sender.send(PAYMENTS, ["pay_3"], request_ids=["req_3"])
+    await empty_queue.delete("payments")
+    assert await sender.send(PAYMENTS, ["pay_4"], request_ids=["req_4"]) == 0
+    await empty_queue.delete("payments")
+    await empty_queue.aclose()
     await sender.close()
 
 
