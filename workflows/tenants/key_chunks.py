@@ -1,7 +1,7 @@
 """Read a list of many stores by the primary key, in chunks of a known number of rows.
 
 A caller sees its own rows only, so a statement that stops after a number of rows may read the whole table to find them.
-``id_before`` (migration 0035) tells where a chunk of rows begins, whoever they belong to: the chunk is then a range of ids,
+``id_before`` (migration 0036) tells where a chunk of rows begins, whoever they belong to: the chunk is then a range of ids,
 and its cost is known before it is read.
 """
 

@@ -9,8 +9,8 @@ Each lock lasts for milliseconds: no row is read.
 
 from alembic import op
 
-revision = "0034"
-down_revision = "0033"
+revision = "0035"
+down_revision = "0034"
 branch_labels = None
 depends_on = None
 
