@@ -54,6 +54,7 @@ class InstallationState(NamedTuple):
     queues: Mapping[str, int | None]
     broker_silent_seconds: float
     invariants: list[dict[str, Any]]
+    months_ahead: int
 
 
 def gauges(now: InstallationState) -> Iterator[Metric]:
@@ -69,6 +70,8 @@ def gauges(now: InstallationState) -> Iterator[Metric]:
     meaning = "Seconds since the oldest of these days ended."
     ages = {key: group.oldest_seconds for key, group in days.items()}
     yield _labelled("days_waiting_oldest_seconds", meaning, ["reason"], ages)
+    meaning = "Months that have their tables already and have not begun."
+    yield _gauge("months_ahead", meaning, now.months_ahead)
     yield from _settlements(now)
     yield from _invariants(now.invariants)
 

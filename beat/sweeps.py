@@ -20,6 +20,7 @@ from workers.task_classes import LoopTask
 from workflows.database.metrics_buffer import count_swept_rows
 from workflows.invariants.scheduled import check_on_schedule
 from workflows.ops.housekeeping import forget_expired
+from workflows.ops.make_months import make_months
 from workflows.processing.due import (
     DueRow,
     find_due_payments,
@@ -175,3 +176,10 @@ def purge_expired() -> TextSummary | None:
     """Delete expired idempotency records and client assertions."""
     count = run(forget_expired())
     return TextSummary(f"deleted {count} expired") if count else None
+
+
+@app.task(name="sweeps.months", **HOUSEKEEPING)
+def months() -> TextSummary | None:
+    """Make the partitions of coming months."""
+    count = run(make_months())
+    return TextSummary(f"made {count} months") if count else None

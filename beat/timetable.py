@@ -9,6 +9,7 @@ AHEAD_SECONDS = 10.0  # after the database's clock was set back, payments are de
 PERIODS_SECONDS = 60.0  # a new store gets its first period, and a changed rule takes effect, within a minute
 RECONCILE_SECONDS = 15.0  # statements arrive by the hour, but a cash count is picked up within seconds
 INVARIANTS_SECONDS = 3_600.0  # a check takes at most a minute of one CPU (workflows.invariants.scheduled)
+MONTHS_SECONDS = 1_800.0  # a month is made months ahead; several tries fit into an hour in which its lock is busy
 HOUSEKEEPING_SECONDS = 30.0  # deletes expired keys for up to 20 s, a thousand per transaction
 
 
@@ -31,5 +32,6 @@ ENTRIES = {
     "sweep-reconciliations": ("sweeps.reconciliations", RECONCILE_SECONDS),
     "open-settlements": ("settlements.open_due", PERIODS_SECONDS),
     "check-invariants": ("sweeps.invariants", INVARIANTS_SECONDS),
+    "make-months": ("sweeps.months", MONTHS_SECONDS),
     "forget-expired": ("sweeps.forget_expired", HOUSEKEEPING_SECONDS),
 }

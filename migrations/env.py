@@ -50,12 +50,14 @@ def run() -> None:
             connection.commit()  # hold no snapshot: an index that is built concurrently would wait for it
             time.sleep(LOCK_STEP_SECONDS)
         connection.execute(text("SET lock_timeout = '3s'"))
+        partitions = set(connection.execute(text("SELECT relname FROM pg_class WHERE relispartition")).scalars())
         connection.commit()
         context.configure(
             connection=connection,
             target_metadata=Base.metadata,
             transaction_per_migration=True,
             compare_server_default=False,
+            include_name=lambda name, kind, _: kind != "table" or name not in partitions,
         )
         with context.begin_transaction():
             context.run_migrations()

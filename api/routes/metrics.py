@@ -26,12 +26,19 @@ from workflows.ops.count_open_rows import (
 )
 from workflows.ops.health import SingleFlight
 from workflows.ops.liveness import Heartbeat, read_heartbeats
+from workflows.ops.make_months import count_months_ahead
 from workflows.ops.metrics_store import read_totals
 
 router = APIRouter(tags=["health"])
 
 Found = tuple[
-    Overview, Iterable[WaitingDays], list[OpenSettlements], list[Heartbeat], list[CountDelta], list[dict[str, Any]]
+    Overview,
+    Iterable[WaitingDays],
+    list[OpenSettlements],
+    list[Heartbeat],
+    list[CountDelta],
+    list[dict[str, Any]],
+    int,
 ]
 
 
@@ -58,10 +65,10 @@ async def metrics(request: Request) -> Response:
     """
     runtime = runtime_of(request)
     await runtime.totals_writer.add()
-    overview, waiting, settlements, workers, counted, rules = await _PROBE.result()
+    overview, waiting, settlements, workers, counted, rules, months = await _PROBE.result()
     queues = {queue: runtime.silence_monitor.messages_waiting(queue) for queue in QUEUES}
     broker = runtime.silence_monitor.broker_silent_seconds
-    now = InstallationState(overview, waiting, settlements, workers, queues, broker, rules)
+    now = InstallationState(overview, waiting, settlements, workers, queues, broker, rules, months)
     registry = CollectorRegistry()
     registry.register(_Families([*gauges(now), *totals(counted)]))
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
@@ -75,6 +82,7 @@ async def _probe() -> Found:
         await read_heartbeats(Role.ACCEPT),
         await read_totals(Role.ACCEPT),
         await read_results(Role.ACCEPT),
+        await count_months_ahead(Role.ACCEPT),
     )
 
 

@@ -24,11 +24,13 @@ class LedgerAccount(Base):
 
 
 class LedgerJournal(Base):
-    """A posted movement of money. The amounts of its entries sum to zero."""
+    """A posted movement of money. The amounts of its entries sum to zero.
+
+    ``(source_id, kind)`` is unique. Each partition has its own constraint (migration 0039), which SQLAlchemy does not see.
+    """
 
     __tablename__ = "ledger_journals"
     __table_args__ = (
-        UniqueConstraint("source_id", "kind", name="ledger_journals_source_key"),
         Index("ledger_journals_by_merchant", "merchant_id", "id"),
         Index("ledger_journals_by_payment", "payment_id", postgresql_where=text("source_id <> payment_id")),
     )

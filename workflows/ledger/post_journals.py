@@ -26,11 +26,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import TextClause, text
+from sqlalchemy import text
 
 from workflows.database.connection import Connection
-from workflows.database.engines import rows_parameter
-from workflows.ids import new_id
+from workflows.database.engines import Role, rows_parameter
+from workflows.database.months import MARK, MonthlyStatement, execute_within
+from workflows.ids import id_in_month_of
 
 
 class AccountKind(StrEnum):
@@ -64,11 +65,11 @@ CASH_PROVIDER = "cash"
 # payments is a table of a higher layer. It is read here, so that a journal is made from the stored row and not from values
 # that the caller passes. The array of ids repeats the join's condition: without it, a plan that was cached while the tables
 # were small may scan them.
-_SOLD = """
+_SOLD = f"""
     SELECT i.*, p.id AS source_id, p.id AS payment_id, p.merchant_id, p.store_id, p.currency, p.provider, p.completed_at,
            p.fee, 'completion' AS kind, p.captured_amount AS held, 'sales' AS account,
            p.tip_amount - p.captured_amount AS moved, -p.tip_amount AS tip
-    FROM input i JOIN payments p ON p.id = i.id WHERE p.id = ANY(ARRAY(SELECT id FROM input))
+    FROM input i JOIN payments{MARK} p ON p.id = i.id WHERE p.id = ANY(ARRAY(SELECT id FROM input))
 """
 # refunds is a table of a higher layer, and is read for the same reason.
 _REFUNDED = """
@@ -77,7 +78,7 @@ _REFUNDED = """
     FROM input i JOIN refunds r ON r.id = i.id WHERE r.id = ANY(ARRAY(SELECT id FROM input))
 """
 
-_JOURNALS = """
+_JOURNALS = f"""
     ), lines AS (
         SELECT s.*, l.*, ledger_account_id(s.merchant_id, l.on_account, s.provider, s.currency) AS account_id
         FROM source s
@@ -96,12 +97,13 @@ _JOURNALS = """
         ORDER BY 1 -- in one order, so that two groups that insert the same accounts cannot deadlock
         ON CONFLICT DO NOTHING -- an index lookup per row: an anti-join might read all accounts
     ), journals AS (
-        INSERT INTO ledger_journals (id, merchant_id, store_id, kind, source_id, payment_id, currency, occurred_at, posted_at)
+        INSERT INTO ledger_journals{MARK} (id, merchant_id, store_id, kind, source_id, payment_id, currency, occurred_at,
+                                           posted_at)
         SELECT journal_id, merchant_id, store_id, journal_kind, source_id, payment_id, currency, completed_at, now()
         FROM lines WHERE number = 1
 """
-_ENTRIES_OF_LINES = """
-    INSERT INTO ledger_entries (journal_id, number, account_id, amount)
+_ENTRIES_OF_LINES = f"""
+    INSERT INTO ledger_entries{MARK} (journal_id, number, account_id, amount)
     SELECT journal_id, number, account_id, amount FROM lines
 """
 _POST = f"""
@@ -132,8 +134,8 @@ REFUND_JOURNALS = f"""
     ), entries AS ({_ENTRIES_OF_LINES}
 """
 """The same for the refunds of ``recorded`` (``refunds.record``)."""
-_POST_COMPLETIONS = text(_POST.format(source=_SOLD))
-_POST_REFUNDS = text(_POST.format(source=_REFUNDED))
+_POST_COMPLETIONS = MonthlyStatement(_POST.format(source=_SOLD))
+_POST_REFUNDS = MonthlyStatement(_POST.format(source=_REFUNDED))
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +196,7 @@ async def post_refunds(connection: Connection, recorded: Sequence[Mapping[str, A
 async def post_transfer(connection: Connection, transfer: Transfer) -> str:
     """Post ``transfer`` and return the id of its journal."""
     debit, credit = sides(transfer)
-    journal_id = new_id("journal")
+    journal_id = id_in_month_of(transfer.source_id, "journal")
     parameters = {**asdict(transfer), "id": journal_id, "debit": debit, "credit": credit}
     for statement in (_ACCOUNTS, _JOURNAL, _ENTRIES):
         await connection.execute(statement, parameters)
@@ -214,12 +216,13 @@ def sides(transfer: Transfer) -> tuple[AccountKind, AccountKind]:
     }[transfer.kind]
 
 
-def journal_ids() -> dict[str, str]:
-    """Return the ids of the journals of one completed payment or refund."""
-    return {"journal": new_id("journal"), "fee_journal": new_id("journal")}
+def journal_ids(source_id: str) -> dict[str, str]:
+    """Return the ids of the journals of one completed payment or refund. They are in the month of its id."""
+    return {name: id_in_month_of(source_id, "journal") for name in ("journal", "fee_journal")}
 
 
-async def _post(connection: Connection, recorded: Sequence[Mapping[str, Any]], statement: TextClause) -> None:
-    rows = [{"id": row["id"], **journal_ids()} for row in recorded if row["status"] == "completed"]
+async def _post(connection: Connection, recorded: Sequence[Mapping[str, Any]], statement: MonthlyStatement) -> None:
+    rows = [{"id": row["id"], **journal_ids(row["id"])} for row in recorded if row["status"] == "completed"]
     if rows:
-        await connection.execute(statement, {"rows": rows_parameter(rows)})
+        ids = [row["id"] for row in rows]
+        await execute_within(connection, statement, ids, {"rows": rows_parameter(rows)}, role=Role.WORKER)

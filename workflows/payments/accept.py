@@ -22,7 +22,7 @@ more than one. The answer is sent only after that commit, so a 201 always means 
 final.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import cast
@@ -32,10 +32,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.apply_payments import Reservation, reserve
 from workflows.bills.lock import BillAmount
-from workflows.database.connection import Row
+from workflows.database.connection import Connection, Row, Rows
 from workflows.database.engines import Role, transaction, violated_constraint
 from workflows.database.group_commit import GroupCommit, KeyedGroupCommit
 from workflows.database.hot_path import execute_alone, hot_transaction
+from workflows.database.months import execute_in_month, execute_within
 from workflows.errors import DomainError, IdempotencyKeyInUse
 from workflows.payments.check_request import PaymentSubmission, check_request, load_context, store_id_of
 from workflows.payments.write_payments import WRITE, Draft, new_draft, write_parameters
@@ -134,8 +135,10 @@ class PaymentIntake:
         if drafts:
             answers = [draft.answer() for draft in drafts]
             records = await record_rows(connection, answers)
-            written = await connection.execute(WRITE, write_parameters(drafts, records))
-            if len(written.all()) < len(drafts):  # a key was used meanwhile; the reservations are rolled back
+            written = await _write_within(connection, drafts, records)
+            if len(written.mappings().all()) < len(
+                drafts
+            ):  # a key was used meanwhile; the reservations are rolled back
                 raise IdempotencyKeyInUse(retry_after_seconds=1)
             results.update({draft.number: answer.stored for draft, answer in zip(drafts, answers, strict=True)})
         return [results[number] for number in range(len(group))]
@@ -180,16 +183,24 @@ async def _write(drafts: list[Draft], results: Results) -> None:
     if any(answer.is_taken for answer in answers):  # other callers' records must stay locked until ours are stored
         async with hot_transaction(Role.ACCEPT) as connection:
             records = await record_rows(connection, answers)
-            written = await connection.execute(WRITE, write_parameters(drafts, records))
+            written = await _write_within(connection, drafts, records)
     else:
-        written = await execute_alone(
-            Role.ACCEPT, WRITE, write_parameters(drafts, [answer.row() for answer in answers])
-        )
+        parameters = write_parameters(drafts, [answer.row() for answer in answers])
+        written = await execute_in_month(Role.ACCEPT, WRITE, _ids(drafts), parameters)
     stored = {row["resource_id"] for row in written.mappings()}
     if not stored and len(drafts) == 1:
         raise IdempotencyKeyInUse(retry_after_seconds=1)
     for draft, answer in zip(drafts, answers, strict=True):
         results[draft.number] = answer.stored if draft.payment["id"] in stored else _RetryInNextGroup()
+
+
+async def _write_within(connection: Connection, drafts: list[Draft], records: Sequence[Row]) -> Rows:
+    parameters = write_parameters(drafts, records)
+    return await execute_within(connection, WRITE, _ids(drafts), parameters, role=Role.ACCEPT)
+
+
+def _ids(drafts: list[Draft]) -> list[str]:
+    return [draft.payment["id"] for draft in drafts]
 
 
 class _RetryInNextGroup(Exception):

@@ -56,8 +56,8 @@ _LOAD_CONTEXT = text(f"""
             WHERE sp.store_id = s.id AND sp.enabled AND i.capability = ANY (sp.methods)
               AND (i.provider IS NULL OR sp.provider = i.provider)
             ORDER BY sp.priority, sp.provider LIMIT 1) AS provider,
-           (SELECT true FROM payments p WHERE p.merchant_id = s.merchant_id AND p.client_reference = i.client_reference
-            LIMIT 1) AS reference_taken
+           (SELECT true FROM payment_client_references r
+            WHERE r.merchant_id = s.merchant_id AND r.client_reference = i.client_reference LIMIT 1) AS reference_taken
     FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i({LOOKUP_COLUMNS}, capability text, provider text, client_reference text)
     {LOOKUP_JOINS}
 """)

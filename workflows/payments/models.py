@@ -8,7 +8,7 @@ type with its table or its statement.
 from datetime import datetime
 from typing import Any, TypedDict
 
-from sqlalchemy import BigInteger, Index, Table, Text, text
+from sqlalchemy import BigInteger, Column, Index, Table, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -33,13 +33,6 @@ class Payment(LeasedRow, Base):
 
     __tablename__ = "payments"
     __table_args__ = (
-        Index(
-            "payments_client_reference_key",
-            "merchant_id",
-            "client_reference",
-            unique=True,
-            postgresql_where=text("client_reference IS NOT NULL"),
-        ),
         Index("payments_by_card", "card_last_4", "id", postgresql_where=text("card_last_4 IS NOT NULL")),
         Index("payments_by_creation", "created_at", postgresql_using="brin", postgresql_with={"pages_per_range": 32}),
         Index("payments_by_bill", "bill_id", "id", postgresql_where=text("bill_id IS NOT NULL")),
@@ -88,6 +81,15 @@ DUE = Table("due_payments", Base.metadata, *due_columns())
 UNSETTLED = Table("unsettled_payments", Base.metadata, *unsettled_columns())
 REFERENCES = Table("payment_references", Base.metadata, *reference_columns("payment_references"))
 """Tables that triggers keep, whatever changes a payment (migration 0027)."""
+
+CLIENT_REFERENCES = Table(
+    "payment_client_references",
+    Base.metadata,
+    Column("merchant_id", Text, primary_key=True),
+    Column("client_reference", Text, primary_key=True),
+    Column("payment_id", Text, nullable=False),
+)
+"""The payment of each reference. A trigger enters it, and the primary key keeps it unique over all months (migration 0037)."""
 
 
 class PaymentHistory(HistoryRow, Base):

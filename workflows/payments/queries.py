@@ -7,11 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, Select, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from workflows.database.months import MARK
 from workflows.devices.models import Device
-from workflows.payments.models import Payment, PaymentAttempt, PaymentHistory, PaymentMessage
+from workflows.payments.models import (
+    CLIENT_REFERENCES,
+    Payment,
+    PaymentAttempt,
+    PaymentHistory,
+    PaymentMessage,
+)
 from workflows.payments.states import Advice
 from workflows.tenants.caller import Caller, Scope, caller_transaction
 from workflows.tenants.gathered_pages import GatheredPages, page_statement
@@ -39,7 +46,7 @@ class PaymentFilter(MoneyFilter):
 
         The store is missing, because the list is read from its index.
         """
-        equal = ("status", "device_id", "bill_id", "client_reference", "card_last_4")
+        equal = ("status", "device_id", "bill_id", "card_last_4")
         return [*equal_filters(Payment, self, *equal), *self.conditions_on(Payment)]
 
     def has_own_index(self) -> bool:
@@ -62,8 +69,8 @@ async def list_payments(
         check_cursor(Payment, before)
         return await pages.read(caller=caller, limit=limit, before=before)
     conditions, stores = wanted.conditions(), stores_named(wanted.store_id, caller)
-    if wanted.client_reference is not None and caller.scope is Scope.SYSTEM:
-        conditions.append(Payment.merchant_id.in_(select(Merchant.id)))  # the index begins with the merchant
+    if wanted.client_reference is not None:
+        conditions.append(Payment.id.in_(_named(wanted.client_reference, caller)))
     if wanted.device_id is not None and stores is None:
         stores = select(Device.store_id.label("id")).where(
             Device.id == wanted.device_id, *visible_to(caller, Device.merchant_id, Device.store_id)
@@ -78,6 +85,15 @@ async def list_payments(
     )
     async with caller_transaction(caller) as connection:
         return await read_page(connection, walk, limit=limit, before=before)
+
+
+def _named(reference: str, caller: Caller) -> Select[tuple[str]]:
+    """Return the statement of the payments with this ``client_reference``: at most one of each merchant."""
+    names = CLIENT_REFERENCES.c
+    of_caller = visible_to(caller, names.merchant_id)
+    if caller.scope is Scope.SYSTEM:
+        of_caller = [names.merchant_id.in_(select(Merchant.id))]  # the index begins with the merchant
+    return select(names.payment_id).where(names.client_reference == reference, *of_caller)
 
 
 async def read_timeline(payment_id: str, *, caller: Caller) -> list[dict[str, Any]]:
@@ -206,7 +222,7 @@ _SPECIAL = ("method", "advice")
 """Fields of the contract that are not columns."""
 _COLUMNS = (*(name for name in FIELDS if name not in _SPECIAL), "method_type", "method_mode", *PROGRESS)
 _SHOWN = ", ".join(f"r.{name}" for name in _COLUMNS)
-_READ = read_statement(f"SELECT {_SHOWN} FROM payments r WHERE r.id = i.id")
+_READ = read_statement(f"SELECT {_SHOWN} FROM payments{MARK} r WHERE r.id = i.id")
 _PAGE = page_statement("payments", _SHOWN)
 
 PaymentReads = GatheredReads[Mapping[str, Any]]

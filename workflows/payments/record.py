@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database.engines import Role, rows_parameter
-from workflows.database.hot_path import execute_alone
+from workflows.database.months import MARK, MonthlyStatement, execute_in_month, execute_within
 from workflows.ledger.post_journals import COMPLETION_JOURNALS, journal_ids, post_completions
 from workflows.payments.models import RecordedPayment
 from workflows.payments.update_bills import update_bills
@@ -39,7 +39,7 @@ _STATEMENT = f"""
             journal text, fee_journal text)
         ORDER BY id
     ), recorded AS (
-        UPDATE payments r
+        UPDATE payments{MARK} r
         SET status = coalesce(i.status, r.status),
             version = r.version + CASE WHEN i.event IS NULL THEN 0 ELSE 1 END,
             {shared.OUTCOME_COLUMNS},
@@ -74,8 +74,8 @@ _STATEMENT = f"""
                   r.tip_amount, r.captured_amount, r.fee, r.provider, r.method_type, r.cancel_outcome, r.on_too_late,
                   r.completed_at, i.attempt, i.step, i.event, i.code, i.message, i.attempt_outcome, i.provider_reference,
                   i.not_found, i.answer, i.journal, i.fee_journal, extract(epoch FROM now() - r.created_at)::float AS age
-    ), history AS ({shared.HISTORY.format(entity="payment")}
-    ), attempts AS ({shared.ATTEMPTS.format(entity="payment", ids=":ids")}
+    ), history AS ({shared.HISTORY.format(entity="payment", month=MARK)}
+    ), attempts AS ({shared.ATTEMPTS.format(entity="payment", month=MARK, ids=":ids")}
     ), messages AS ({shared.MESSAGES.format(entity="payment")}{{journals}}
     )
     SELECT id, status, merchant_id, store_id, request_id, bill_id, amount, currency, captured_amount, fee, provider,
@@ -84,8 +84,8 @@ _STATEMENT = f"""
             HAVING count(*) > 0)
     FROM recorded
 """
-_RECORD = text(_STATEMENT.format(condition="", journals=""))
-_RECORD_ALONE = text(_STATEMENT.format(condition=f"AND NOT ({_IS_REFUNDED})", journals=COMPLETION_JOURNALS))
+_RECORD = MonthlyStatement(_STATEMENT.format(condition="", journals=""))
+_RECORD_ALONE = MonthlyStatement(_STATEMENT.format(condition=f"AND NOT ({_IS_REFUNDED})", journals=COMPLETION_JOURNALS))
 
 # Success for a payment that has failed or was cancelled is an exception for a person.
 _KIND = "CASE WHEN i.answer = 'succeeded' AND r.status IN ('failed', 'cancelled') THEN 'late_success' ELSE 'late_answer' END"
@@ -110,9 +110,10 @@ async def record_payments_alone(group: list[AnsweredClaim[Charge]], *, worker: s
     rows = [_payment_columns(answered) for answered in group]
     for row in rows:
         if row["status"] == FinalStatus.COMPLETED:
-            row.update(journal_ids())
-    parameters = {"rows": rows_parameter(rows), "ids": [row["id"] for row in rows], "worker": worker}
-    recorded = cast(Sequence[RecordedPayment], (await execute_alone(Role.WORKER, _RECORD_ALONE, parameters)).all())
+            row.update(journal_ids(row["id"]))
+    parameters: dict[str, Any] = {"rows": rows_parameter(rows), "ids": [row["id"] for row in rows], "worker": worker}
+    found = await execute_in_month(Role.WORKER, _RECORD_ALONE, parameters["ids"], parameters)
+    recorded = cast(Sequence[RecordedPayment], found.all())
     count_final("payment", recorded)
     return {row["id"]: row["status"] for row in recorded}
 
@@ -129,8 +130,8 @@ async def record_payments(
     reads what another one wrote; every worker runs them in this order, so that locks are always taken in the same order.
     """
     rows = [_payment_columns(answered) for answered in group]
-    parameters = {"rows": rows_parameter(rows), "ids": [row["id"] for row in rows], "worker": worker}
-    found = await connection.execute(_RECORD, parameters)
+    parameters: dict[str, Any] = {"rows": rows_parameter(rows), "ids": [row["id"] for row in rows], "worker": worker}
+    found = await execute_within(connection, _RECORD, parameters["ids"], parameters, role=Role.WORKER)
     # tests/unit/database/test_row_types.py compares the columns of the statement with this type.
     recorded = cast(Sequence[RecordedPayment], found.mappings().all())
     statuses: dict[str, str] = {row["id"]: row["status"] for row in recorded}

@@ -6,6 +6,7 @@ reported sale (cash, the terminal's own card application) never expires, because
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from workflows.database.months import MARK
 from workflows.payments.models import ClaimedPayment
 from workflows.payments.record import RecordedHook, record_payments, record_payments_alone
 from workflows.processing.leases import Claim, common_facts
@@ -23,6 +24,7 @@ class PaymentWorkload(Workload[Charge]):
     """
 
     entity = "payment"
+    month = MARK
     columns = """r.amount, r.tip_amount, r.currency, r.method_type, r.method_mode, r.metadata, r.expires_at,
         r.cancel_requested_at, r.bill_id, r.provider_token, r.external_result, r.card_arn, r.slip_number"""
     # The SQL of ``Facts.is_unwanted``: if one changes, change both.

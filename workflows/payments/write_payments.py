@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import text
-
 from workflows.database.engines import rows_parameter
 from workflows.database.json_rendering import render
+from workflows.database.months import MARK, MonthlyStatement
 from workflows.ids import new_id
 from workflows.payments.check_request import PaymentRequest, PaymentSubmission
 from workflows.payments.models import PaymentRow
@@ -30,19 +29,19 @@ _COLUMNS = """
     request_id, expires_at, created_at"""
 """The columns that an accept sets. All others have their defaults, so an older process works with a newer schema."""
 
-WRITE = text(f"""
+WRITE = MonthlyStatement(f"""
     -- write: the answer to the key, the payment and its first history row, for every request of the group
     WITH stored AS (
         {STORE_RECORDS} RETURNING resource_id
     ), payment AS (
-        INSERT INTO payments ({_COLUMNS})
+        INSERT INTO payments{MARK} ({_COLUMNS})
         SELECT {_COLUMNS} FROM jsonb_populate_recordset(NULL::payments, CAST(:payments AS jsonb))
         -- An array is complete before the first row is inserted: every transaction takes keys first, then references.
         WHERE id = ANY(ARRAY(SELECT resource_id FROM stored))
         ORDER BY merchant_id, client_reference -- as the keys below
         RETURNING id, created_at, request_id
     ), history AS (
-        INSERT INTO payment_history (payment_id, version, event, to_status, at, caller_type, caller_id, request_id)
+        INSERT INTO payment_history{MARK} (payment_id, version, event, to_status, at, caller_type, caller_id, request_id)
         SELECT p.id, 1, 'create', 'pending', p.created_at, by.caller_type, by.caller_id, p.request_id
         FROM payment p JOIN jsonb_to_recordset(CAST(:payments AS jsonb)) AS by(id text, caller_type text, caller_id text)
             ON by.id = p.id

@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast
 
-from sqlalchemy import TextClause, text
+from sqlalchemy import TextClause
 
 from workflows.database.connection import Connection
 from workflows.database.engines import Role, rows_parameter, transaction
-from workflows.database.hot_path import execute_alone
+from workflows.database.months import ALL, MonthlyStatement, execute_in_month, execute_within
 from workflows.errors import ServiceUnavailable
 from workflows.ids import new_id
 from workflows.processing import shared_statements as statements
@@ -83,6 +83,8 @@ class LeaseTable(ABC, Generic[RequestT]):
     """SQL: a further condition (``AND …``) that a pending row must meet before a worker may claim it. The row has no alias."""
     unwanted: ClassVar[str] = "false"
     """SQL condition: the row is not sent (any more), so it needs no call unless a provider has it. The row has no alias."""
+    month: ClassVar[str] = ""
+    """``months.MARK`` if the tables are partitioned by month."""
 
     @abstractmethod
     def facts(self, row: Any, attempt: Attempt | None) -> Facts:
@@ -135,7 +137,8 @@ class LeaseTable(ABC, Generic[RequestT]):
     async def _start_alone(self, parameters: dict[str, Any]) -> list[ClaimedRow]:
         """Start rows in a transaction of its own; look them up if the answer is lost."""
         try:
-            started = (await execute_alone(Role.WORKER, _statement(statements.START, self), parameters)).all()
+            start = _monthly(statements.START, self)
+            started = (await execute_in_month(Role.WORKER, start, parameters["ids"], parameters)).all()
         except ServiceUnavailable as error:
             if not may_have_run(error):
                 raise
@@ -152,7 +155,10 @@ class LeaseTable(ABC, Generic[RequestT]):
         transaction_id = ""
         try:
             async with transaction(Role.WORKER) as connection:
-                found = (await connection.execute(_statement(statements.RESUME, self), parameters)).mappings()
+                resume = _monthly(statements.RESUME, self)
+                found = (
+                    await execute_within(connection, resume, parameters["ids"], parameters, role=Role.WORKER)
+                ).mappings()
                 rows = [
                     cast(ResumedRow, {**row, "deduplicates": row["provider"] not in non_idempotent}) for row in found
                 ]
@@ -169,7 +175,7 @@ class LeaseTable(ABC, Generic[RequestT]):
     ) -> list[Claim[RequestT]]:
         """Claim those of ``ids`` that are pending, within the transaction of ``connection``."""
         parameters = {"ids": ids, "lease": lease_seconds, "worker": worker, "full": []}
-        started = await connection.execute(_statement(statements.START, self), parameters)
+        started = await execute_within(connection, _monthly(statements.START, self), ids, parameters, role=Role.WORKER)
         return [self.build(cast(ClaimedRow, row), None) for row in started.mappings()]
 
     async def unclaimed_rows(
@@ -243,10 +249,15 @@ def _key(claimed: Claim[Any]) -> dict[str, Any]:
     return {"id": claimed.id, "number": claimed.attempt_number}
 
 
-_rendered: dict[tuple[str, str], TextClause] = {}
+_rendered: dict[tuple[str, str], MonthlyStatement] = {}
 
 
 def _statement(template: str, table: LeaseTable[Any]) -> TextClause:
+    """Return ``template`` for ``table``, on the tables of all months."""
+    return _monthly(template, table).of(ALL)
+
+
+def _monthly(template: str, table: LeaseTable[Any]) -> MonthlyStatement:
     """Return ``template`` for ``table``, rendered once.
 
     Only our own names are filled in; values are bound parameters.
@@ -257,7 +268,8 @@ def _statement(template: str, table: LeaseTable[Any]) -> TextClause:
         nothing_moved = ", ".join(f"'{outcome}'" for outcome in sorted(NOTHING_MOVED))
         names = {"first_attempt": table.first_attempt, "unwanted": table.unwanted, "startable": table.startable}
         names |= {"nothing_moved": nothing_moved, "due_ahead": DUE_AHEAD, "lease_ahead": LEASE_AHEAD}
-        _rendered[key] = text(template.format(entity=table.entity, columns=columns, **names))
+        sql = template.format(entity=table.entity, month=table.month, columns=columns, **names)
+        _rendered[key] = MonthlyStatement(sql)
     return _rendered[key]
 
 

@@ -105,7 +105,7 @@ _RECORDED = """
     -- recorded earlier: rows that have our fence and no lease any more. Only a recording of ours can have ended it
     SELECT r.id, r.status, r.provider, {method_type} AS method_type, r.failure_code AS code,
            coalesce(extract(epoch FROM {ended_at} - r.created_at)::float, 0) AS age
-    FROM unnest(CAST(:ids AS text[]), CAST(:fences AS integer[])) AS i(id, fence) JOIN {entity}s r ON r.id = i.id {join}
+    FROM unnest(CAST(:ids AS text[]), CAST(:fences AS integer[])) AS i(id, fence) JOIN {entity}s r ON r.id = i.id
     WHERE r.id = ANY(CAST(:ids AS text[])) AND r.fence = i.fence AND r.lease_until IS NULL
 """
 RECORDED = {
@@ -114,15 +114,14 @@ RECORDED = {
             entity="payment",
             method_type="r.method_type",
             ended_at="coalesce(r.completed_at, r.failed_at, r.cancelled_at)",
-            join="",
         )
     ),
     "refund": text(
         _RECORDED.format(
             entity="refund",
-            method_type="p.method_type",
+            # A scalar by its key: a cached plan of a join may read the payments of all months into a hash.
+            method_type="(SELECT p.method_type FROM payments p WHERE p.id = r.payment_id)",
             ended_at="coalesce(r.completed_at, r.failed_at)",
-            join="JOIN payments p ON p.id = r.payment_id",
         )
     ),
 }

@@ -1,6 +1,7 @@
 """Define the SQL that payments and refunds share: the statements of a claim, and the parts of the recording statements.
 
-``{entity}`` is ``payment`` or ``refund``. ``leases`` fills in the names of a claim's statements, ``payments.record`` and
+``{entity}`` is ``payment`` or ``refund``, and ``{month}`` follows a table that may be that of a month; refunds have none
+(``workflows.database.months``). ``leases`` fills in the names of a claim's statements, ``payments.record`` and
 ``refunds.record`` those of the parts. In the parts, ``i`` is a row of the input, ``r`` the row to change, and ``recorded``
 the rows that were changed because their fences held.
 """
@@ -18,22 +19,22 @@ COMMIT_STATUS = text("SELECT pg_xact_status(CAST(:transaction_id AS xid8))")
 START = """
     -- start: every pending row of the batch becomes processing, with its history, its first attempt and one NOTIFY
     WITH picked AS (
-        SELECT id FROM {entity}s
+        SELECT id FROM {entity}s{month}
         WHERE id = ANY(:ids) AND status = 'pending' {startable} AND (provider <> ALL(CAST(:full AS text[])) OR {unwanted})
         ORDER BY id FOR UPDATE SKIP LOCKED
     ), claimed AS (
-        UPDATE {entity}s r
+        UPDATE {entity}s{month} r
         SET status = 'processing', version = r.version + 1, processing_at = now(), fence = r.fence + 1,
             lease_until = now() + make_interval(secs => :lease), due_at = now() + make_interval(secs => :lease),
             unanswered_claims = 1, attempts = {first_attempt}
         FROM picked WHERE r.id = ANY(:ids) AND r.id = picked.id
         RETURNING {columns}, r.version, r.merchant_id, r.store_id, r.attempts
     ), history AS (
-        INSERT INTO {entity}_history ({entity}_id, version, event, from_status, to_status, at, caller_type, caller_id,
-                                      request_id)
+        INSERT INTO {entity}_history{month} ({entity}_id, version, event, from_status, to_status, at, caller_type,
+                                             caller_id, request_id)
         SELECT id, version, 'claim', 'pending', 'processing', now, 'worker', :worker, request_id FROM claimed
     ), attempt AS (
-        INSERT INTO {entity}_attempts ({entity}_id, number, merchant_id, store_id, provider, reference, sent_at)
+        INSERT INTO {entity}_attempts{month} ({entity}_id, number, merchant_id, store_id, provider, reference, sent_at)
         SELECT id, 1, merchant_id, store_id, provider, id || '\\:1', now FROM claimed WHERE attempts = 1
     )
     SELECT claimed.*, (SELECT pg_notify('{entity}s', string_agg(id || ':' || version, ' ')) FROM claimed)
@@ -51,20 +52,20 @@ STARTED = """
 RESUME = """
     -- resume: rows that are processing, due and without a lease, together with their last attempts
     WITH picked AS (
-        SELECT id FROM {entity}s r
+        SELECT id FROM {entity}s{month} r
         WHERE id = ANY(:ids) AND status = 'processing' AND (due_at <= now() OR {due_ahead})
           AND (lease_until IS NULL OR lease_until <= now() OR {lease_ahead}) AND unanswered_claims <= :max_unanswered
           AND (provider <> ALL(CAST(:full AS text[])) OR ({unwanted} AND (
               -- A scalar by the row's own key: a cached plan of NOT EXISTS may read all attempts into a hash.
-              SELECT coalesce(a.outcome, '') IN ({nothing_moved}) FROM {entity}_attempts a
+              SELECT coalesce(a.outcome, '') IN ({nothing_moved}) FROM {entity}_attempts{month} a
               WHERE a.{entity}_id = r.id AND a.number = r.attempts) IS NOT FALSE))
         ORDER BY id FOR UPDATE SKIP LOCKED
     )
-    UPDATE {entity}s r
+    UPDATE {entity}s{month} r
     SET fence = r.fence + 1, lease_until = now() + make_interval(secs => :lease),
         due_at = now() + make_interval(secs => :lease), unanswered_claims = r.unanswered_claims + 1
     FROM picked LEFT JOIN LATERAL (
-        SELECT number, outcome, not_found_at, sum(resends) OVER () AS resends FROM {entity}_attempts a
+        SELECT number, outcome, not_found_at, sum(resends) OVER () AS resends FROM {entity}_attempts{month} a
         WHERE a.{entity}_id = picked.id ORDER BY number DESC LIMIT 1
     ) last ON true
     WHERE r.id = ANY(:ids) AND r.id = picked.id
@@ -148,15 +149,15 @@ OUTCOME_COLUMNS = """provider_reference = coalesce(i.provider_reference, r.provi
 """The assignments that are the same for payments and refunds. They follow that of the status."""
 
 HISTORY = """
-        INSERT INTO {entity}_history ({entity}_id, version, event, from_status, to_status, at, caller_type, caller_id,
-                                      reason, request_id)
+        INSERT INTO {entity}_history{month} ({entity}_id, version, event, from_status, to_status, at, caller_type,
+                                             caller_id, reason, request_id)
         -- clock_timestamp: the transaction may have waited for locks, and history is in the order of versions (I14).
         SELECT id, version, event, 'processing', status, clock_timestamp(), 'worker', :worker, code, request_id
         FROM recorded WHERE event IS NOT NULL
 """
 
 ATTEMPTS = """
-        UPDATE {entity}_attempts a
+        UPDATE {entity}_attempts{month} a
         SET outcome = r.attempt_outcome, answered_at = now(), code = r.code, message = r.message,
             provider_reference = coalesce(r.provider_reference, a.provider_reference),
             not_found_at = CASE WHEN r.not_found THEN least(a.not_found_at, now()) END

@@ -6,7 +6,7 @@
 from datetime import datetime
 from typing import Any, TypedDict
 
-from sqlalchemy import ForeignKey, Index, Table, Text, text
+from sqlalchemy import Index, Table, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -37,7 +37,7 @@ class Refund(LeasedRow, Base):
         *leased_indexes("refunds"),
     )
 
-    payment_id: Mapped[str] = mapped_column(Text, ForeignKey("payments.id", name="refunds_payment_fk"))
+    payment_id: Mapped[str] = mapped_column(Text)
     reason: Mapped[str] = mapped_column(Text)
     staff_code: Mapped[str] = mapped_column(Text)
     needs_action: Mapped[bool]

@@ -18,7 +18,7 @@ All code locks bills first, then payments, then refunds. A refund changes only i
 ``workflows.payments.record``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 
@@ -29,8 +29,8 @@ from workflows.bills.apply_payments import apply_refunds
 from workflows.bills.balance import share_of_refund
 from workflows.bills.lock import BillAmount
 from workflows.database.engines import Role, rows_parameter
-from workflows.database.hot_path import execute_alone
 from workflows.database.metrics_buffer import FINAL
+from workflows.database.months import MARK, MonthlyStatement, execute_in_month, execute_within
 from workflows.ledger.post_journals import REFUND_JOURNALS, journal_ids, post_refunds
 from workflows.processing import shared_statements as shared
 from workflows.processing.decision import Decision, Event, Remark
@@ -73,8 +73,8 @@ _STATEMENT = f"""
                   r.fee, r.provider, r.completed_at, i.attempt,
                   i.step, i.event, i.code, i.message, i.attempt_outcome, i.provider_reference, i.not_found,
                   i.answer, i.journal, i.fee_journal, extract(epoch FROM now() - r.created_at)::float AS age
-    ), history AS ({shared.HISTORY.format(entity="refund")}
-    ), attempts AS ({shared.ATTEMPTS.format(entity="refund", ids="ARRAY(SELECT id FROM recorded)")}
+    ), history AS ({shared.HISTORY.format(entity="refund", month="")}
+    ), attempts AS ({shared.ATTEMPTS.format(entity="refund", month="", ids="ARRAY(SELECT id FROM recorded)")}
     ), messages AS ({shared.MESSAGES.format(entity="refund")}{{journals}}
     ), sums AS (
         SELECT payment_id,
@@ -83,7 +83,7 @@ _STATEMENT = f"""
                max(request_id) AS request_id
         FROM recorded WHERE status IN ('completed', 'failed') GROUP BY payment_id
     ), paid AS (
-        UPDATE payments p
+        UPDATE payments{MARK} p
         SET refunded_amount = p.refunded_amount + s.refunded, refund_reserved = p.refund_reserved - s.released,
             status = CASE WHEN s.refunded > 0 THEN 'refunded' ELSE p.status END,
             version = p.version + CASE WHEN s.refunded > 0 THEN 1 ELSE 0 END,
@@ -94,8 +94,8 @@ _STATEMENT = f"""
         RETURNING p.id, p.version, p.merchant_id, p.store_id, p.bill_id, p.amount, p.refunded_amount, s.refunded,
                   s.request_id, p.off_bill, p.refund_reserved, p.method_type
     ), payment_history_rows AS (
-        INSERT INTO payment_history (payment_id, version, merchant_id, store_id, event, from_status, to_status, at,
-                                     caller_type, caller_id, reason, request_id)
+        INSERT INTO payment_history{MARK} (payment_id, version, merchant_id, store_id, event, from_status, to_status, at,
+                                           caller_type, caller_id, reason, request_id)
         SELECT id, version, merchant_id, store_id,
                CASE WHEN refunded_amount = refunded THEN 'refund' ELSE 'refund_more' END,
                CASE WHEN refunded_amount = refunded THEN 'completed' ELSE 'refunded' END,
@@ -111,11 +111,11 @@ _STATEMENT = f"""
             HAVING count(*) > 0)
     FROM recorded m LEFT JOIN paid p ON p.id = m.payment_id
 """
-_RECORD = text(_STATEMENT.format(locked="", condition="", journals=""))
-_RECORD_ALONE = text(
+_RECORD = MonthlyStatement(_STATEMENT.format(locked="", condition="", journals=""))
+_RECORD_ALONE = MonthlyStatement(
     _STATEMENT.format(
-        locked="""locked AS (
-        SELECT id FROM payments WHERE id = ANY(:payment_ids) ORDER BY id FOR UPDATE
+        locked=f"""locked AS (
+        SELECT id FROM payments{MARK} WHERE id = ANY(:payment_ids) ORDER BY id FOR UPDATE
     ), """,
         # An array is complete before the first refund is locked: payments before refunds, as everywhere. An update that
         # had to wait sees the newest version of its row, and checks these conditions again.
@@ -136,12 +136,21 @@ async def record_refunds_alone(group: list[AnsweredClaim[ChargeRefund]], *, work
     rows = _input_rows(group)
     for row in rows:
         if row["status"] == RefundStatus.COMPLETED:
-            row.update(journal_ids())
+            row.update(journal_ids(row["id"]))
     payment_ids = [answered.claim.request.payment_id for answered in group]
     parameters = {"rows": rows_parameter(rows), "payment_ids": payment_ids, "worker": worker}
-    recorded = cast(Sequence[RecordedRefund], (await execute_alone(Role.WORKER, _RECORD_ALONE, parameters)).all())
+    found = await execute_in_month(Role.WORKER, _RECORD_ALONE, _all_ids(rows, payment_ids), parameters)
+    recorded = cast(Sequence[RecordedRefund], found.all())
     count_final("refund", [cast(FinalRefund, row) for row in recorded if row["status"] in FINAL])
     return {row["id"]: row["status"] for row in recorded}
+
+
+def _all_ids(rows: Sequence[Mapping[str, Any]], payment_ids: Sequence[str]) -> list[str]:
+    """Return the ids whose rows and journals the statement changes.
+
+    A refund may be in another month than its payment.
+    """
+    return [*payment_ids, *(row["id"] for row in rows)]
 
 
 def _input_rows(group: Sequence[AnsweredClaim[ChargeRefund]]) -> list[dict[str, Any]]:
@@ -159,7 +168,8 @@ async def record_refunds(
     rows = _input_rows(group)
     payment_ids = sorted({answered.claim.request.payment_id for answered in group})
     await connection.execute(_LOCK, {"payment_ids": payment_ids})
-    found = await connection.execute(_RECORD, {"rows": rows_parameter(rows), "worker": worker})
+    parameters = {"rows": rows_parameter(rows), "worker": worker}
+    found = await execute_within(connection, _RECORD, _all_ids(rows, payment_ids), parameters, role=Role.WORKER)
     recorded = cast(Sequence[RecordedRefund], found.mappings().all())
     final = [cast(FinalRefund, row) for row in recorded if row["status"] in FINAL]
     tally_final(connection, "refund", final)

@@ -19,11 +19,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import TextClause, text
-
 from workflows.database.engines import Role, rows_parameter
 from workflows.database.group_commit import GroupCommit
-from workflows.database.hot_path import execute_alone
+from workflows.database.months import MonthlyStatement, execute_in_month
 from workflows.errors import ResourceNotFound
 from workflows.tenants.caller import Caller, CallerRole, device_not_active_error
 from workflows.tenants.scope import check_owner, scope_condition
@@ -34,7 +32,7 @@ GROUP_LIMIT = 100  # reads per statement; a larger group saves little and delays
 CONCURRENCY = 2  # concurrent groups: the answers of one are rendered while the database reads the next
 
 
-def read_statement(rows: str) -> TextClause:
+def read_statement(rows: str) -> MonthlyStatement:
     """Return the statement that reads the rows of a group.
 
     ``rows`` selects the row ``r`` whose id is ``i.id``, with its ``merchant_id`` and ``store_id``: it ends in a WHERE clause,
@@ -42,7 +40,7 @@ def read_statement(rows: str) -> TextClause:
     """
     scope = scope_condition(merchant_id="r.merchant_id", store_id="r.store_id", caller="i.")
     # devices is a table of a higher layer. It is read here, so that a suspended device is refused in the same round trip.
-    return text(f"""
+    return MonthlyStatement(f"""
         -- read: the status of each caller's device, and the row that the caller asks for if it may see it
         SELECT i.n, d.status AS caller_status, CASE i.scope WHEN 'psp' THEN psp_of(found.merchant_id) END AS owner_psp_id,
                found.*
@@ -87,7 +85,7 @@ class GatheredReads(Generic[Row]):
     """
 
     def __init__(
-        self, statement: TextClause, *, build: Callable[[dict[str, Any]], Row], timeout_seconds: float
+        self, statement: MonthlyStatement, *, build: Callable[[dict[str, Any]], Row], timeout_seconds: float
     ) -> None:
         self._statement = statement
         self._build = build
@@ -105,7 +103,8 @@ class GatheredReads(Generic[Row]):
 
     async def _flush(self, group: list[Read]) -> list[Row | BaseException]:
         rows = rows_parameter([read.row(number) for number, read in enumerate(group)])
-        found = (await execute_alone(Role.ACCEPT, self._statement, {"rows": rows})).all()
+        ids = [read.entity_id for read in group]
+        found = (await execute_in_month(Role.ACCEPT, self._statement, ids, {"rows": rows})).all()
         results: list[Row | BaseException] = [ResourceNotFound() for _ in group]
         for row in found:
             number = row["n"]

@@ -20,9 +20,11 @@ from workflows.errors import Detail, InvalidRequest, ResourceNotFound
 from workflows.tenants.caller import TENANT_IDS, Caller, CallerRole, Scope, caller_transaction
 from workflows.tenants.models import Merchant
 
+Filterable = InstrumentedAttribute[Any] | ColumnElement[Any]
+
 
 def visible_to(
-    caller: Caller, merchant_id: InstrumentedAttribute[Any], store_id: InstrumentedAttribute[Any] | None = None
+    caller: Caller, merchant_id: Filterable, store_id: Filterable | None = None
 ) -> list[ColumnElement[bool]]:
     """Return the conditions that keep a query within the tenant of ``caller``.
 

@@ -51,8 +51,15 @@ BEGIN
     END IF;
     RETURN NULL;
 END $$;
-CREATE OR REPLACE TRIGGER {SCHEMA}_payments BEFORE INSERT OR UPDATE ON payments
-    FOR EACH STATEMENT EXECUTE FUNCTION {SCHEMA}.refuse_while_half_moved();
+-- On the whole table and on each month, because statements name either. A month that is made later copies the whole table's.
+DO $$
+DECLARE part regclass;
+BEGIN
+    FOR part IN SELECT relid FROM pg_partition_tree('public.payments') LOOP
+        EXECUTE format('CREATE OR REPLACE TRIGGER {SCHEMA}_payments BEFORE INSERT OR UPDATE ON %s
+            FOR EACH STATEMENT EXECUTE FUNCTION {SCHEMA}.refuse_while_half_moved()', part);
+    END LOOP;
+END $$;
 CREATE OR REPLACE TRIGGER {SCHEMA}_refunds BEFORE INSERT OR UPDATE ON refunds
     FOR EACH STATEMENT EXECUTE FUNCTION {SCHEMA}.refuse_while_half_moved();
 -- Assertions are dated by the machine's clock. By the database's clock a used one would be deleted while it is still valid.

@@ -129,7 +129,7 @@ async def drop_constraints(connection: AsyncConnection) -> None:
     for table, names in CONSTRAINTS.items():
         for name in names:
             await run(connection, f"ALTER TABLE {table} DROP CONSTRAINT {name}")
-    await run(connection, "DROP INDEX payments_client_reference_key")
+    await run(connection, "ALTER TABLE payment_client_references DROP CONSTRAINT payments_client_reference_key")
 
 
 async def run(connection: AsyncConnection, *statements: str) -> None:

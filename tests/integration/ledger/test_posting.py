@@ -71,7 +71,7 @@ async def test_declined_refund_posts_nothing(shop: SettlementShop) -> None:
 async def test_a_payment_is_not_posted_twice(shop: SettlementShop) -> None:
     sold = await shop.sell()
     moved: Any = [{"id": sold, "status": "completed"}]
-    with pytest.raises(Exception, match="ledger_journals_source_key") as refused:
+    with pytest.raises(Exception, match=r"ledger_journals_\w+_source_key") as refused:
         async with transaction(Role.WORKER) as connection:
             await post_completions(connection, moved)
     assert isinstance(refused.value.__cause__, UniqueViolation)

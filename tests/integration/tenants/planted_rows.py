@@ -107,14 +107,18 @@ async def _free(connection: Connection, table: Table) -> None:
     )
     for row in await constraints.fetchall():
         await connection.execute(SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(name, Identifier(row["conname"])))
-    await connection.execute(SQL("ALTER TABLE {} DISABLE TRIGGER ALL").format(name))
+    partitions = await connection.execute(
+        "SELECT relid::regclass::text AS name FROM pg_partition_tree(%s::regclass)", [table.name]
+    )
+    for part in [table.name, *(row["name"] for row in await partitions.fetchall())]:  # they have triggers of their own
+        await connection.execute(SQL("ALTER TABLE {} DISABLE TRIGGER ALL").format(Identifier(part)))
     await connection.execute(SQL("ALTER TABLE {} ADD COLUMN planted_for text").format(name))
 
 
 async def _tables(connection: Connection) -> list[Table]:
     found = await connection.execute(
         "SELECT relname, relrowsecurity FROM pg_class WHERE relnamespace = 'public'::regnamespace"
-        " AND relkind IN ('r', 'p') ORDER BY relname"
+        " AND relkind IN ('r', 'p') AND NOT relispartition ORDER BY relname"
     )
     tables = [Table(row["relname"], row["relrowsecurity"]) for row in await found.fetchall()]
     tables = [table for table in tables if table.name not in NOT_OURS]

@@ -106,6 +106,22 @@ def test_every_table_with_rows_of_tenants_has_row_level_security(planted: Plante
         assert table.has_security or not table.rights, f"mpac_caller may touch {table.name}, which has no policy"
 
 
+async def test_callers_have_no_right_on_a_partition_by_its_own_name(planted: Planted) -> None:
+    partitions = await planted.connection.execute(
+        "SELECT relname, relrowsecurity, has_any_column_privilege('mpac_caller', oid, 'SELECT, INSERT, UPDATE')"
+        "    OR has_table_privilege('mpac_caller', oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE') AS may"
+        " FROM pg_class WHERE relispartition AND relkind = 'r' ORDER BY 1"
+    )
+    found = await partitions.fetchall()
+    assert len(found) >= 5 * 4, "they were not found"
+    assert [row["relname"] for row in found if row["may"] or not row["relrowsecurity"]] == []
+    policies = await planted.connection.execute(
+        "SELECT c.relname FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid"
+        " WHERE c.relispartition AND ('mpac_caller'::regrole = ANY(p.polroles) OR 0 = ANY(p.polroles))"
+    )
+    assert await policies.fetchall() == []
+
+
 @pytest.mark.parametrize("scope", SCOPES)
 async def test_row_level_security_shows_only_the_callers_rows(planted: Planted, scope: str) -> None:
     looked_at = 0
