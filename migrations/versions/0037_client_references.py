@@ -37,6 +37,9 @@ REFERENCES = """
         ORDER BY 1, 2; -- in one order, so that two groups with the same references cannot deadlock
         RETURN NULL;
     END $$;
+    -- They have the owner's rights: nobody else may put them on a table of its own, where they would enter what it likes.
+    REVOKE EXECUTE ON FUNCTION list_new_payments(), list_changed_payment(), list_new_refunds(), list_changed_refund(),
+        refuse_unbalanced_journal(), refuse_strange_entries(), refuse_gap(), refuse_strange_lines() FROM PUBLIC;
     CREATE FUNCTION refuse_new_reference() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
         RAISE EXCEPTION 'the client_reference of % cannot be changed', OLD.id
@@ -83,6 +86,8 @@ def downgrade() -> None:
         INSERT INTO public.due_payments (id, due_at) SELECT id, due_at FROM added WHERE due_at IS NOT NULL;
         RETURN NULL;
     END $$;
+        GRANT EXECUTE ON FUNCTION list_new_payments(), list_changed_payment(), list_new_refunds(), list_changed_refund(),
+            refuse_unbalanced_journal(), refuse_strange_entries(), refuse_gap(), refuse_strange_lines() TO PUBLIC;
         DROP TRIGGER payments_same_reference ON payments;
         DROP FUNCTION refuse_new_reference();
         DROP TABLE payment_client_references;

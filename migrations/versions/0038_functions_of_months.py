@@ -109,6 +109,7 @@ FUNCTIONS = """
                 END IF;
                 RETURN NULL;
             END $body$;
+            REVOKE EXECUTE ON FUNCTION public.refuse_unbalanced_journal_%1$s(), public.refuse_strange_entries_%1$s() FROM PUBLIC;
             DROP TRIGGER ledger_journals_balanced ON public.ledger_journals_%1$s;
             CREATE CONSTRAINT TRIGGER ledger_journals_balanced AFTER INSERT ON public.ledger_journals_%1$s
                 DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.refuse_unbalanced_journal_%1$s();

@@ -41,6 +41,7 @@ BOUND = """
         (SELECT id FROM payments ORDER BY id DESC LIMIT 1) UNION ALL (SELECT id FROM refunds ORDER BY id DESC LIMIT 1)
         UNION ALL (SELECT id FROM settlements ORDER BY id DESC LIMIT 1) UNION ALL (SELECT max(id) FROM ledger_journals)
         UNION ALL (SELECT max(source_id) FROM ledger_journals WHERE kind IN ('adjustment', 'payout'))) AS ids
+        WHERE id ~ '^[a-z]{3}_0[0-9a-f]{11}' -- ids without a time have no say; the check refuses one that is too late
     ) AS latest
 """
 """The month before which all existing ids are. Two days ahead: an id that is made meanwhile must be before it as well."""
@@ -242,16 +243,19 @@ def upgrade() -> None:
         for table in left:
             key, prefix = KEYS[table]
             check = f"CHECK ({key} IS NOT NULL AND {key} < '{prefix}{bound}')"
-            op.execute(f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {table}_until")
-            op.execute(f"ALTER TABLE {table} ADD CONSTRAINT {table}_until {check} NOT VALID")
-            op.execute(f"ALTER TABLE {table} VALIDATE CONSTRAINT {table}_until")
-        for table in left:
-            key, prefix = KEYS[table]
             partition_key = f"({key})" if "(" in key else key
             after = AFTER.get(table, "").format(**names)
             swap = SWAP.format(table=table, prefix=prefix, partition_key=partition_key, after=after, **names)
             before = "DROP INDEX IF EXISTS payments_client_reference_key;" if table == "payments" else ""
-            op.execute(f"BEGIN; {before} {swap}; COMMIT")
+            op.execute(f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {table}_until")
+            op.execute(f"ALTER TABLE {table} ADD CONSTRAINT {table}_until {check} NOT VALID")
+            try:
+                op.execute(f"ALTER TABLE {table} VALIDATE CONSTRAINT {table}_until")
+                op.execute(f"BEGIN; {before} {swap}; COMMIT")
+            except Exception:  # left behind, the check would refuse payments from that month on
+                op.execute("ROLLBACK")
+                op.execute(f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {table}_until")
+                raise
         op.execute("SELECT make_months(3)")
 
 

@@ -96,6 +96,9 @@ async def test_an_interrupted_migration_is_finished_by_the_next_run(own: MonthsD
     with pytest.raises(Exception, match="already exists"):
         await migrate(own_database, AFTER)
     await own.admin.execute(f"DROP TABLE {in_the_way}".encode())
+    assert await own.value("SELECT count(*) FROM pg_constraint WHERE conname LIKE '%%\\_until'") == 0, (
+        "it would refuse payments"
+    )
     assert await own.value("SELECT relkind::text FROM pg_class WHERE relname = 'ledger_entries'") == "p"
     assert await own.value("SELECT relkind::text FROM pg_class WHERE relname = 'payments'") == "r"
     await own.pay(now())
@@ -148,6 +151,15 @@ async def test_a_missing_month_is_an_error_in_the_log(own: MonthsDatabase, caplo
     with caplog.at_level(logging.WARNING):
         await make_months.make_months()
     assert [getattr(record, "event", None) for record in caplog.records] == ["months.missing"]
+
+
+async def test_nobody_may_use_a_function_with_the_owners_rights_as_a_trigger(own: MonthsDatabase) -> None:
+    found = await own.value(
+        "SELECT array_agg(DISTINCT p.proname::text) FROM pg_proc p CROSS JOIN pg_roles r WHERE p.prosecdef"
+        " AND p.prorettype = 'trigger'::regtype AND r.rolname LIKE 'mpac\\_%%'"
+        " AND has_function_privilege(r.oid, p.oid, 'EXECUTE')"
+    )
+    assert found is None
 
 
 async def test_only_sweeps_may_make_months(own: MonthsDatabase) -> None:
