@@ -32,6 +32,7 @@ MODELS = (
     "workflows.reconciliation.statements.models",
     "workflows.reconciliation.models",
     "workflows.ledger.models",
+    "workflows.archive.models",
 )
 for module in MODELS:
     importlib.import_module(module)

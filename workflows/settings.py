@@ -132,6 +132,13 @@ class Settings(BaseSettings):
     review_after_seconds: Seconds = Field(
         86_400, description="How long an outcome may be unknown before a person has to review it."
     )
+    archive_after_months: int = Field(
+        13,
+        ge=1,
+        le=1_200,
+        description="When `mpac archive` may archive a month, in months after its end: later than any provider allows refunds "
+        "(365 days).",
+    )
     doubt_schedule_scale: float = Field(
         1.0, gt=0, le=1, description="Shortens the schedule of inquiries about an unknown outcome, for tests and demos."
     )
