@@ -50,6 +50,10 @@ _ATTEMPTS = """
     UNION ALL
     SELECT a.reference, r.store_id, r.status IN ('pending', 'processing') FROM refund_attempts a
     JOIN refunds r ON r.id = a.refund_id WHERE a.provider = %(provider)s
+    UNION ALL -- archived payments: final, and known by their settlement lines
+    SELECT l.our_reference, l.store_id, false FROM settlement_lines l
+    JOIN archived_months m ON substr(l.entity_id, 5) >= m.low AND substr(l.entity_id, 5) < m.high
+    WHERE l.kind = 'payment' AND l.provider = %(provider)s AND l.our_reference IS NOT NULL
 """
 _STATED = """
     -- stated: the corrected references in a statement of the last run; a missing fee is taken from the settlement's own lines

@@ -1,6 +1,8 @@
 """Read our two books in plain SQL: what was settled, and the balances of the ledger's accounts.
 
 Both are read in one snapshot, as the owner of the tables with row security off: the result has all rows, or there is an error.
+Of an archived month, the entries were carried over as sums (``carried_balances``), and the attempts are those of its lines in
+settlements.
 """
 
 from collections.abc import AsyncIterator, Collection
@@ -78,14 +80,16 @@ _SETTLED = f"""
 """
 _ACCOUNTS = """
     -- accounts: each figure from the accounts that it was booked against, and the balance of the accounts that hold money
-    SELECT j.store_id, a.currency, a.provider,
+    SELECT e.store_id, a.currency, a.provider,
            coalesce(-sum(e.amount) FILTER (WHERE a.kind IN ('sales', 'tips')), 0)::bigint,
            coalesce(sum(e.amount) FILTER (WHERE a.kind = 'refunds'), 0)::bigint,
            coalesce(sum(e.amount) FILTER (WHERE a.kind = 'fees'), 0)::bigint,
-           coalesce(-sum(e.amount) FILTER (WHERE a.kind = 'differences' AND j.kind <> 'cash_difference'), 0)::bigint,
-           coalesce(-sum(e.amount) FILTER (WHERE a.kind = 'differences' AND j.kind = 'cash_difference'), 0)::bigint,
+           coalesce(-sum(e.amount) FILTER (WHERE a.kind = 'differences' AND e.kind <> 'cash_difference'), 0)::bigint,
+           coalesce(-sum(e.amount) FILTER (WHERE a.kind = 'differences' AND e.kind = 'cash_difference'), 0)::bigint,
            coalesce(sum(e.amount) FILTER (WHERE a.kind IN ('cash', 'receivable', 'bank')), 0)::bigint
-    FROM ledger_entries e JOIN ledger_journals j ON j.id = e.journal_id JOIN ledger_accounts a ON a.id = e.account_id
+    FROM (SELECT j.store_id, j.kind, e.account_id, e.amount FROM ledger_entries e JOIN ledger_journals j ON j.id = e.journal_id
+          UNION ALL SELECT store_id, kind, account_id, amount FROM carried_balances) AS e
+    JOIN ledger_accounts a ON a.id = e.account_id
     GROUP BY 1, 2, 3
 """
 _STORES_OF_ATTEMPTS = """
@@ -95,8 +99,13 @@ _STORES_OF_ATTEMPTS = """
     UNION ALL
     SELECT a.reference, CASE WHEN r.status NOT IN ('pending', 'processing') THEN r.store_id END
     FROM refund_attempts a JOIN refunds r ON r.id = a.refund_id WHERE a.provider = %(provider)s {of_refunds}
+    UNION ALL
+    SELECT a.our_reference, a.store_id FROM settlement_lines a
+    JOIN archived_months m ON substr(a.entity_id, 5) >= m.low AND substr(a.entity_id, 5) < m.high
+    WHERE a.kind = 'payment' AND a.provider = %(provider)s AND a.our_reference IS NOT NULL {of_archived}
 """
 _THESE = "AND a.reference = ANY(%(references)s)"
+_THESE_ARCHIVED = "AND a.our_reference = ANY(%(references)s)"
 
 
 async def read_our_balances(database_url: str, *, provider: str | None) -> OurBalances:
@@ -114,14 +123,14 @@ async def read_our_balances(database_url: str, *, provider: str | None) -> OurBa
             books.accounts[row[:3]] = Figures(*row[3:-1])
             books.net_amount[row[:3]] = row[-1]
         if provider:
-            everything = _STORES_OF_ATTEMPTS.format(of_payments="", of_refunds="")
+            everything = _STORES_OF_ATTEMPTS.format(of_payments="", of_refunds="", of_archived="")
             books.store_of_attempt = await _store_of_attempt(connection, everything, {"provider": provider})
     return books
 
 
 async def find_newer_attempts(database_url: str, *, provider: str, references: Collection[str]) -> set[str]:
     """Return the references that belong to attempts of ours recorded after the books were read."""
-    these = _STORES_OF_ATTEMPTS.format(of_payments=_THESE, of_refunds=_THESE)
+    these = _STORES_OF_ATTEMPTS.format(of_payments=_THESE, of_refunds=_THESE, of_archived=_THESE_ARCHIVED)
     async with open_snapshot(database_url) as connection:
         found = await _store_of_attempt(connection, these, {"provider": provider, "references": list(references)})
     return set(found)

@@ -112,7 +112,7 @@ def _unknown_movement(payment: AuditedPayment | None, moved: PaymentMovements) -
         ]
     if not payment.is_at_provider:
         return [f"the provider moved {_format_amount(moved.net_charged, moved)} for a payment of another provider"]
-    strange = sorted(moved.references - set(payment.references))
+    strange = sorted(reference for reference in moved.references if not payment.knows(reference))
     return [f"money moved under the key {reference}, which is not an attempt of ours" for reference in strange]
 
 

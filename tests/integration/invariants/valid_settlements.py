@@ -52,6 +52,15 @@ PLANT = (
        SELECT journal, number, ledger_account_id('mer_1', kind, 'sandbox', 'JPY'), amount
        FROM (VALUES ('jrn_1', 1, 'receivable', 1050), ('jrn_1', 2, 'sales', -1000), ('jrn_1', 3, 'tips', -50),
            ('jrn_2', 1, 'fees', 34), ('jrn_2', 2, 'receivable', -34)) AS rows(journal, number, kind, amount)""",
+    # An archived month with a payout, which no settlement has.
+    """INSERT INTO ledger_accounts (id, merchant_id, kind, provider, currency, created_at)
+       VALUES (ledger_account_id('mer_1', 'bank', 'sandbox', 'JPY'), 'mer_1', 'bank', 'sandbox', 'JPY', now())""",
+    """INSERT INTO carried_balances (month, account_id, merchant_id, store_id, settlement_id, kind, amount, entries)
+       SELECT '1999_01', ledger_account_id('mer_1', kind, 'sandbox', 'JPY'), 'mer_1', 'sto_1', '', 'payout', amount, 1
+       FROM (VALUES ('bank', 700), ('receivable', -700)) AS rows(kind, amount)""",
+    "INSERT INTO carried_refunds VALUES ('1999_01', 'mer_1', 'sto_1', 'JPY', 'sandbox', 0, 0)",
+    """INSERT INTO archived_months (month, low, high, archived_at, archived_by, checksum, manifest)
+       VALUES ('1999_01', 'a', 'b', now(), 'o', carried_checksum('1999_01'), '{}')""",
 )
 
 _CLOSED = "WHERE id = 'stl_1'"
@@ -59,7 +68,19 @@ CORRECTION = """INSERT INTO settlement_lines (settlement_id, kind, entity_id, me
     currency, amount, occurred_at, business_date)
     VALUES ('stl_2', 'adjustment', 'adj_1', 'mer_1', 'sto_1', 'sandbox', '{reference}', 'JPY', 1050, now(), now())"""
 
+_COMPLETION = """INSERT INTO carried_balances SELECT '1999_01', id, 'mer_1', 'sto_1', 'stl_1', 'completion', 5, 1
+    FROM ledger_accounts WHERE kind = 'receivable'"""
+
 PLANTED = (
+    ("carried balances", "stl_1", _COMPLETION),
+    ("carried balances", "stl_1", "UPDATE settlement_lines SET entity_id = 'pay_a1'"),
+    ("carried sums", "sto_1", "UPDATE carried_balances SET amount = 701 WHERE amount = 700"),
+    ("carried sums", "sto_1", "DELETE FROM ledger_accounts WHERE kind = 'bank'"),
+    ("carried refunds", "sto_1", "UPDATE refunds SET payment_id = 'pay_a1'"),
+    ("carried refunds", "sto_1", "UPDATE carried_refunds SET refunds = 1"),
+    ("carried rows", "1999_01", "DELETE FROM carried_refunds"),
+    ("carried rows", "1999_01", "DELETE FROM archived_months"),
+    ("archived rows", "pay_1", "UPDATE archived_months SET low = '1', high = '2'"),
     ("settled as marked", "pay_1", "UPDATE payments SET settlement_id = NULL WHERE id = 'pay_1'"),
     ("settled as marked", "pay_1", "UPDATE payments SET settlement_id = 'stl_2' WHERE id = 'pay_1'"),
     ("settled as marked", "pay_1", "DELETE FROM settlement_lines"),

@@ -12,7 +12,7 @@
 A refund reduces a payment's amount first and its tip last, and the tip was never on the bill. What is left of a payment for
 its bill is therefore ``max(amount − refunded_amount, 0)``. A payment that was completed together with its own refund is
 ``off_bill``: its reservation was released, and neither the payment nor the refund counts. A bill that was refunded in full
-stays paid, but its part of the order may be billed again.
+stays paid, but its part of the order may be billed again. Payments of archived months are in ``carried_bills``.
 """
 
 from workflows.invariants.rule import Rule
@@ -49,10 +49,16 @@ RULES = (
                 ELSE format('%s reserved and %s retained, its payments say %s and %s', b.reserved_amount,
                     b.paid_amount - b.refunded_amount, coalesce(s.held, 0), coalesce(s.retained, 0)) END AS problem
             FROM bills b FULL JOIN (
-                SELECT p.bill_id, sum(p.amount) FILTER (WHERE {UNDER_WAY}) AS held,
-                       sum(greatest(p.amount - p.refunded_amount, 0)) FILTER (WHERE {MOVED} AND NOT p.off_bill) AS retained,
-                       count(*) FILTER (WHERE (p.store_id, p.currency) <> (o.store_id, o.currency)) AS foreign_rows
-                FROM payments p LEFT JOIN bills o ON o.id = p.bill_id WHERE p.bill_id IS NOT NULL GROUP BY p.bill_id
+                SELECT bill_id, sum(held) AS held, sum(retained) AS retained, sum(foreign_rows) AS foreign_rows FROM (
+                    SELECT p.bill_id, sum(p.amount) FILTER (WHERE {UNDER_WAY}) AS held,
+                           sum(greatest(p.amount - p.refunded_amount, 0))
+                               FILTER (WHERE {MOVED} AND NOT p.off_bill) AS retained,
+                           count(*) FILTER (WHERE (p.store_id, p.currency) <> (o.store_id, o.currency)) AS foreign_rows
+                    FROM payments p LEFT JOIN bills o ON o.id = p.bill_id WHERE p.bill_id IS NOT NULL GROUP BY p.bill_id
+                    UNION ALL
+                    SELECT c.bill_id, 0, c.retained, (c.store_id <> o.store_id)::integer
+                    FROM carried_bills c LEFT JOIN bills o ON o.id = c.bill_id
+                ) AS parts GROUP BY bill_id
             ) s ON s.bill_id = b.id
             WHERE b.id IS NULL OR s.foreign_rows > 0 OR (b.reserved_amount, b.paid_amount - b.refunded_amount)
                 <> (coalesce(s.held, 0), coalesce(s.retained, 0))

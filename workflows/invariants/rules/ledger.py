@@ -1,4 +1,7 @@
-"""I8: every journal sums to zero, every movement of money has exactly one journal, and settlements agree with the ledger."""
+"""I8: every journal sums to zero, every movement of money has exactly one journal, and settlements agree with the ledger.
+
+Journals of archived months are represented by carried balances, which the rules of ``archive`` check.
+"""
 
 from workflows.invariants.rule import Rule
 
@@ -6,7 +9,8 @@ _FINAL = """
     SELECT id, 'completion' AS kind, captured_amount AS amount, fee, provider, merchant_id, currency
     FROM payments WHERE completed_at IS NOT NULL
     UNION ALL
-    SELECT id, 'refund', -amount, fee, provider, merchant_id, currency FROM refunds WHERE completed_at IS NOT NULL
+    SELECT id, 'refund', -amount, fee, provider, merchant_id, currency FROM refunds r WHERE completed_at IS NOT NULL
+      AND NOT EXISTS (SELECT FROM archived_months m WHERE substr(r.id, 5) >= m.low AND substr(r.id, 5) < m.high)
 """
 _HELD = """
     SELECT j.source_id, j.kind, sum(e.amount) AS amount
@@ -14,6 +18,11 @@ _HELD = """
     WHERE a.kind IN ('cash', 'receivable') GROUP BY j.source_id, j.kind
 """
 """The amount that each journal moved on the accounts that hold money."""
+_CARRIED = """
+    SELECT c.settlement_id, sum(c.amount) AS amount FROM carried_balances c JOIN ledger_accounts a ON a.id = c.account_id
+    WHERE a.kind IN ('cash', 'receivable') AND c.kind <> 'cash_difference' GROUP BY 1
+"""
+"""What the lines of each settlement moved on these accounts in archived months. A count of cash is not a line."""
 
 RULES = (
     Rule(
@@ -54,11 +63,14 @@ RULES = (
         sentence="A closed settlement's net is the sum of its lines in the ledger.",
         checked="SELECT count(*) FROM settlements WHERE status <> 'open'",
         violations=f"""
-            SELECT s.id, format('net %s, by the ledger %s', s.net_amount, coalesce(sum(h.amount), 0)) AS problem
+            SELECT s.id, format('net %s, by the ledger %s', s.net_amount, coalesce(sum(h.amount), 0) + coalesce(c.amount, 0))
+                AS problem
             FROM settlements s LEFT JOIN settlement_lines l ON l.settlement_id = s.id
             LEFT JOIN ({_HELD}) h ON h.source_id = l.entity_id
                 AND h.kind IN ('fee', CASE l.kind WHEN 'payment' THEN 'completion' ELSE l.kind END)
-            WHERE s.status <> 'open' GROUP BY s.id, s.net_amount HAVING s.net_amount <> coalesce(sum(h.amount), 0)
+            LEFT JOIN ({_CARRIED}) c ON c.settlement_id = s.id
+            WHERE s.status <> 'open' GROUP BY s.id, s.net_amount, c.amount
+            HAVING s.net_amount <> coalesce(sum(h.amount), 0) + coalesce(c.amount, 0)
         """,
     ),
 )

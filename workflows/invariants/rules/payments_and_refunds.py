@@ -6,7 +6,7 @@
 | known outcomes (I3) | a row with a final status has a known outcome, one final date, no lease and no due time |
 | refund reservations (I4) | refunds never exceed the captured amount |
 | refund sums (I4) | a payment's reserved and refunded amounts are the sums of its refunds |
-| refunds of their payments (I4) | a refund has the store, currency and provider of its payment |
+| refunds of their payments (I4) | a refund has the store, currency and provider of its payment (archived ones: ``archive``) |
 | looked after (I9) | every open payment and refund has a due time, or waits for a person |
 | listed (I9) | every row that is due, unsettled or has a provider's reference is in the narrow table that finds it |
 | bound (I9) | every open payment and refund is within the limit of the next table |
@@ -84,9 +84,11 @@ AMOUNTS = (
         violations="""
             SELECT r.id, format('%s %s of %s', r.provider, r.currency, r.payment_id) AS problem
             FROM refunds r LEFT JOIN payments p ON p.id = r.payment_id
-            WHERE (p.merchant_id, p.store_id, p.currency, p.provider)
+            WHERE ((p.merchant_id, p.store_id, p.currency, p.provider)
                 IS DISTINCT FROM (r.merchant_id, r.store_id, r.currency, r.provider)
-               OR p.status NOT IN ('completed', 'refunded')
+               OR p.status NOT IN ('completed', 'refunded'))
+              AND NOT (p.id IS NULL AND EXISTS (
+                  SELECT FROM archived_months m WHERE substr(r.payment_id, 5) >= m.low AND substr(r.payment_id, 5) < m.high))
         """,
     ),
 )

@@ -9,7 +9,8 @@
 | figures, breakdown (I7) | the figures of a closed settlement are still the sums of its lines |
 | closed once (I7) | a settlement was closed once, not before its end |
 
-The primary key of ``settlement_lines`` ensures that no payment is in two settlements.
+The primary key of ``settlement_lines`` ensures that no payment is in two settlements. The lines of archived payments are
+compared with carried balances instead (``archive``).
 """
 
 from workflows.invariants.rule import Rule
@@ -55,6 +56,8 @@ RULES = (
             WHERE (f.settlement_id, f.merchant_id, f.store_id, f.currency, f.amount, f.fee)
                 IS DISTINCT FROM (l.settlement_id, l.merchant_id, l.store_id, l.currency, l.amount, l.fee)
               AND (l.entity_id IS NOT NULL OR f.settlement_id IS NOT NULL)
+              AND NOT (f.id IS NULL AND l.kind = 'payment' AND EXISTS (
+                  SELECT FROM archived_months m WHERE substr(l.entity_id, 5) >= m.low AND substr(l.entity_id, 5) < m.high))
         """,
     ),
     Rule(
