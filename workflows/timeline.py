@@ -9,6 +9,7 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.models import BillHistory
+from workflows.payments.archived import explains_archived
 from workflows.payments.models import Payment
 from workflows.payments.queries import attempt_events, merge_events, message_event, read_timeline, transition_event
 from workflows.refunds.models import Refund, RefundAttempt, RefundHistory, RefundMessage
@@ -33,6 +34,7 @@ _EVIDENCE = text("""
 """)
 
 
+@explains_archived
 async def read_whole_timeline(payment_id: str, *, caller: Caller) -> list[dict[str, Any]]:
     """Return the events of a payment, its refunds, its bill and its settlement lines, oldest first.
 

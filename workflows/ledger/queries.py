@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import BigInteger, Text, and_, column, func, or_, select, table
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.ledger.models import LedgerAccount, LedgerEntry, LedgerJournal
@@ -11,22 +11,27 @@ from workflows.tenants.paging import check_cursor
 from workflows.tenants.scope import visible_to
 from workflows.tenants.walk import Walk, read_page
 
+# carried_balances is a table of a higher layer (workflows.archive). It is read here, because its rows belong to the balances.
+CARRIED = table("carried_balances", column("account_id", Text), column("amount", BigInteger)).c
+
 
 async def list_accounts(*, caller: Caller, limit: int, before: str | None) -> list[dict[str, Any]]:
     """List up to ``limit`` accounts by descending id, below the id ``before``.
 
-    ``balance`` is the sum of an account's entries; debits are positive.
+    ``balance`` is the sum of an account's entries, those of archived months included; debits are positive.
     """
     check_cursor(LedgerAccount, before)
     accounts = select(LedgerAccount.__table__).where(*visible_to(caller, LedgerAccount.merchant_id))
     if before:
         accounts = accounts.where(LedgerAccount.id < before)
     page = accounts.order_by(LedgerAccount.id.desc()).limit(limit).subquery()
-    balance = (
-        select(func.coalesce(func.sum(LedgerEntry.amount), 0)).where(LedgerEntry.account_id == page.c.id)
-    ).scalar_subquery()
+    live, carried = (
+        select(func.coalesce(func.sum(amount), 0)).where(account_id == page.c.id).scalar_subquery()
+        for amount, account_id in ((LedgerEntry.amount, LedgerEntry.account_id), (CARRIED.amount, CARRIED.account_id))
+    )
     async with caller_transaction(caller, is_long=True) as connection:
-        rows = (await connection.execute(select(page, balance.label("balance")).order_by(page.c.id.desc()))).mappings()
+        balances = select(page, (live + carried).label("balance")).order_by(page.c.id.desc())
+        rows = (await connection.execute(balances)).mappings()
         # sum() of bigints is numeric, hence int(); the JSON serialiser accepts plain str keys only, hence str()
         return [{**{str(name): value for name, value in row.items()}, "balance": int(row["balance"])} for row in rows]
 

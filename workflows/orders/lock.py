@@ -27,19 +27,27 @@ _UNVOIDED_BILLS = text("""
     SELECT b.id, b.status FROM bill_orders bo JOIN bills b ON b.id = bo.bill_id
     WHERE bo.order_id = :order_id AND b.status <> 'voided' ORDER BY b.id
 """)
-# payments and bill_orders are tables of a higher layer. They are read here, because an order with unrefunded payments
-# cannot be cancelled.
+# payments, bill_orders and carried_bills (the payments of archived months) are tables of a higher layer. They are read here,
+# because an order with unrefunded payments cannot be cancelled.
 _UNREFUNDED = text("""
     -- unrefunded: the number of payments for the bills of this order, voided bills included, that are not refunded in full
-    SELECT count(*) FROM bill_orders bo JOIN payments p ON p.bill_id = bo.bill_id
-    WHERE bo.order_id = :order_id AND p.captured_amount > p.refunded_amount
+    SELECT (SELECT count(*) FROM bill_orders bo JOIN payments p ON p.bill_id = bo.bill_id
+            WHERE bo.order_id = :order_id AND p.captured_amount > p.refunded_amount)
+         + (SELECT CAST(coalesce(sum(c.unrefunded), 0) AS bigint)
+            FROM bill_orders bo JOIN carried_bills c ON c.bill_id = bo.bill_id WHERE bo.order_id = :order_id)
 """)
-# payments and bill_orders are tables of a higher layer. They are read here, because a refunded order cannot be completed.
+# payments, bill_orders and carried_bills are tables of a higher layer. They are read here, because a refunded order cannot be
+# completed.
 _ALL_REFUNDED = text("""
     -- refunded: whether payments count towards bills of this order and each of them is, or is being, refunded in full
-    SELECT coalesce(bool_and(p.captured_amount = p.refund_reserved), false)
-    FROM bill_orders bo JOIN payments p ON p.bill_id = bo.bill_id
-    WHERE bo.order_id = :order_id AND p.captured_amount > 0 AND NOT p.off_bill
+    SELECT coalesce(bool_and(is_refunded), false) FROM (
+        SELECT p.captured_amount = p.refund_reserved AS is_refunded
+        FROM bill_orders bo JOIN payments p ON p.bill_id = bo.bill_id
+        WHERE bo.order_id = :order_id AND p.captured_amount > 0 AND NOT p.off_bill
+        UNION ALL
+        SELECT c.counted_unrefunded = 0 FROM bill_orders bo JOIN carried_bills c ON c.bill_id = bo.bill_id
+        WHERE bo.order_id = :order_id AND c.counted > 0
+    ) AS counted
 """)
 
 

@@ -29,6 +29,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.bills.apply_payments import release_reservations
 from workflows.bills.lock import BillAmount, lock_bills
 from workflows.database.engines import Role, switch_role
+from workflows.payments.archived import explains_archived
 from workflows.payments.models import ClaimedPayment, PaymentRow
 from workflows.payments.states import PAYMENT, CancelOutcome, PaymentEvent, PaymentRemark, PaymentStatus
 from workflows.payments.workload import PaymentWorkload
@@ -58,6 +59,7 @@ NO_CALLS = RetryPolicy(max_processing_seconds=0, review_after_seconds=0)
 """The policy for a reported sale: no call is made, so nothing is retried."""
 
 
+@explains_archived
 async def cancel_payment(
     payment_id: str,
     *,

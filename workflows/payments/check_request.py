@@ -56,7 +56,7 @@ _LOAD_CONTEXT = text(f"""
             WHERE sp.store_id = s.id AND sp.enabled AND i.capability = ANY (sp.methods)
               AND (i.provider IS NULL OR sp.provider = i.provider)
             ORDER BY sp.priority, sp.provider LIMIT 1) AS provider,
-           (SELECT true FROM payment_client_references r
+           (SELECT r.payment_id FROM payment_client_references r
             WHERE r.merchant_id = s.merchant_id AND r.client_reference = i.client_reference LIMIT 1) AS reference_taken
     FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i({LOOKUP_COLUMNS}, capability text, provider text, client_reference text)
     {LOOKUP_JOINS}
@@ -89,9 +89,9 @@ def check_request(submission: PaymentSubmission, found: Row | None) -> Row:
         wanted = f"The provider {request.provider} is not" if request.provider else "No provider is"
         issue = f"{wanted} enabled for {request.method_type} payments at this store"
         raise InvalidRequest(Detail("method.provider", issue))
-    if context["reference_taken"]:
+    if taken_by := context["reference_taken"]:
         raise DuplicateResource(
-            Detail("client_reference", "Already used; find its payment with GET /payments?client_reference=…")
+            Detail("client_reference", f"Already used by {taken_by}; read it with GET /payments/{taken_by}")
         )
     return context
 

@@ -12,6 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database.months import MARK
 from workflows.devices.models import Device
+from workflows.errors import ResourceNotFound
+from workflows.payments.archived import explain_missing
 from workflows.payments.models import (
     CLIENT_REFERENCES,
     Payment,
@@ -225,13 +227,24 @@ _SHOWN = ", ".join(f"r.{name}" for name in _COLUMNS)
 _READ = read_statement(f"SELECT {_SHOWN} FROM payments{MARK} r WHERE r.id = i.id")
 _PAGE = page_statement("payments", _SHOWN)
 
-PaymentReads = GatheredReads[Mapping[str, Any]]
-"""The reads of payments by id. Their rows have the columns that ``payment_fields`` and ``with_progress`` show."""
+
+class PaymentReads(GatheredReads[Mapping[str, Any]]):
+    """The reads of payments by id. Their rows have the columns that ``payment_fields`` and ``with_progress`` show."""
+
+    async def read(self, entity_id: str, *, caller: Caller) -> Mapping[str, Any]:
+        """Return the row of a payment, as ``GatheredReads.read`` does.
+
+        The error says whether the payment may have been archived.
+        """
+        try:
+            return await super().read(entity_id, caller=caller)
+        except ResourceNotFound as error:
+            raise await explain_missing(entity_id, error) from error
 
 
 def payment_reads(*, timeout_seconds: float) -> PaymentReads:
     """Return the reads of payments of this process."""
-    return GatheredReads(_READ, build=dict, timeout_seconds=timeout_seconds)
+    return PaymentReads(_READ, build=dict, timeout_seconds=timeout_seconds)
 
 
 def payment_pages(*, timeout_seconds: float) -> GatheredPages:

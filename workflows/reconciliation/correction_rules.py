@@ -69,11 +69,13 @@ _BOOKED = text("""
 """)
 _REPORTED_HERE = text("""
     -- reported here: an open break of this settlement for a line of theirs alone, of this amount, that quotes the sale
-    SELECT b.id FROM settlement_lines l JOIN payments p ON p.id = l.payment_id
+    SELECT b.id FROM settlement_lines l LEFT JOIN payments p ON p.id = l.payment_id
+    LEFT JOIN settlement_lines sale ON sale.kind = 'payment' AND sale.entity_id = l.payment_id -- stays if it is archived
     JOIN breaks b ON b.settlement_id = :id AND b.run = :run
     WHERE l.kind = 'refund' AND l.entity_id = :entity_id AND b.our_line IS NULL AND b.resolution IS NULL
       AND b.difference = -CAST(:difference AS bigint)
-      AND (split_part(b.our_reference, ':', 1) = p.id OR b.provider_reference = p.provider_reference)
+      AND (split_part(b.our_reference, ':', 1) = l.payment_id
+           OR b.provider_reference = coalesce(p.provider_reference, sale.provider_reference))
     ORDER BY b.id LIMIT 1
 """)
 _WAS_COMPARED = text("""
@@ -128,7 +130,8 @@ async def require_correctable(connection: AsyncConnection, found: BreakRow, sett
     if booked_already:
         raise resolution_error(
             f"The line quotes {booked_already[0].id}, which is {booked_already[0].status} and in our books"
-            f" ({booked_already[0].settlement_id or 'in the next settlement'}); link to it"
+            f" ({booked_already[0].settlement_id or 'in the next settlement'}"
+            f"{', archived' if booked_already[0].is_archived else ''}); link to it"
         )
     ours, theirs = found["our_line"], found["their_line"]
     if ours and not theirs:

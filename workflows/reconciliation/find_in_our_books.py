@@ -12,6 +12,8 @@ For one break (``find_quoted``), all stores of the merchant are searched, becaus
 | a refund          | the refund; under its sale's reference, the sale's refunds of that amount                            |
 | a reversal        | the payment while it is open; else its refunds of that amount, because a reversal may be one of them |
 
+A payment of an archived month is found by its settlement line, which stays (``find_archived``).
+
 For all lines of a run without a pair (``their_rest`` of ``match``), only the settlement's store is searched:
 
 | column       | set for lines that quote                                                                                |
@@ -28,6 +30,13 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from workflows.reconciliation.find_archived import (
+    ARCHIVED_BY_OURS,
+    ARCHIVED_BY_THEIRS,
+    CORRECTIONS,
+    KNOWN_ARCHIVED,
+    mark_archived_elsewhere,
+)
 from workflows.reconciliation.models import TheirLine
 from workflows.settlements.models import SettlementRow
 
@@ -62,6 +71,7 @@ class QuotedEntity:
     attempt_moved: bool
     by_our_reference: bool
     corrections: int
+    is_archived: bool = False
 
     @property
     def is_open(self) -> bool:
@@ -79,18 +89,17 @@ class QuotedEntity:
         return (self.amount + self.corrections) * self.amount > 0
 
 
-_CORRECTIONS = """(SELECT coalesce(sum(c.amount), 0)::bigint FROM settlement_lines c
-            WHERE c.kind = 'adjustment' AND c.payment_id = {payment} AND split_part(c.our_reference, ':', 1) = {entity}
-              AND c.currency = {entity_currency})"""
 _PAYMENT = f"""SELECT 'payment' AS kind, p.id, p.id AS payment_id, p.store_id, p.provider, p.currency,
            p.amount + p.tip_amount AS amount, p.fee, p.status, p.settlement_id,
            coalesce(a.outcome <> ALL (CAST(:not_moved AS text[])), true) AS attempt_moved,
            {{how}} AS by_our_reference,
-           {_CORRECTIONS.format(payment="p.id", entity="p.id", entity_currency="p.currency")} AS corrections"""
+           {CORRECTIONS.format(payment="p.id", entity="p.id", entity_currency="p.currency")} AS corrections,
+           false AS is_archived"""
 _REFUND = f"""SELECT 'refund' AS kind, r.id, r.payment_id, r.store_id, r.provider, r.currency, -r.amount AS amount, r.fee,
            r.status, r.settlement_id, coalesce(a.outcome <> ALL (CAST(:not_moved AS text[])), true) AS attempt_moved,
            {{how}} AS by_our_reference,
-           {_CORRECTIONS.format(payment="r.payment_id", entity="r.id", entity_currency="r.currency")} AS corrections"""
+           {CORRECTIONS.format(payment="r.payment_id", entity="r.id", entity_currency="r.currency")} AS corrections,
+           false AS is_archived"""
 
 _BY_OURS = text(f"""
     -- quoted by our reference, which begins with the entity's id (a CHECK of the attempts)
@@ -101,6 +110,7 @@ _BY_OURS = text(f"""
     {_REFUND.format(how="true")}
     FROM refunds r LEFT JOIN refund_attempts a ON a.reference = :our_reference AND a.refund_id = r.id
     WHERE r.merchant_id = :merchant_id AND r.id = split_part(:our_reference, ':', 1)
+    UNION ALL {ARCHIVED_BY_OURS}
 """)
 _STORES = "ANY (ARRAY(SELECT id FROM stores WHERE merchant_id = :merchant_id))"
 _BY_THEIRS = text(f"""
@@ -114,6 +124,7 @@ _BY_THEIRS = text(f"""
     FROM refunds r LEFT JOIN refund_attempts a ON a.refund_id = r.id AND a.number = r.attempts
     WHERE r.store_id = {_STORES} AND r.id BETWEEN 'rfd_' || :since AND 'rfd_' || :until
       AND r.provider = :provider AND r.provider_reference = :provider_reference
+    UNION ALL {ARCHIVED_BY_THEIRS}
 """)
 _REFUNDS_OF = text(f"""
     -- refunds of these payments with this amount
@@ -135,6 +146,8 @@ async def find_quoted(
         window = {
             "since": _prefix(settlement["start_at"] - AROUND),
             "until": _prefix(settlement["end_at"] + AROUND),
+            "since_at": settlement["start_at"] - AROUND,
+            "until_at": settlement["end_at"] + AROUND,
         }
         found = await _find(
             connection, _BY_THEIRS, {**common, **window, "provider_reference": line["provider_reference"]}
@@ -186,6 +199,7 @@ _MARK_KNOWN = (
         WHERE t.known IS NULL AND o.our_reference = t.our_reference AND o.provider = t.provider
           AND o.kind = CASE t.kind WHEN 'refund' THEN 'refund' ELSE 'payment' END
     """),
+    KNOWN_ARCHIVED,
 )
 _FIRST_ID = "'{prefix}_' || lpad(to_hex(CAST(extract(epoch FROM {at}) * 1000 AS bigint)), 12, '0')"
 
@@ -250,7 +264,9 @@ async def mark_other_periods(connection: AsyncConnection, parameters: dict[str, 
     ``elsewhere`` is set if another period explains the line, ``waits_for`` to the payment or refund that is not final.
     """
     if (await connection.execute(_SOME_UNKNOWN)).scalar_one():
-        await connection.execute(_MARK_ELSEWHERE, {**parameters, "repeating": sorted(REPEATED_REFERENCES)})
+        of_stores = {**parameters, "repeating": sorted(REPEATED_REFERENCES)}
+        await connection.execute(_MARK_ELSEWHERE, of_stores)
+        await mark_archived_elsewhere(connection, of_stores)
         for statement in _MARK_WAITING_ELSEWHERE:
             await connection.execute(statement, parameters)
     for statement in _MARK_WAITING:

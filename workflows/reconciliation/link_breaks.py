@@ -35,6 +35,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.errors import Detail, InvalidRequest
 from workflows.reconciliation.correction_rules import find_quoted_elsewhere, refuse_open, resolution_error
+from workflows.reconciliation.find_archived import ARCHIVED
 from workflows.reconciliation.find_in_our_books import MOVED, OPEN
 from workflows.reconciliation.models import BreakRow
 from workflows.reconciliation.queries import one_break
@@ -48,6 +49,9 @@ _TARGET = text(f"""
     UNION ALL
     SELECT 'refund', id, store_id, provider, currency, status, settlement_id, -amount, fee
     FROM refunds WHERE id = :id AND {IN_SCOPE}
+    UNION ALL
+    SELECT 'payment', entity_id, store_id, provider, currency, 'completed', settlement_id, amount, fee
+    FROM settlement_lines l WHERE kind = 'payment' AND entity_id = :id AND {IN_SCOPE} AND {ARCHIVED.format(line="l")}
 """)
 _ONE_LINK = text("SELECT pg_advisory_xact_lock(hashtextextended('link to ' || CAST(:id AS text), 0))")
 _LINKED = text("""

@@ -32,6 +32,7 @@ from workflows.database.group_commit import GroupCommit
 from workflows.database.hot_path import execute_alone
 from workflows.database.json_rendering import render
 from workflows.errors import ResourceNotFound
+from workflows.payments.archived import explain_missing
 from workflows.refunds.models import LockedPayment, NewRefund
 from workflows.refunds.queries import refund_fields
 from workflows.refunds.request import (
@@ -163,14 +164,17 @@ class RefundIntake:
 
         Raises as ``request_refund`` does.
         """
-        return await self._group.put(submission) or await request_refund(
-            submission.payment_id,
-            submission.request,
-            caller=submission.caller,
-            key=submission.key,
-            request_id=submission.request_id,
-            grace_seconds=self._grace_seconds,
-        )
+        try:
+            return await self._group.put(submission) or await request_refund(
+                submission.payment_id,
+                submission.request,
+                caller=submission.caller,
+                key=submission.key,
+                request_id=submission.request_id,
+                grace_seconds=self._grace_seconds,
+            )
+        except ResourceNotFound as error:
+            raise await explain_missing(submission.payment_id, error) from error
 
     async def _flush(self, group: list[RefundSubmission]) -> list[Result | BaseException]:
         found = await _look_up(group)

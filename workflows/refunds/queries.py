@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from sqlalchemy import ColumnElement
 
+from workflows.payments.archived import explains_archived
 from workflows.payments.queries import require_payment
 from workflows.refunds.models import Refund, RefundRow
 from workflows.tenants.caller import Caller, caller_transaction
@@ -60,6 +61,7 @@ async def list_refunds(wanted: RefundFilter, *, caller: Caller, limit: int, befo
         return cast(list[RefundRow], await read_page(connection, walk, limit=limit, before=before))
 
 
+@explains_archived
 async def list_refunds_of(payment_id: str, *, caller: Caller, limit: int, before: str | None) -> list[RefundRow]:
     """Return refunds of one payment. Raises ``ResourceNotFound`` if the caller may not see the payment."""
     async with caller_transaction(caller) as connection:

@@ -34,6 +34,7 @@ from workflows.errors import InvalidRequest
 from workflows.providers.base import Provider, StatementLine, Unavailable
 from workflows.providers.registry import Providers
 from workflows.providers.statement_mapping import StatementMapping
+from workflows.reconciliation.find_archived import ARCHIVED
 from workflows.reconciliation.statements.store_file import Incoming, receive_statement
 from workflows.settlements.models import Settlement
 from workflows.settlements.states import SETTLEMENT, SettlementEvent, SettlementStatus
@@ -79,7 +80,7 @@ _WANTED = text("""
                  WHERE source = 'upload') AS uploaded
     FROM settlements s WHERE s.id = :id
 """)
-_HOMES = text("""
+_HOMES = text(f"""
     -- homes: the settlement that the payment of each line belongs to; payments of other stores count as unknown
     SELECT r.reference, CASE WHEN e.settlement_id = :id THEN 'here'
                              WHEN e.status NOT IN ('pending', 'processing') AND EXISTS (
@@ -93,6 +94,10 @@ _HOMES = text("""
         UNION ALL
         SELECT id, status, settlement_id, completed_at, currency FROM refunds
         WHERE id = split_part(r.reference, ':', 1) AND store_id = :store_id
+        UNION ALL
+        SELECT entity_id, 'completed', settlement_id, occurred_at, currency FROM settlement_lines l
+        WHERE kind = 'payment' AND entity_id = split_part(r.reference, ':', 1) AND store_id = :store_id
+          AND {ARCHIVED.format(line="l")}
     ) e ON true
 """)
 
