@@ -24,6 +24,7 @@ HELP = {
     "statement": "Write a provider's statement for a settlement, with known breaks planted.",
     "token": "Issue a user's token for development.",
     "invariants": "Check every rule about money over the whole database, and report what is in doubt.",
+    "archive": "Move old months of payments out of the live tables, into files and an archive; --restore.",
     "doctor": "Check this machine and say what to do about each problem.",
     "secrets": "Create the passwords and keys of an installation; --env prints them for compose.",
     "reset": "Stop the stack and delete its data.",
