@@ -2,13 +2,14 @@
 
 A bill's number has no gaps, so a bill that is created apart keeps its store's counter locked until it is committed. Sixteen
 terminals of one store then waited for each other, each with a database connection, until none was left and requests got 503.
-Here concurrent requests share a transaction, and each counter is incremented once for all of them:
+Here concurrent requests of a store's terminals share a transaction, which increments the counter once for all of them. A store
+whose counter is locked by somebody else delays only its own bills:
 
 | phase    | what                                                                                                   |
 |----------|--------------------------------------------------------------------------------------------------------|
 | lock     | the open orders that the callers may see, without waiting for any                                       |
 | look up  | keys, live bills, items and stores, as they are now that the orders are locked                          |
-| number   | one increment for each store and day                                                                   |
+| number   | one increment for each business day                                                                    |
 | write    | bills, their orders, their history, and the answers to the keys                                         |
 
 Any other request is left to ``workflows.bills.create``, which waits for its orders and finds out what is wrong: an order that
@@ -33,7 +34,7 @@ from workflows.bills.split_amounts import BillPart
 from workflows.bills.states import LIVE
 from workflows.database.connection import Connection, Row
 from workflows.database.engines import Role, rows_parameter
-from workflows.database.group_commit import GroupCommit
+from workflows.database.group_commit import KeyedGroupCommit
 from workflows.database.hot_path import hot_transaction
 from workflows.database.json_rendering import render
 from workflows.errors import IdempotencyKeyInUse
@@ -45,7 +46,6 @@ from workflows.tenants.caller import Caller, CallerRole, device_not_active_error
 from workflows.tenants.scope import check_owner, scope_condition
 
 GROUP_LIMIT = 100
-CONCURRENCY = 2  # one group is looked up while the other commits; two groups of one store wait for its counter
 
 # devices is a table of a higher layer. It is read here, so that the device's status takes no round trip of its own.
 _LOCK = text(f"""
@@ -152,10 +152,9 @@ class BillIntake:
     """Creates the bills of one process. It belongs to one event loop."""
 
     def __init__(self, *, timeout_seconds: float) -> None:
-        self._group: GroupCommit[BillSubmission, Result] = GroupCommit(
+        self._by_store: KeyedGroupCommit[BillSubmission, Result] = KeyedGroupCommit(
             self._flush,
             limit=GROUP_LIMIT,
-            concurrency=CONCURRENCY,
             split_on=(DBAPIError, IdempotencyKeyInUse),
             timeout_seconds=timeout_seconds,
         )
@@ -163,7 +162,8 @@ class BillIntake:
     async def create_bill(self, submission: BillSubmission) -> StoredAnswer:
         """Create a bill for an order, or return the answer stored for the key. Raises as ``bill_orders`` does."""
         try:
-            answer = await self._group.put(submission)
+            # A caller of several stores is in no group: the store of its order is known only in the transaction.
+            answer = await self._by_store.put(submission.caller.store_id or submission.order_id, submission)
         except IdempotencyKeyInUse:  # it was used after the look-up; nothing of this request was written
             answer = None
         return answer or await bill_orders(

@@ -191,3 +191,22 @@ async def test_order_that_a_wrong_statement_locks_is_not_billed_for_another_tena
         return_exceptions=True,
     )
     assert [type(each) for each in found] == [StoredAnswer, RuntimeError]
+
+
+async def test_a_store_whose_counter_is_locked_delays_no_bill_of_another_store(
+    api: Api, refunds: RefundMaker, intake: BillIntake, make_tenant: MakeTenant, admin: Admin, stack: LocalStack
+) -> None:
+    other = await make_tenant()
+    orders = await orders_of(api, refunds, 3)
+    theirs = (await open_order(api, other))["id"]
+    mine = [submission(order, refunds.tenant.device) for order in orders]
+    await intake.create_bill(mine[0])
+    async with await psycopg.AsyncConnection.connect(stack.urls.database) as foreign:
+        await foreign.execute(
+            "SELECT FROM number_counters WHERE store_id = %s FOR UPDATE", [refunds.tenant.device.store_id]
+        )
+        waiting = [asyncio.create_task(intake.create_bill(asked)) for asked in mine[1:]]
+        await wait_until_blocked_by(foreign, seen_by=admin)
+        assert (await intake.create_bill(submission(theirs, other.device))).status == 201
+        assert not any(task.done() for task in waiting)
+    assert numbers_of(*await asyncio.gather(*waiting)) == [2, 3]
