@@ -41,8 +41,8 @@ No payment waits for it: only Flower shows the task's end later.
 """
 
 COLLECT_AT_MOST = 8
-"""Open tasks from which on a worker is busy, and ended ones that are acknowledged without waiting: each of them holds one of
-the prefetched messages, of which there are at least 16."""
+"""Open tasks, those in threads included, from which on a worker is busy, and ended ones that are acknowledged without
+waiting: each of them holds one of the prefetched messages, of which there are at least 16."""
 
 
 class Ended(NamedTuple):
@@ -63,6 +63,7 @@ class LoopPool(TaskPool):
         self._received: deque[Coroutine[Any, Any, None]] = deque()
         self._finish_by = math.inf
         self._running: set[Future[None]] = set()
+        self._in_threads: set[Future[Any]] = set()
 
     def register_with_event_loop(self, hub: Any) -> None:
         """Store Celery's own loop, which runs in the main thread. Celery calls this per connection."""
@@ -97,6 +98,8 @@ class LoopPool(TaskPool):
         )  # its deliveries are counted, which blocks
         if not isinstance(task, LoopTask) or is_redelivered or self._hub is None:
             in_thread: ApplyResult = super().on_apply(target, args, kwargs, callback, accept_callback, **options)
+            self._in_threads.add(in_thread.f)
+            in_thread.f.add_done_callback(self._in_threads.discard)
             return in_thread
         accept_callback(os.getpid(), monotonic())
         positional, keywords, _ = loads(body, content_type, content_encoding, accept={content_type})
@@ -128,7 +131,7 @@ class LoopPool(TaskPool):
             self._hub.call_soon(self.finish_ended)
             return
         loop = asyncio.get_running_loop()
-        is_busy = len(self._running) + len(self._ended) >= COLLECT_AT_MOST
+        is_busy = len(self._running) + len(self._in_threads) + len(self._ended) >= COLLECT_AT_MOST
         finish_by = loop.time() + (BUSY_SECONDS if is_busy else COLLECT_SECONDS)
         if finish_by < self._finish_by:
             self._finish_by = finish_by

@@ -42,11 +42,15 @@ def running(monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
     def in_thread() -> str:
         return threading.current_thread().name
 
+    def waits_in_thread() -> None:
+        may_end.result()
+
     app.task(name="loop.succeeds", base=LoopTask, shared=False)(succeeds)
     app.task(name="loop.fails", base=LoopTask, shared=False)(fails)
     app.task(name="loop.waits", base=LoopTask, shared=False)(waits)
     app.task(name="loop.cancels_itself", base=LoopTask, shared=False)(cancels_itself)
     app.task(name="thread.succeeds", shared=False)(in_thread)
+    app.task(name="thread.waits", shared=False)(waits_in_thread)
     app.finalize()
     pool, hub = LoopPool(2, app=app), Hub()
     pool.register_with_event_loop(hub)

@@ -78,6 +78,16 @@ def test_a_busy_worker_acknowledges_soon_although_no_message_arrives(
     running.pool.hand_over()
     running.hub.run()  # hangs until the main thread is woken
     assert len(running.ended) == 2
+
+
+def test_tasks_in_threads_make_a_worker_busy(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop_pool, "COLLECT_SECONDS", 100 * WAIT_SECONDS)
+    for number in range(COLLECT_AT_MOST):
+        running.apply("thread.waits", f"w{number}", waits=False)
+    running.apply("loop.succeeds", "t1", ["pay_1"], waits=False)
+    running.pool.hand_over()
+    running.hub.run()  # hangs until the main thread is woken
+    assert [name for _, _, name in running.ended] == [threading.current_thread().name]
     running.may_end.set_result(None)
 
 
