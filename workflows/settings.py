@@ -16,9 +16,16 @@ Seconds = Annotated[float, Field(gt=0)]
 
 ADDRESSES = {
     "database_url": (re.compile(r"postgres(ql)?(\+\w+)?://\S+"), "postgresql://user:password@host:port/name"),
-    "broker_url": (re.compile(r"(rediss?|unix)://\S+"), "redis://:password@host:port/0"),
+    "broker_url": (
+        re.compile(r"redis://\S+|rediss://[^\s?]+\?(\S*&)?ssl_cert_reqs=(required|none)(&\S*)?"),
+        "redis://:password@host:port/0 or rediss://:password@host:port/0?ssl_cert_reqs=required (or none)",
+    ),
 }
-"""Setting → the pattern that its address must match, and an example for the error message."""
+"""Setting → the pattern that its address must match, and an example for the error message.
+
+With TLS the address must say whether the broker's certificate is checked, because the clients of the API and of the workers
+have opposite defaults, and spell other values differently.
+"""
 
 PUBLIC_URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
 
@@ -41,7 +48,10 @@ class Settings(BaseSettings):
     )
     statement_timeout_ms: int = Field(10_000, ge=100, description="The longest a single statement may run.")
     lock_timeout_ms: int = Field(3_000, ge=10, description="The longest a statement may wait for a row.")
-    broker_url: SecretStr = Field(description="Valkey or Redis 6.2 or newer: `redis://:password@host:port/0`.")
+    broker_url: SecretStr = Field(
+        description="Valkey or Redis 6.2 or newer: `redis://:password@host:port/0`, or with TLS "
+        "`rediss://:password@host:port/0?ssl_cert_reqs=required` (or `none`)."
+    )
     visibility_timeout_seconds: int = Field(
         120, ge=30, description="When the broker hands out an unacknowledged message again; longer than any lease."
     )

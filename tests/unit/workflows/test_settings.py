@@ -1,7 +1,11 @@
 """Settings are read from ``MPAC_…`` variables once, are immutable, and never show secrets."""
 
+from ssl import CERT_NONE, CERT_REQUIRED
+
 import pytest
+from kombu.connection import Connection
 from pydantic import ValidationError
+from redis import Redis
 
 from workflows.settings import Settings, load_settings
 
@@ -55,12 +59,30 @@ def test_settings_cannot_be_changed_afterwards(environment: pytest.MonkeyPatch) 
         ("MPAC_LOG_LEVEL", "loud"),
         ("MPAC_RATE_LIMIT_PER_MERCHANT", "-1"),
         ("MPAC_LEASE_SECONDS", "soon"),
+        ("MPAC_BROKER_URL", "unix:///run/valkey.sock"),
+        ("MPAC_BROKER_URL", "rediss://:hidden-2@broker:6379/0"),
+        ("MPAC_BROKER_URL", "rediss://:hidden-2@broker:6379/0?ssl_cert_reqs=CERT_REQUIRED"),
     ],
 )
 def test_an_invalid_setting_stops_the_process(environment: pytest.MonkeyPatch, name: str, value: str) -> None:
     environment.setenv(name, value)
     with pytest.raises(ValidationError):
         load_settings()
+
+
+@pytest.mark.parametrize(
+    "query", ["?ssl_cert_reqs=required", "?ssl_ca_certs=/ca.pem&ssl_cert_reqs=none&ssl_keyfile=/k"]
+)
+def test_a_broker_behind_tls_says_whether_its_certificate_is_checked(
+    environment: pytest.MonkeyPatch, query: str
+) -> None:
+    """Both clients must read the address alike, the API's (redis) and the workers' (kombu)."""
+    address = f"rediss://:hidden-2@broker:6379/0{query}"
+    environment.setenv("MPAC_BROKER_URL", address)
+    assert load_settings().broker_url.get_secret_value() == address
+    api = Redis.from_url(address).connection_pool.connection_kwargs["ssl_cert_reqs"]
+    workers = Connection(address).ssl["ssl_cert_reqs"]
+    assert {"required": CERT_REQUIRED, "none": CERT_NONE}[api] == workers
 
 
 def test_the_defaults_are_those_of_the_platform() -> None:
