@@ -7,8 +7,8 @@
 | write   | one statement: the records of the keys, the reservations, the refunds and their history                 |
 
 Nothing is locked between the two. The write locks each payment and writes its refund only if the amounts are still those that
-were checked; it waits for no lock. A request that it leaves out is repeated by ``request_refund``, which locks the payment
-first, and so is every request that needs more than this statement does:
+were checked; it waits for no payment's lock. A request that it leaves out is repeated by ``request_refund``, which locks the
+payment first, and so is every request that needs more than this statement does:
 
 - its payment is locked or has changed, or another request of the group is for the same payment;
 - its key was used meanwhile, or another caller's record has the same key;
