@@ -81,7 +81,7 @@ def test_a_broker_behind_tls_says_whether_its_certificate_is_checked(
     environment.setenv("MPAC_BROKER_URL", address)
     assert load_settings().broker_url.get_secret_value() == address
     api = Redis.from_url(address).connection_pool.connection_kwargs["ssl_cert_reqs"]
-    workers = Connection(address).ssl["ssl_cert_reqs"]
+    workers = (Connection(address).ssl or {})["ssl_cert_reqs"]
     assert {"required": CERT_REQUIRED, "none": CERT_NONE}[api] == workers
 
 
