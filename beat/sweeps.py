@@ -20,7 +20,7 @@ from workers.task_classes import LoopTask
 from workflows.database.metrics_buffer import count_swept_rows
 from workflows.invariants.scheduled import check_on_schedule
 from workflows.ops.housekeeping import forget_expired
-from workflows.ops.make_months import make_months
+from workflows.ops.make_months import analyze_months, make_months
 from workflows.processing.due import (
     DueRow,
     find_due_payments,
@@ -180,6 +180,7 @@ def purge_expired() -> TextSummary | None:
 
 @app.task(name="sweeps.months", **HOUSEKEEPING)
 def months() -> TextSummary | None:
-    """Make the partitions of coming months."""
-    count = run(make_months())
-    return TextSummary(f"made {count} months") if count else None
+    """Make the partitions of coming months, and analyze a partitioned table whose statistics are old."""
+    count, analyzed = run(make_months()), run(analyze_months())
+    done = [f"made {count} months"] * bool(count) + [f"analyzed {analyzed}"] * bool(analyzed)
+    return TextSummary(", ".join(done)) if done else None

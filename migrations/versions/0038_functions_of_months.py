@@ -1,7 +1,8 @@
 """Add the functions that make the partitions of a month: for 0039, and for the periodic task that makes months ahead.
 
 ``make_month`` cuts a month off the partitions ``…_beyond``, which hold everything later than the months that were made. Its rows
-of that month move along, so a month that was made too late is complete. All five tables get the month in one transaction.
+of that month move along, so a month that was made too late is complete. All five tables get the month in one transaction. If
+the rows are too many to move while everybody waits, it is refused (``make_long_month`` of 0041 is for that).
 
 The last partition is a range and not DEFAULT, because PostgreSQL sorts the rows of all partitions for a list ordered by id if
 there is a DEFAULT partition.
@@ -22,6 +23,9 @@ KEYS = {
     "payments": ("id", "pay_"),
 }
 """Table → the key of its partitions, and what stands before the time in it. """
+
+MOST_MOVED = 10_000
+"""Rows of each table that a late month may move: about half a second in which payments wait."""
 
 FUNCTIONS = """
     CREATE OR REPLACE FUNCTION id_time(at timestamptz) RETURNS text LANGUAGE sql STABLE
@@ -153,10 +157,34 @@ FUNCTIONS = """
         PERFORM public.guard_ledger_of_month(month, low, high);
     END $$;
 
-    -- Make the months that are missing until so many after the present one, and return how many were made. SECURITY DEFINER:
-    -- sweeps may call it, and only owners may make tables. It waits briefly for its locks, because others queue behind it.
-    CREATE OR REPLACE FUNCTION make_months(ahead integer, at timestamptz DEFAULT pg_catalog.now()) RETURNS integer
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '300ms' AS $$
+    -- Where the partitions "beyond" begin: until then, every month has a table.
+    CREATE OR REPLACE FUNCTION beyond_begins() RETURNS timestamp LANGUAGE sql STABLE
+    RETURN (SELECT to_timestamp((
+                'x' || substring(pg_get_expr(relpartbound, oid) FROM 'FROM \\(''pay_([0-9a-f]{12})'))::bit(48)::bigint
+                / 1000.0) AT TIME ZONE 'UTC' FROM pg_class WHERE oid = to_regclass('public.payments_beyond'));
+
+    -- Refuse to move more rows of the partitions "beyond" than can be moved while everybody waits. It takes no lock.
+    CREATE OR REPLACE FUNCTION refuse_many_beyond(since text) RETURNS void LANGUAGE plpgsql AS $$
+    DECLARE
+        item record;
+        found_rows bigint;
+    BEGIN
+        FOR item IN SELECT name, key, prefix || since AS first, to_regclass('public.' || name || '_beyond') AS beyond
+            FROM (VALUES {keys}) AS k(name, key, prefix) LOOP
+            EXECUTE format('SELECT count(*) FROM (SELECT FROM %s WHERE %s >= %L LIMIT {most} + 1) AS r', item.beyond, item.key,
+                item.first) INTO found_rows;
+            IF found_rows > {most} THEN
+                RAISE EXCEPTION '% has % rows, too many to move', item.beyond,
+                    greatest(found_rows, pg_stat_get_live_tuples(item.beyond))
+                    USING ERRCODE = 'program_limit_exceeded', HINT = 'Call make_long_month() as the owner of the tables.';
+            END IF;
+        END LOOP;
+    END $$;
+
+    -- Make the months that are missing until so many after the one of at, and return how many were made. It waits briefly for
+    -- its locks, because others queue behind it.
+    CREATE OR REPLACE FUNCTION make_months_at(ahead integer, at timestamptz) RETURNS integer
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '300ms' AS $$
     DECLARE
         made integer := 0;
         first timestamp;
@@ -165,19 +193,27 @@ FUNCTIONS = """
             RETURN 0; -- another one is at it
         END IF;
         LOOP
-            SELECT to_timestamp(('x' || substring(pg_get_expr(relpartbound, oid) FROM 'FROM \\(''pay_([0-9a-f]{{12}})'))::bit(48)::bigint
-                / 1000.0) AT TIME ZONE 'UTC' INTO first FROM pg_class WHERE oid = to_regclass('public.payments_beyond');
+            first := public.beyond_begins();
             EXIT WHEN first IS NULL OR first > (at AT TIME ZONE 'UTC') + make_interval(months => ahead) OR made = 12;
+            IF made = 0 THEN
+                PERFORM public.refuse_many_beyond('');
+            END IF;
             PERFORM public.make_month(first);
             made := made + 1;
         END LOOP;
         RETURN made;
     END $$;
-    REVOKE ALL ON FUNCTION make_months(integer, timestamptz), make_month(timestamp), equip_partition(text, text),
-        guard_ledger_of_month(text, text, text) FROM PUBLIC;
-    GRANT EXECUTE ON FUNCTION make_months(integer, timestamptz) TO mpac_sweep;
+
+    -- SECURITY DEFINER: sweeps may call it, and only owners may make tables.
+    CREATE OR REPLACE FUNCTION make_months(ahead integer) RETURNS integer
+    LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    RETURN public.make_months_at(least(ahead, 12), pg_catalog.now());
+
+    REVOKE ALL ON FUNCTION make_months(integer), make_months_at(integer, timestamptz), make_month(timestamp),
+        refuse_many_beyond(text), equip_partition(text, text), guard_ledger_of_month(text, text, text) FROM PUBLIC;
+    GRANT EXECUTE ON FUNCTION make_months(integer) TO mpac_sweep;
 """.replace("{keys}", ", ".join(f"('{name}', '{key}', '{prefix}')" for name, (key, prefix) in KEYS.items())).replace(
-    "{{12}}", "{12}"
+    "{most}", str(MOST_MOVED)
 )
 
 
@@ -188,7 +224,8 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.execute(
         """
-        DROP FUNCTION make_months(integer, timestamptz), make_month(timestamp), guard_ledger_of_month(text, text, text),
+        DROP FUNCTION make_months(integer), make_months_at(integer, timestamptz), make_month(timestamp),
+            refuse_many_beyond(text), beyond_begins(), guard_ledger_of_month(text, text, text),
             equip_partition(text, text), id_time(timestamptz)
         """
     )

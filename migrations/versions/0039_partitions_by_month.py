@@ -12,18 +12,29 @@ partition holds the journals of payments, refunds and counts. A unique constrain
 each partition has its own on ``(source_id, kind)``, and equal sources always belong to the same partition.
 
 No table is rewritten. A CHECK, validated beside the traffic, spares the attachment its scan. Each table is swapped in a
-transaction of its own, which needs its lock for some milliseconds. Interrupted, the migration can be run again.
+transaction of its own, which needs its lock for some milliseconds, and is tried again if a long statement has it.
+Interrupted, the migration can be run again.
 
 ``refunds_payment_fk`` goes, because it would keep the month of each refunded payment. The request of a refund locks its
 payment, and the rule "refunds of their payments" (I4) finds a refund without one.
+
+``payments_by_client_reference`` is on every month for the previous release, which looks payments up by it after a rollback. This
+release uses ``payment_client_references``: a migration of the next release drops the index.
 """
 
+import time
+
 from alembic import op
+from sqlalchemy.exc import OperationalError
 
 revision = "0039"
 down_revision = "0038"
 branch_labels = None
 depends_on = None
+
+LOCK_NOT_AVAILABLE = "55P03"
+TRIES, PAUSE_SECONDS = 60, 0.5
+"""A statement that cannot have its lock is tried for a minute, which is longer than the longest statement of a request."""
 
 KEYS = {
     "ledger_journals": ("substr(source_id, 5)", ""),
@@ -34,17 +45,26 @@ KEYS = {
 }
 """Table → the key of its partitions, and what stands before the time in it."""
 
-BOUND = """
-    SELECT to_char(date_trunc('month', greatest(pg_catalog.now() + interval '2 days', latest.at) AT TIME ZONE 'UTC')
-                   + interval '1 month', 'YYYY_MM')
-    FROM (SELECT to_timestamp(max(('x' || substr(id, 5, 12))::bit(48)::bigint) / 1000.0) AS at FROM (
+NEWEST = """
+    WITH newest AS (
         (SELECT id FROM payments ORDER BY id DESC LIMIT 1) UNION ALL (SELECT id FROM refunds ORDER BY id DESC LIMIT 1)
         UNION ALL (SELECT id FROM settlements ORDER BY id DESC LIMIT 1) UNION ALL (SELECT max(id) FROM ledger_journals)
-        UNION ALL (SELECT max(source_id) FROM ledger_journals WHERE kind IN ('adjustment', 'payout'))) AS ids
-        WHERE id ~ '^[a-z]{3}_0[0-9a-f]{11}' -- ids without a time have no say; the check refuses one that is too late
-    ) AS latest
+        UNION ALL (SELECT max(source_id) FROM ledger_journals WHERE kind IN ('adjustment', 'payout'))
+    ), present AS (SELECT date_trunc('month', pg_catalog.now() AT TIME ZONE 'UTC') AS month)
 """
-"""The month before which all existing ids are. Two days ahead: an id that is made meanwhile must be before it as well."""
+TOO_LATE = NEWEST + """
+    SELECT id FROM newest, present
+    WHERE substr(id, 5) COLLATE "C" >= id_time((month + interval '3 months') AT TIME ZONE 'UTC') LIMIT 1
+"""
+"""An id for which the first table would reach more than three months ahead: made by a clock that was wrong, or not by us."""
+
+BOUND = NEWEST + """
+    SELECT to_char(greatest(month + interval '2 months', date_trunc('month', (
+        SELECT max(to_timestamp(('x' || substr(id, 5, 12))::bit(48)::bigint / 1000.0)) AT TIME ZONE 'UTC'
+        FROM newest WHERE id ~ '^[a-z]{3}_0[0-9a-f]{11}')) + interval '1 month'), 'YYYY_MM')
+    FROM present
+"""
+"""The month after next, or one before which all existing ids are. Ids that are made meanwhile are before it as well."""
 
 SWAP = """
     DO $$
@@ -81,15 +101,16 @@ SWAP = """
             EXECUTE format('ALTER INDEX %I RENAME TO %I', item.name, part || substr(item.name, length(parent) + 1));
             IF item.is_key AND parent <> 'ledger_journals' THEN
                 EXECUTE format('ALTER TABLE %I ADD CONSTRAINT %I %s', parent, item.name, item.key);
-            ELSIF NOT item.is_key AND item.name <> 'payments_by_client_reference' THEN
+            ELSIF NOT item.is_key THEN
                 EXECUTE replace(item.definition, ' ON public.' || part || ' ', ' ON public.' || parent || ' ');
             END IF;
         END LOOP;
         ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;
-        FOR item IN SELECT policyname, array_to_string(roles, ', ') AS roles,
-                replace(qual, part, parent) AS qual FROM pg_policies WHERE tablename = part
+        FOR item IN SELECT policyname, array_to_string(roles, ', ') AS roles, replace(qual, part, parent) AS qual,
+                replace(' WITH CHECK (' || with_check || ')', part, parent) AS for_new FROM pg_policies WHERE tablename = part
         LOOP
-            EXECUTE format('CREATE POLICY %I ON %I TO %s USING (%s)', item.policyname, parent, item.roles, item.qual);
+            EXECUTE format('CREATE POLICY %I ON %I TO %s USING (%s)%s', item.policyname, parent, item.roles, item.qual,
+                item.for_new);
         END LOOP;
         FOR item IN SELECT a.grantee::regrole AS role, a.privilege_type AS privilege, '' AS columns
             FROM pg_class c, aclexplode(c.relacl) a WHERE c.oid = part::regclass AND a.grantee <> c.relowner AND a.grantee <> 0
@@ -205,7 +226,8 @@ AFTER_MERGE = {
     ),
     "payment_history": """
         CREATE POLICY payment_history_of_caller ON payment_history TO mpac_caller
-            USING (CASE WHEN store_id IS NULL THEN sees_payment(payment_id) ELSE may_see(merchant_id, store_id) END);
+            USING (CASE WHEN store_id IS NULL THEN sees_payment(payment_id) ELSE may_see(merchant_id, store_id) END)
+            WITH CHECK (sees_payment(payment_id));
     """,
     "payment_attempts": OF_CALLER.format(table="payment_attempts"),
     "ledger_entries": f"""
@@ -227,19 +249,34 @@ def _value(query: str) -> str | None:
     return None if found is None else str(found)
 
 
+def _execute_when_free(statement: str) -> None:
+    """Run a statement that needs the lock of a busy table. It waits briefly, because payments queue behind it."""
+    for tries_left in reversed(range(TRIES)):
+        try:
+            op.execute(statement)
+            return
+        except OperationalError as error:
+            op.execute("ROLLBACK")
+            if getattr(error.orig, "sqlstate", None) != LOCK_NOT_AVAILABLE or not tries_left:
+                raise
+            time.sleep(PAUSE_SECONDS)  # those that queued behind it go first
+
+
 def upgrade() -> None:
     with op.get_context().autocommit_block():
         first = _value("SELECT relname FROM pg_class WHERE relname ~ '^ledger_journals_until_\\d+_\\d+$' AND relispartition")
+        if not first and (late := _value(TOO_LATE)):
+            raise RuntimeError(f"{late} was made by a clock that is months ahead: give it another id, or remove it")
         month = first.partition("_until_")[2] if first else str(_value(BOUND))
         names = {"month": month, "month_start": f"{month.replace('_', '-')}-01 00:00"}
         bound = _value(f"SELECT id_time('{names['month_start']}Z')")
         left = [name for name in KEYS if _value(f"SELECT relkind FROM pg_class WHERE oid = '{name}'::regclass") == "r"]
-        if "payments" in left and _value("SELECT true FROM payments LIMIT 1"):
-            op.execute("SET lock_timeout = 0")  # for the look-ups of the previous release: the index beneath goes
+        if "payments" in left:
+            op.execute("SET lock_timeout = 0")  # for the look-ups of the previous release: the unique index goes
             op.execute("DROP INDEX CONCURRENTLY IF EXISTS payments_by_client_reference")
             op.execute(f"CREATE INDEX CONCURRENTLY payments_by_client_reference ON {REFERENCE_INDEX}")
-            op.execute("SET lock_timeout = '3s'")
-        op.execute("ALTER TABLE refunds DROP CONSTRAINT IF EXISTS refunds_payment_fk")
+        op.execute("SET lock_timeout = '500ms'")
+        _execute_when_free("ALTER TABLE refunds DROP CONSTRAINT IF EXISTS refunds_payment_fk")
         for table in left:
             key, prefix = KEYS[table]
             check = f"CHECK ({key} IS NOT NULL AND {key} < '{prefix}{bound}')"
@@ -247,22 +284,23 @@ def upgrade() -> None:
             after = AFTER.get(table, "").format(**names)
             swap = SWAP.format(table=table, prefix=prefix, partition_key=partition_key, after=after, **names)
             before = "DROP INDEX IF EXISTS payments_client_reference_key;" if table == "payments" else ""
-            op.execute(f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {table}_until")
-            op.execute(f"ALTER TABLE {table} ADD CONSTRAINT {table}_until {check} NOT VALID")
+            _execute_when_free(f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {table}_until")
+            _execute_when_free(f"ALTER TABLE {table} ADD CONSTRAINT {table}_until {check} NOT VALID")
             try:
-                op.execute(f"ALTER TABLE {table} VALIDATE CONSTRAINT {table}_until")
-                op.execute(f"BEGIN; {before} {swap}; COMMIT")
+                _execute_when_free(f"ALTER TABLE {table} VALIDATE CONSTRAINT {table}_until")
+                _execute_when_free(f"BEGIN; {before} {swap}; COMMIT")
             except Exception:  # left behind, the check would refuse payments from that month on
                 op.execute("ROLLBACK")
-                op.execute(f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {table}_until")
+                _execute_when_free(f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {table}_until")
                 raise
-        op.execute("SELECT make_months(3)")
+        _execute_when_free("SELECT make_months(3)")
+        op.execute("SET lock_timeout = '3s'")
 
 
 def downgrade() -> None:
     """Copy all months back into the tables of before. Each table is locked while its months are copied."""
     with op.get_context().autocommit_block():
-        month = _value("SELECT split_part(relname, '_until_', 2) FROM pg_class WHERE relkind = 'r' AND relname ~ '_until_\\d+_\\d+$' LIMIT 1")
+        month = _value("SELECT min(split_part(relname, '_until_', 2)) FROM pg_class WHERE relkind = 'r' AND relname ~ '_until_\\d+_\\d+$'")
         for table in reversed(KEYS):
             if _value(f"SELECT relkind FROM pg_class WHERE oid = '{table}'::regclass") == "p":
                 before, after = BEFORE_MERGE.get(table, ""), AFTER_MERGE[table]

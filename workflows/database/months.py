@@ -38,6 +38,9 @@ logger = logging.getLogger(__name__)
 MARK = "/*month*/"
 """Follows the name of a partitioned table in the text of a ``MonthlyStatement``. As it stands, it is a comment."""
 
+TABLES = ("payments", "payment_history", "payment_attempts", "ledger_journals", "ledger_entries")
+"""The tables that are partitioned by month."""
+
 ALL = ""
 """The month of a statement on the tables of all months."""
 
@@ -150,7 +153,7 @@ async def execute_in_month(
     try:
         return await execute_alone(role, statement.of(month), parameters)
     except DBAPIError as error:
-        if month == ALL or not is_gone(error):
+        if not is_gone(error, month):
             raise
     MONTHS.forget()
     return await execute_alone(role, statement.of(ALL), parameters)
@@ -172,12 +175,21 @@ async def execute_within(
     try:
         return await connection.execute(statement.of(month), parameters)
     except DBAPIError as error:
-        if month == ALL or not is_gone(error):
+        if not is_gone(error, month):
             raise
         MONTHS.forget()
         raise ServiceUnavailable(retry_after_seconds=1) from error
 
 
-def is_gone(error: DBAPIError) -> bool:
-    """Return whether a statement failed because a table that it names does not exist."""
-    return isinstance(error.orig, psycopg.errors.UndefinedTable)
+def is_gone(error: DBAPIError, month: str) -> bool:
+    """Return whether a statement failed because a table of ``month`` does not exist, and log it.
+
+    Any other table that is missing, as one that a trigger names, is an error that must be seen.
+    """
+    if month == ALL or not isinstance(error.orig, psycopg.errors.UndefinedTable):
+        return False
+    message = error.orig.diag.message_primary or ""
+    if not any(f"{table}_{month}" in message for table in TABLES):
+        return False
+    logger.warning("the tables of month %s are gone: %s", month, message, extra={"event": "months.gone"})
+    return True

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import ProgrammingError
 
 from tests.factories import CASH, QR
 from tests.integration.database.months_database import MonthsDatabase, clock, id_at, months_database
@@ -126,7 +127,7 @@ async def test_rows_that_came_before_their_month_move_into_it(own: MonthsDatabas
     later = await own.pay(FAR)
     await own.maker.process(completed)
     assert await month_of(completed) == ALL
-    made = await own.value("SELECT make_months(0, %(at)s)", at=next_month)
+    made = await own.value("SELECT make_months_at(0, %(at)s)", at=next_month)
     assert made == 1
     name = f"{next_month:%Y_%m}"
     assert await own.tables_of(completed) == {table: (name, count) for table, count in FIVE.items()}
@@ -149,7 +150,7 @@ async def test_a_month_that_is_moved_away_is_named_no_more(own: MonthsDatabase) 
     payment_id, open_one = await own.pay(first), await own.pay(first)
     await own.maker.process(payment_id)
     assert [await part(payment_id) for _ in range(3)] == [name] * 3  # prepared
-    await own.admin.execute(f"CREATE SCHEMA archive; ALTER TABLE {name} SET SCHEMA archive".encode())
+    await own.admin.execute(f"ALTER TABLE {name} SET SCHEMA archive".encode())
     assert await part(payment_id) == f"archive.{name}", "it is found through the whole table"
     await own.maker.process(open_one)
     assert await own.value("SELECT status FROM payments WHERE id = %(id)s", id=open_one) == "completed"
@@ -162,13 +163,30 @@ async def test_a_transaction_that_names_a_month_that_is_gone_can_be_tried_again(
     first = (await own.bounds())[0]
     payment_id = await own.pay(first)
     assert await part(payment_id)
-    await own.admin.execute(f"CREATE SCHEMA archive; ALTER TABLE payments_{first:%Y_%m} SET SCHEMA archive".encode())
+    await own.admin.execute(f"ALTER TABLE payments_{first:%Y_%m} SET SCHEMA archive".encode())
     with pytest.raises(ServiceUnavailable):
         async with transaction(Role.WORKER) as connection:
             await execute_within(connection, READ, [payment_id], {"ids": [payment_id]}, role=Role.WORKER)
     async with transaction(Role.WORKER) as connection:
         found = await execute_within(connection, READ, [payment_id], {"ids": [payment_id]}, role=Role.WORKER)
         assert found.rowcount == 1
+
+
+async def test_a_missing_table_that_is_not_of_the_month_is_an_error_and_one_of_it_a_warning(
+    own: MonthsDatabase, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = (await own.bounds())[0]
+    payment_id = await own.pay(first)
+    wrong = MonthlyStatement(f"SELECT FROM payments{MARK}, strange_table WHERE payments{MARK}.id = ANY(:ids)")
+    with pytest.raises(ProgrammingError, match="strange_table"):
+        await execute_in_month(Role.WORKER, wrong, [payment_id], {"ids": [payment_id]})
+    async with transaction(Role.WORKER) as connection:
+        with pytest.raises(ProgrammingError, match="strange_table"):
+            await execute_within(connection, wrong, [payment_id], {"ids": [payment_id]}, role=Role.WORKER)
+    assert not caplog.records
+    await own.admin.execute(f"ALTER TABLE payments_{first:%Y_%m} SET SCHEMA archive".encode())
+    assert await part(payment_id) == f"archive.payments_{first:%Y_%m}"
+    assert [getattr(record, "event", None) for record in caplog.records] == ["months.gone"]
 
 
 async def test_a_client_reference_names_one_payment_of_all_months(own: MonthsDatabase) -> None:

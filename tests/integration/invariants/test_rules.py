@@ -65,6 +65,7 @@ PLANTED = (
     ("refunds of their payments", "rfd_1", "UPDATE refunds SET currency = 'USD'"),
     ("refunds of their payments", "rfd_1", "UPDATE refunds SET store_id = 'sto_2'"),
     ("refunds of their payments", "rfd_1", "UPDATE refunds SET payment_id = 'pay_3'"),
+    ("refunds of their payments", "rfd_1", "UPDATE refunds SET payment_id = 'pay_unknown'"),
     ("bill balances", "bil_3", f"UPDATE bills SET reserved_amount = 1501 {PART}"),
     ("bill balances", "bil_3", f"UPDATE bills SET paid_amount = 100 {PART}"),
     ("bill balances", "bil_3", f"UPDATE bills SET status = 'paid', paid_at = now() {PART}"),

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 
 from tests.conftest import MakeTenant
 from tests.factories import CASH, PaymentMaker, Tenant, submission
@@ -15,6 +15,16 @@ SEEN = text("SELECT DISTINCT payment_id FROM payment_history WHERE payment_id = 
 FORGED = text("""
     INSERT INTO payment_history (payment_id, version, event, from_status, to_status, at, caller_type, caller_id)
     VALUES (:id, 99, 'request_cancel', 'completed', 'completed', now(), 'user', 'usr_1')
+""")
+FORGED_WITH_TENANT = text("""
+    INSERT INTO payment_history (payment_id, version, event, from_status, to_status, at, caller_type, caller_id,
+        merchant_id, store_id)
+    VALUES (:id, 99, 'request_cancel', 'completed', 'completed', now(), 'user', 'usr_1', :merchant_id, :store_id)
+""")
+FORGED_OF_REFUND = text("""
+    INSERT INTO refund_history (refund_id, version, event, from_status, to_status, at, caller_type, caller_id,
+        merchant_id, store_id)
+    VALUES (:id, 99, 'complete', 'processing', 'completed', now(), 'user', 'usr_1', :merchant_id, :store_id)
 """)
 
 
@@ -55,6 +65,18 @@ async def test_a_caller_cannot_add_to_the_history_of_a_foreign_payment(
     with pytest.raises(ServiceUnavailable) as caught:
         async with caller_transaction(tenant.device) as connection:
             await connection.execute(FORGED, {"id": foreign})
+    assert "row-level security" in str(caught.value.__cause__)
+
+
+@pytest.mark.parametrize(("forged", "entity"), [(FORGED_WITH_TENANT, "payment"), (FORGED_OF_REFUND, "refund")])
+async def test_nor_if_it_names_its_own_tenant(
+    payments: PaymentMaker, tenant: Tenant, make_tenant: MakeTenant, forged: TextClause, entity: str
+) -> None:
+    foreign = await pay(payments, await make_tenant()) if entity == "payment" else "rfd_unknown"
+    own = {"merchant_id": tenant.merchant_id, "store_id": tenant.store_id}
+    with pytest.raises(ServiceUnavailable) as caught:
+        async with caller_transaction(tenant.device) as connection:
+            await connection.execute(forged, {"id": foreign, **own})
     assert "row-level security" in str(caught.value.__cause__)
 
 
