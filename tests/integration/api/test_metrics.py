@@ -109,7 +109,7 @@ async def test_the_overview_reads_indexes_and_not_the_tables(engines: None) -> N
     async with transaction(Role.ACCEPT) as connection:
         await connection.execute(text("SET LOCAL enable_seqscan = off"))
         plan: Any = (await connection.execute(text(f"EXPLAIN {count_open_rows._OPEN.text}"))).scalars().all()
-    said = "\n".join(plan)
+    said = re.sub(r"_(until_)?\d{4}_\d{2}", "", "\n".join(plan))  # of the months
     assert "Seq Scan" not in said
     for index in ("pkey", "in_doubt", "in_review"):
         assert {f"payments_{index}", f"refunds_{index}"} <= set(re.findall(r"\w+", said))
