@@ -69,9 +69,9 @@ def plant() -> None:
     provider.charge = calling(PAYMENT, provider.charge)
     provider.refund = calling(REFUND, provider.refund)
     payments: Any = import_module("workflows.payments.record")
-    payments.execute_alone = sending("the record sent", payments.execute_alone)
+    payments.execute_in_month = sending("the record sent", payments.execute_in_month)
     refunds: Any = import_module("workflows.refunds.record")
-    refunds.execute_alone = sending("the record sent", refunds.execute_alone)
+    refunds.execute_in_month = sending("the record sent", refunds.execute_in_month)
     for entity in (PAYMENT, REFUND):
         tasks: Any = import_module(f"workers.{entity}s")
         tasks.process.run = acknowledging(entity, tasks.process.run)
@@ -90,14 +90,14 @@ def plant_claims() -> None:
         return claimed
 
     leases.LeaseTable.claim = claims
-    leases.execute_alone = sending("the claim sent", leases.execute_alone)
+    leases.execute_in_month = sending("the claim sent", leases.execute_in_month)
 
 
 def sending(point: str, execute: Any) -> Any:
     """Add a point to ``execute`` at which the statement was sent and its answer is not read."""
 
-    async def sends(role: Any, statement: Any, parameters: dict[str, Any]) -> Any:
-        answering = asyncio.ensure_future(execute(role, statement, parameters))
+    async def sends(role: Any, statement: Any, month_of: Any, parameters: dict[str, Any]) -> Any:
+        answering = asyncio.ensure_future(execute(role, statement, month_of, parameters))
         await asyncio.wait([answering], timeout=SENT_SECONDS)
         entity = REFUND if "UPDATE refunds" in statement.text else PAYMENT
         ids = parameters["ids"] if "ids" in parameters else [row["id"] for row in json.loads(parameters["rows"])]

@@ -119,7 +119,8 @@ RECORDED = {
     "refund": text(
         _RECORDED.format(
             entity="refund",
-            # A scalar by its key: a cached plan of a join may read the payments of all months into a hash.
+            # payments is a table of a higher layer. A scalar by its key: a cached plan of a join may read the payments of all
+            # months into a hash.
             method_type="(SELECT p.method_type FROM payments p WHERE p.id = r.payment_id)",
             ended_at="coalesce(r.completed_at, r.failed_at)",
         )

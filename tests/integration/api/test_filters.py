@@ -16,6 +16,7 @@ from tests.fakes import FakeProvider
 from tests.harness import Api
 from tests.integration.payments.evidence import Admin, all_of
 from tests.integration.refunds.refund_helpers import RefundMaker
+from tests.plan_names import without_first_months
 from workflows.clock import now
 from workflows.payments.models import Payment
 from workflows.payments.queries import PaymentFilter
@@ -279,7 +280,7 @@ async def test_a_selective_filter_is_answered_by_an_index(
     async with caller_transaction(tenant.staff) as connection:
         await connection.execute(text("SET LOCAL enable_seqscan = off"))
         plan = (await connection.exec_driver_sql(f"EXPLAIN {written}")).scalars().all()
-    assert index in " ".join(plan)
+    assert index in without_first_months(" ".join(plan))
 
 
 async def test_a_long_reference_of_a_provider_is_recorded_and_found(

@@ -14,6 +14,7 @@ from tests.fakes import FakeProvider
 from tests.harness import Api
 from tests.integration.refunds import refund_helpers
 from tests.integration.refunds.refund_helpers import RefundMaker
+from tests.plan_names import without_first_months
 from workflows.database.engines import Role, transaction
 from workflows.ops import count_open_rows
 from workflows.processing.leases import MAX_UNANSWERED_CLAIMS
@@ -109,7 +110,7 @@ async def test_the_overview_reads_indexes_and_not_the_tables(engines: None) -> N
     async with transaction(Role.ACCEPT) as connection:
         await connection.execute(text("SET LOCAL enable_seqscan = off"))
         plan: Any = (await connection.execute(text(f"EXPLAIN {count_open_rows._OPEN.text}"))).scalars().all()
-    said = re.sub(r"_(until_)?\d{4}_\d{2}", "", "\n".join(plan))  # of the months
+    said = without_first_months("\n".join(plan))
     assert "Seq Scan" not in said
     for index in ("pkey", "in_doubt", "in_review"):
         assert {f"payments_{index}", f"refunds_{index}"} <= set(re.findall(r"\w+", said))

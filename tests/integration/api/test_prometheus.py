@@ -31,8 +31,13 @@ Series = tuple[str, tuple[tuple[str, str], ...]]
 UNITS = ("_seconds", "_minor_units", "_total", "_messages")
 COUNTS = {"open", "overdue", "needs_review", "in_doubt", "needs_action", "dead_letters", "days_waiting", "settlements"}
 """Gauges without a unit in their name, because they count what the name says."""
-COUNTS |= {"breaks_open", "invariant_violations", "invariant_rules_broken", "invariant_rules_unfinished"}
-COUNTS |= {"months_ahead"}
+COUNTS |= {
+    "breaks_open",
+    "invariant_violations",
+    "invariant_rules_broken",
+    "invariant_rules_unfinished",
+    "months_ahead",
+}
 LABELS = {"entity", "status", "provider", "currency", "method", "failure_code", "operation", "outcome", "kind", "task"}
 LABELS |= {"invariant", "rule", "reason", "queue", "worker", "le"}
 """All allowed labels. None contains a tenant, a payment or a request id."""

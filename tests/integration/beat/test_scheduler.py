@@ -91,7 +91,7 @@ def test_messages_of_beat_do_not_expire(broker: Redis, clock: Clock, scheduler: 
 def test_a_pause_of_beat_is_followed_by_one_message_of_each_kind(broker: Redis, clock: Clock, scheduler: Any) -> None:
     clock.seconds += 26 * HOUR
     scheduler.tick()
-    assert sent(broker) == 5
+    assert sent(broker) == 6
     assert broker.llen("settlements") == 1
 
 

@@ -190,7 +190,7 @@ async def test_a_busy_lock_postpones_a_month_and_payments_go_on(
         with caplog.at_level(logging.WARNING):
             assert await make_months.make_months() == 0
         await own.maker.process(await own.pay(now()))
-    assert [getattr(record, "event", None) for record in caplog.records] == ["months.postponed"]
+    assert [record.event for record in caplog.records if hasattr(record, "event")] == ["months.postponed"]
     assert await own.bounds() == known
     assert await make_months.make_months() > 0
 

@@ -125,8 +125,9 @@ class SequencePlayer:
         """Return the transitions of the four tables that no sequence took."""
         missing = []
         for machine in MACHINES:
-            query = f"""SELECT DISTINCT from_status, to_status FROM {machine.name}_history
-                        WHERE store_id = ANY(%s) AND from_status <> to_status"""
+            query = f"""SELECT DISTINCT from_status, to_status
+                        FROM {machine.name}_history JOIN {machine.name}s e ON e.id = {machine.name}_id
+                        WHERE e.store_id = ANY(%s) AND from_status <> to_status"""
             rows = await (await self.admin.execute(query.encode(), [self.stores])).fetchall()
             taken = {(row["from_status"], row["to_status"]) for row in rows}
             missing += [f"{machine.name}: {' → '.join(edge)}" for edge in machine.edges() if edge not in taken]

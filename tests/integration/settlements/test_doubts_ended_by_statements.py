@@ -174,7 +174,8 @@ async def test_a_failed_reconciliation_records_nothing_and_the_next_records_ever
     shop = back_office.shop
     payment_id = await payment_in_doubt(shop, 1_000)
     before = await outcome(shop, payment_id)
-    condition = f"NEW.merchant_id = '{shop.tenant.merchant_id}'"
+    of_shop = {"payment_history": f"NEW.payment_id = '{payment_id}'"}
+    condition = of_shop.get(table, f"NEW.merchant_id = '{shop.tenant.merchant_id}'")
     trigger = f"BEFORE INSERT ON {table} FOR EACH ROW WHEN ({condition}) EXECUTE FUNCTION refuse_rewriting()"
     await shop.admin.execute(f"CREATE TRIGGER stop_here {trigger}".encode())
     try:
