@@ -35,6 +35,12 @@ class Payment(LeasedRow, Base):
     __table_args__ = (
         Index("payments_by_card", "card_last_4", "id", postgresql_where=text("card_last_4 IS NOT NULL")),
         Index("payments_by_creation", "created_at", postgresql_using="brin", postgresql_with={"pages_per_range": 32}),
+        Index(  # only for the look-ups of the release before the months, after a rollback
+            "payments_by_client_reference",
+            "merchant_id",
+            "client_reference",
+            postgresql_where=text("client_reference IS NOT NULL"),
+        ),
         Index("payments_by_bill", "bill_id", "id", postgresql_where=text("bill_id IS NOT NULL")),
         apart_index("payments"),
         *leased_indexes("payments"),

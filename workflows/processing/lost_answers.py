@@ -108,6 +108,7 @@ _RECORDED = """
     FROM unnest(CAST(:ids AS text[]), CAST(:fences AS integer[])) AS i(id, fence) JOIN {entity}s r ON r.id = i.id
     WHERE r.id = ANY(CAST(:ids AS text[])) AND r.fence = i.fence AND r.lease_until IS NULL
 """
+# payments is a table of a higher layer. It is read here, because a refund's metrics are counted by its payment's method.
 RECORDED = {
     "payment": text(
         _RECORDED.format(
@@ -119,8 +120,7 @@ RECORDED = {
     "refund": text(
         _RECORDED.format(
             entity="refund",
-            # payments is a table of a higher layer. A scalar by its key: a cached plan of a join may read the payments of all
-            # months into a hash.
+            # A scalar by its key: a cached plan of a join may read the payments of all months into a hash.
             method_type="(SELECT p.method_type FROM payments p WHERE p.id = r.payment_id)",
             ended_at="coalesce(r.completed_at, r.failed_at)",
         )

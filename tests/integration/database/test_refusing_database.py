@@ -132,7 +132,7 @@ async def test_a_missing_grant_is_unavailable(
         answer = await ask(api, tenant)
         assert (answer.status, answer.code) == (503, "SERVICE_UNAVAILABLE"), ask.__name__
     assert "42501" in caplog.text
-    await admin.execute(f"GRANT {grant} TO mpac_accept".encode())
+    await admin.execute(f"GRANT {privilege} ON {tables} TO mpac_accept".encode())
     for ask in asked:
         assert (await ask(api, tenant)).status in DONE, ask.__name__
 

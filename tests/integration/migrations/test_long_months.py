@@ -44,8 +44,8 @@ async def test_too_many_rows_to_move_are_refused_quickly_and_logged_with_their_n
     await fill(own, known[-1] + timedelta(days=32), 10_000)
     with caplog.at_level(logging.WARNING):
         assert await make_months.make_months() == 0
-    [record] = caplog.records
-    assert getattr(record, "event", None) == "months.crowded"
+    [record] = [record for record in caplog.records if hasattr(record, "event")]
+    assert record.event == "months.crowded"
     assert "payment_history_beyond has 100" in record.getMessage()
     assert await own.bounds() == known
 

@@ -100,7 +100,9 @@ def test_the_migrations_form_one_chain_without_branches() -> None:
 
 @pytest.mark.parametrize("path", sorted(VERSIONS.glob("*.py")), ids=lambda path: path.name)
 def test_migrations_import_no_product_code(path: Path) -> None:
-    assert re.findall(r"^(?:from|import) (\S+)", path.read_text(), re.MULTILINE) == ["alembic"]
+    imported = re.findall(r"^(?:from|import) (\S+)", path.read_text(), re.MULTILINE)
+    assert "alembic" in imported
+    assert set(imported) <= {"alembic", "sqlalchemy.exc", "time"}
 
 
 IN_USE = [path for path in sorted(VERSIONS.glob("*.py")) if path.name >= FIRST_IN_USE]
