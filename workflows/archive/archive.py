@@ -35,6 +35,9 @@ logger = logging.getLogger(__name__)
 ONE_AT_A_TIME = 0x61726368
 """The advisory lock of the one process that archives."""
 
+FREED_MS = 2_000
+"""How long the lock of a process that has just ended is waited for: its session may end a moment later."""
+
 CONNECT_TIMEOUT_SECONDS = 5
 _SETTINGS = (
     "statement_timeout = 0",
@@ -221,9 +224,12 @@ def archiving(database_url: str, *, policy: Policy, by: str, report: Report) -> 
     Raises ``AnotherIsArchiving``.
     """
     with open_connection(database_url) as connection:
-        row = connection.execute("SELECT pg_try_advisory_lock(%s) AS is_ours", [ONE_AT_A_TIME]).fetchone()
-        if row is None or not row["is_ours"]:
-            raise AnotherIsArchiving
+        try:
+            with connection.transaction():
+                connection.execute(f"SET LOCAL lock_timeout = {FREED_MS}".encode())
+                connection.execute("SELECT pg_advisory_lock(%s)", [ONE_AT_A_TIME])
+        except psycopg.errors.LockNotAvailable as error:
+            raise AnotherIsArchiving from error
         yield Archive(connection, policy, by, report)
 
 
