@@ -204,14 +204,15 @@ FUNCTIONS = """
         RETURN made;
     END $$;
 
-    -- SECURITY DEFINER: sweeps may call it, and only owners may make tables.
-    CREATE OR REPLACE FUNCTION make_months(ahead integer) RETURNS integer
+    -- SECURITY DEFINER: sweeps may call it, and only owners may make tables. at is the caller's now(), because the clock of a
+    -- development stack can be moved, which a function with a path of its own does not see.
+    CREATE OR REPLACE FUNCTION make_months(ahead integer, at timestamptz) RETURNS integer
     LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    RETURN public.make_months_at(least(ahead, 12), pg_catalog.now());
+    RETURN public.make_months_at(least(ahead, 12), at);
 
-    REVOKE ALL ON FUNCTION make_months(integer), make_months_at(integer, timestamptz), make_month(timestamp),
+    REVOKE ALL ON FUNCTION make_months(integer, timestamptz), make_months_at(integer, timestamptz), make_month(timestamp),
         refuse_many_beyond(text), equip_partition(text, text), guard_ledger_of_month(text, text, text) FROM PUBLIC;
-    GRANT EXECUTE ON FUNCTION make_months(integer) TO mpac_sweep;
+    GRANT EXECUTE ON FUNCTION make_months(integer, timestamptz) TO mpac_sweep;
 """.replace("{keys}", ", ".join(f"('{name}', '{key}', '{prefix}')" for name, (key, prefix) in KEYS.items())).replace(
     "{most}", str(MOST_MOVED)
 )
@@ -224,7 +225,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.execute(
         """
-        DROP FUNCTION make_months(integer), make_months_at(integer, timestamptz), make_month(timestamp),
+        DROP FUNCTION make_months(integer, timestamptz), make_months_at(integer, timestamptz), make_month(timestamp),
             refuse_many_beyond(text), beyond_begins(), guard_ledger_of_month(text, text, text),
             equip_partition(text, text), id_time(timestamptz)
         """

@@ -293,7 +293,7 @@ def upgrade() -> None:
                 op.execute("ROLLBACK")
                 _execute_when_free(f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {table}_until")
                 raise
-        _execute_when_free("SELECT make_months(3)")
+        _execute_when_free("SELECT make_months(3, now())")
         op.execute("SET lock_timeout = '3s'")
 
 

@@ -25,7 +25,7 @@ FUNCTIONS = """
     -- long that their rows are too many to move. It ends two months later than now, or a month after it began. Few rows are
     -- later, those of clocks that are ahead, and they move into the new ones. PostgreSQL reads the tables once, while all wait.
     CREATE FUNCTION make_long_month() RETURNS text
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '3s' AS $$
+    LANGUAGE plpgsql SET lock_timeout = '3s' AS $$
     DECLARE
         first timestamp;
         until timestamp;
@@ -40,7 +40,7 @@ FUNCTIONS = """
     BEGIN
         PERFORM pg_advisory_xact_lock(7210816);
         first := public.beyond_begins();
-        until := greatest(date_trunc('month', pg_catalog.now() AT TIME ZONE 'UTC') + interval '2 months',
+        until := greatest(date_trunc('month', now() AT TIME ZONE 'UTC') + interval '2 months',
             first + interval '1 month');
         month := 'until_' || to_char(until, 'YYYY_MM');
         low := public.id_time(first AT TIME ZONE 'UTC');
@@ -87,7 +87,7 @@ FUNCTIONS = """
     BEGIN
         SELECT k.name INTO oldest FROM (VALUES {keys}) AS k(name, key, prefix)
             JOIN pg_stat_all_tables s ON s.relid = to_regclass('public.' || k.name)
-            WHERE coalesce(s.last_analyze < pg_catalog.now() - interval '1 day', true)
+            WHERE coalesce(s.last_analyze < statement_timestamp() - interval '1 day', true) -- both by the machine's clock
             ORDER BY s.last_analyze NULLS FIRST LIMIT 1;
         IF FOUND THEN
             EXECUTE format('ANALYZE (SKIP_LOCKED) public.%I', oldest);

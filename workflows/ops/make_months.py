@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 MONTHS_AHEAD = 3
 """Months that are made ahead. A month is tried some 4,000 times before it begins."""
 
-_MAKE = text("SELECT make_months(:ahead)")
+_MAKE = text("SELECT make_months(:ahead, now())")
 _COUNT = text(r"""
     -- months after the present one that have tables: a table of several months counts as often
     SELECT greatest(0, 12 * extract(year FROM age) + extract(month FROM age) - 1) FROM pg_class c

@@ -221,5 +221,5 @@ async def test_only_sweeps_may_make_months(own: MonthsDatabase) -> None:
                AND proname <> 'archived_month_of' AND has_function_privilege(%(role)s, oid, 'EXECUTE')"""
     found = {role: await own.value(may, role=str(role)) for role in Role if role is not Role.OWNER}
     assert found == {Role.CALLER: [], Role.ACCEPT: [], Role.WORKER: [], Role.SWEEP: ["analyze_months", "make_months"]}
-    assert await own.value("SELECT make_months(1000)") == 9
-    assert await own.value("SELECT make_months(1000)") == 0, "a year is made and no more, however often one asks"
+    assert await own.value("SELECT make_months(1000, now())") == 9
+    assert await own.value("SELECT make_months(1000, now())") == 0, "a year is made and no more, however often one asks"
