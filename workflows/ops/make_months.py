@@ -27,7 +27,7 @@ _COUNT = text(r"""
     CROSS JOIN substring(pg_get_expr(c.relpartbound, c.oid) FROM 'FROM \(''pay_([0-9a-f]{12})') AS begins
     CROSS JOIN age(
         CAST(date_trunc('month', to_timestamp(CAST(CAST('x' || begins AS bit(48)) AS bigint) / 1000.0) AT TIME ZONE 'UTC')
-            AS timestamp), date_trunc('month', pg_catalog.now() AT TIME ZONE 'UTC')) AS age
+            AS timestamp), date_trunc('month', now() AT TIME ZONE 'UTC')) AS age
     WHERE c.oid = to_regclass('public.payments_beyond')
 """)
 _ANALYZE = text("SELECT analyze_months()")

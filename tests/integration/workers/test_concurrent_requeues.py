@@ -1,4 +1,4 @@
-"""Of several requests that requeue or close a dead letter concurrently, one succeeds, and its task is published once."""
+"""One of several concurrent requests to requeue or close a dead letter succeeds; its task is published once."""
 
 from datetime import timedelta
 from typing import Any
