@@ -123,7 +123,8 @@ class Months:
         try:
             rows = (await execute_alone(role, _LOOK)).all()
         except ServiceUnavailable as error:
-            logger.warning("the months could not be read, so statements read all of them: %s", error)
+            extra = {"event": "months.unread"}
+            logger.warning("the months could not be read, so statements read all of them: %s", error, extra=extra)
             return
         found = [(row["month"], match) for row in rows if (match := _BOUNDS.search(row["bounds"]))]
         self._months = sorted(Month(match[1] or "", match[2], name) for name, match in found)

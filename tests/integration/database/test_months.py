@@ -183,7 +183,7 @@ async def test_a_missing_table_that_is_not_of_the_month_is_an_error_and_one_of_i
     async with transaction(Role.WORKER) as connection:
         with pytest.raises(ProgrammingError, match="strange_table"):
             await execute_within(connection, wrong, [payment_id], {"ids": [payment_id]}, role=Role.WORKER)
-    assert not caplog.records
+    assert not [record for record in caplog.records if hasattr(record, "event")]
     await own.admin.execute(f"ALTER TABLE payments_{first:%Y_%m} SET SCHEMA archive".encode())
     assert await part(payment_id) == f"archive.payments_{first:%Y_%m}"
     assert [record.event for record in caplog.records if hasattr(record, "event")] == ["months.gone"]
