@@ -80,8 +80,12 @@ async def _run(home: Path, size: Size) -> None:
         console.print(f"{size.payments:,} payments after {time.monotonic() - started:.0f} s")
         table = Table("list", "scope", "P50 ms", "P99 ms", "longest ms", "rows, pages", box=None)
         async with aiohttp.ClientSession(stack.urls.api) as session:
+            every: list[float] = []
             for query, scope, token in _cases(stack, await asyncio.to_thread(_middle, stack.urls.database)):
-                table.add_row(query, scope, *await _time(session, query, token))
+                times, rows = await _time(session, query, token)
+                table.add_row(query, scope, *_cells(times), f"{rows}")
+                every += times
+            table.add_row(f"all {len(every):,} pages", "", *_cells(every), "")
         console.print(table)
 
 
@@ -93,8 +97,8 @@ def _cases(stack: LocalStack, middle: str) -> Iterator[tuple[str, str, str]]:
                 yield f"{name}?{query.format(middle=middle)}", scope, tokens.issue(role, Tenant(**ids))
 
 
-async def _time(session: aiohttp.ClientSession, query: str, token: str) -> tuple[str, ...]:
-    """Return the times of the first page and of the pages that follow it."""
+async def _time(session: aiohttp.ClientSession, query: str, token: str) -> tuple[list[float], int]:
+    """Return how long the first page and those that follow it took, in ms, and how many rows they had."""
     times: list[float] = []
     rows, cursor = 0, None
     for _ in range(REPEATED):
@@ -105,8 +109,12 @@ async def _time(session: aiohttp.ClientSession, query: str, token: str) -> tuple
             answer.raise_for_status()
         times.append((time.perf_counter() - begun) * 1000)
         rows, cursor = rows + len(page["data"]), page["next_cursor"]
+    return times, rows
+
+
+def _cells(times: list[float]) -> tuple[str, ...]:
     found = percentiles(times)
-    return f"{found['p50']:.0f}", f"{found['p99']:.0f}", f"{max(times):.0f}", f"{rows}"
+    return f"{found['p50']:.0f}", f"{found['p99']:.0f}", f"{max(times):.0f}"
 
 
 def _fill(url: str, size: Size) -> None:
