@@ -122,10 +122,13 @@ RULES = (
                 f.returned) AS problem
             FROM orders o CROSS JOIN LATERAL (
                 SELECT coalesce(sum(b.total_amount) FILTER (WHERE b.status = 'paid'), 0) AS paid,
-                    coalesce(sum(b.total_amount) FILTER (WHERE {RETURNED}), 0) AS returned, coalesce((
-                    SELECT sum(t.total_amount) FROM orders t WHERE t.id = o.id OR t.id IN (
-                        SELECT y.order_id FROM bill_orders x JOIN bills z ON z.id = x.bill_id AND z.status <> 'voided'
-                        JOIN bill_orders y ON y.bill_id = x.bill_id WHERE x.order_id = o.id)), 0) AS total
+                    coalesce(sum(b.total_amount) FILTER (WHERE {RETURNED}), 0) AS returned, o.total_amount + coalesce((
+                    -- by their keys: with "or it is o itself" in the condition, all orders would be read for each one
+                    SELECT sum(t.total_amount) FROM (
+                        SELECT DISTINCT y.order_id FROM bill_orders x
+                        JOIN bills z ON z.id = x.bill_id AND z.status <> 'voided'
+                        JOIN bill_orders y ON y.bill_id = x.bill_id AND y.order_id <> o.id
+                        WHERE x.order_id = o.id) AS others JOIN orders t ON t.id = others.order_id), 0) AS total
                 FROM bill_orders bo JOIN bills b ON b.id = bo.bill_id WHERE bo.order_id = o.id) f
             WHERE CASE WHEN o.status = 'open' THEN f.paid - f.returned = f.total
                        ELSE o.status IN ('paid', 'completed') AND f.paid < f.total END
