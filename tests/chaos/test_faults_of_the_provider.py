@@ -131,10 +131,11 @@ async def test_a_statement_decides_thirteen_payments_whose_inquiries_are_never_a
               SELECT id FROM refunds WHERE payment_id = ANY(%s) AND NOT outcome_known"""
     await eventually(lambda: live.sql(dark, [*ids], [sale]), until=lambda rows: len(rows) == 14, within=ENOUGH_SECONDS)
     await live.sandbox("DELETE", "/control/faults")
-    # One of them is in review, no longer due, and was cancelled later: its money has to be refunded.
-    withdrawn = """UPDATE payments SET needs_review = true, due_at = NULL, lease_until = NULL, fence = fence + 1,
-                   cancel_requested_at = now(), on_too_late = 'refund' WHERE id = %s"""
-    await live.sql(withdrawn, ids[0])
+    # One of them is in review, no longer due, and was cancelled later: its money has to be refunded. No worker may be asking
+    # about it at that moment: the cancel would make its lost inquiry a reversal that may have happened.
+    withdrawn = """UPDATE payments SET needs_review = true, due_at = NULL, fence = fence + 1, cancel_requested_at = now(),
+                   on_too_late = 'refund' WHERE id = %s AND lease_until IS NULL AND unanswered_claims = 0 RETURNING id"""
+    await eventually(lambda: live.sql(withdrawn, ids[0]), until=bool, within=ENOUGH_SECONDS)
 
     day = (await live.close_the_day())["id"]
     await reconcile_day(live, day)
